@@ -82,7 +82,7 @@ class ManualClock:
 
 async def sleep_until(clock: Clock, market_us: int) -> None:
     """Sleeps until market time reaches ``market_us``, in steps that survive a jump of the system clock."""
-    while (remaining_us := market_us - clock.market_us()) > 0:
+    while (remaining_us := market_us - clock.market_us()) > 0:  # noqa: ASYNC110  # time passes without an event
         await asyncio.sleep(min(remaining_us / clock.speed / MICROSECONDS_PER_SECOND, 1.0))
 
 

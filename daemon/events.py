@@ -1,0 +1,125 @@
+"""What the pipeline announces. The core never acts on the world: it says what happened and what it wants."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from daemon.records import IssuedForecast, MissingRange, Score
+from features.market import Bar, Instrument
+from models.forecast import Forecast
+
+
+class BarClosed(msgspec.Struct, frozen=True):
+    """An interval ended and its bar is fixed as revision 0. ``wait_us`` is market time since the boundary."""
+
+    bar: Bar
+    wait_us: int
+
+
+class BarRevised(msgspec.Struct, frozen=True):
+    """A closed bar became better known."""
+
+    bar: Bar
+
+
+class RoundClosed(msgspec.Struct, frozen=True):
+    """The bars of every warm instrument for one close time are there: a forecast can be made."""
+
+    close_time_us: int
+    bars: tuple[Bar, ...]
+
+
+class GapOpened(msgspec.Struct, frozen=True):
+    """Trade ids were skipped."""
+
+    instrument: Instrument
+    missing: MissingRange
+    at_us: int
+
+
+class GapRepaired(msgspec.Struct, frozen=True):
+    """No id is missing any more; ``trades`` were fetched since the first gap opened."""
+
+    instrument: Instrument
+    trades: int
+    at_us: int
+
+
+class RepairReason(StrEnum):
+    """Why trades are asked for by REST."""
+
+    GAP = "gap"
+    PROOF = "proof"
+    PROBE = "probe"
+
+
+class RepairWanted(msgspec.Struct, frozen=True):
+    """Trades from ``from_id`` on are wanted: up to ``until_id``, or to the newest where that is None."""
+
+    instrument: Instrument
+    from_id: int
+    until_id: int | None
+    reason: RepairReason
+
+
+class SeedWanted(msgspec.Struct, frozen=True):
+    """The sequence has no start yet: the trades at or after ``from_time_us`` are wanted."""
+
+    instrument: Instrument
+    from_time_us: int
+
+
+class FeedMute(msgspec.Struct, frozen=True):
+    """The venue traded and the subscription did not say so: it must be made anew."""
+
+    instrument: Instrument
+    unheard_trades: int
+
+
+class SymbolState(StrEnum):
+    """What subscribers may expect of an instrument."""
+
+    WARMING_UP = "warming_up"
+    LIVE = "live"
+    STALE = "stale"
+    HALTED = "halted"
+
+
+class SymbolStateChanged(msgspec.Struct, frozen=True):
+    """An instrument's state changed."""
+
+    instrument: Instrument
+    state: SymbolState
+    since_us: int
+    last_trade_at_us: int | None
+    reason: str
+
+
+class ForecastIssued(msgspec.Struct, frozen=True):
+    """A forecast left the house; ``shadows`` are the baselines' forecasts of the same moment, for the scoreboard."""
+
+    issued: IssuedForecast
+    shadows: tuple[Forecast, ...]
+
+
+class Scored(msgspec.Struct, frozen=True):
+    """Forecasts met their truth."""
+
+    scores: tuple[Score, ...]
+
+
+Event = (
+    BarClosed
+    | BarRevised
+    | RoundClosed
+    | GapOpened
+    | GapRepaired
+    | RepairWanted
+    | SeedWanted
+    | FeedMute
+    | SymbolStateChanged
+    | ForecastIssued
+    | Scored
+)

@@ -1,0 +1,205 @@
+"""The sans-I/O heart: trades, answers and time go in, events come out.
+
+Feed it with ``trades_received``, ``seeded``, ``repair_received``, ``request_failed``, ``forecast_made`` and
+``time_advanced`` in any order; after each, ``events()`` returns what happened, oldest first, and forgets it.
+Demo, replay and live run differ only in who feeds it and which clock it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from daemon.events import (
+    BarClosed,
+    BarRevised,
+    Event,
+    ForecastIssued,
+    RoundClosed,
+    Scored,
+)
+from daemon.forecasting.scoreboard import Scoreboard
+from daemon.records import DataQuality, IssuedForecast, Latency, SequenceState
+from daemon.series import Patience, Series
+from features.market import Bar, Instrument, Trade
+
+if TYPE_CHECKING:
+    from daemon.forecasting.engine import RoundForecasts
+
+
+class Pipeline:
+    """All instruments of one daemon."""
+
+    def __init__(
+        self,
+        instruments: Sequence[Instrument],
+        *,
+        interval_us: int,
+        decimals: int,
+        patience: Patience,
+        scoreboard: Scoreboard,
+    ) -> None:
+        self.interval_us = interval_us
+        self.scoreboard = scoreboard
+        self._events: list[Event] = []
+        self._filed = 0
+        self._series: dict[Instrument, Series] = {
+            instrument: Series(
+                instrument, interval_us=interval_us, decimals=decimals, patience=patience, events=self._events
+            )
+            for instrument in instruments
+        }
+        self._rounds: dict[int, dict[Instrument, Bar]] = {}
+        self._last_round_us = 0
+        self._last_bars: dict[Instrument, Bar] = {}
+        self._reference_prices: dict[Instrument, float] = {}
+        self.clock_skew_ms: int | None = None
+
+    # ---------------------------------------------------------------- what others may look at
+
+    @property
+    def series(self) -> Mapping[Instrument, Series]:
+        return self._series
+
+    @property
+    def last_round_us(self) -> int:
+        """The close time of the last round of bars."""
+        return self._last_round_us
+
+    def last_bar(self, instrument: Instrument) -> Bar | None:
+        return self._last_bars.get(instrument)
+
+    def reference_price(self, instrument: Instrument) -> float | None:
+        """The last known close."""
+        return self._reference_prices.get(instrument)
+
+    # ---------------------------------------------------------------- in
+
+    def remember(self, bar: Bar) -> None:
+        """Takes note of a bar of the past, at start, so that an empty first bar has a reference price."""
+        self._last_bars[bar.instrument] = bar
+        if bar.close is not None:
+            self._reference_prices[bar.instrument] = bar.close
+
+    def resume(
+        self, instrument: Instrument, state: SequenceState, trades: Sequence[Trade], *, first_open_us: int
+    ) -> None:
+        """Goes on from what the store holds, as if nothing had happened."""
+        self._series[instrument].resume(state, trades, first_open_us=first_open_us)
+
+    def trades_received(self, instrument: Instrument, trades: Sequence[Trade], now_us: int, wall_s: float) -> None:
+        """Trades of one instrument from the stream, in the venue's order."""
+        self._series[instrument].trades_received(trades, now_us, wall_s)
+
+    def seeded(
+        self,
+        instrument: Instrument,
+        page: Sequence[Trade],
+        latest: Trade | None,
+        *,
+        from_time_us: int,
+        now_us: int,
+        wall_s: float,
+    ) -> None:
+        """The answer to a SeedWanted."""
+        self._series[instrument].seed(page, latest, from_time_us=from_time_us, now_us=now_us, wall_s=wall_s)
+
+    def repair_received(
+        self,
+        instrument: Instrument,
+        trades: Sequence[Trade],
+        *,
+        head_reached: bool,
+        asked_at_us: int,
+        now_us: int,
+        wall_s: float,
+    ) -> None:
+        """The answer to a RepairWanted."""
+        self._series[instrument].repair_received(
+            trades, head_reached=head_reached, asked_at_us=asked_at_us, now_us=now_us, wall_s=wall_s
+        )
+
+    def request_failed(self, instrument: Instrument, reason: str, now_us: int, wall_s: float) -> None:
+        """The venue could not answer a SeedWanted or RepairWanted."""
+        self._series[instrument].request_failed(reason, now_us, wall_s)
+
+    def time_advanced(self, now_us: int, wall_s: float) -> None:
+        """Must be called several times per grace period."""
+        for series in self._series.values():
+            series.time_advanced(now_us, wall_s)
+
+    def forecast_made(self, made: RoundForecasts, *, now_us: int) -> None:
+        """The forecasts of one round; each is issued once and never changed."""
+        for forecast in made.forecasts:
+            instrument = Instrument(forecast.issued.venue, forecast.issued.symbol)
+            bar, price = self._last_bars.get(instrument), self._reference_prices.get(instrument)
+            if bar is None or price is None:
+                continue
+            issued = IssuedForecast(
+                forecast=forecast.issued,
+                source=forecast.source,
+                reference_price=price,
+                issued_at_us=now_us,
+                quality=DataQuality(
+                    completeness=bar.completeness,
+                    missing_trades=bar.missing_trades,
+                    window_bars_missing=forecast.window_bars_missing,
+                    clock_skew_ms=self.clock_skew_ms,
+                ),
+                skill=self.scoreboard.skill(instrument.venue, instrument.symbol),
+                latency=Latency(
+                    bar_close_to_publish=(now_us - made.close_time_us) // 1000,
+                    features=made.features_ms,
+                    inference=made.inference_ms,
+                ),
+            )
+            self.scoreboard.issued(issued, forecast.shadows)
+            self._events.append(ForecastIssued(issued, tuple(forecast.shadows)))
+
+    # ---------------------------------------------------------------- out
+
+    def events(self) -> list[Event]:
+        """What happened since the last call, oldest first."""
+        self._collect_rounds()
+        events, self._events[:] = list(self._events), []
+        self._filed = 0
+        return events
+
+    def unsaved_trades(self) -> list[tuple[Instrument, list[Trade], SequenceState]]:
+        """Trades since the last call with the state that covers them, to be stored in one transaction each."""
+        batches = []
+        for instrument, series in self._series.items():
+            state = series.sequence_state()
+            if state is not None and series.unsaved:
+                trades, series.unsaved = series.unsaved, []
+                batches.append((instrument, trades, state))
+        return batches
+
+    # ---------------------------------------------------------------- inside
+
+    def _collect_rounds(self) -> None:
+        """Files closed bars under their close time and announces each round once it is whole."""
+        for event in self._events[self._filed :]:
+            if isinstance(event, BarClosed):
+                self._bar_closed(event.bar)
+            elif isinstance(event, BarRevised) and self._is_last(event.bar):
+                self.remember(event.bar)
+        self._filed = len(self._events)
+        for close_us in sorted(self._rounds):
+            waiting = [s for s in self._series.values() if s.warm and s.next_close_us <= close_us]
+            if waiting:
+                return
+            bars = self._rounds.pop(close_us)
+            self._last_round_us = close_us
+            self._events.append(RoundClosed(close_us, tuple(bars.values())))
+            self._filed = len(self._events)
+
+    def _bar_closed(self, bar: Bar) -> None:
+        self.remember(bar)
+        self._rounds.setdefault(bar.close_time_us, {})[bar.instrument] = bar
+        if scores := self.scoreboard.bar_closed(bar):
+            self._events.append(Scored(tuple(scores)))
+
+    def _is_last(self, bar: Bar) -> bool:
+        last = self._last_bars.get(bar.instrument)
+        return last is not None and last.open_time_us == bar.open_time_us
