@@ -1,0 +1,192 @@
+"""Logging: structlog in front, the standard library's handler behind, one stream for our records and everyone else's.
+
+JSON where nobody watches, colours on a terminal. Under systemd every line carries its journal priority. A message
+that repeats is let through a few times a minute; the next one let through says how many were held back.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+LogFormat = Literal["auto", "json", "console"]
+
+REPEATS_PER_MINUTE = 20
+# Keys are an event and a symbol: 4,096 is dozens of events for a hundred symbols; the longest silent one goes first.
+REMEMBERED_MESSAGES = 4_096
+# Libraries that narrate every packet at "info".
+_CHATTY = ("aiohttp", "aiomqtt", "amqtt", "asyncio", "mqtt", "passlib", "transitions", "websockets")
+_JOURNAL_PRIORITIES = {"critical": 2, "error": 3, "exception": 3, "warning": 4, "info": 6, "debug": 7}
+
+
+class LogControl:
+    """The running logging: its level can be changed, and ``close`` puts back what was there before."""
+
+    def __init__(self, handler: logging.Handler) -> None:
+        root = logging.getLogger()
+        self._handler = handler
+        self._before = (root.handlers[:], root.level)
+        root.handlers[:] = [handler]
+
+    def set_level(self, level: str) -> None:
+        """``debug``, ``info``, ``warning`` or ``error``, for our records; libraries narrate only at ``debug``."""
+        number = logging.getLevelNamesMapping()[level.upper()]
+        logging.getLogger().setLevel(number)
+        for name in _CHATTY:
+            logging.getLogger(name).setLevel(logging.NOTSET if number <= logging.DEBUG else logging.WARNING)
+
+    def close(self) -> None:
+        root = logging.getLogger()
+        root.handlers[:], level = self._before
+        root.setLevel(level)
+        logging.captureWarnings(capture=False)
+        structlog.reset_defaults()
+
+
+def start_logging(
+    *,
+    level: str = "info",
+    log_format: LogFormat = "auto",
+    stream: TextIO | None = None,
+    environ: Mapping[str, str] | None = None,
+    repeats_per_minute: int = REPEATS_PER_MINUTE,
+) -> LogControl:
+    """Routes structlog and the standard library to ``stream`` (standard error), once per process."""
+    stream = stream or sys.stderr
+    console = log_format == "console" or (log_format == "auto" and stream.isatty())
+    handler = logging.StreamHandler(stream)
+    handler.addFilter(RepeatFilter(per_minute=repeats_per_minute))
+    journal = is_journal(stream, os.environ if environ is None else environ)
+    handler.setFormatter(_formatter(console=console, colors=stream.isatty(), journal=journal))
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_shared_processors(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    logging.captureWarnings(capture=True)
+    control = LogControl(handler)
+    control.set_level(level)
+    return control
+
+
+def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether ``stream`` ends in systemd's journal: ``JOURNAL_STREAM`` names its device and inode."""
+    device, _, inode = environ.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, AttributeError):  # an in-memory stream has no file behind it
+        return False
+    return (device, inode) == (str(status.st_dev), str(status.st_ino))
+
+
+class RepeatFilter(logging.Filter):
+    """Lets ``per_minute`` records of one kind pass in any 60 s; the next that passes carries ``suppressed``.
+
+    Records are of one kind when logger, level, event and symbol are the same.
+    """
+
+    def __init__(self, *, per_minute: int, now_s: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._per_minute = per_minute
+        self._now_s = now_s
+        self._lock = threading.Lock()
+        self._kinds: OrderedDict[tuple[str, int, str, str], _Passed] = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        with self._lock:
+            passed = self._passed(_kind(record))
+            suppressed = passed.admit(self._now_s(), self._per_minute)
+        if suppressed:
+            _note(record, suppressed)
+        return suppressed is not None
+
+    def _passed(self, kind: tuple[str, int, str, str]) -> _Passed:
+        passed = self._kinds.setdefault(kind, _Passed())
+        self._kinds.move_to_end(kind)
+        if len(self._kinds) > REMEMBERED_MESSAGES:
+            self._kinds.popitem(last=False)
+        return passed
+
+
+class _Passed:
+    """When the last records of one kind passed, and how many were held back since."""
+
+    def __init__(self) -> None:
+        self._times_s: deque[float] = deque()
+        self._held_back = 0
+
+    def admit(self, now_s: float, per_minute: int) -> int | None:
+        """How many were held back before this one, or None where this one is held back too."""
+        while self._times_s and now_s - self._times_s[0] >= 60:
+            self._times_s.popleft()
+        if len(self._times_s) >= per_minute:
+            self._held_back += 1
+            return None
+        self._times_s.append(now_s)
+        held_back, self._held_back = self._held_back, 0
+        return held_back
+
+
+def _kind(record: logging.LogRecord) -> tuple[str, int, str, str]:
+    if isinstance(record.msg, dict):
+        return record.name, record.levelno, str(record.msg.get("event")), str(record.msg.get("symbol"))
+    return record.name, record.levelno, str(record.msg), ""
+
+
+def _note(record: logging.LogRecord, suppressed: int) -> None:
+    if isinstance(record.msg, dict):
+        record.msg["suppressed"] = suppressed
+    else:
+        record.msg = f"{record.msg} [{suppressed} more were suppressed]"
+
+
+def _shared_processors() -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+        structlog.processors.StackInfoRenderer(),
+    ]
+
+
+def _formatter(*, console: bool, colors: bool, journal: bool) -> logging.Formatter:
+    render: list[Processor] = (
+        [structlog.dev.ConsoleRenderer(colors=colors)]
+        if console
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str, ensure_ascii=False)]
+    )
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_shared_processors(),
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            *(_with_priority(render) if journal else render),
+        ],
+    )
+
+
+def _with_priority(render: list[Processor]) -> list[Processor]:
+    """``render``, with ``<3>`` to ``<7>`` before every line: the journal reads it as the line's priority."""
+
+    def prefixed(logger: WrappedLogger, name: str, event: EventDict) -> str:
+        priority = _JOURNAL_PRIORITIES[str(event["level"])]
+        rendered: Any = event
+        for processor in render:
+            rendered = processor(logger, name, rendered)
+        return "\n".join(f"<{priority}>{line}" for line in str(rendered).splitlines())
+
+    return [prefixed]

@@ -1,0 +1,59 @@
+"""What can go wrong with the store, and whether it passes by itself."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from daemon.errors import DataFault, Fatal, ForecastdError, Retryable
+
+
+class StoreUnavailable(Retryable):
+    """The store cannot be read or written for now; nothing was half-written."""
+
+
+class StoreFull(StoreUnavailable):
+    """The disk is full; nothing was half-written."""
+
+
+class StoreDamaged(Fatal):
+    """The file is not a sound store."""
+
+
+class StoreTooNew(Fatal):
+    """A newer forecastd wrote the store."""
+
+
+class ForecastConflict(DataFault):
+    """Another forecast is already stored under this id: the stored one stands."""
+
+
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_UNAVAILABLE = {
+    sqlite3.SQLITE_BUSY: "is locked by another process; it is tried again",
+    sqlite3.SQLITE_LOCKED: "is locked by another process; it is tried again",
+    sqlite3.SQLITE_READONLY: "cannot be written; make the file and its folder writable for this user",
+    sqlite3.SQLITE_PERM: "cannot be opened; make the file and its folder writable for this user",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened; check that its folder exists and is writable for this user",
+    sqlite3.SQLITE_IOERR: "met a disk error; check the disk",
+}
+
+
+def store_error(path: Path, error: sqlite3.Error) -> ForecastdError | sqlite3.Error:
+    """What SQLite's ``error`` means to the caller; an error of programming is returned as it is."""
+    # The low byte is the primary code, the rest says more about the same.
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return StoreFull(f"{path}: the disk is full; free space there or lower store.max_disk_mb")
+    if code in _DAMAGED:
+        return damaged(path, str(error))
+    if code in _UNAVAILABLE:
+        return StoreUnavailable(f"{path} {_UNAVAILABLE[code]} ({error})")
+    return error
+
+
+def damaged(path: Path, detail: str) -> StoreDamaged:
+    return StoreDamaged(
+        f"{path} is damaged ({detail}); stop forecastd, move the file away (mv {path} {path}.damaged) and start again: "
+        "bars come back from the venue's history, past forecasts and scores do not"
+    )

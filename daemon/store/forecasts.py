@@ -1,0 +1,171 @@
+"""Issued forecasts, byte for byte; what of them is still to be scored; and their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from daemon.records import Score
+from daemon.store.database import Database
+from daemon.store.errors import ForecastConflict
+from features.market import Instrument
+
+_FORECAST_COLUMNS = "forecasts.id, venue, symbol, interval_us, close_time_us, valid_until_us, topic, payload"
+_SCORE_COLUMNS = (
+    "close_time_us, horizon_bars, role, kind, model_id, log_return, median, pinball, squared_error, inside_80, "
+    "inside_95, volatility, scored_at_us"
+)
+_SCORE_NAMES = _SCORE_COLUMNS.split(", ")
+
+
+class StoredForecast(msgspec.Struct, frozen=True, kw_only=True):
+    """A forecast as it was published: ``payload`` goes to ``topic`` again after a restart, unchanged."""
+
+    id: str
+    venue: str
+    symbol: str
+    interval_us: int
+    close_time_us: int
+    valid_until_us: int
+    topic: str
+    payload: bytes
+
+
+class PendingForecast(msgspec.Struct, frozen=True, kw_only=True):
+    """A forecast with horizons not yet scored; ``shadow`` is the scoreboard's own record of it."""
+
+    id: str
+    venue: str
+    symbol: str
+    interval_us: int
+    close_time_us: int
+    shadow: bytes
+
+
+class ForecastTable(Database):
+    """Forecasts by id; a stored forecast never changes."""
+
+    def save_forecast(
+        self,
+        forecast_id: str,
+        instrument: Instrument,
+        *,
+        interval_us: int,
+        close_time_us: int,
+        valid_until_us: int,
+        topic: str,
+        payload: bytes,
+        shadow: bytes | None = None,
+    ) -> bool:
+        """Stores one forecast, and ``shadow`` as pending; False where the very same is stored already.
+
+        Raises:
+            ForecastConflict: another payload is stored under this id; the stored one stands.
+        """
+        with self._writing() as connection:
+            stored = connection.execute("SELECT payload FROM forecasts WHERE id = ?", (forecast_id,)).fetchone()
+            if stored is not None:
+                if stored[0] != payload:
+                    raise ForecastConflict(f"forecast {forecast_id} was already issued with other content; it stands")
+                return False
+            connection.execute(
+                """INSERT INTO forecasts (id, instrument_id, interval_us, close_time_us, valid_until_us, topic, payload)
+                   VALUES (?, ?, ?, ?, ?, ?, ?)""",
+                (
+                    forecast_id,
+                    self._instrument_id(instrument),
+                    interval_us,
+                    close_time_us,
+                    valid_until_us,
+                    topic,
+                    payload,
+                ),
+            )
+            if shadow is not None:
+                connection.execute("INSERT INTO pending (forecast_id, shadow) VALUES (?, ?)", (forecast_id, shadow))
+            return True
+
+    def forecast_payload(self, forecast_id: str) -> bytes | None:
+        """The published bytes, None where the id is not known."""
+        with self._reading() as connection:
+            row = connection.execute("SELECT payload FROM forecasts WHERE id = ?", (forecast_id,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def latest_forecasts(self) -> list[StoredForecast]:
+        """The newest forecast of every instrument and interval, by venue and symbol."""
+        return self._forecasts(
+            """WHERE NOT EXISTS (SELECT 1 FROM forecasts AS later WHERE later.instrument_id = forecasts.instrument_id
+               AND later.interval_us = forecasts.interval_us AND later.close_time_us > forecasts.close_time_us)
+               ORDER BY venue, symbol, interval_us""",
+            (),
+        )
+
+    def forecasts(self, start_us: int, end_us: int) -> list[StoredForecast]:
+        """Forecasts with ``start_us <= close_time_us < end_us``, oldest first."""
+        return self._forecasts(
+            "WHERE close_time_us >= ? AND close_time_us < ? ORDER BY close_time_us, venue, symbol", (start_us, end_us)
+        )
+
+    def _forecasts(self, condition: str, values: tuple[int, ...]) -> list[StoredForecast]:
+        with self._reading() as connection:
+            rows = connection.execute(
+                f"""SELECT {_FORECAST_COLUMNS} FROM forecasts
+                    JOIN instruments ON instruments.id = instrument_id {condition}""",  # noqa: S608  # fixed text
+                values,
+            ).fetchall()
+        names = StoredForecast.__struct_fields__
+        return [StoredForecast(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def pending(self) -> list[PendingForecast]:
+        """Forecasts that still have horizons to score, oldest first."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                """SELECT forecasts.id, venue, symbol, interval_us, close_time_us, shadow FROM pending
+                   JOIN forecasts ON forecasts.id = forecast_id JOIN instruments ON instruments.id = instrument_id
+                   ORDER BY close_time_us, venue, symbol"""
+            ).fetchall()
+        names = PendingForecast.__struct_fields__
+        return [PendingForecast(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def save_scores(
+        self, scores: Iterable[Score], *, settled: Iterable[str] = (), still_pending: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Stores ``scores`` and, in the same transaction, what is left to score.
+
+        Args:
+            settled: ids of forecasts whose last horizon is scored or never will be; they are pending no more.
+            still_pending: new shadows by id of forecasts with horizons left.
+        """
+        with self._writing() as connection:
+            connection.executemany(
+                f"""INSERT OR REPLACE INTO scores (instrument_id, {_SCORE_COLUMNS})
+                    VALUES ({", ".join("?" * (len(_SCORE_NAMES) + 1))})""",  # noqa: S608  # fixed names
+                [
+                    (
+                        self._instrument_id(Instrument(score.venue, score.symbol)),
+                        *(getattr(score, name) for name in _SCORE_NAMES),
+                    )
+                    for score in scores
+                ],
+            )
+            connection.executemany("DELETE FROM pending WHERE forecast_id = ?", [(each,) for each in settled])
+            connection.executemany(
+                "UPDATE pending SET shadow = ? WHERE forecast_id = ?",
+                [(shadow, each) for each, shadow in (still_pending or {}).items()],
+            )
+
+    def scores(self, since_us: int) -> list[Score]:
+        """Scores of forecasts whose bar closed at or after ``since_us``, oldest first."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                f"""SELECT venue, symbol, {_SCORE_COLUMNS} FROM scores JOIN instruments ON id = instrument_id
+                    WHERE close_time_us >= ? ORDER BY close_time_us, venue, symbol, horizon_bars, role, kind""",  # noqa: S608
+                (since_us,),
+            ).fetchall()
+        return [_score(row) for row in rows]
+
+
+def _score(row: tuple[object, ...]) -> Score:
+    # SQLite keeps truth as 0 and 1; lax conversion makes it bool again.
+    return msgspec.convert(dict(zip(["venue", "symbol", *_SCORE_NAMES], row, strict=True)), Score, strict=False)

@@ -1,0 +1,56 @@
+"""The trades of open and recent bars, and the sequence state that covers them: written together or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from daemon.records import SequenceState
+from daemon.store.database import Database
+from features.market import Instrument, Trade
+
+
+class TradeTable(Database):
+    """Trades in chunks as they arrived; a restart rebuilds the open bar from them."""
+
+    def save_trades(self, instrument: Instrument, trades: Sequence[Trade], state: SequenceState) -> None:
+        """Stores ``trades`` as one chunk together with the state that covers them."""
+        with self._writing() as connection:
+            instrument_id = self._instrument_id(instrument)
+            if trades:
+                times_us = [trade.time_us for trade in trades]
+                connection.execute(
+                    "INSERT INTO trade_chunks (instrument_id, first_time_us, last_time_us, trades) VALUES (?, ?, ?, ?)",
+                    (instrument_id, min(times_us), max(times_us), msgspec.msgpack.encode(trades)),
+                )
+            connection.execute(
+                "INSERT OR REPLACE INTO sequence_states (instrument_id, state) VALUES (?, ?)",
+                (instrument_id, msgspec.msgpack.encode(state)),
+            )
+
+    def sequence_state(self, instrument: Instrument) -> SequenceState | None:
+        """Where the instrument's trade sequence stands, None where it never began."""
+        with self._reading() as connection:
+            row = connection.execute(
+                """SELECT state FROM sequence_states JOIN instruments ON id = instrument_id
+                   WHERE venue = ? AND symbol = ?""",
+                instrument,
+            ).fetchone()
+        return None if row is None else msgspec.msgpack.decode(row[0], type=SequenceState)
+
+    def open_trades(self, instrument: Instrument, from_time_us: int) -> list[Trade]:
+        """Trades at or after ``from_time_us``, in the order in which they were stored."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                """SELECT trades FROM trade_chunks JOIN instruments ON instruments.id = instrument_id
+                   WHERE venue = ? AND symbol = ? AND last_time_us >= ? ORDER BY trade_chunks.id""",
+                (*instrument, from_time_us),
+            ).fetchall()
+        decode = msgspec.msgpack.Decoder(list[Trade]).decode
+        return [trade for (chunk,) in rows for trade in decode(chunk) if trade.time_us >= from_time_us]
+
+    def prune_trades(self, before_us: int) -> int:
+        """Deletes the chunks whose trades are all older than ``before_us`` and says how many there were."""
+        with self._writing() as connection:
+            return connection.execute("DELETE FROM trade_chunks WHERE last_time_us < ?", (before_us,)).rowcount

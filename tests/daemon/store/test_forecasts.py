@@ -1,0 +1,104 @@
+"""Forecasts never change; pending shadows and scores move together."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from daemon.store.errors import ForecastConflict
+from daemon.store.ledger import Ledger
+from features.market import HOUR_US, Instrument
+from tests.daemon.store.builders import BTC, ETH, SCORE
+
+
+def save(
+    ledger: Ledger, close_hour: int, payload: bytes = b"{}", instrument: Instrument = BTC, shadow: bytes | None = None
+) -> bool:
+    close_time_us = close_hour * HOUR_US
+    return ledger.save_forecast(
+        f"{instrument}:{close_hour}",
+        instrument,
+        interval_us=HOUR_US,
+        close_time_us=close_time_us,
+        valid_until_us=close_time_us + HOUR_US,
+        topic=f"forecast/{instrument.symbol}",
+        payload=payload,
+        shadow=shadow,
+    )
+
+
+def test_a_payload_comes_back_byte_for_byte(ledger: Ledger) -> None:
+    """Whatever the bytes, they are the same after storing; an unknown id gives None."""
+    payload = bytes(range(256))
+    assert save(ledger, 1, payload)
+    assert ledger.forecast_payload("binance:BTC-USDT:1") == payload
+    assert ledger.forecast_payload("binance:BTC-USDT:2") is None
+
+
+def test_the_same_forecast_again_is_nothing_new(ledger: Ledger) -> None:
+    """Issuing the very same bytes again after a restart stores nothing and scores nothing twice."""
+    save(ledger, 1, shadow=b"s")
+    assert not save(ledger, 1, shadow=b"s")
+    assert len(ledger.pending()) == 1
+
+
+def test_another_forecast_under_the_same_id_is_refused(ledger: Ledger) -> None:
+    """A forecast never changes: the stored one stands, and the error names it."""
+    save(ledger, 1, b"first")
+    with pytest.raises(ForecastConflict, match="binance:BTC-USDT:1 was already issued"):
+        save(ledger, 1, b"second")
+    assert ledger.forecast_payload("binance:BTC-USDT:1") == b"first"
+
+
+def test_latest_forecasts(ledger: Ledger) -> None:
+    """The newest of each instrument, with all that publishing it again needs."""
+    for hour, instrument in ((1, BTC), (3, BTC), (2, BTC), (2, ETH)):
+        save(ledger, hour, f"{hour}".encode(), instrument)
+    newest, other = ledger.latest_forecasts()
+    assert (newest.id, newest.payload, newest.topic) == ("binance:BTC-USDT:3", b"3", "forecast/BTC-USDT")
+    assert (newest.close_time_us, newest.valid_until_us) == (3 * HOUR_US, 4 * HOUR_US)
+    assert other.id == "binance:ETH-USDT:2"
+
+
+def test_forecasts_of_a_time_range(ledger: Ledger) -> None:
+    """Right-open by close time, oldest first."""
+    for hour in (3, 1, 2):
+        save(ledger, hour)
+    assert [each.id[-1] for each in ledger.forecasts(HOUR_US, 3 * HOUR_US)] == ["1", "2"]
+
+
+def test_pending_until_settled(ledger: Ledger) -> None:
+    """A shadow stays pending, may shrink with each scored horizon, and goes when the forecast is settled."""
+    save(ledger, 2, shadow=b"two horizons")
+    save(ledger, 1, shadow=b"one horizon")
+    save(ledger, 3)
+    assert [each.shadow for each in ledger.pending()] == [b"one horizon", b"two horizons"]
+    ledger.save_scores([SCORE], settled=["binance:BTC-USDT:1"], still_pending={"binance:BTC-USDT:2": b"one left"})
+    (left,) = ledger.pending()
+    assert (left.id, left.shadow, left.close_time_us, left.symbol) == (
+        "binance:BTC-USDT:2",
+        b"one left",
+        2 * HOUR_US,
+        "BTC-USDT",
+    )
+    assert ledger.scores(0) == [SCORE]
+
+
+def test_scores_come_back_as_they_were(ledger: Ledger) -> None:
+    """Every field survives, by close time; the same score again replaces itself."""
+    later = msgspec.structs.replace(SCORE, close_time_us=2 * HOUR_US, symbol="ETH-USDT")
+    baseline = msgspec.structs.replace(SCORE, role="baseline", kind="random_walk")
+    ledger.save_scores([later, SCORE, baseline])
+    ledger.save_scores([SCORE])
+    assert ledger.scores(0) == [baseline, SCORE, later]
+    assert ledger.scores(2 * HOUR_US) == [later]
+    assert ledger.scores(0)[0].inside_80 is True
+
+
+def test_a_failed_score_settles_nothing(ledger: Ledger) -> None:
+    """Scores and pending change in one transaction: an error in one leaves the other as it was."""
+    save(ledger, 1, shadow=b"s")
+    broken = msgspec.structs.replace(SCORE, pinball=None)
+    with pytest.raises(Exception, match="NOT NULL"):
+        ledger.save_scores([broken], settled=["binance:BTC-USDT:1"])
+    assert len(ledger.pending()) == 1

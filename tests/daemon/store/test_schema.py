@@ -1,0 +1,57 @@
+"""Schema steps: applied once, all or nothing, never past what this program knows."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from daemon.store.errors import StoreDamaged, StoreTooNew
+from daemon.store.ledger import Ledger
+from daemon.store.schema import MIGRATIONS, Migration, migrate
+from tests.daemon.store.builders import BAR
+
+NEXT = Migration("a column", ("ALTER TABLE bars ADD COLUMN note TEXT", "UPDATE bars SET note = 'old'"))
+BROKEN = Migration("broken", ("ALTER TABLE bars ADD COLUMN other TEXT", "UPDATE no_such SET x = 1"))
+
+
+def test_a_second_start_applies_nothing(path: Path) -> None:
+    """Each step is noted once, by number and name."""
+    Ledger(path).close()
+    with Ledger(path) as ledger:
+        rows = ledger._connection.execute("SELECT version, name FROM migrations ORDER BY version").fetchall()
+    assert rows == [(number, step.name) for number, step in enumerate(MIGRATIONS, start=1)]
+
+
+def test_an_older_store_is_brought_forward(ledger: Ledger, path: Path) -> None:
+    """A new step reaches the rows that are there, and the newer file is refused by the older program."""
+    ledger.save_bars([BAR])
+    migrate(ledger._connection, path, (*MIGRATIONS, NEXT))
+    assert ledger._connection.execute("SELECT note FROM bars").fetchall() == [("old",)]
+    ledger.close()
+    with pytest.raises(StoreTooNew, match=r"schema 2, this one knows 1\); upgrade forecastd"):
+        Ledger(path)
+
+
+def test_a_failed_step_leaves_the_old_schema(ledger: Ledger, path: Path) -> None:
+    """All steps or none: after an error the store is as it was and opens again."""
+    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+        migrate(ledger._connection, path, (*MIGRATIONS, NEXT, BROKEN))
+    columns = [row[1] for row in ledger._connection.execute("PRAGMA table_info(bars)")]
+    assert "note" not in columns
+    ledger.close()
+    Ledger(path).close()
+
+
+def test_another_program_s_database_is_left_alone(path: Path) -> None:
+    """A database without our mark is refused and not touched."""
+    path.parent.mkdir()
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE theirs (x)")
+    other.close()
+    with pytest.raises(StoreDamaged, match="another program's database"):
+        Ledger(path)
+    with sqlite3.connect(path) as other:
+        assert other.execute("SELECT name FROM sqlite_schema").fetchall() == [("theirs",)]
+    other.close()
