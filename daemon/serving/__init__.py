@@ -1,0 +1,1 @@
+"""The daemon's outward faces: HTTP, metrics, health, systemd and the control socket."""

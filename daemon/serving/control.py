@@ -1,0 +1,265 @@
+"""The UNIX socket that can change the daemon: one JSON line in, JSON lines out until ``{"done": true}``.
+
+Request: ``{"command": "retrain", ...arguments}``. Replies: whatever the handler yields, then ``{"done": true}``, or
+``{"error": "...", "exit_code": 75}``. A connection that ends without either means that the daemon went away.
+Mode 0600: whoever may open the file may give orders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from daemon.errors import EXIT_INTERNAL, EXIT_USAGE, ConfigError, ForecastdError, Retryable, Unreachable
+
+log = structlog.get_logger(__name__)
+
+SOCKET_NAME = "control.sock"
+PATH_BYTES = 107  # sockaddr_un.sun_path holds 108 with the closing NUL
+LINE_BYTES = 64 * 1024
+REQUEST_TIMEOUT_S = 5.0
+WRITE_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 2.0
+
+Reply = dict[str, Any]
+Handler = Callable[[str, dict[str, Any]], AsyncGenerator[Reply, None]]
+
+
+class _PeerLeft(Exception):
+    """The other end closed its connection or stopped reading."""
+
+
+class ControlRefused(ForecastdError):
+    """The daemon answered with an error; ``exit_code`` is the one the command should end with."""
+
+    def __init__(self, message: str, *, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def search_paths(instance: str, state_dir: Path, environment: Mapping[str, str]) -> list[Path]:
+    """Where the socket of ``instance`` may be, in the order in which clients look."""
+    folders: list[Path] = []
+    if runtime := environment.get("RUNTIME_DIRECTORY"):
+        folders.append(Path(runtime.split(":")[0]))
+    folders.append(Path("/run/forecastd") / instance)
+    if session := environment.get("XDG_RUNTIME_DIR"):
+        folders.append(Path(session) / "forecastd" / instance)
+    folders.append(state_dir)
+    return list(dict.fromkeys(folder / SOCKET_NAME for folder in folders))
+
+
+def serving_path(instance: str, state_dir: Path, environment: Mapping[str, str]) -> Path:
+    """Where the daemon itself listens: the first of the search paths that it can write to."""
+    for path in search_paths(instance, state_dir, environment):
+        with suppress(OSError):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if os.access(path.parent, os.W_OK | os.X_OK):
+                return path
+    raise ConfigError([f"no folder for the control socket: [instance] state_dir {state_dir} is not writable"])
+
+
+class ControlServer:
+    """Answers on ``path``. ``handler(command, arguments)`` yields the replies; the stream is closed early when the
+    client leaves, so a handler cleans up in ``finally``. ForecastdError and ValueError become error replies.
+    """
+
+    def __init__(self, path: Path, handler: Handler, *, max_clients: int = 16) -> None:
+        self.path = path
+        self._handler = handler
+        self._clients: set[asyncio.Task[None]] = set()
+        self._max_clients = max_clients  # each holds one handler; a person has a few terminals
+        self._server: asyncio.Server | None = None
+        self._inode: int | None = None
+
+    async def start(self) -> None:
+        """Listens. Raises ConfigError for an unusable path and Retryable when another daemon listens there."""
+        check_path_length(self.path)
+        await _remove_stale(self.path)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listening.bind(str(self.path))
+            # Nobody can connect before listen(), so there is no moment at which the mode is wider.
+            self.path.chmod(0o600)
+            self._inode = self.path.stat().st_ino
+            self._server = await asyncio.start_unix_server(self._accept, sock=listening, limit=LINE_BYTES)
+        except OSError as error:
+            listening.close()
+            raise ConfigError([f"control socket {self.path}: {error.strerror}"]) from error
+
+    async def stop(self) -> None:
+        """Closes every connection and removes the socket file, unless somebody else has put theirs there."""
+        if self._server is None:
+            return
+        self._server.close()
+        for client in self._clients:
+            client.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+        with suppress(FileNotFoundError):
+            if self.path.stat().st_ino == self._inode:
+                self.path.unlink()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # asyncio runs this callback as a task
+        self._clients.add(task)
+        try:
+            if len(self._clients) > self._max_clients:
+                await _write(
+                    writer, {"error": "too many clients on the control socket", "exit_code": Retryable.exit_code}
+                )
+                return
+            await self._serve(reader, writer)
+        except (_PeerLeft, ConnectionError) as error:
+            log.debug("control_client_left", reason=repr(error))
+        finally:
+            self._clients.discard(task)
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                line = await reader.readline()
+            command, arguments = _parse_request(line)
+        except TimeoutError:
+            return
+        except ValueError as error:
+            await _write(writer, {"error": str(error), "exit_code": EXIT_USAGE})
+            return
+        answering = asyncio.create_task(self._answer(command, arguments, writer), name=f"control.{command}")
+        leaving = asyncio.create_task(reader.read(), name="control.client_leaves")
+        try:
+            await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            answering.cancel()
+            outcomes = await asyncio.gather(answering, leaving, return_exceptions=True)
+        if isinstance(outcomes[0], Exception):
+            raise outcomes[0]
+
+    async def _answer(self, command: str, arguments: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        try:
+            async with aclosing(self._handler(command, arguments)) as replies:
+                async for reply in replies:
+                    await _write(writer, reply)
+        except _PeerLeft:
+            raise
+        except (ForecastdError, ValueError) as error:
+            exit_code = error.exit_code if isinstance(error, ForecastdError) else EXIT_USAGE
+            await _write(writer, {"error": str(error), "exit_code": exit_code})
+        except Exception:
+            log.exception("control_command_failed", command=command)
+            await _write(
+                writer, {"error": f"{command} failed inside the daemon, see its log", "exit_code": EXIT_INTERNAL}
+            )
+        else:
+            await _write(writer, {"done": True})
+
+
+class ControlClient:
+    """Finds the daemon's socket among ``paths`` and streams replies."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = paths
+
+    async def stream(self, command: str, **arguments: Any) -> AsyncGenerator[Reply, None]:
+        """The replies to ``command``. Raises Unreachable without a daemon, ControlRefused for its error reply."""
+        reader, writer = await self._connect()
+        try:
+            await _write(writer, {"command": command, **arguments})
+            while line := await reader.readline():
+                reply: Reply = msgspec.json.decode(line, type=dict[str, Any])
+                if reply.get("done") is True:
+                    return
+                if "error" in reply:
+                    raise ControlRefused(reply["error"], exit_code=reply.get("exit_code", EXIT_INTERNAL))
+                yield reply
+        except (ConnectionError, _PeerLeft) as error:
+            raise Unreachable(f"the daemon went away during {command!r}: {error}") from error
+        finally:
+            writer.close()
+        raise Unreachable(f"the daemon went away during {command!r}; see its log")
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        tried: list[str] = []
+        for path in self._paths:
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    return await asyncio.open_unix_connection(path, limit=LINE_BYTES)
+            except OSError as error:
+                tried.append(f"{path} ({_why(error)})")
+        raise Unreachable(f"no running forecastd: tried {', '.join(tried)}")
+
+
+def check_path_length(path: Path) -> None:
+    """Raises ConfigError when the kernel cannot hold the path of a UNIX socket."""
+    length = len(os.fsencode(path))
+    if length > PATH_BYTES:
+        raise ConfigError(
+            [f"control socket {path}: {length} bytes, at most {PATH_BYTES} fit; choose a shorter [instance] state_dir"]
+        )
+
+
+async def _remove_stale(path: Path) -> None:
+    """Removes a socket file that nobody listens on."""
+    if (mode := _mode(path)) is None:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ConfigError([f"control socket {path}: a file that is not a socket is in the way; move it"])
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            _, writer = await asyncio.open_unix_connection(path)
+    except ConnectionRefusedError:
+        os.unlink(path)  # noqa: PTH108  # a moment's work on a tmpfs
+        return
+    except OSError as error:
+        raise Retryable(f"control socket {path}: in use, but it does not answer ({_why(error)})") from error
+    writer.close()
+    raise Retryable(f"control socket {path}: another forecastd listens there; stop it or choose another state_dir")
+
+
+def _parse_request(line: bytes) -> tuple[str, dict[str, Any]]:
+    if not line.endswith(b"\n"):
+        raise ValueError("the request was not one line of JSON")
+    try:
+        request = msgspec.json.decode(line, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(f"the request was not a JSON object: {error}") from error
+    match request:
+        case {"command": str(command), **arguments}:
+            return command, arguments
+    raise ValueError('the request had no "command"')
+
+
+async def _write(writer: asyncio.StreamWriter, reply: Reply) -> None:
+    writer.write(msgspec.json.encode(reply) + b"\n")
+    try:
+        async with asyncio.timeout(WRITE_TIMEOUT_S):
+            await writer.drain()
+    except (ConnectionError, TimeoutError) as error:
+        raise _PeerLeft(repr(error)) from error
+
+
+def _mode(path: Path) -> int | None:
+    """The file's type and permissions, None when there is no file."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "not there"
+    if isinstance(error, ConnectionRefusedError):
+        return "nobody listens"
+    return error.strerror or "timed out"

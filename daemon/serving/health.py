@@ -1,0 +1,158 @@
+"""Whether the daemon lives, whether it forecasts, and when it may call itself ready.
+
+Pure bookkeeping over a clock: the app reports what happened, the HTTP server, sd_notify and the MQTT status topic ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from daemon.clock import Clock
+from features.market import Instrument
+
+READY_PATIENCE_S = 90.0
+
+
+class ServiceState(StrEnum):
+    """The daemon's state as a whole. STOPPED and OFFLINE belong to the MQTT topic alone."""
+
+    STARTING = "starting"
+    ONLINE = "online"
+    DEGRADED = "degraded"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """``state`` holds since market time ``since_us``; ``reason`` is empty while online."""
+
+    state: ServiceState
+    reason: str
+    since_us: int
+
+
+class Health:
+    """Collects what is known of the parts and answers ``condition``, ``readiness_problems`` and ``may_report_ready``.
+
+    A part that fails after a good start makes the daemon degraded, never dead: restarting does not mend a venue.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        instruments: Iterable[Instrument],
+        *,
+        patience_s: float = READY_PATIENCE_S,
+        on_change: Callable[[Condition], None] | None = None,
+    ) -> None:
+        self._clock = clock
+        self._patience_s = patience_s
+        self._on_change = on_change
+        self._started_s = clock.wall_s()
+        self._parts_up: dict[str, bool] = {"store": False, "control socket": False, "http": False}
+        self._waiting_for: dict[Instrument, str] = dict.fromkeys(instruments, "warming up")
+        self._unreachable: dict[Instrument, str] = {}
+        self._faults: dict[str, str] = {}
+        self._beyond_help: str | None = None
+        self._first_forecast = False
+        self._ready_reported = False
+        self._condition = Condition(ServiceState.STARTING, "starting", clock.market_us())
+
+    @property
+    def condition(self) -> Condition:
+        """The state now, with the reasons joined by semicolons."""
+        return self._condition
+
+    def part_up(self, part: str, *, up: bool = True) -> None:
+        """``part`` is "store", "control socket" or "http"."""
+        if part not in self._parts_up:
+            raise ValueError(f"part was {part!r}, must be one of {', '.join(self._parts_up)}")
+        self._parts_up[part] = up
+        self._update()
+
+    def symbol_warm(self, instrument: Instrument) -> None:
+        """The instrument has its whole buffer and its feed."""
+        self._waiting_for.pop(instrument, None)
+        self._unreachable.pop(instrument, None)
+        self._update()
+
+    def symbol_unreachable(self, instrument: Instrument, reason: str) -> None:
+        """The venue does not serve the instrument now; the rest goes on without it."""
+        self._waiting_for.pop(instrument, None)
+        self._unreachable[instrument] = reason
+        self._update()
+
+    def symbol_warming(self, instrument: Instrument, reason: str = "warming up") -> None:
+        """The instrument is new, or reachable again and not warm yet."""
+        self._unreachable.pop(instrument, None)
+        self._waiting_for[instrument] = reason
+        self._update()
+
+    def symbol_removed(self, instrument: Instrument) -> None:
+        """The instrument is no longer configured."""
+        self._waiting_for.pop(instrument, None)
+        self._unreachable.pop(instrument, None)
+        self._update()
+
+    def fault(self, part: str, reason: str) -> None:
+        """``part``, e.g. "mqtt" or "model", does less than it should, until ``mended``."""
+        self._faults[part] = reason
+        self._update()
+
+    def mended(self, part: str) -> None:
+        self._faults.pop(part, None)
+        self._update()
+
+    def give_up(self, reason: str) -> None:
+        """Only a restart can help: the watchdog's ping is withheld and ``/healthz`` says no, with ``reason``."""
+        self._beyond_help = reason
+
+    def beyond_help(self) -> str | None:
+        """Why the daemon has to be restarted, None while it does not."""
+        return self._beyond_help
+
+    def forecast_issued(self) -> None:
+        self._first_forecast = True
+
+    def may_report_ready(self) -> bool:
+        """Whether READY=1 is due: parts up, and each symbol warm or known unreachable unless patience is over."""
+        if not all(self._parts_up.values()):
+            return False
+        waited_s = self._clock.wall_s() - self._started_s
+        return not self._waiting_for or waited_s >= self._patience_s
+
+    def ready_reported(self) -> None:
+        """The daemon told the world that it is up: from now on it is online or degraded."""
+        self._ready_reported = True
+        self._update()
+
+    def readiness_problems(self) -> list[str]:
+        """Why ``/readyz`` says no; empty while the daemon forecasts."""
+        problems = [f"{part} is not up" for part, up in self._parts_up.items() if not up]
+        problems += [f"{instrument} {reason}" for instrument, reason in self._waiting_for.items()]
+        if not self._first_forecast:
+            problems.append("no forecast yet")
+        return problems
+
+    def _reasons(self) -> list[str]:
+        reasons = [f"{part} is not up" for part, up in self._parts_up.items() if not up]
+        reasons += [f"{instrument} unreachable: {reason}" for instrument, reason in self._unreachable.items()]
+        reasons += [f"{instrument} {reason}" for instrument, reason in self._waiting_for.items()]
+        reasons += [f"{part}: {reason}" for part, reason in self._faults.items()]
+        return reasons
+
+    def _update(self) -> None:
+        reasons = self._reasons()
+        if not self._ready_reported:
+            state = ServiceState.STARTING
+        else:
+            state = ServiceState.DEGRADED if reasons else ServiceState.ONLINE
+        reason = "; ".join(reasons)
+        if (state, reason) == (self._condition.state, self._condition.reason):
+            return
+        same_state = state is self._condition.state
+        since_us = self._condition.since_us if same_state else self._clock.market_us()
+        self._condition = Condition(state, reason, since_us)
+        if self._on_change is not None:
+            self._on_change(self._condition)

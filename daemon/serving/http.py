@@ -1,0 +1,165 @@
+"""The read-only HTTP face: the status page, metrics, health and the status document. Nothing here changes anything."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import errno
+import hmac
+from collections.abc import Callable
+from importlib import resources
+
+import msgspec
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+from prometheus_client import CollectorRegistry
+from prometheus_client.aiohttp import make_aiohttp_handler
+
+from daemon.errors import ConfigError, Retryable
+from daemon.serving.health import Health
+from daemon.serving.status import StatusDocument
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+SHUTDOWN_TIMEOUT_S = 1.0
+
+# The page is one file with its own style and script, and fetches nothing but this server's status.
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class HttpServer:
+    """Serves on ``listen`` ("host:port", port 0 picks a free one).
+
+    On loopback only requests for a loopback host name are answered, so that a web site cannot read the API through a
+    DNS name of its own that points here. With ``token`` every path but the health checks needs it, as
+    ``Authorization: Bearer`` or as the password of HTTP Basic (which browsers can ask for).
+    """
+
+    def __init__(
+        self,
+        listen: str,
+        *,
+        registry: CollectorRegistry,
+        status: Callable[[], StatusDocument],
+        health: Health,
+        token: str | None = None,
+    ) -> None:
+        self._host, self._port = split_listen(listen)
+        self._listen = listen
+        self._status = status
+        self._health = health
+        self._token = token
+        self._page = resources.files("daemon.serving").joinpath("page/index.html").read_text(encoding="utf-8")
+        self._runner: web.AppRunner | None = None
+        self._registry = registry
+
+    async def start(self) -> str:
+        """Listens and returns the address, e.g. ``http://127.0.0.1:9464``.
+
+        Raises Retryable when the port is taken and ConfigError when the address cannot be used at all.
+        """
+        runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self._host.strip("[]"), self._port).start()
+        except OSError as error:
+            await runner.cleanup()
+            if error.errno == errno.EADDRINUSE:
+                raise Retryable(
+                    f"[http] listen {self._listen}: the port is taken; stop its user or choose another"
+                ) from error
+            raise ConfigError([f"[http] listen {self._listen}: {error.strerror}"]) from error
+        self._runner = runner
+        port = runner.addresses[0][1]
+        return f"http://{self._host}:{port}"
+
+    async def stop(self) -> None:
+        """Stops listening; requests under way have a second to end."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def _application(self) -> web.Application:
+        application = web.Application(middlewares=[self._guard])
+        application.add_routes(
+            [
+                web.get("/", self._show_page),
+                web.get("/metrics", make_aiohttp_handler(self._registry)),
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+                web.get("/api/v1/status", self._show_status),
+            ]
+        )
+        return application
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if is_loopback(self._host) and _host_name(request) not in {self._host, *LOOPBACK_NAMES}:
+            return web.Response(status=421, text="ask for this address by a loopback name, e.g. localhost\n")
+        if request.path not in OPEN_PATHS and not self._authorised(request):
+            challenge = {hdrs.WWW_AUTHENTICATE: 'Bearer, Basic realm="forecastd", charset="UTF-8"'}
+            return web.Response(status=401, headers=challenge, text="a token is needed, see [http] token_file\n")
+        response = await handler(request)
+        response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    def _authorised(self, request: web.Request) -> bool:
+        if self._token is None:
+            return True
+        offered = _offered_token(request.headers.get(hdrs.AUTHORIZATION, ""))
+        return hmac.compare_digest(offered, self._token.encode())
+
+    async def _show_page(self, _request: web.Request) -> web.Response:
+        headers = {"Content-Security-Policy": PAGE_POLICY, "Referrer-Policy": "no-referrer"}
+        return web.Response(text=self._page, content_type="text/html", headers=headers)
+
+    async def _show_status(self, _request: web.Request) -> web.Response:
+        return web.Response(body=msgspec.json.encode(self._status()), content_type="application/json")
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        """That this handler runs is the proof: the event loop turns."""
+        reason = self._health.beyond_help()
+        body = {"healthy": reason is None, "problems": [] if reason is None else [reason]}
+        return web.json_response(body, status=200 if reason is None else 503)
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        problems = self._health.readiness_problems()
+        body = {"ready": not problems, "problems": problems}
+        return web.json_response(body, status=503 if problems else 200)
+
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """``"127.0.0.1:9464"`` as host and port; an IPv6 host keeps its brackets. Raises ConfigError."""
+    host, separator, port = listen.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not separator or not host or (":" in host and not bracketed) or not port.isdecimal() or int(port) > 65535:
+        raise ConfigError([f'[http] listen: "{listen}" is not host:port; write e.g. "127.0.0.1:9464"'])
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach ``host``."""
+    return host in {"localhost", "[::1]"} or host.startswith("127.")
+
+
+def _host_name(request: web.Request) -> str:
+    host = request.headers.get(hdrs.HOST, "").lower()
+    name, separator, port = host.rpartition(":")
+    return name if separator and port.isdecimal() else host
+
+
+def _offered_token(authorization: str) -> bytes:
+    """The token in an Authorization header, empty when there is none that can be read."""
+    scheme, _, credentials = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip().encode()
+    if scheme.lower() != "basic":
+        return b""
+    try:
+        _, _, password = base64.b64decode(credentials, validate=True).partition(b":")
+    except binascii.Error:
+        return b""
+    return password

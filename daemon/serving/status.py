@@ -1,0 +1,125 @@
+"""The status document: what ``/api/v1/status``, the page and ``forecastd status`` show. Fields are only ever added.
+
+Times are RFC 3339 in UTC, market time. Anything unknown is null, never zero.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from daemon.records import Skill
+
+
+class BarStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest closed bar."""
+
+    close_time: str
+    completeness: str
+    missing_trades: int
+    revision: int
+    trades: int | None = None
+
+
+class HorizonStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One horizon of the newest forecast, as prices: the median and the central 80% band."""
+
+    bars: int
+    median: float
+    low_80: float
+    high_80: float
+    prob_up: float
+
+
+class AttentionStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The hour of the window that the model looked at most: 1 is the newest bar. ``weight`` is its share of 1."""
+
+    bars_ago: int
+    weight: float
+
+
+class ForecastStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest issued forecast. ``kind`` is the forecaster's, ``source`` "model" or "baseline"."""
+
+    bar_close: str
+    issued_at: str
+    source: str
+    kind: str
+    reference_price: float
+    horizons: list[HorizonStatus]
+    attention_top: AttentionStatus | None = None
+
+
+class SymbolStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One instrument; ``state`` is warming_up, live, stale or halted."""
+
+    venue: str
+    symbol: str
+    state: str
+    reason: str = ""
+    price: float | None = None
+    last_trade_at: str | None = None
+    bar: BarStatus | None = None
+    forecast: ForecastStatus | None = None
+    skill: Skill | None = None
+
+
+class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The model that serves; ``parameters`` counts the network's weights."""
+
+    id: str
+    kind: str
+    trained_until: str | None = None
+    loaded_at: str | None = None
+    parameters: int | None = None
+
+
+class RetrainStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The retraining that runs, else the last one. ``progress`` is a share of 1, ``stage`` what it does now."""
+
+    running: bool
+    progress: float | None = None
+    stage: str = ""
+    epoch: int | None = None
+    epochs: int | None = None
+    remaining_s: float | None = None
+    last_result: str | None = None
+    last_finished_at: str | None = None
+    next_at: str | None = None
+
+
+class MqttStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The broker's connection; ``url`` never holds a password."""
+
+    url: str
+    connected: bool
+    protocol: str | None = None
+    published: int = 0
+    outbox: int = 0
+    expired: int = 0
+    reason: str = ""
+
+
+class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
+    path: str
+    size_bytes: int | None = None
+    bars: int | None = None
+    forecasts: int | None = None
+
+
+class StatusDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The daemon at one moment. ``clock`` is market time now, ``speed`` market seconds per wall second."""
+
+    schema: str = "forecastd.status.v1"
+    instance: str
+    version: str
+    state: str
+    reason: str
+    since: str
+    clock: str
+    speed: float
+    interval: str
+    symbols: list[SymbolStatus]
+    mqtt: MqttStatus
+    store: StoreStatus
+    model: ModelStatus | None = None
+    retrain: RetrainStatus | None = None
