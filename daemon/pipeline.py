@@ -24,7 +24,7 @@ from daemon.series import Patience, Series
 from features.market import Bar, Instrument, Trade
 
 if TYPE_CHECKING:
-    from daemon.forecasting.engine import RoundForecasts
+    from daemon.forecasting.rounds import RoundForecasts
 
 
 class Pipeline:
@@ -62,9 +62,19 @@ class Pipeline:
         return self._series
 
     @property
+    def has_events(self) -> bool:
+        """Whether ``events`` would return something."""
+        return bool(self._events)
+
+    @property
     def last_round_us(self) -> int:
         """The close time of the last round of bars."""
         return self._last_round_us
+
+    def set_patience(self, patience: Patience) -> None:
+        """Other waits from now on."""
+        for series in self._series.values():
+            series.patience = patience
 
     def last_bar(self, instrument: Instrument) -> Bar | None:
         return self._last_bars.get(instrument)
@@ -100,9 +110,12 @@ class Pipeline:
         from_time_us: int,
         now_us: int,
         wall_s: float,
+        whole: bool = True,
     ) -> None:
-        """The answer to a SeedWanted."""
-        self._series[instrument].seed(page, latest, from_time_us=from_time_us, now_us=now_us, wall_s=wall_s)
+        """The answer to a SeedWanted; see ``Series.seed``."""
+        self._series[instrument].seed(
+            page, latest, from_time_us=from_time_us, now_us=now_us, wall_s=wall_s, whole=whole
+        )
 
     def repair_received(
         self,

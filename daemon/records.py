@@ -58,7 +58,7 @@ class IssuedForecast(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def id(self) -> str:
         made = self.forecast
-        return f"{made.venue}:{made.symbol}:{interval_name(made.interval_us)}:{iso(made.close_time_us)}"
+        return forecast_id(made.venue, made.symbol, made.interval_us, made.close_time_us)
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +83,11 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     inside_95: bool
     volatility: float
     scored_at_us: int
+
+
+def forecast_id(venue: str, symbol: str, interval_us: int, close_time_us: int) -> str:
+    """The one name of a forecast, e.g. ``binance:BTC-USDT:1h:2026-01-05T13:00:00Z``."""
+    return f"{venue}:{symbol}:{interval_name(interval_us)}:{iso(close_time_us)}"
 
 
 _UNITS = (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000))

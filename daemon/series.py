@@ -89,6 +89,11 @@ class Series:
         return self._continuity is not None
 
     @property
+    def first_open_us(self) -> int:
+        """The open time of the first bar that is made from trades."""
+        return self._first_open_us
+
+    @property
     def next_close_us(self) -> int:
         """The end of the interval that closes next."""
         return self._next_open_us + self._interval_us
@@ -111,12 +116,20 @@ class Series:
             self.last_trade_at_us = max(trade.time_us for trade in trades)
 
     def seed(
-        self, page: Sequence[Trade], latest: Trade | None, *, from_time_us: int, now_us: int, wall_s: float
+        self,
+        page: Sequence[Trade],
+        latest: Trade | None,
+        *,
+        from_time_us: int,
+        now_us: int,
+        wall_s: float,
+        whole: bool = True,
     ) -> None:
         """Starts the sequence at ``from_time_us``, the answer to a SeedWanted.
 
         page: the venue's first trades at or after that time. latest: its newest trade, asked for after an
-        empty page; None where the instrument never traded.
+        empty page; None where the instrument never traded. whole: whether nothing before the page is missing
+        from its interval; else that first bar can never be proven.
         """
         if not page and latest is not None and latest.time_us >= from_time_us:
             self.request_failed("trades came while the start was asked for", now_us, wall_s)
@@ -130,7 +143,11 @@ class Series:
         self._pending = None
         self._backoff_s = 0.5
         self._continuity = Continuity(
-            SequenceState(last_id=last_id, last_time_us=last_time_us, covered_from_us=from_time_us)
+            SequenceState(
+                last_id=last_id,
+                last_time_us=last_time_us,
+                covered_from_us=from_time_us if whole else from_time_us + self._interval_us,
+            )
         )
         self._first_open_us = self._next_open_us = interval_start(from_time_us, self._interval_us)
         self._joining = True

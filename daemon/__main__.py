@@ -1,0 +1,5 @@
+"""``python -m daemon`` is ``forecastd``."""
+
+from daemon.cli import main
+
+main()

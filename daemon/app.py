@@ -1,0 +1,344 @@
+"""Runs the parts of one daemon in one task group and ends them in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+
+import structlog
+
+from daemon.clock import Clock
+from daemon.config import Config
+from daemon.config_show import ReloadChanges, reloadable_changes, with_reloadable
+from daemon.errors import ConfigError, ForecastdError, RegionRefused, Verdict, judge
+from daemon.events import SymbolState
+from daemon.ingest.backfill import RestClient
+from daemon.orders import Orders
+from daemon.parts import Hooks, Parts, build, patience_for, status_payload
+from daemon.publishing.embedded_broker import EmbeddedBroker
+from daemon.reporting import status_document
+from daemon.resuming import republish, resume_scoreboard, resume_series
+from daemon.serving.control import ControlServer, serving_path
+from daemon.serving.gpu import GpuCollector
+from daemon.serving.http import HttpServer
+from daemon.serving.notify import Notifier, announce_ready, run_watchdog, status_line
+from daemon.serving.status import StatusDocument
+from daemon.warmup import RECENT_BARS
+from features.market import Instrument, interval_start
+from models.artifact import ArtifactError
+from models.specification import NETWORK_KINDS
+
+log = structlog.get_logger(__name__)
+
+_Job = Coroutine[None, None, None]
+
+_FLUSH_S = 1.0
+_PRUNE_EVERY = 600  # flushes
+_WARM_PATIENCE_S = 20.0
+_HISTORY_PATIENCE_S = 30.0
+_STOP_PATIENCE_S = 2.5
+
+
+class App:
+    """One daemon. ``run`` returns after ``stop``; a ForecastdError from it says why it could not go on.
+
+    broker_port: where the embedded broker listens, where one is configured; 0 picks a free port.
+    read_config: reads the configuration again for ``reload``; None where there is no file to read.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock,
+        environ: Mapping[str, str],
+        hooks: Hooks | None = None,
+        broker_port: int = 1883,
+        read_config: Callable[[], Config] | None = None,
+        set_log_level: Callable[[str], None] = lambda _level: None,
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self.parts: Parts
+        self.started = asyncio.Event()
+        self.http_address = ""
+        self.mqtt_address = config.mqtt.url
+        self._environ = environ
+        self._hooks = hooks or Hooks()
+        self._broker_port = broker_port
+        self._read_config = read_config
+        self._set_log_level = set_log_level
+        self._stopping = asyncio.Event()
+        self._warm = asyncio.Event()
+        self._notifier = Notifier.from_environment(environ)
+        self._shown: dict[Instrument, tuple[int, int]] = {}
+
+    # ---------------------------------------------------------------- from outside
+
+    def stop(self) -> None:
+        """Lets ``run`` end in order."""
+        self._stopping.set()
+
+    def reload(self) -> ReloadChanges:
+        """Applies what can be applied of a changed configuration and names the rest.
+
+        Raises ConfigError, with everything as it was, where the new configuration is wrong.
+        """
+        if self._read_config is None:
+            raise ConfigError(["there is no configuration file to read again; start with forecastd run -c FILE"])
+        self._notifier.reloading()
+        try:
+            new = self._read_config()
+            changes = reloadable_changes(self.config, new)
+            self.config = self.parts.trainer.config = with_reloadable(self.config, new)
+            self._set_log_level(self.config.log.level)
+            self.parts.pipeline.set_patience(patience_for(self.config, self.clock))
+        finally:
+            self._notifier.ready(status_line(self.parts.health))
+        log.info("configuration_reloaded", applied=list(changes.applied), refused=list(changes.refused))
+        return changes
+
+    def status(self) -> StatusDocument:
+        """The daemon at this moment."""
+        parts = self.parts
+        return status_document(
+            config=self.config,
+            clock=self.clock,
+            health=parts.health,
+            pipeline=parts.pipeline,
+            publisher=parts.publisher,
+            mqtt_address=self.mqtt_address,
+            instruments=self.config.instruments,
+            latest=parts.dispatcher.latest,
+            model=parts.inference.model,
+            supervisor=parts.trainer.supervisor.status,
+            last_retrain=parts.trainer.last_result,
+            next_retrain_us=parts.trainer.next_at_us,
+        )
+
+    # ---------------------------------------------------------------- life
+
+    async def run(self) -> None:
+        broker = EmbeddedBroker() if self.config.mqtt.embedded else None
+        try:
+            port = await broker.start(self._broker_port) if broker else None
+            if port is not None:
+                self.mqtt_address = f"mqtt://127.0.0.1:{port}"
+            self.parts = build(self.config, clock=self.clock, hooks=self._hooks, broker_port=port)
+            await self._serve()
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            if broker is not None:
+                await broker.stop()
+
+    async def _serve(self) -> None:
+        parts, config = self.parts, self.config
+        orders = Orders(self)
+        control = ControlServer(
+            serving_path(config.instance.name, config.instance.state_dir, self._environ), orders.obey
+        )
+        token_file = config.http.token_file
+        http = HttpServer(
+            str(config.http.listen),
+            registry=parts.metrics.registry,
+            status=self.status,
+            health=parts.health,
+            token=token_file.read_text("utf-8").strip() if token_file else None,
+        )
+        try:
+            await self._resume()
+            await control.start()
+            parts.health.part_up("control socket")
+            self.http_address = await http.start()
+            parts.health.part_up("http")
+            log.info("started", http=self.http_address, mqtt=self.mqtt_address, control=str(control.path))
+            async with asyncio.TaskGroup() as group:
+                publishing = group.create_task(parts.publisher.run(), name="publisher")
+                tasks = [group.create_task(job, name=name) for name, job in self._jobs().items()]
+                self.started.set()
+                await self._stopping.wait()
+                self._notifier.stopping()
+                for task in tasks:
+                    task.cancel()
+                await self._finish(publishing)
+        finally:
+            await http.stop()
+            await control.stop()
+            await parts.inference.close()
+            parts.store.close()
+            parts.ledger.close()
+
+    def _jobs(self) -> dict[str, _Job]:
+        parts = self.parts
+        jobs: dict[str, _Job] = {
+            "dispatcher": parts.dispatcher.run(),
+            "rounds": self._rounds(),
+            "ticker": self._tick(),
+            "flush": self._flush(),
+            "warm up": self._warm_up(),
+            "quiet": parts.trainer.keep_quiet_before_closes(self._next_close_us),
+            "gpu": GpuCollector(parts.metrics).run(),
+            "ready": self._announce_ready(),
+            "watchdog": run_watchdog(self._notifier, problem=parts.health.beyond_help),
+        }
+        for name, feed in parts.feeds.items():
+            assert feed.stream is not None
+            jobs[f"stream {name}"] = feed.stream.run()
+            jobs[f"skew {name}"] = feed.measure_skew()
+            jobs[f"symbols {name}"] = self._check_symbols(name, feed.rest)
+        return jobs
+
+    async def _finish(self, publishing: asyncio.Task[None]) -> None:
+        """What must still reach the disk and the broker."""
+        parts = self.parts
+        for feed in parts.feeds.values():
+            await feed.close()
+        self._save_trades()
+        await parts.trainer.supervisor.close()
+        await parts.publisher.stop(status_payload(parts.health.condition, state="stopped"))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_PATIENCE_S):
+                await publishing
+
+    # ---------------------------------------------------------------- jobs
+
+    async def _resume(self) -> None:
+        parts, config = self.parts, self.config
+        now_us = self.clock.market_us()
+
+        def load() -> None:
+            resume_series(parts.pipeline, parts.ledger, config.instruments, now_us)
+            resume_scoreboard(parts.pipeline.scoreboard, parts.ledger, now_us - 30 * 86_400_000_000)
+
+        await parts.store.call(load)
+        republish(parts.mailbox, parts.ledger, config.instruments, config.bars.interval_us)
+        parts.health.part_up("store")
+
+    async def _warm_up(self) -> None:
+        """Recent bars and a champion before the first round, then the whole history, then training where needed."""
+        parts, config = self.parts, self.config
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_WARM_PATIENCE_S):
+                while not all(series.warm for series in parts.pipeline.series.values()):  # noqa: ASYNC110  # the pipeline knows no events of ours
+                    await asyncio.sleep(0.02)
+        ends_us = self._first_opens()
+        try:
+            async with asyncio.timeout(_HISTORY_PATIENCE_S):
+                await parts.history.complete(ends_us, bars=RECENT_BARS)
+        except TimeoutError:
+            log.warning("history_late", reason="forecasts start from what the store holds")
+        await parts.inference.load_history(await parts.history.frame(config.instruments, max(ends_us.values())))
+        await self._load_champion()
+        self._warm.set()
+        for instrument in config.instruments:
+            if parts.pipeline.series[instrument].state is not SymbolState.STALE:
+                parts.health.symbol_warm(instrument)
+        await parts.history.complete(ends_us)
+        await parts.trainer.refit()
+        await parts.trainer.run_schedule()
+
+    async def _load_champion(self) -> None:
+        """A champion that does not fit is not served: a baseline is, and a new one is trained at once."""
+        parts = self.parts
+        if self.config.model.kind not in NETWORK_KINDS:
+            return
+        try:
+            artifact = parts.trainer.registry.champion()
+            if artifact is None:
+                parts.trainer.need_model()
+                return
+            info = await parts.inference.load_champion(artifact)
+        except ArtifactError as error:
+            log.error("champion_refused", reason=str(error), cure="a baseline serves while a new one is trained")  # noqa: TRY400
+            parts.health.fault("model", str(error))
+            parts.trainer.need_model()
+        else:
+            parts.trainer.announce_model(info, scores={})
+
+    async def _rounds(self) -> None:
+        await self._warm.wait()
+        await self.parts.dispatcher.run_rounds()
+
+    async def _tick(self) -> None:
+        patience = patience_for(self.config, self.clock)
+        pause_s = min(0.1, max(patience.grace_us / self.clock.speed / 1e6 / 8, 0.01))
+        while True:
+            self.parts.pipeline.time_advanced(self.clock.market_us(), self.clock.wall_s())
+            if self.parts.pipeline.has_events:
+                self.parts.dispatcher.wake()
+            await asyncio.sleep(pause_s)
+
+    async def _flush(self) -> None:
+        flushes = 0
+        while True:
+            await asyncio.sleep(_FLUSH_S)
+            flushes += 1
+            self._save_trades()
+            for feed in self.parts.feeds.values():
+                feed.show_counts(self._shown)
+            self.parts.dispatcher.show_skill()
+            if flushes % _PRUNE_EVERY == 1:
+                self._prune()
+
+    def _save_trades(self) -> None:
+        for instrument, trades, state in self.parts.pipeline.unsaved_trades():
+            self.parts.store.submit(self.parts.ledger.save_trades, instrument, trades, state)
+
+    def _prune(self) -> None:
+        parts, keep, now_us = self.parts, self.config.store, self.clock.market_us()
+
+        def prune() -> None:
+            kept_us = max(keep.keep_open_bar_trades.microseconds, 2 * self.config.bars.interval_us)
+            parts.ledger.prune_trades(now_us - kept_us)
+            old = parts.ledger.prune(
+                now_us,
+                keep_bars_us=keep.keep_bars.microseconds,
+                keep_forecasts_us=keep.keep_forecasts.microseconds,
+            )
+            large = parts.ledger.shrink(keep.max_disk_mb * 1_000_000, now_us)
+            for pruned in (old, large):
+                if pruned.anything:
+                    log.warning("store_pruned", bars=pruned.bars, forecasts=pruned.forecasts, scores=pruned.scores)
+            if large.too_large:
+                log.error("store_too_large", max_disk_mb=keep.max_disk_mb, cure="raise [store] max_disk_mb")
+
+        parts.store.submit(prune)
+
+    async def _announce_ready(self) -> None:
+        await announce_ready(self._notifier, self.parts.health)
+        shown = ""
+        while True:
+            if (line := status_line(self.parts.health)) != shown:
+                self._notifier.status(line)
+                shown = line
+            await asyncio.sleep(1.0)
+
+    async def _check_symbols(self, name: str, rest: RestClient) -> None:
+        """Asks the venue once whether it knows the symbols; a venue that is down is asked again."""
+        symbols = [each.symbol for each in self.config.instruments if each.venue == name]
+        while True:
+            try:
+                await rest.check_symbols(symbols)
+            except (ForecastdError, OSError, TimeoutError) as error:
+                if isinstance(error, ConfigError | RegionRefused) or judge(error) is Verdict.STOP:
+                    raise
+                log.warning("symbols_not_checked", venue=name, reason=str(error) or repr(error))
+                await asyncio.sleep(30.0)
+            else:
+                return
+
+    # ---------------------------------------------------------------- small answers
+
+    def _first_opens(self) -> dict[Instrument, int]:
+        """Where each instrument's live bars begin: its history ends there."""
+        now_open_us = interval_start(self.clock.market_us(), self.config.bars.interval_us)
+        series = self.parts.pipeline.series
+        return {
+            each: series[each].first_open_us if series[each].warm else now_open_us for each in self.config.instruments
+        }
+
+    def _next_close_us(self) -> int:
+        warm = [series.next_close_us for series in self.parts.pipeline.series.values() if series.warm]
+        return min(warm, default=self.clock.market_us() + self.config.bars.interval_us)

@@ -1,0 +1,1 @@
+"""What each command of ``forecastd`` does; ``daemon.cli`` holds their arguments."""

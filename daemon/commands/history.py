@@ -1,0 +1,107 @@
+"""``forecastd history``: bars of the past into the store, and what it holds."""
+
+from __future__ import annotations
+
+import asyncio
+import json as jsonlib
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from daemon.clock import SystemClock, from_iso, iso
+from daemon.config import Config, load_config
+from daemon.errors import EXIT_USAGE, Fatal
+from daemon.exchanges import venue
+from daemon.ingest.backfill import RestClient
+from daemon.store.bars import Span
+from daemon.store.history import import_file
+from daemon.store.ledger import Ledger
+from features.market import Instrument, interval_start
+
+
+class HistoryRefused(Fatal):
+    """The command's arguments do not fit."""
+
+    exit_code = EXIT_USAGE
+
+
+def open_ledger(config: Config) -> Ledger:
+    """The configured store, created where it is missing."""
+    config.instance.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    return Ledger(config.instance.state_dir / "ledger.sqlite")
+
+
+def import_files(config_file: Path | None, files: Iterable[Path], *, venue_name: str, symbol: str | None) -> None:
+    """Imports each file whole or not at all."""
+    config = load_config(config_file)
+    with open_ledger(config) as ledger:
+        for file in files:
+            candles = import_file(
+                file,
+                interval_us=config.bars.interval_us,
+                now_us=time.time_ns() // 1000,
+                venue=venue_name,
+                symbol=symbol,
+            )
+            changed = ledger.import_bars(candles)
+            names = ", ".join(sorted(candles["symbol"].unique()))
+            sys.stdout.write(f"{file}: {len(candles)} bars of {names}, {changed} new or changed\n")
+
+
+def fetch(config_file: Path | None, start: str) -> None:
+    """Fetches the configured symbols' bars from ``start`` up to the last closed one."""
+    config = load_config(config_file)
+    try:
+        start_us = interval_start(from_iso(start), config.bars.interval_us)
+    except ValueError as error:
+        raise HistoryRefused(f"--from was {start!r}; write a day, e.g. 2023-01-01") from error
+    asyncio.run(_fetch(config, start_us))
+
+
+async def _fetch(config: Config, start_us: int) -> None:
+    clock, interval_us = SystemClock(), config.bars.interval_us
+    end_us = interval_start(clock.market_us(), interval_us)
+    with open_ledger(config) as ledger:
+        for section in config.feeds:
+            wire = venue(section.venue, section.symbols)
+            async with RestClient(wire, section.rest_url, clock=clock) as rest:
+                await rest.check_symbols(section.symbols)
+                for symbol in section.symbols:
+                    bars = await rest.candles(symbol, interval_us, start_us, end_us)
+                    ledger.save_bars(bars)
+                    span = f"{iso(bars[0].open_time_us)} to {iso(bars[-1].close_time_us)}" if bars else "none"
+                    sys.stdout.write(f"{section.venue}:{symbol}: {len(bars)} bars, {span}\n")
+
+
+def show(config_file: Path | None, *, json: bool) -> None:
+    """Prints what the store holds for the configured interval."""
+    config = load_config(config_file)
+    path = config.instance.state_dir / "ledger.sqlite"
+    if not path.is_file():
+        raise HistoryRefused(f"{path}: there is no store yet; start forecastd run, or import or fetch history")
+    with Ledger(path, read_only=True) as ledger:
+        spans = ledger.spans(config.bars.interval_us)
+    if json:
+        sys.stdout.write(jsonlib.dumps([_plain(span) for span in spans]) + "\n")
+        return
+    table = Table("instrument", "from", "to", "bars", "missing", "verdicts")
+    for span in spans:
+        row = _plain(span)
+        verdicts = ", ".join(f"{count} {verdict}" for verdict, count in span.verdicts.items())
+        table.add_row(*(str(row[name]) for name in ("instrument", "from", "to", "bars", "missing")), verdicts)
+    Console().print(table)
+
+
+def _plain(span: Span) -> dict[str, object]:
+    return {
+        "instrument": str(Instrument(span.venue, span.symbol)),
+        "from": iso(span.from_us),
+        "to": iso(span.to_us),
+        "bars": span.bars,
+        "missing": span.missing,
+        "verdicts": dict(span.verdicts),
+    }

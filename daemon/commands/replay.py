@@ -1,0 +1,95 @@
+"""``forecastd replay``."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import polars as pl
+
+from daemon.errors import EXIT_USAGE, Fatal
+from daemon.logs import start_logging
+from daemon.publishing import payloads
+from daemon.recordings import RecordingRefused, read
+from daemon.records import parse_interval
+from daemon.replay import Replay, Replayed
+from features.market import Audit, Instrument
+
+
+class ReplayRefused(Fatal):
+    """The command's arguments do not fit together."""
+
+    exit_code = EXIT_USAGE
+
+
+def run_replay(
+    file: Path,
+    *,
+    venue_name: str,
+    interval: str,
+    bars_file: Path | None,
+    forecasts_file: Path | None,
+    symbol: str | None,
+    json: bool,
+) -> None:
+    """Replays a file and writes what comes out; prints a summary."""
+    start_logging(level="warning")
+    try:
+        interval_us = parse_interval(interval)
+    except ValueError as error:
+        raise ReplayRefused(f"--interval: {error}") from error
+    recording = list(read(file, venue_name=venue_name, symbol=symbol))
+    if not recording:
+        raise RecordingRefused(f"{file}: holds no trades")
+    instruments = [Instrument(venue_name, name) for name in dict.fromkeys(each.symbol for each in recording)]
+    replayed = Replay(instruments, interval_us=interval_us).run(recording, venue_name)
+    if bars_file is not None:
+        bars_table(replayed).write_parquet(bars_file)
+    if forecasts_file is not None:
+        forecasts_file.write_bytes(b"".join(line + b"\n" for line in replayed.forecasts))
+    _summarise(file, replayed, json=json)
+
+
+def bars_table(replayed: Replayed) -> pl.DataFrame:
+    """The bars with the columns of ``forecastd.bar.v1``; times as UTC datetimes."""
+    rows = [
+        msgspec.json.decode(payloads.bar(msgspec.structs.replace(bar, audit=Audit.UNAVAILABLE)))
+        for _, bar in sorted(replayed.bars.items())
+    ]
+    numbers = dict.fromkeys(
+        (
+            *("open", "high", "low", "close", "vwap", "volume", "quote_volume"),
+            *("taker_buy_volume", "taker_buy_quote_volume"),
+        ),
+        pl.Float64,
+    )
+    counts = dict.fromkeys(
+        ("revision", "trades", "first_trade_id", "last_trade_id", "missing_trades", "late_trades"), pl.Int64
+    )
+    table = pl.DataFrame(rows, infer_schema_length=None, schema_overrides={**numbers, **counts})
+    return table.with_columns(
+        pl.col("open_time", "close_time").str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_unit="us", time_zone="UTC")
+    )
+
+
+def _summarise(file: Path, replayed: Replayed, *, json: bool) -> None:
+    verdicts = Counter(bar.completeness.value for bar in replayed.bars.values())
+    if json:
+        summary = {
+            "file": str(file),
+            "trades": replayed.trades,
+            "duplicates": replayed.duplicates,
+            "bars": len(replayed.bars),
+            "completeness": dict(verdicts),
+            "forecasts": len(replayed.forecasts),
+        }
+        sys.stdout.write(jsonlib.dumps(summary) + "\n")
+        return
+    told = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
+    sys.stdout.write(
+        f"{replayed.trades} trades ({replayed.duplicates} duplicates dropped), {len(replayed.bars)} bars ({told}), "
+        f"{len(replayed.forecasts)} forecasts\n"
+    )

@@ -1,0 +1,190 @@
+"""Recorded trades from files: Parquet or CSV of trades, or raw captures of a venue's frames."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import polars as pl
+import structlog
+
+from daemon.errors import EXIT_USAGE, DataFault, Fatal
+from daemon.exchanges import venue
+from daemon.exchanges.base import TradesMessage
+from daemon.symbols import is_symbol, spell
+from features.market import Trade
+
+log = structlog.get_logger(__name__)
+
+_COLUMNS = ("trade_id", "ts", "price", "size", "side")
+_SIDES = ("buy", "sell")
+_MILLISECONDS_END = 10**14  # integers below are milliseconds: 10**14 us is 1973
+_MOST_TOLD = 5
+
+
+class RecordingRefused(Fatal):
+    """A file that cannot be replayed; the message names file, row or line, and the cure."""
+
+    exit_code = EXIT_USAGE
+
+
+class Recorded(NamedTuple):
+    """Trades of one symbol that came together."""
+
+    symbol: str
+    trades: list[Trade]
+
+
+class _Line(msgspec.Struct):
+    """One line of a capture: what happened at ``ts``, receipt epoch seconds by the recorder's clock."""
+
+    dir: str = "recv"
+    data: str | None = None
+
+
+def read(file: Path, *, venue_name: str, symbol: str | None) -> Iterator[Recorded]:
+    """The trades of a file in the order in which they came.
+
+    Parquet and CSV: trade_id, ts, price, size, side (buy | sell, the taker's), and a symbol column or ``symbol``.
+    Other endings are captures, one JSON line each, as they are or gzipped. Raises RecordingRefused.
+    """
+    if not file.is_file():
+        raise RecordingRefused(f"{file}: there is no such file")
+    if file.suffix == ".parquet":
+        return _rows(file, pl.read_parquet(file), symbol)
+    if file.suffix == ".csv":
+        return _rows(file, pl.read_csv(file, try_parse_dates=True), symbol)
+    return _frames(file, venue_name, symbol)
+
+
+def _rows(file: Path, table: pl.DataFrame, symbol: str | None) -> Iterator[Recorded]:
+    table = _checked(file, table, symbol)
+    if table["symbol"].n_unique() > 1:
+        table = table.sort("recv_ts" if "recv_ts" in table.columns else "ts", maintain_order=True)
+    counts = (
+        table["last_id"] - table["first_id"] + 1
+        if {"first_id", "last_id"} <= set(table.columns)
+        else pl.repeat(1, len(table), dtype=pl.Int64, eager=True)
+    )
+    columns = zip(
+        table["symbol"],
+        table["trade_id"],
+        table["ts"],
+        table["price"].cast(pl.Float64),
+        table["size"].cast(pl.Float64),
+        table["side"] == "buy",
+        counts,
+        strict=True,
+    )
+    for name, trade_id, time_us, price, size, bought, count in columns:
+        yield Recorded(name, [Trade(trade_id, time_us, price, size, bought, count)])
+
+
+def _checked(file: Path, table: pl.DataFrame, symbol: str | None) -> pl.DataFrame:
+    """The table with BASE-QUOTE symbols and times in microseconds, or a RecordingRefused that says what is wrong."""
+    if absent := [name for name in _COLUMNS if name not in table.columns]:
+        raise RecordingRefused(f"{file}: lacks the columns {', '.join(absent)}; it needs {', '.join(_COLUMNS)}")
+    if table.is_empty():
+        raise RecordingRefused(f"{file}: holds no trades")
+    for name in _COLUMNS:
+        if table[name].null_count():
+            row = table[name].is_null().arg_true()[0] + 1
+            raise RecordingRefused(f"{file}: row {row} has no {name}; every trade needs one")
+    wrong = (~table["side"].is_in(_SIDES)) | (table["price"] <= 0) | (table["size"] <= 0)
+    wrong |= ~table["price"].cast(pl.Float64).is_finite() | ~table["size"].cast(pl.Float64).is_finite()
+    if wrong.any():
+        row = wrong.arg_true()[0]
+        raise RecordingRefused(f"{file}: row {row + 1} makes no sense: {dict(table.row(row, named=True))}")
+    return table.with_columns(symbol=_symbols(file, table, symbol), ts=_microseconds(file, table["ts"]))
+
+
+def _symbols(file: Path, table: pl.DataFrame, symbol: str | None) -> pl.Expr:
+    if symbol is not None:
+        return pl.lit(symbol)
+    if "symbol" not in table.columns:
+        raise RecordingRefused(f"{file}: has no symbol column; name the symbol with --symbol BASE-QUOTE")
+    spelling = {name: _spelled(file, name) for name in table["symbol"].unique()}
+    return pl.col("symbol").replace_strict(spelling)
+
+
+def _spelled(file: Path, name: str) -> str:
+    spelled = name if is_symbol(name) else spell(name)
+    if spelled is None:
+        raise RecordingRefused(f"{file}: symbol {name!r} cannot be split into BASE-QUOTE; name it with --symbol")
+    return spelled
+
+
+def _microseconds(file: Path, times: pl.Series) -> pl.Series:
+    if times.dtype == pl.Datetime:
+        return times.dt.cast_time_unit("us").cast(pl.Int64)
+    if not times.dtype.is_integer():
+        raise RecordingRefused(f"{file}: ts is {times.dtype}; write times, or integers of milli- or microseconds")
+    return times * 1000 if times.max() < _MILLISECONDS_END else times  # type: ignore[operator]  # no trade, no max
+
+
+def _frames(file: Path, venue_name: str, symbol: str | None) -> Iterator[Recorded]:
+    frames = list(_received(file))
+    wire = venue(venue_name, sorted({symbol} if symbol else _symbols_in(frames)))
+    unread, found = 0, 0
+    for number, frame in frames:
+        try:
+            message = wire.decode(frame)
+        except DataFault as error:
+            unread += 1
+            if unread <= _MOST_TOLD:
+                log.warning("frame_malformed", file=str(file), line=number, reason=str(error))
+            continue
+        if isinstance(message, TradesMessage):
+            found += len(message.trades)
+            yield Recorded(message.symbol, message.trades)
+    if unread > _MOST_TOLD:
+        log.warning("frames_malformed", file=str(file), frames=unread)
+    if not found:
+        raise RecordingRefused(f"{file}: holds no trade frame of {venue_name}; is --venue right?")
+
+
+def _received(file: Path) -> Iterator[tuple[int, str]]:
+    """Line number and frame: captures with ``dir`` and ``data``, or ``<receive ns> <frame>``, or bare frames."""
+    decode = msgspec.json.Decoder(_Line).decode
+    unpack = gzip.open if file.suffix == ".gz" else open
+    with unpack(file, "rt", encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            head, _, rest = line.strip().partition(" ")
+            if head.isdecimal():
+                yield number, rest
+            elif head:
+                try:
+                    entry = decode(line)
+                except msgspec.DecodeError as error:
+                    raise RecordingRefused(f"{file}: line {number} is no capture line: {error}") from None
+                if entry.data is None and entry.dir == "recv":
+                    yield number, line.strip()
+                elif entry.dir == "recv" and entry.data is not None:
+                    yield number, entry.data
+
+
+def _symbols_in(frames: list[tuple[int, str]]) -> set[str]:
+    """BASE-QUOTE of every symbol that the frames' trades name, as far as it can be split."""
+    decode = msgspec.json.Decoder(_Named).decode
+    natives = set()
+    for _, frame in frames:
+        try:
+            payload = decode(frame)
+        except (msgspec.DecodeError, RecursionError):
+            continue  # told by the venue's own decoder, with its line
+        natives |= {name for name in (payload.s, payload.data.s if payload.data else None) if name}
+    return {spelled for name in natives if (spelled := spell(name))}
+
+
+class _Inner(msgspec.Struct):
+    s: str | None = None
+
+
+class _Named(msgspec.Struct):
+    """A frame as far as it names its symbol: combined or raw."""
+
+    s: str | None = None
+    data: _Inner | None = None

@@ -1,0 +1,60 @@
+"""Going on after a stop or a crash: sequence states, open trades, last bars, forecasts and scores from the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from daemon.forecasting.scoreboard import Scoreboard
+from daemon.pipeline import Pipeline
+from daemon.publishing.mailbox import Mailbox
+from daemon.store.ledger import Ledger
+from features.market import Completeness, Instrument, interval_start
+
+log = structlog.get_logger(__name__)
+
+_LONGEST_REACH_US = 600_000_000
+_REACH_BARS = 2
+_EXPIRY_BARS = 2
+
+
+def resume_series(pipeline: Pipeline, ledger: Ledger, instruments: Sequence[Instrument], now_us: int) -> None:
+    """Puts each instrument where it stood, where the watermark is near enough to be joined by id.
+
+    A sequence that stopped longer ago than two bars (ten minutes at least) is started anew: the bars between come
+    as the venue's candles.
+    """
+    reach_us = max(_REACH_BARS * pipeline.interval_us, _LONGEST_REACH_US)
+    for instrument in instruments:
+        last = ledger.last_bar(instrument, pipeline.interval_us)
+        if last is not None:
+            pipeline.remember(last)
+        state = ledger.sequence_state(instrument)
+        if state is None or now_us - state.last_time_us > reach_us or state.last_time_us > now_us + reach_us:
+            continue
+        first_open_us = interval_start(state.covered_from_us, pipeline.interval_us)
+        if last is not None and last.completeness is not Completeness.VENUE_CANDLE:
+            first_open_us = max(first_open_us, last.close_time_us)
+        trades = ledger.open_trades(instrument, first_open_us)
+        pipeline.resume(instrument, state, trades, first_open_us=first_open_us)
+        log.info("series_resumed", instrument=str(instrument), trades=len(trades), last_id=state.last_id)
+
+
+def resume_scoreboard(scoreboard: Scoreboard, ledger: Ledger, since_us: int) -> None:
+    """Forecasts that wait for their truth go on waiting, and past scores count on."""
+    pending = ledger.pending()
+    scoreboard.load([each.shadow for each in pending], ledger.scores(since_us))
+    waiting = scoreboard.dump()
+    ledger.save_scores([], settled=[each.id for each in pending if each.id not in waiting])
+
+
+def republish(mailbox: Mailbox, ledger: Ledger, instruments: Sequence[Instrument], interval_us: int) -> None:
+    """The last bar and forecast of each instrument again, as they were: the broker may have forgotten them."""
+    for instrument in instruments:
+        last = ledger.last_bar(instrument, interval_us)
+        if last is not None and last.completeness is not Completeness.VENUE_CANDLE:
+            mailbox.bar(last)
+    for stored in ledger.latest_forecasts():
+        if Instrument(stored.venue, stored.symbol) in instruments and stored.interval_us == interval_us:
+            mailbox.stored_forecast(stored, expires_at_us=stored.close_time_us + _EXPIRY_BARS * interval_us)
