@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
+
+from features.frames import PRICES, SERIES_KEYS
+from features.volatility import one_bar_variance
+
+
+class LookaheadError(ValueError):
+    """A row that was not known at the cut-off would have been used."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,3 +43,114 @@ class RecentBars:
     close_time_us: npt.NDArray[np.int64]
     log_close: npt.NDArray[np.float64]
     variance: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Panel:
+    """The feature rows of all series as arrays, so that a trainer gathers windows by index and copies nothing.
+
+    The window of length L that ends at row i is rows ``i - L + 1 .. i``; it exists where ``i - L + 1`` is no less
+    than ``first_row[series[i]]``, for rows of a series are adjacent, oldest first, one interval apart.
+
+    values: (N, F) float32, 0.0 wherever ``mask`` is False. mask: (N,) True where the row holds every feature.
+    series: (N,) index into ``keys``. open_time_us: (N,) int64. first_row: (S,) index of each series' first row.
+    keys: (venue, symbol) of each series.
+    """
+
+    feature_names: tuple[str, ...]
+    values: npt.NDArray[np.float32]
+    mask: npt.NDArray[np.bool_]
+    series: npt.NDArray[np.int64]
+    open_time_us: npt.NDArray[np.int64]
+    first_row: npt.NDArray[np.int64]
+    keys: tuple[tuple[str, str], ...]
+
+
+def make_window(rows: pl.DataFrame, *, close_time_us: int, length: int, feature_names: Sequence[str]) -> Window:
+    """The last ``length`` of one instrument's feature rows (as ``feature_rows`` returns them).
+
+    Raises LookaheadError where a row closes after ``close_time_us``, ValueError where no row closes then, where the
+    rows are too few or not one instrument's unbroken run, or where a feature is unknown.
+    """
+    names = _known(rows, feature_names)
+    last = rows.tail(length)
+    times = last["close_time_us"].to_numpy()
+    newest = max(rows["close_time_us"].to_list(), default=0)
+    if newest > close_time_us:
+        raise LookaheadError(f"a row that closes at {newest} us is newer than the cut-off at {close_time_us} us")
+    if newest != close_time_us:
+        raise ValueError(f"the newest row closes at {newest} us, the window ends at {close_time_us} us")
+    if len(times) < length:
+        raise ValueError(f"a window of {length} rows was asked for and {len(times)} are there")
+    if len(np.unique(np.diff(times))) > 1 or any(last[key].n_unique() > 1 for key in SERIES_KEYS):
+        raise ValueError("the rows of a window are one instrument's, one interval apart")
+    values, mask = _values_and_mask(last, names)
+    return Window(close_time_us=close_time_us, feature_names=names, values=values, mask=mask)
+
+
+def panel(rows: pl.DataFrame, feature_names: Sequence[str]) -> Panel:
+    """All of ``rows``, in the order in which ``feature_rows`` returns them.
+
+    Raises ValueError where a feature is unknown or the rows of a series are not adjacent and one interval apart.
+    """
+    names = _known(rows, feature_names)
+    values, mask = _values_and_mask(rows, names)
+    series = rows.select(pl.struct(SERIES_KEYS).rle_id().cast(pl.Int64)).to_series().to_numpy()
+    open_time_us = rows["open_time_us"].to_numpy()
+    first_row = np.flatnonzero(np.diff(series, prepend=-1)).astype(np.int64)
+    keys = tuple(rows[first_row].select(SERIES_KEYS).iter_rows())
+    steps = np.diff(open_time_us)[np.diff(series) == 0]
+    if len(set(keys)) != len(keys) or len(np.unique(steps)) > 1 or (steps <= 0).any():
+        raise ValueError("the rows of each series must be adjacent and one interval apart")
+    return Panel(
+        feature_names=names,
+        values=values,
+        mask=mask,
+        series=series,
+        open_time_us=open_time_us,
+        first_row=first_row,
+        keys=keys,
+    )
+
+
+def recent_bars(bars: pl.DataFrame, *, close_time_us: int, interval_us: int, count: int) -> RecentBars:
+    """The last ``count`` rows, or as many as there are, of one instrument's regular bars up to ``close_time_us``.
+
+    Raises ValueError where no bar of the instrument closes then.
+    """
+    known = bars.filter(pl.col("open_time_us") <= close_time_us - interval_us).tail(count)
+    if known.is_empty() or known["open_time_us"][-1] != close_time_us - interval_us:
+        raise ValueError(f"no bar closes at {close_time_us} us")
+    arrays = known.select(
+        close_time_us=pl.col("open_time_us") + interval_us,
+        log_close=pl.col("close").log(),
+        variance=one_bar_variance(*(pl.col(name).log() for name in PRICES)),
+    )
+    return RecentBars(
+        interval_us=interval_us,
+        close_time_us=arrays["close_time_us"].to_numpy(),
+        log_close=_with_nan(arrays["log_close"]),
+        variance=_with_nan(arrays["variance"]),
+    )
+
+
+def _known(rows: pl.DataFrame, feature_names: Sequence[str]) -> tuple[str, ...]:
+    columns = set(rows.columns)
+    unknown = [name for name in feature_names if name not in columns]
+    if unknown:
+        raise ValueError(f"the rows hold no features named {unknown}")
+    return tuple(feature_names)
+
+
+def _values_and_mask(
+    rows: pl.DataFrame, names: tuple[str, ...]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """(N, F) values with 0.0 in every row that is not whole, and (N,) whether it is."""
+    values = rows.select(pl.col(*names)).to_numpy().astype(np.float32, order="C")
+    mask = np.isfinite(values).all(axis=1)  # null arrives as NaN
+    values[~mask] = 0.0
+    return values, mask
+
+
+def _with_nan(values: pl.Series) -> npt.NDArray[np.float64]:
+    return values.cast(pl.Float64).fill_null(float("nan")).to_numpy()

@@ -1,0 +1,159 @@
+"""The rolling buffer of a live daemon: the bars that features need, and the feature rows that windows are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from features.expressions import WARM_UP_ROWS
+from features.frames import BAR_KEYS, BARS_SCHEMA, SERIES_KEYS, bars_frame, newest_rows, regular_bars
+from features.market import Bar, Instrument
+from features.market_wide import choose_leaders
+from features.table import feature_rows
+from features.windows import RecentBars, Window, make_window, recent_bars
+
+RECENT_BARS = 720
+"""How many bars the baselines look at: thirty days of hours."""
+
+
+class FeatureBuffer:
+    """The last warm-up and window of bars of every instrument in one frame, and the last window of feature rows.
+
+    The leader of a venue is the first of its ``instruments`` with base BTC, else its first.
+    """
+
+    def __init__(self, instruments: Sequence[Instrument], *, interval_us: int, window: int = 48) -> None:
+        if window < 1:
+            raise ValueError(f"window was {window}, must be at least 1")
+        self.interval_us = interval_us
+        self.window_length = window
+        self.bar_capacity = max(WARM_UP_ROWS, RECENT_BARS) + window
+        self._instruments = frozenset(instruments)
+        self._leaders = choose_leaders(instruments)
+        self._bars = pl.DataFrame(schema=BARS_SCHEMA)
+        self._bars_of: Mapping[Instrument, pl.DataFrame] = {}
+        self._rows = pl.DataFrame()
+        self._rows_of: Mapping[Instrument, pl.DataFrame] = {}
+
+    @property
+    def leaders(self) -> Mapping[str, str]:
+        """The leader of each venue; training must be given the same."""
+        return self._leaders
+
+    @property
+    def bars(self) -> pl.DataFrame:
+        """All bars held, on the regular grid, sorted by venue, symbol and time."""
+        return self._bars
+
+    @property
+    def rows(self) -> pl.DataFrame:
+        """The feature rows held, as ``feature_rows`` returns them."""
+        return self._rows
+
+    def load(self, frame: pl.DataFrame) -> None:
+        """Replaces everything by the newest bars of ``frame`` (``BARS_SCHEMA``) and their feature rows.
+
+        Raises ValueError where a bar is of an instrument that the buffer does not hold.
+        """
+        self._refuse_strangers({Instrument(*key) for key in frame.select(SERIES_KEYS).unique().iter_rows()})
+        self._bars, self._rows = pl.DataFrame(schema=BARS_SCHEMA), pl.DataFrame()
+        self._bars_of, self._rows_of = {}, {}
+        if frame.height:
+            self._hold(frame)
+            self._compute(self._newest_open_us() - (self.window_length - 1) * self.interval_us)
+
+    def append(self, bars: Sequence[Bar]) -> None:
+        """Takes the bars of one close and computes their feature rows, and those of intervals missed since the last.
+
+        All bars of a close belong into one call: the cross-section is of the bars that are there. Bars of the same
+        close that come in a second call are taken too, and all rows of that close are computed again.
+
+        Raises ValueError where the bars close at different times, are of another interval, or of an instrument that
+        the buffer does not hold.
+        """
+        if len({bar.close_time_us for bar in bars}) > 1:
+            raise ValueError("the bars of one append close at one time")
+        if bars:
+            self._take(bars, from_open_us=min(map(self._next_open_us, bars)))
+
+    def revise(self, bar: Bar) -> None:
+        """Replaces a bar by a newer revision and computes again the feature rows that read it.
+
+        A bar that is older than every bar held changes nothing. Raises ValueError as ``append`` does.
+        """
+        oldest_held_us = self._newest_open_us() - (self.bar_capacity - 1) * self.interval_us
+        if bar.open_time_us >= oldest_held_us:
+            self._take([bar], from_open_us=self._next_open_us(bar))
+
+    def window(self, instrument: Instrument, close_time_us: int, feature_names: Sequence[str]) -> Window:
+        """The window (L, F) of ``instrument`` that ends at ``close_time_us``.
+
+        Raises ValueError where a feature is unknown, no bar of the instrument closes then, or the rows are too few;
+        LookaheadError, a ValueError, where the window would reach past ``close_time_us``.
+        """
+        rows = self._rows_of.get(instrument)
+        if rows is None:
+            raise ValueError(f"the buffer holds no rows of {instrument}")
+        known = rows.filter(pl.col("close_time_us") <= close_time_us)
+        try:
+            return make_window(
+                known, close_time_us=close_time_us, length=self.window_length, feature_names=feature_names
+            )
+        except ValueError as error:
+            error.add_note(f"instrument: {instrument}")
+            raise
+
+    def recent(self, instrument: Instrument, close_time_us: int, count: int = RECENT_BARS) -> RecentBars:
+        """The last ``count`` bars of ``instrument``, or as many as are held.
+
+        Raises ValueError where no bar of it closes then.
+        """
+        bars = self._bars_of.get(instrument)
+        if bars is None:
+            raise ValueError(f"the buffer holds no bars of {instrument}")
+        return recent_bars(bars, close_time_us=close_time_us, interval_us=self.interval_us, count=count)
+
+    def _take(self, bars: Sequence[Bar], *, from_open_us: int) -> None:
+        if any(bar.interval_us != self.interval_us for bar in bars):
+            raise ValueError(f"the buffer holds bars of {self.interval_us} us")
+        self._refuse_strangers({bar.instrument for bar in bars})
+        self._hold(pl.concat([self._bars, bars_frame(bars)]))
+        self._compute(from_open_us)
+
+    def _hold(self, bars: pl.DataFrame) -> None:
+        regular = regular_bars(bars.sort(BAR_KEYS, maintain_order=True), self.interval_us)
+        self._bars = newest_rows(regular, self.bar_capacity, self.interval_us)
+        self._bars_of = _by_instrument(self._bars)
+
+    def _compute(self, from_open_us: int) -> None:
+        """Computes the feature rows of ``from_open_us`` and later, and keeps the earlier ones."""
+        newest_us = self._newest_open_us()
+        wanted = min((newest_us - from_open_us) // self.interval_us + 1, self.window_length)
+        new = feature_rows(self._bars, interval_us=self.interval_us, leaders=self._leaders, last_rows=wanted)
+        rows = new
+        if self._rows.height:
+            kept = self._rows.filter(pl.col("open_time_us") <= newest_us - wanted * self.interval_us)
+            rows = pl.concat([kept, new]).sort(BAR_KEYS)
+        self._rows = newest_rows(rows, self.window_length, self.interval_us)
+        self._rows_of = _by_instrument(self._rows)
+
+    def _newest_open_us(self) -> int:
+        newest = self._bars["open_time_us"].max()
+        return newest if isinstance(newest, int) else 0
+
+    def _next_open_us(self, bar: Bar) -> int:
+        """The first interval whose feature rows ``bar`` changes: the one after the last bar of its instrument."""
+        held = self._bars_of.get(bar.instrument)
+        return bar.open_time_us if held is None else min(bar.open_time_us, held["open_time_us"][-1] + self.interval_us)
+
+    def _refuse_strangers(self, instruments: set[Instrument]) -> None:
+        strangers = instruments - self._instruments
+        if strangers:
+            raise ValueError(f"the buffer does not hold {', '.join(sorted(map(str, strangers)))}")
+
+
+def _by_instrument(frame: pl.DataFrame) -> dict[Instrument, pl.DataFrame]:
+    """Cuts a frame that is sorted by instrument."""
+    parts = frame.partition_by(SERIES_KEYS, maintain_order=True)
+    return {Instrument(part["venue"][0], part["symbol"][0]): part for part in parts}

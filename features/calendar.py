@@ -1,0 +1,38 @@
+"""The clock and calendar of the NEXT bar, in UTC: known before it opens, and known in an outage too."""
+
+from __future__ import annotations
+
+import math
+
+import polars as pl
+
+from features.expressions import Definition
+
+HOUR_US = 3_600_000_000
+DAY_US = 24 * HOUR_US
+WEEK_US = 7 * DAY_US
+FUNDING_PERIOD_US = 8 * HOUR_US
+
+_next_open = pl.col("close_time_us")
+_day_phase = (_next_open % DAY_US) / DAY_US
+_week_phase = ((_next_open + 3 * DAY_US) % WEEK_US) / WEEK_US  # the epoch was a Thursday: the phase counts from Monday
+_minute = (_next_open % DAY_US) // (HOUR_US // 60)
+
+
+def _wave(name: str, phase: pl.Expr, cycles: int = 1) -> tuple[Definition, Definition]:
+    angle = phase * (2 * math.pi * cycles)
+    return Definition(f"{name}_sin", angle.sin()), Definition(f"{name}_cos", angle.cos())
+
+
+CALENDAR = (
+    *_wave("next_hour", _day_phase),
+    *_wave("next_half_day", _day_phase, cycles=2),
+    *_wave("next_weekday", _week_phase),
+    Definition("next_is_weekend", (_week_phase >= 5 / 7).cast(pl.Float64)),
+    # 13:30 to 20:00 UTC: the New York Stock Exchange's hours in summer time.
+    Definition("next_in_us_session", ((_minute >= 810) & (_minute < 1200)).cast(pl.Float64)),
+    # Perpetual swaps settle funding at 00:00, 08:00 and 16:00 UTC.
+    Definition("hours_to_funding", (-_next_open % FUNDING_PERIOD_US) / HOUR_US),
+)
+
+FAMILIES = {"calendar": CALENDAR}

@@ -1,0 +1,53 @@
+"""What the models learn: the next h bars' log return and log variance, each with the time at which it became known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from features.expressions import log_variance, positive_log
+from features.frames import BAR_KEYS, PRICES, SERIES_KEYS, regular_bars
+from features.volatility import garman_klass
+
+
+def label_rows(bars: pl.DataFrame, *, interval_us: int, horizons: Sequence[int]) -> pl.DataFrame:
+    """One row of labels for every bar and outage of ``bars``, in the rows and order of ``feature_rows``.
+
+    Columns: venue, symbol, open_time_us, close_time_us, and for each horizon h in bars
+
+    * log_return_h: log(close[t+h] / close[t]).
+    * log_variance_h: log of the summed Garman-Klass variances of the bars t+1 .. t+h; null where one of them is
+      missing, or where none of them has a range.
+    * known_at_us_h: the close time of bar t+h, null where the return is.
+
+    Null: not known yet, or never. Raises ValueError where a horizon is below 1.
+    """
+    if not horizons or min(horizons) < 1:
+        raise ValueError(f"horizons were {list(horizons)}, must be one bar or more")
+    regular = regular_bars(bars, interval_us)
+    measured = regular.select(
+        *BAR_KEYS,
+        close_time_us=pl.col("open_time_us") + interval_us,
+        log_close=positive_log(pl.col("close")),
+        variance=garman_klass(*(positive_log(pl.col(name)) for name in PRICES)),
+    )
+    labels = [label for horizon in horizons for label in _labels(horizon)]
+    labelled = measured.with_columns(labels).drop("log_close", "variance")
+    return labelled.with_columns(
+        pl.when(pl.col(f"log_return_{horizon}").is_not_null())
+        .then(pl.col("close_time_us") + horizon * interval_us)
+        .alias(f"known_at_us_{horizon}")
+        for horizon in horizons
+    )
+
+
+def _labels(horizon: int) -> tuple[pl.Expr, pl.Expr]:
+    log_close = pl.col("log_close")
+    moved = log_close.shift(-horizon) - log_close
+    # The sum ends at bar t+h, so that it reads no bar after it.
+    total = pl.col("variance").rolling_sum(horizon, min_samples=horizon).shift(-horizon)
+    return (
+        moved.over(SERIES_KEYS).alias(f"log_return_{horizon}"),
+        log_variance(total).over(SERIES_KEYS).alias(f"log_variance_{horizon}"),
+    )
