@@ -1,0 +1,88 @@
+"""What ``forecastd simulate`` runs: the exchange alone, until the data ends or a signal comes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+
+from daemon.clock import ScaledClock, SystemClock
+from daemon.errors import ConfigError, Unreachable
+from daemon.records import parse_interval
+from daemon.simulator.exchange import Addresses, SimulatedExchange
+from daemon.simulator.loading import load, load_sample
+from daemon.simulator.market_data import MarketData, Timeline
+
+DEFAULT_LIVE_DAYS = 30.0
+
+
+async def simulate(
+    *,
+    venue: str = "binance",
+    data: Path | None = None,
+    speed: float | None = None,
+    interval: str | None = None,
+    port: int = 0,
+    live_days: float = DEFAULT_LIVE_DAYS,
+) -> None:
+    """Runs a simulated exchange in the foreground and prints its addresses as one JSON line when it is ready.
+
+    data: Parquet file or folder of bars; None is the shipped sample.
+    speed: market seconds per wall second, with the bars at the times at which they happened and the last
+        ``live_days`` of the data live. None runs on the system clock, with the live bars played from now on.
+    interval: on the system clock, how long each bar is played, e.g. "5s"; None is the data's own interval.
+    port: of the websocket; REST listens on the next one. 0 takes any two free ports.
+
+    Raises ConfigError for settings that do not fit together, DataFault for data that cannot be replayed.
+    """
+    if venue != "binance":
+        raise ConfigError([f"venue is {venue!r}; the simulator speaks binance"])
+    if speed is not None and interval is not None:
+        raise ConfigError(["--speed and --interval exclude each other: one scales the clock, one the bars"])
+    market = load_sample() if data is None else load(data)
+    for note in market.notes:
+        sys.stderr.write(f"{note}\n")
+    exchange = _exchange(market, speed=speed, interval=interval, live_days=live_days)
+    try:
+        addresses = await _started(exchange, port)
+        sys.stdout.write(json.dumps({**addresses._asdict(), "symbols": market.symbols}) + "\n")
+        sys.stdout.flush()
+        await _until_ended_or_told(exchange)
+    finally:
+        await exchange.stop()
+
+
+def _exchange(market: MarketData, *, speed: float | None, interval: str | None, live_days: float) -> SimulatedExchange:
+    try:
+        live_index = market.live_index(live_days=live_days)
+        interval_us = market.interval_us if interval is None else parse_interval(interval)
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
+    if speed is not None:
+        return SimulatedExchange(market, clock=ScaledClock(start_us=market.open_us(live_index), speed=speed))
+    clock = SystemClock()
+    timeline = Timeline.retimed(interval_us=interval_us, live_index=live_index, live_from_us=clock.market_us())
+    return SimulatedExchange(market, clock=clock, timeline=timeline)
+
+
+async def _started(exchange: SimulatedExchange, port: int) -> Addresses:
+    try:
+        return await exchange.start(ws_port=port, rest_port=port + 1 if port else 0)
+    except OSError as error:
+        raise Unreachable(
+            f"cannot listen on 127.0.0.1 ports {port} and {port + 1}: {error}; choose another --port"
+        ) from error
+
+
+async def _until_ended_or_told(exchange: SimulatedExchange) -> None:
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, exchange.ended.set)
+    try:
+        await exchange.ended.wait()
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,74 @@
+"""``forecastd simulate`` as a process: one JSON line, then an exchange, until a signal or the end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from daemon.errors import ConfigError, DataFault
+from daemon.simulator.command import simulate
+
+RUN = "import asyncio, sys; from daemon.simulator.command import simulate; asyncio.run(simulate({}))"
+
+
+async def started(arguments: str) -> tuple[asyncio.subprocess.Process, dict[str, Any]]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", RUN.format(arguments), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        return process, json.loads(await process.stdout.readline())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", ["speed=360", "interval='5s'"])
+async def test_it_serves_until_told_to_stop(arguments: str) -> None:
+    """The printed address answers with recent trades, and SIGTERM ends it with exit code 0."""
+    process, ready = await started(arguments)
+    try:
+        assert ready["symbols"] == ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
+        assert ready["ws_url"].startswith("ws://127.0.0.1:")
+        url = f"{ready['rest_url']}/api/v3/aggTrades?symbol=SOLUSDT&limit=1"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            assert len(await response.json()) == 1
+    finally:
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(5):
+            code = await process.wait()
+    assert code == 0
+
+
+@pytest.mark.slow
+async def test_it_ends_with_the_data() -> None:
+    """At a million times speed an hour of live data is over at once, and so is the command."""
+    process, _ = await started("speed=1e6, live_days=1 / 24")
+    async with asyncio.timeout(5):
+        assert await process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"venue": "kraken"}, "speaks binance"),
+        ({"speed": 2.0, "interval": "5s"}, "exclude each other"),
+        ({"interval": "7x"}, "7x"),
+        ({"live_days": 10_000.0}, "live days"),
+    ],
+)
+async def test_settings_that_do_not_fit_are_refused(settings: dict[str, object], problem: str) -> None:
+    """Bad settings are configuration errors, before anything listens."""
+    with pytest.raises(ConfigError, match=problem):
+        await simulate(**settings)  # type: ignore[arg-type]  # typed as one union
+
+
+async def test_data_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """A wrong path is a data fault with the path in it."""
+    with pytest.raises(DataFault, match=r"nowhere\.parquet"):
+        await simulate(data=tmp_path / "nowhere.parquet")
