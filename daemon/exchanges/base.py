@@ -63,7 +63,7 @@ class RestRequest(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What the venue allows, per connection and per address."""
+    """What the venue allows, per connection and per address. ``math.inf`` where it names no lifetime."""
 
     streams_per_connection: int
     messages_per_second: float
@@ -108,7 +108,9 @@ class Venue(Protocol):
 
     def latest_trade(self, symbol: str) -> RestRequest: ...
 
-    def decode_trades(self, body: bytes) -> list[Trade]: ...
+    def decode_trades(self, body: bytes) -> list[Trade]:
+        """Oldest first. A ``count`` of 0 (then ``size`` is 0.0 too) means: the id is accounted for, nothing traded."""
+        ...
 
     def candle_interval(self, interval_us: int) -> int | None:
         """The largest candle interval (us) of the venue that divides ``interval_us``; None where none does."""
@@ -125,7 +127,7 @@ class Venue(Protocol):
     def instruments(self) -> RestRequest: ...
 
     def decode_instruments(self, body: bytes) -> dict[str, str]:
-        """Native name to trading status."""
+        """BASE-QUOTE symbol to ``TRADING``, or to the venue's own word for why it is not trading."""
         ...
 
     def server_time(self) -> RestRequest: ...

@@ -1,0 +1,112 @@
+"""The shapes of Binance's frames and answers, with the bounds beyond which a value is no market data.
+
+Field names are the venue's own.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from daemon.errors import DataFault
+from features.market import Trade
+
+EARLIEST_MS = 1_230_768_000_000  # 2009-01-01: before any coin was traded
+LATEST_MS = 4_102_444_800_000  # 2100-01-01
+MOST_FILLS = 10_000_000  # no taker order fills so many others at one price
+
+# Numbers come as strings, where a lax decoder takes "NaN" and "inf" too: the bounds refuse both.
+Positive = Annotated[float, msgspec.Meta(gt=0, lt=1e15)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0, lt=1e15)]
+Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+TimeMs = Annotated[int, msgspec.Meta(ge=EARLIEST_MS, lt=LATEST_MS)]
+
+
+class AggregateTrade(msgspec.Struct, gc=False):
+    """``e``: kind, ``s``: symbol, ``a``: id, ``f``, ``l``: raw ids, ``T``: time, ``m``: the buyer is the maker."""
+
+    e: Literal["aggTrade"]
+    s: str
+    a: Id
+    p: Positive
+    q: Positive
+    f: Id
+    l: Id  # noqa: E741  # the venue's name
+    T: TimeMs
+    m: bool
+
+
+class CombinedTrade(msgspec.Struct, gc=False):
+    data: AggregateTrade
+
+
+class RestTrade(msgspec.Struct, gc=False):
+    a: Id
+    p: NotNegative
+    q: NotNegative
+    f: int
+    l: int  # noqa: E741  # the venue's name
+    T: TimeMs
+    m: bool
+
+    def to_trade(self) -> Trade:
+        count = self.l - self.f + 1
+        if self.p > 0 and self.q > 0 and self.f >= 0 and 0 < count <= MOST_FILLS:
+            return Trade(self.a, self.T * 1000, self.p, self.q, not self.m, count)
+        if self.p == self.q == 0 and self.f == self.l == -1:
+            # Binance's audit of 2022-04-12 marks invalidated duplicates like this; the id stays in the sequence.
+            return Trade(self.a, self.T * 1000, 0.0, 0.0, not self.m, 0)
+        raise DataFault(f"binance aggTrade {self.a} makes no sense: p={self.p} q={self.q} f={self.f} l={self.l}")
+
+
+class Kline(msgspec.Struct, array_like=True, gc=False):
+    open_ms: TimeMs
+    open: NotNegative
+    high: NotNegative
+    low: NotNegative
+    close: NotNegative
+    volume: NotNegative
+    close_ms: TimeMs
+    quote_volume: NotNegative
+    trades: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    taker_buy_volume: NotNegative
+    taker_buy_quote_volume: NotNegative
+
+
+class Event(msgspec.Struct):
+    """The part of a payload that says what it is; book tickers say nothing."""
+
+    e: str | None = None
+
+
+class Complaint(msgspec.Struct):
+    code: int
+    msg: str
+
+
+class Envelope(msgspec.Struct):
+    """Every frame that is no aggregate trade: another stream's, an answer, an error or an announcement."""
+
+    stream: str | None = None
+    data: msgspec.Raw = msgspec.Raw()  # empty where there is none
+    e: str | None = None
+    result: list[str] | msgspec.UnsetType | None = msgspec.UNSET
+    id: int | str | None = None
+    code: int | None = None
+    msg: str = ""
+    error: Complaint | None = None
+
+
+class Symbol(msgspec.Struct):
+    status: str
+    base: str = msgspec.field(name="baseAsset")
+    quote: str = msgspec.field(name="quoteAsset")
+
+
+class ExchangeInfo(msgspec.Struct):
+    symbols: list[Symbol]
+
+
+class ServerTime(msgspec.Struct):
+    time_ms: TimeMs = msgspec.field(name="serverTime")

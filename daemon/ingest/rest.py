@@ -1,0 +1,132 @@
+"""GET requests to one venue, within its budget: what may be retried is, what says stop stops everyone."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import aiohttp
+import msgspec
+
+from daemon.clock import Clock
+from daemon.errors import DataFault, RateLimited, RegionRefused, Retryable, Unreachable
+from daemon.exchanges.base import RestRequest, Venue
+from daemon.ingest.pacing import Backoff, Sleep, TokenBucket
+from daemon.ingest.refusals import is_loopback, refusal
+
+
+class RestSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The REST edge's patience (wall seconds) and bounds."""
+
+    timeout_s: float = 10.0
+    attempts: int = 4
+    backoff_first_s: float = 0.5
+    backoff_cap_s: float = 8.0
+    # A shorter pause is waited out, a longer one is the caller's to know of.
+    longest_pause_s: float = 30.0
+    most_body_bytes: int = 64 * 2**20  # Binance's exchangeInfo is the largest answer, about 10 MB
+    pages_per_call: int = 10
+
+
+class RestTransport:
+    """One venue's REST address. Every request of a process should go through the same one: they share a budget."""
+
+    def __init__(
+        self,
+        venue: Venue,
+        rest_url: str,
+        *,
+        clock: Clock,
+        settings: RestSettings,
+        session: aiohttp.ClientSession | None = None,
+        sleep: Sleep = asyncio.sleep,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._venue = venue
+        self._url = (rest_url or venue.default_rest_url).rstrip("/")
+        self._clock = clock
+        self._settings = settings
+        self._session = session
+        self._owns_session = session is None
+        self._sleep = sleep
+        self._draw = draw
+        self._budget = TokenBucket(venue.limits.rest_weight_per_minute, per_s=60, clock=clock, sleep=sleep)
+        self._paused_until_s = clock.wall_s()
+        self._was_served = False
+
+    async def close(self) -> None:
+        if self._session is not None and self._owns_session:
+            await self._session.close()
+            self._session = None
+
+    async def get(self, request: RestRequest) -> bytes:
+        """The body of the venue's answer.
+
+        Raises RateLimited for a pause that is too long to wait out, RegionRefused, DataFault where the venue calls
+        the request wrong or answers with too much, and Retryable once every attempt has failed.
+        """
+        backoff = Backoff(first_s=self._settings.backoff_first_s, cap_s=self._settings.backoff_cap_s, draw=self._draw)
+        for attempts_left in reversed(range(self._settings.attempts)):
+            await self._wait_out_pause()
+            await self._budget.take(request.weight)
+            try:
+                return await self._attempt(request)
+            except RateLimited as error:
+                self._paused_until_s = max(self._paused_until_s, self._clock.wall_s() + error.retry_after_s)
+                if not attempts_left:
+                    raise
+            except Retryable:
+                if not attempts_left:
+                    raise
+                await self._sleep(backoff.next_s())
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _wait_out_pause(self) -> None:
+        while (pause_s := self._paused_until_s - self._clock.wall_s()) > 0:
+            if pause_s > self._settings.longest_pause_s:
+                raise RateLimited(f"{self._venue.name} asks for {pause_s:.0f} s of silence", retry_after_s=pause_s)
+            await self._sleep(pause_s)
+
+    async def _attempt(self, request: RestRequest) -> bytes:
+        try:
+            async with self._opened_session().get(
+                self._url + request.path,
+                params=dict(request.query),
+                timeout=aiohttp.ClientTimeout(total=self._settings.timeout_s),
+                allow_redirects=False,
+            ) as response:
+                body = await self._read(response)
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise Unreachable(f"{self._url} shows a certificate that nobody vouches for: {error}") from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Retryable(f"GET {self._url}{request.path}: {str(error) or type(error).__name__}") from error
+        self._judge(request, response, body)
+        return body
+
+    def _opened_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            # the proxy of the environment is for the world outside, not for this machine
+            self._session = aiohttp.ClientSession(trust_env=not is_loopback(self._url))
+        return self._session
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > self._settings.most_body_bytes:
+                response.close()
+                raise DataFault(f"{self._venue.name} answered with more than {self._settings.most_body_bytes} bytes")
+        return bytes(body)
+
+    def _judge(self, request: RestRequest, response: aiohttp.ClientResponse, body: bytes) -> None:
+        status = response.status
+        if status == 200:
+            self._was_served = True
+            return
+        refused = refusal(self._venue.name, status, response.headers.get("Retry-After"), key="rest_url")
+        # A region does not change while we run: once served, a refusal is the venue's mood and passes.
+        if refused is not None and not (isinstance(refused, RegionRefused) and self._was_served):
+            raise refused
+        words = f"GET {self._url}{request.path} was answered with HTTP {status}: {body[:200]!r}"
+        raise Retryable(words) if status >= 500 or refused is not None else DataFault(words)

@@ -1,0 +1,260 @@
+"""The websocket edge: keeps every symbol of one venue on a live, verified connection, for ever.
+
+The symbols are split over as many connections as the venue's limits ask for; each is kept by a feed of its own
+that knows nothing of the others. A connection that must end is replaced before it ends: the new one is opened,
+subscribed and verified, both are heard for a moment, then the old one is closed. Whoever listens drops the
+duplicates by trade id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from daemon.clock import Clock
+from daemon.errors import ForecastdError, RateLimited, Verdict, judge
+from daemon.exchanges.base import Venue
+from daemon.ingest.connection import Connection
+from daemon.ingest.listener import StreamListener, StreamSettings
+from daemon.ingest.pacing import Backoff, Sleep, TokenBucket
+
+_DEFAULT_SETTINGS = StreamSettings()
+_LONGEST_LIFETIME_S = 7 * 24 * 3600.0  # where a venue names no limit
+
+
+class FeedState(msgspec.Struct, frozen=True, kw_only=True):
+    """How one feed stands. ``failures`` counts since the last settled connection; ``next_try_s`` is from now."""
+
+    symbols: tuple[str, ...]
+    connected: bool
+    failures: int
+    next_try_s: float
+    last_failure: str | None
+
+
+class Feed:
+    """Keeps one group of symbols connected. ``connect`` makes an unopened connection that reports to a callback."""
+
+    def __init__(
+        self,
+        symbols: Sequence[str],
+        connect: Callable[[Callable[[Connection], None]], Connection],
+        *,
+        listener: StreamListener,
+        clock: Clock,
+        settings: StreamSettings,
+        budget: TokenBucket,
+        backoff: Backoff,
+        sleep: Sleep,
+    ) -> None:
+        self.symbols = tuple(symbols)
+        self._connect = connect
+        self._listener = listener
+        self._clock = clock
+        self._settings = settings
+        self._budget = budget
+        self._backoff = backoff
+        self._sleep = sleep
+        self._serving: Connection | None = None
+        self._was_connected = False
+        self._replacement_due = asyncio.Event()
+        self._next_try_at_s = clock.wall_s()
+        self._last_failure: str | None = None
+
+    @property
+    def state(self) -> FeedState:
+        return FeedState(
+            symbols=self.symbols,
+            connected=self._connected,
+            failures=self._backoff.failures,
+            next_try_s=self._until_next_try_s(),
+            last_failure=self._last_failure,
+        )
+
+    async def run(self) -> None:
+        """Connects and replaces for ever. Raises only what no further attempt can cure."""
+        try:
+            while True:
+                connection = await self._establish()
+                await self._take_over(connection)
+                await self._replacement_due.wait()
+                await self._close_if_ended(connection)
+        finally:
+            if self._serving is not None:
+                await self._serving.close()
+
+    def reconnect(self, reason: str) -> None:
+        """Asks for another connection; while an attempt is under way that attempt is it."""
+        if self._serving is not None:
+            self._serving.request_replacement(reason)
+
+    # Attempts
+
+    async def _establish(self) -> Connection:
+        while True:
+            await self._sleep(self._until_next_try_s())
+            try:
+                return await self._open()
+            except (ForecastdError, OSError) as error:
+                self._note_failure(error)
+
+    async def _open(self) -> Connection:
+        await self._budget.take(1)
+        connection = self._connect(self._notice)
+        try:
+            await connection.open()
+        except BaseException:
+            await connection.close()
+            connection.raise_fault()
+            raise
+        return connection
+
+    def _note_failure(self, error: ForecastdError | OSError) -> None:
+        # A region does not change while we run: once connected, a refusal is the venue's mood and passes.
+        if judge(error) is Verdict.STOP and not self._was_connected:
+            raise error
+        self._plan_next_try(at_least_s=error.retry_after_s if isinstance(error, RateLimited) else 0.0)
+        self._last_failure = str(error) or repr(error)
+        if not self._connected:
+            self._listener.disconnected(self.symbols, self._last_failure, self._until_next_try_s())
+
+    def _plan_next_try(self, *, at_least_s: float = 0.0) -> None:
+        self._next_try_at_s = self._clock.wall_s() + max(at_least_s, self._backoff.next_s())
+
+    def _until_next_try_s(self) -> float:
+        return max(0.0, self._next_try_at_s - self._clock.wall_s())
+
+    # The connection in service
+
+    @property
+    def _connected(self) -> bool:
+        return self._serving is not None and self._serving.ended is None
+
+    async def _take_over(self, connection: Connection) -> None:
+        """Puts a verified connection into service, and only then lets the old one go."""
+        old, self._serving = self._serving, connection
+        self._was_connected = True
+        self._replacement_due.clear()
+        self._listener.connected(self.symbols)
+        if connection.must_be_replaced:
+            self._notice(connection)
+        if old is not None:
+            await self._retire(old)
+
+    async def _retire(self, old: Connection) -> None:
+        try:
+            if old.ended is None:
+                await asyncio.sleep(self._settings.overlap_s)
+        finally:
+            await old.close()
+        old.raise_fault()
+
+    async def _close_if_ended(self, connection: Connection) -> None:
+        if connection.ended is not None:
+            await connection.close()
+            connection.raise_fault()
+
+    def _notice(self, connection: Connection) -> None:
+        """The connection in service ended or asks to be replaced. Others are still being opened, or retired."""
+        if connection is not self._serving:
+            return
+        if not self._replacement_due.is_set():
+            if connection.served_s() >= self._settings.settled_s:
+                self._backoff.reset()
+            self._plan_next_try()
+            self._replacement_due.set()
+        if connection.ended is not None:
+            self._last_failure = connection.ended
+            self._listener.disconnected(self.symbols, connection.ended, self._until_next_try_s())
+
+
+class MarketStream:
+    """All trade streams of one venue. ``sleep`` and ``draw`` (uniform in [0, 1)) pace the attempts."""
+
+    def __init__(
+        self,
+        venue: Venue,
+        symbols: Sequence[str],
+        ws_url: str,
+        *,
+        listener: StreamListener,
+        clock: Clock,
+        settings: StreamSettings = _DEFAULT_SETTINGS,
+        sleep: Sleep = asyncio.sleep,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._venue = venue
+        self._ws_url = ws_url or venue.default_ws_url
+        self._listener = listener
+        self._clock = clock
+        self._settings = settings
+        self._sleep = sleep
+        self._draw = draw
+        self._budget = TokenBucket(venue.limits.connections_per_5_minutes, per_s=300, clock=clock, sleep=sleep)
+        size = venue.limits.streams_per_connection
+        self._feeds = [self._feed(symbols[start : start + size]) for start in range(0, len(symbols), size)]
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def states(self) -> list[FeedState]:
+        """One per connection, as they stand now."""
+        return [feed.state for feed in self._feeds]
+
+    async def run(self) -> None:
+        """Runs until ``close`` is called.
+
+        Raises RegionRefused, ConfigError or Unreachable where a first connection meets what no retry can cure,
+        and whatever a listener raises.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._tasks = [group.create_task(feed.run(), name=f"feed-{feed.symbols[0]}") for feed in self._feeds]
+        except ExceptionGroup as errors:
+            # The first cause is what its reader must see; a group of one says less.
+            raise errors.exceptions[0] from None
+
+    async def close(self) -> None:
+        """Closes every connection and lets ``run`` return."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=2 * self._settings.close_timeout_s)
+
+    def reconnect(self, symbol: str, reason: str = "acknowledged but mute") -> None:
+        """Replaces the connection that serves ``symbol``: the venue trades and the connection does not say so."""
+        for feed in self._feeds:
+            if symbol in feed.symbols:
+                feed.reconnect(reason)
+
+    def _feed(self, symbols: Sequence[str]) -> Feed:
+        def connect(on_change: Callable[[Connection], None]) -> Connection:
+            return Connection(
+                self._venue,
+                symbols,
+                self._ws_url,
+                listener=self._listener,
+                clock=self._clock,
+                settings=self._settings,
+                lifetime_s=self._lifetime_s(),
+                on_change=on_change,
+            )
+
+        settings = self._settings
+        return Feed(
+            symbols,
+            connect,
+            listener=self._listener,
+            clock=self._clock,
+            settings=settings,
+            budget=self._budget,
+            backoff=Backoff(first_s=settings.backoff_first_s, cap_s=settings.backoff_cap_s, draw=self._draw),
+            sleep=self._sleep,
+        )
+
+    def _lifetime_s(self) -> float:
+        """Half an hour to an hour short of what the venue allows, so that connections do not all end together."""
+        allowed_s = min(self._settings.lifetime_s or self._venue.limits.connection_lifetime_s, _LONGEST_LIFETIME_S)
+        return allowed_s - (1 + self._draw()) * min(1800.0, allowed_s / 20)

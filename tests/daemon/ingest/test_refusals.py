@@ -1,0 +1,42 @@
+"""What a status means, and what is this machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from daemon.errors import RateLimited, RegionRefused
+from daemon.ingest.refusals import is_loopback, refusal, retry_after_s
+
+
+def test_refusals() -> None:
+    """451 and 403 refuse the region, 429 and 418 ask for a pause, anything else is nothing of the kind."""
+    for status in (403, 451):
+        assert isinstance(refusal("binance", status, None, key="ws_url"), RegionRefused)
+    for status in (418, 429):
+        limited = refusal("binance", status, "3.5", key="ws_url")
+        assert isinstance(limited, RateLimited)
+        assert limited.retry_after_s == 3.5
+    assert refusal("binance", 500, "3", key="ws_url") is None
+
+
+@pytest.mark.parametrize("header", [None, "", "soon", "-1", "nan", "inf", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_unusable_retry_after(header: str | None) -> None:
+    """Anything but a finite number of seconds means the default."""
+    assert retry_after_s(header, default_s=60) == 60
+
+
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [
+        ("ws://127.0.0.1:9000/x", True),
+        ("http://127.8.8.8", True),
+        ("ws://[::1]:1", True),
+        ("ws://localhost:1", True),
+        ("wss://data-stream.binance.vision", False),
+        ("http://127.0.0.1.example.org", False),
+        ("http://10.0.0.1", False),
+    ],
+)
+def test_loopback(url: str, here: bool) -> None:
+    """Only this machine's own addresses are loopback."""
+    assert is_loopback(url) is here
