@@ -1,0 +1,1 @@
+"""How forecasts leave the house: topics, payloads and their schemas, the outbox, and the connection to the broker."""

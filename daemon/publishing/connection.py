@@ -1,0 +1,232 @@
+"""One connection to the broker, and what went wrong when there is none: the only file that knows aiomqtt.
+
+The publisher sees a ``Connection`` and three errors; another MQTT library fits behind the same port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from socket import SHUT_RDWR, gaierror, socket
+from typing import Literal, Protocol
+
+import aiomqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from daemon.errors import Retryable
+from daemon.publishing.settings import Endpoint, MqttSettings
+from daemon.publishing.wire import STATUS_SCHEMA
+
+MqttProtocol = Literal["5", "311"]
+
+KEEPALIVE_S = 15
+# Mosquitto and most others accept 20 unconfirmed messages; MQTT 5 brokers may say fewer, which paho honours.
+MAX_IN_FLIGHT = 20
+
+_VERSIONS = {"5": aiomqtt.ProtocolVersion.V5, "311": aiomqtt.ProtocolVersion.V311}
+_UNSUPPORTED_PROTOCOL_VERSION = 132
+_BAD_CREDENTIALS = (134, 135, 140)  # bad user name or password, not authorised, bad authentication method
+_CLOSE_S = 1.0
+
+
+class BrokerLost(Retryable):
+    """The broker cannot be reached, or stopped answering."""
+
+
+class AccessRefused(Retryable):
+    """The broker, or we, refused: credentials, a certificate or a file need a person; the message names the cure."""
+
+
+class ProtocolRefused(Retryable):
+    """The broker does not speak this version of MQTT."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectOptions:
+    """Everything of a connection that the configuration file does not say."""
+
+    client_id: str
+    protocol: MqttProtocol
+    will_topic: str
+    will_payload: bytes
+    timeout_s: float
+
+
+class Connection(Protocol):
+    """A connection that the broker has accepted."""
+
+    async def publish(
+        self, topic: str, payload: bytes, *, retain: bool, schema: str, model: str | None, expires_in_s: int | None
+    ) -> None:
+        """Publishes with QoS 1 and returns when the broker has confirmed; raises BrokerLost."""
+        ...
+
+    async def watch(self) -> None:
+        """Never returns; raises BrokerLost when the connection breaks."""
+        ...
+
+
+Connect = Callable[[MqttSettings, ConnectOptions], AbstractAsyncContextManager[Connection]]
+
+
+class AiomqttConnection:
+    """``Connection`` over aiomqtt 2."""
+
+    def __init__(self, client: aiomqtt.Client, endpoint: Endpoint, protocol: MqttProtocol) -> None:
+        self._client = client
+        self._endpoint = endpoint
+        self._protocol = protocol
+
+    async def publish(
+        self, topic: str, payload: bytes, *, retain: bool, schema: str, model: str | None, expires_in_s: int | None
+    ) -> None:
+        properties = None
+        if self._protocol == "5":
+            properties = _properties(PacketTypes.PUBLISH, schema=schema, model=model, expires_in_s=expires_in_s)
+        try:
+            await self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
+        except aiomqtt.MqttError as error:
+            raise BrokerLost(f"{self._endpoint} did not confirm a message: {error}") from error
+
+    async def watch(self) -> None:
+        try:
+            async for _ in self._client.messages:
+                # Nothing is subscribed to; some brokers send retained messages all the same.
+                pass
+        except aiomqtt.MqttError as error:
+            raise BrokerLost(f"{self._endpoint} closed the connection or fell silent: {error}") from error
+
+
+@asynccontextmanager
+async def connect(settings: MqttSettings, options: ConnectOptions) -> AsyncIterator[Connection]:
+    """A connection with a retained last will of QoS 1, closed in order where the block ends without an error.
+
+    Where it ends with one the connection is cut, so that the broker publishes the last will.
+    Raises BrokerLost, AccessRefused or ProtocolRefused.
+    """
+    endpoint = settings.endpoint
+    client = await _client(settings, options)
+    try:
+        await client.__aenter__()
+    except aiomqtt.MqttError as error:
+        await _cut(client)
+        raise _diagnosis(error, settings, options) from error
+    try:
+        yield AiomqttConnection(client, endpoint, options.protocol)
+    except BaseException:
+        await _cut(client)
+        with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
+            # aiomqtt must see the end of the connection, or its own task outlives it.
+            await asyncio.wait_for(anext(client.messages), _CLOSE_S)
+        raise
+    try:
+        await client.__aexit__(None, None, None)
+    except aiomqtt.MqttError as error:
+        raise BrokerLost(f"{endpoint} was gone before the connection was closed: {error}") from error
+
+
+async def _client(settings: MqttSettings, options: ConnectOptions) -> aiomqtt.Client:
+    endpoint = settings.endpoint
+    will_properties = None
+    if options.protocol == "5":
+        will_properties = _properties(PacketTypes.WILLMESSAGE, schema=STATUS_SCHEMA, model=None, expires_in_s=None)
+    client = aiomqtt.Client(
+        endpoint.host,
+        endpoint.port,
+        identifier=options.client_id,
+        protocol=_VERSIONS[options.protocol],
+        username=settings.username or None,
+        password=await asyncio.to_thread(_password, settings),
+        tls_context=await asyncio.to_thread(_tls_context, settings) if endpoint.tls else None,
+        will=aiomqtt.Will(options.will_topic, options.will_payload, qos=1, retain=True, properties=will_properties),
+        timeout=options.timeout_s,
+        keepalive=KEEPALIVE_S,
+        max_inflight_messages=MAX_IN_FLIGHT,
+    )
+    # aiomqtt warns past 10 pending calls, in a line for each message.
+    client.pending_calls_threshold = 2 * MAX_IN_FLIGHT
+    return client
+
+
+async def _cut(client: aiomqtt.Client) -> None:
+    """Ends the connection without a farewell; aiomqtt has no word for it, and leaves an unanswered attempt open."""
+    connected = client._client.socket()  # noqa: SLF001  # no public way to the socket of a client that hangs
+    if isinstance(connected, socket):
+        with contextlib.suppress(OSError):
+            connected.shutdown(SHUT_RDWR)
+    await asyncio.sleep(0)
+
+
+def _properties(packet: int, *, schema: str, model: str | None, expires_in_s: int | None) -> Properties:
+    properties = Properties(packet)  # type: ignore[no-untyped-call]
+    properties.PayloadFormatIndicator = 1
+    properties.ContentType = "application/json"
+    properties.UserProperty = [("schema", schema), *([("model", model)] if model else [])]
+    if expires_in_s is not None:
+        properties.MessageExpiryInterval = expires_in_s
+    return properties
+
+
+def _password(settings: MqttSettings) -> str | None:
+    if not settings.password_file:
+        return None
+    try:
+        return Path(settings.password_file).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AccessRefused(f"mqtt.password_file {settings.password_file} cannot be read: {error}") from error
+
+
+def _tls_context(settings: MqttSettings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file or None)
+        if settings.cert_file:
+            context.load_cert_chain(settings.cert_file, settings.key_file)
+    except OSError as error:  # ssl.SSLError is one: a file that is no PEM, or a key of another certificate
+        raise AccessRefused(
+            f"mqtt.ca_file, mqtt.cert_file or mqtt.key_file cannot be used: {error}; each must be a readable PEM file"
+        ) from error
+    return context
+
+
+def _diagnosis(error: aiomqtt.MqttError, settings: MqttSettings, options: ConnectOptions) -> Retryable:
+    """The error a person can act on: what was refused by whom, and the cure."""
+    endpoint = settings.endpoint
+    if isinstance(error, aiomqtt.exceptions.MqttConnectError):
+        return _refusal(error, settings)
+    cause = error.__context__  # aiomqtt hides the operating system's error behind its text
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return AccessRefused(
+            f"the certificate of {endpoint} is not trusted: {cause.verify_message}; "
+            "set mqtt.ca_file to the authority that signed it, and mqtt.url to a name that it holds"
+        )
+    if isinstance(cause, ssl.SSLError):
+        return AccessRefused(f"no TLS with {endpoint}: {cause.reason}; check that this port speaks TLS")
+    if isinstance(cause, gaierror):
+        return BrokerLost(f"{endpoint} has no address: {cause.strerror}; check mqtt.url and the name service")
+    if isinstance(cause, ConnectionRefusedError):
+        return BrokerLost(f"nothing listens at {endpoint}; start the broker or correct mqtt.url")
+    if isinstance(cause, OSError) and not isinstance(cause, TimeoutError):
+        return BrokerLost(f"{endpoint} cannot be reached: {cause}")
+    return BrokerLost(
+        f"{endpoint} gave no answer within {options.timeout_s:g} s; a broker that closes on MQTT {options.protocol} "
+        'without a word needs another mqtt.protocol ("5" or "311")'
+    )
+
+
+def _refusal(error: aiomqtt.MqttError, settings: MqttSettings) -> Retryable:
+    reason = getattr(error, "rc", None)
+    code = reason.value if isinstance(reason, ReasonCode) else reason
+    endpoint = settings.endpoint
+    if code == _UNSUPPORTED_PROTOCOL_VERSION:
+        return ProtocolRefused(f"{endpoint} does not speak this version of MQTT; set mqtt.protocol to auto")
+    if code in _BAD_CREDENTIALS:
+        cure = "check mqtt.username and mqtt.password_file" if settings.username else "set mqtt.username"
+        return AccessRefused(f"{endpoint} refused {settings.username or 'an anonymous client'}: {reason}; {cure}")
+    return BrokerLost(f"{endpoint} refused the connection: {error}")

@@ -1,0 +1,277 @@
+"""Keeps the broker told: publishes what is submitted, for as long as it takes, and says how it stands.
+
+``submit`` never waits. A message stays in the outbox until the broker has confirmed it (QoS 1), through any
+number of connections; one that is past its time is dropped and counted. On every connection the retained
+``status`` goes first, then the newest message of every retained topic (a broker may have forgotten them), then
+what waited. While the daemon is gone the broker publishes its last will.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from daemon.clock import Clock
+from daemon.errors import Retryable
+from daemon.publishing.connection import (
+    AccessRefused,
+    Connect,
+    Connection,
+    ConnectOptions,
+    MqttProtocol,
+    ProtocolRefused,
+    connect,
+)
+from daemon.publishing.outbox import DropReason, OnDropped, Outbox, OutboxMessage
+from daemon.publishing.patience import Backoff, Patience
+from daemon.publishing.sender import Sender
+from daemon.publishing.settings import MqttSettings
+from daemon.publishing.topics import Topics
+from daemon.publishing.wire import STATUS_SCHEMA
+
+__all__ = [
+    "DropReason",
+    "MqttSettings",
+    "OutboxMessage",
+    "Patience",
+    "Publisher",
+    "PublisherState",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherState:
+    """How the publisher stands.
+
+    since_us: market time of the last change of ``connected``.
+    attempts: failed attempts since the last accepted connection, and ``last_error`` what the latest one met.
+    published: messages confirmed for the first time; ``repeated`` those confirmed again after a reconnect.
+    expired, superseded, overflowed: messages never delivered, by reason.
+    """
+
+    connected: bool
+    since_us: int
+    protocol: MqttProtocol | None = None
+    attempts: int = 0
+    last_error: str | None = None
+    connections: int = 0
+    published: int = 0
+    repeated: int = 0
+    expired: int = 0
+    superseded: int = 0
+    overflowed: int = 0
+
+    def with_drop(self, reason: DropReason) -> PublisherState:
+        """One more message that was not delivered."""
+        match reason:
+            case DropReason.EXPIRED:
+                return replace(self, expired=self.expired + 1)
+            case DropReason.SUPERSEDED:
+                return replace(self, superseded=self.superseded + 1)
+            case DropReason.OVERFLOW:
+                return replace(self, overflowed=self.overflowed + 1)
+
+
+OnDelivered = Callable[[OutboxMessage, float], None]
+OnState = Callable[[PublisherState], None]
+
+
+class Publisher:
+    """Publishes for one instance. ``run`` belongs into the application's task group; ``stop`` ends it.
+
+    status: the payload of the birth message; ``update_status`` replaces it.
+    last_will: makes the payload that the broker publishes when the daemon is gone; called on each connect.
+    on_delivered: told of each message's first confirmation, with the wall seconds since it was submitted.
+    on_dropped: told of each message that will never be delivered, and why.
+    on_state: told whenever a connection is won, lost or refused, or MQTT 3.1.1 is fallen back to.
+    """
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        *,
+        topics: Topics,
+        clock: Clock,
+        status: bytes,
+        last_will: Callable[[], bytes],
+        on_delivered: OnDelivered = lambda _message, _seconds: None,
+        on_dropped: OnDropped = lambda _message, _reason: None,
+        on_state: OnState = lambda _state: None,
+        patience: Patience | None = None,
+        connect: Connect = connect,
+    ) -> None:
+        self._settings = settings
+        self._topics = topics
+        self._clock = clock
+        self._last_will = last_will
+        self._on_delivered = on_delivered
+        self._on_dropped = on_dropped
+        self._on_state = on_state
+        self._patience = patience or Patience()
+        self._connect = connect
+        self._protocol = _preferred_protocol(settings)
+        self._outbox = Outbox(
+            max_topics=self._patience.max_topics,
+            max_events=self._patience.max_events,
+            on_dropped=self._dropped,
+            pinned=topics.status,
+        )
+        self._sender: Sender | None = None
+        self._backoff = Backoff(self._patience)
+        self._stopping = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._deadline: asyncio.Timeout | None = None
+        self.state = PublisherState(connected=False, since_us=clock.market_us())
+        self.update_status(status)
+
+    @property
+    def depth(self) -> int:
+        """Messages that the broker has not confirmed yet."""
+        return len(self._outbox)
+
+    @property
+    def capacity(self) -> int:
+        """How many messages may wait."""
+        return self._patience.max_topics + self._patience.max_events
+
+    def submit(self, message: OutboxMessage) -> None:
+        """Takes a message over; returns at once. A retained one replaces what waits on its topic."""
+        self._outbox.put(message)
+        if self._sender is not None:
+            self._sender.pump()
+
+    def update_status(self, payload: bytes) -> None:
+        """Publishes a new retained status, and makes it the birth message of later connections."""
+        self.submit(
+            OutboxMessage(
+                topic=self._topics.status,
+                payload=payload,
+                retain=True,
+                expires_at_us=None,
+                schema=STATUS_SCHEMA,
+                model=None,
+                submitted_s=self._clock.wall_s(),
+            )
+        )
+
+    async def stop(self, farewell: bytes) -> None:
+        """Ends ``run``: what waits is published, ``farewell`` as the last status, then the connection is closed.
+
+        Takes at most ``farewell_s``; past it the connection is cut, and the broker publishes the last will.
+        """
+        self.update_status(farewell)
+        self._stopping.set()
+        if self._deadline is not None:
+            self._deadline.reschedule(asyncio.get_running_loop().time() + self._patience.farewell_s)
+            await self._ended.wait()
+
+    async def run(self) -> None:
+        """Serves until ``stop``; a broker that is gone, refuses or hangs is tried again for ever."""
+        deadline = asyncio.timeout(None)  # set by ``stop``
+        try:
+            async with deadline:
+                self._deadline = deadline
+                while not self._stopping.is_set():
+                    await self._try_connection()
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+        finally:
+            self._deadline = None
+            self._ended.set()
+
+    async def _try_connection(self) -> None:
+        try:
+            await self._serve_connection()
+        except ProtocolRefused as error:
+            if self._settings.protocol != "auto" or self._protocol == "311":
+                await self._failed(error)
+            else:
+                self._protocol = "311"
+                self._change(last_error=f"{error}: it does not speak MQTT 5, trying 3.1.1")
+        except Retryable as error:
+            await self._failed(error)
+
+    async def _serve_connection(self) -> None:
+        options = ConnectOptions(
+            client_id=self._settings.client_id or f"forecastd-{self._topics.instance}",
+            protocol=self._protocol,
+            will_topic=self._topics.status,
+            will_payload=self._last_will(),
+            timeout_s=self._patience.answer_s,
+        )
+        async with self._connect(self._settings, options) as connection:
+            self._accepted()
+            try:
+                await self._publish_until_stopped(connection)
+            except ExceptionGroup as failures:
+                lost = _broker_failure(failures)
+                if lost is None:
+                    raise
+                raise lost from failures
+            finally:
+                self._sender = None
+                self._change(connected=False, since_us=self._clock.market_us())
+
+    async def _publish_until_stopped(self, connection: Connection) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            sender = Sender(connection, self._outbox, clock=self._clock, tasks=tasks, on_confirmed=self._confirmed)
+            watch = tasks.create_task(sender.watch(), name="mqtt-watch")
+            try:
+                self._outbox.requeue_retained(self._clock.market_us())
+                await sender.send_first(self._topics.status)
+                self._sender = sender
+                sender.pump()
+                await self._stopping.wait()
+                await sender.drained()
+            finally:
+                sender.close()
+            watch.cancel()
+
+    def _accepted(self) -> None:
+        self._backoff.accepted(self._clock.wall_s())
+        self._change(
+            connected=True,
+            since_us=self._clock.market_us(),
+            protocol=self._protocol,
+            attempts=0,
+            last_error=None,
+            connections=self.state.connections + 1,
+        )
+
+    async def _failed(self, error: Retryable) -> None:
+        """Says so and waits, for less time when ``stop`` is called."""
+        self._protocol = _preferred_protocol(self._settings)
+        self._change(attempts=self.state.attempts + 1, last_error=str(error))
+        refused = isinstance(error, AccessRefused | ProtocolRefused)
+        pause_s = self._backoff.failed(self._clock.wall_s(), refused=refused)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), pause_s)
+
+    def _confirmed(self, message: OutboxMessage, *, first: bool) -> None:
+        if first:
+            self.state = replace(self.state, published=self.state.published + 1)
+            self._on_delivered(message, self._clock.wall_s() - message.submitted_s)
+        else:
+            self.state = replace(self.state, repeated=self.state.repeated + 1)
+
+    def _dropped(self, message: OutboxMessage, reason: DropReason) -> None:
+        self.state = self.state.with_drop(reason)
+        self._on_dropped(message, reason)
+
+    def _change(self, **changes: Any) -> None:
+        self.state = replace(self.state, **changes)
+        self._on_state(self.state)
+
+
+def _broker_failure(failures: ExceptionGroup) -> Exception | None:
+    """The first of the tasks' failures, or None where one is not the broker's: a bug must be seen."""
+    retryable, rest = failures.split(Retryable)
+    return None if retryable is None or rest is not None else retryable.exceptions[0]
+
+
+def _preferred_protocol(settings: MqttSettings) -> MqttProtocol:
+    return "311" if settings.protocol == "311" else "5"

@@ -1,0 +1,113 @@
+"""How to reach the broker: the ``[mqtt]`` section as the publisher needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from daemon.errors import ConfigError
+
+EMBEDDED = "embedded"
+PROTOCOLS = ("auto", "5", "311")
+_DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
+_URL_EXAMPLE = "write embedded, mqtt://host:1883 or mqtts://host:8883"
+
+
+class Endpoint(NamedTuple):
+    """Where the broker listens, and whether it speaks TLS there."""
+
+    host: str
+    port: int
+    tls: bool
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class MqttSettings:
+    """The broker, and who we are to it. An empty text means that the key is not set; files are paths.
+
+    Raises ConfigError with every problem at once.
+    """
+
+    url: str
+    protocol: str = "auto"
+    username: str = ""
+    password_file: str = ""
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    client_id: str = ""
+
+    def __post_init__(self) -> None:
+        problems = [*self._url_problems(), *self._other_problems()]
+        if problems:
+            raise ConfigError(problems)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the daemon is to run the broker itself."""
+        return self.url == EMBEDDED
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The broker's address; raises ConfigError for the embedded one, whose port is not known here."""
+        return parse_url(self.url)
+
+    def on_embedded_broker(self, port: int) -> MqttSettings:
+        """The same settings, pointed at an embedded broker on ``port``; it speaks MQTT 3.1.1 only."""
+        return replace(self, url=f"mqtt://127.0.0.1:{port}", protocol="311")
+
+    def _url_problems(self) -> list[str]:
+        if self.embedded:
+            return []
+        try:
+            parse_url(self.url)
+        except ConfigError as error:
+            return error.problems
+        return []
+
+    def _other_problems(self) -> list[str]:
+        tls_files = [name for name in ("ca_file", "cert_file", "key_file") if getattr(self, name)]
+        rules = (
+            (self.protocol not in PROTOCOLS, f"mqtt.protocol was {self.protocol!r}; write auto, 5 or 311"),
+            (
+                self.embedded and self.protocol == "5",
+                "mqtt.protocol was 5, which the embedded broker does not speak; write auto, or name a broker in url",
+            ),
+            (
+                bool(self.password_file) and not self.username,
+                "mqtt.password_file is set without mqtt.username; set both or neither",
+            ),
+            (
+                bool(self.cert_file) != bool(self.key_file),
+                "mqtt.cert_file and mqtt.key_file belong together; set both or neither",
+            ),
+            (
+                bool(tls_files) and not self.url.startswith("mqtts:"),
+                f"mqtt.{', mqtt.'.join(tls_files)} need TLS; write mqtt.url as mqtts://host:8883",
+            ),
+        )
+        return [problem for broken, problem in rules if broken]
+
+
+def parse_url(url: str) -> Endpoint:
+    """``mqtt://host[:port]`` or ``mqtts://host[:port]``; raises ConfigError naming the fault and the cure."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError([f"mqtt.url was {url!r}: {error}; {_URL_EXAMPLE}"]) from error
+    if parts.username is not None or parts.password is not None:
+        # The text is left out on purpose: it may hold the password.
+        raise ConfigError(["mqtt.url holds a user name; put it into mqtt.username and mqtt.password_file"])
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        raise ConfigError([f"mqtt.url was {url!r}; {_URL_EXAMPLE}"])
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ConfigError([f"mqtt.url was {url!r}, with text after the port; {_URL_EXAMPLE}"])
+    if port == 0:
+        raise ConfigError([f"mqtt.url was {url!r}, and 0 is no port; {_URL_EXAMPLE}"])
+    return Endpoint(parts.hostname, port or _DEFAULT_PORTS[parts.scheme], tls=parts.scheme == "mqtts")

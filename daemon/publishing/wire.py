@@ -1,0 +1,177 @@
+"""The shape of every message on the wire: fields in the order in which they are written. No I/O.
+
+Inside v1 fields are only ever added. Times are RFC 3339 text in UTC; None is JSON's null, "nobody knows".
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from daemon.records import DataQuality, Latency, Skill
+from features.market import Audit, Completeness
+
+FORECAST_SCHEMA = "forecastd.forecast.v1"
+BAR_SCHEMA = "forecastd.bar.v1"
+STATUS_SCHEMA = "forecastd.status.v1"
+SYMBOL_STATUS_SCHEMA = "forecastd.symbol_status.v1"
+MODEL_SCHEMA = "forecastd.model.v1"
+EVENT_SCHEMA = "forecastd.event.v1"
+SCHEMAS = (FORECAST_SCHEMA, BAR_SCHEMA, STATUS_SCHEMA, SYMBOL_STATUS_SCHEMA, MODEL_SCHEMA, EVENT_SCHEMA)
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """Which model spoke; ``kind`` names the baseline where one stands in."""
+
+    id: str
+    kind: str
+    trained_until: str | None
+
+
+class Horizon(msgspec.Struct, frozen=True, kw_only=True):
+    """The distribution ``bars`` bars ahead; quantiles are keyed by their level, e.g. ``"0.025"``."""
+
+    bars: int
+    target_time: str
+    quantiles: dict[str, float]
+    price_quantiles: dict[str, float]
+    volatility: float
+    prob_up: float
+
+
+class ForecastMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag=FORECAST_SCHEMA):
+    """forecastd.forecast.v1"""
+
+    id: str
+    venue: str
+    symbol: str
+    interval: str
+    bar_close: str
+    issued_at: str
+    valid_until: str
+    reference_price: float
+    source: str
+    model: Model
+    horizons: list[Horizon]
+    attention: list[float] | None
+    data_quality: DataQuality
+    skill: Skill | None
+    latency_ms: Latency
+
+
+class BarMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag=BAR_SCHEMA):
+    """forecastd.bar.v1"""
+
+    venue: str
+    symbol: str
+    interval: str
+    open_time: str
+    close_time: str
+    revision: int
+    open: float | None
+    high: float | None
+    low: float | None
+    close: float | None
+    vwap: float | None
+    volume: float
+    quote_volume: float | None
+    trades: int | None
+    taker_buy_volume: float | None
+    taker_buy_quote_volume: float | None
+    first_trade_id: int | None
+    last_trade_id: int | None
+    completeness: Completeness
+    missing_trades: int
+    late_trades: int
+    audit: Audit
+
+
+class StatusMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag=STATUS_SCHEMA):
+    """forecastd.status.v1"""
+
+    state: str
+    since: str
+    version: str
+    reason: str
+
+
+class SymbolStatusMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag=SYMBOL_STATUS_SCHEMA):
+    """forecastd.symbol_status.v1"""
+
+    venue: str
+    symbol: str
+    state: str
+    since: str
+    last_trade_at: str | None
+    reason: str
+
+
+class ModelMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag=MODEL_SCHEMA):
+    """forecastd.model.v1: ``scores`` maps each forecaster's kind, the baselines' too, to its measures."""
+
+    id: str
+    kind: str
+    trained_until: str | None
+    promoted_at: str
+    scores: dict[str, dict[str, float]]
+
+
+class EventMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
+    """forecastd.event.v1: every event says when it happened in market time; the rest depends on its kind."""
+
+    at: str
+    schema: str = EVENT_SCHEMA
+
+    @property
+    def kind(self) -> str:
+        return str(self.__struct_config__.tag)
+
+
+class RetrainStarted(EventMessage, frozen=True, kw_only=True, tag="retrain_started"):
+    """A training run began; ``model_kind`` is the network that is trained."""
+
+    model_kind: str
+    reason: str
+
+
+class RetrainFinished(EventMessage, frozen=True, kw_only=True, tag="retrain_finished"):
+    """A training run ended. ``result`` is "trained", "failed" or "cancelled"; ``duration_s`` is wall time."""
+
+    result: str
+    duration_s: float
+    candidate: str | None
+    reason: str | None
+
+
+class ModelPromoted(EventMessage, frozen=True, kw_only=True, tag="model_promoted"):
+    """A candidate became the champion and took over from ``previous_id``."""
+
+    model: Model
+    previous_id: str | None
+    reason: str
+
+
+class ModelRejected(EventMessage, frozen=True, kw_only=True, tag="model_rejected"):
+    """A candidate stays out; the champion goes on."""
+
+    candidate: str
+    reasons: list[str]
+
+
+class TradeGapOpened(EventMessage, frozen=True, kw_only=True, tag="gap_opened"):
+    """Trade ids ``first_missing_id..last_missing_id`` were skipped between two trades whose times bound them."""
+
+    venue: str
+    symbol: str
+    first_missing_id: int
+    last_missing_id: int
+    missing_trades: int
+    after: str
+    before: str
+
+
+class TradeGapRepaired(EventMessage, frozen=True, kw_only=True, tag="gap_repaired"):
+    """No id is missing any more; ``trades`` were fetched."""
+
+    venue: str
+    symbol: str
+    trades: int

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from daemon.publishing.embedded_broker import EmbeddedBroker
+from tests.daemon.publishing.brokers import Mosquitto
+
+
+@pytest.fixture
+def start_mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
+    """Starts mosquitto with extra lines of configuration; ends it with the test."""
+    started: list[Mosquitto] = []
+
+    def start(*lines: str) -> Mosquitto:
+        started.append(Mosquitto(tmp_path, *lines).start())
+        return started[-1]
+
+    yield start
+    for broker in started:
+        broker.kill()
+
+
+@pytest.fixture
+def mosquitto(start_mosquitto: Callable[..., Mosquitto]) -> Mosquitto:
+    return start_mosquitto()
+
+
+@pytest.fixture
+async def embedded_port() -> AsyncIterator[int]:
+    broker = EmbeddedBroker()
+    yield await broker.start()
+    await broker.stop()

@@ -1,0 +1,90 @@
+"""A publisher under test: running, with everything it announces written down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from daemon.clock import Clock, SystemClock
+from daemon.publishing import payloads
+from daemon.publishing.connection import Connect, connect
+from daemon.publishing.outbox import DropReason, OutboxMessage
+from daemon.publishing.publisher import MqttSettings, Patience, Publisher, PublisherState
+from daemon.publishing.topics import Topics
+
+TOPICS = Topics("forecastd/v1", "test")
+QUICK = Patience(answer_s=1.0, first_retry_s=0.05, longest_retry_s=0.1, refused_retry_s=0.2, farewell_s=2.0)
+
+
+def status(state: str) -> bytes:
+    return payloads.status(state, since_us=0, version="0.1.0", reason="")
+
+
+class Record:
+    """What a publisher announced."""
+
+    def __init__(self) -> None:
+        self.delivered: list[bytes] = []
+        self.latencies_s: list[float] = []
+        self.dropped: list[tuple[bytes, DropReason]] = []
+        self.states: list[PublisherState] = []
+
+    def on_delivered(self, message: OutboxMessage, seconds: float) -> None:
+        self.delivered.append(message.payload)
+        self.latencies_s.append(seconds)
+
+    def on_dropped(self, message: OutboxMessage, reason: DropReason) -> None:
+        self.dropped.append((message.payload, reason))
+
+    def errors(self) -> list[str]:
+        return [state.last_error for state in self.states if state.last_error]
+
+
+def publisher(
+    settings: MqttSettings,
+    record: Record,
+    *,
+    clock: Clock | None = None,
+    patience: Patience = QUICK,
+    connect: Connect = connect,
+) -> Publisher:
+    return Publisher(
+        settings,
+        topics=TOPICS,
+        clock=clock or SystemClock(),
+        status=status("online"),
+        last_will=lambda: status("offline"),
+        on_delivered=record.on_delivered,
+        on_dropped=record.on_dropped,
+        on_state=record.states.append,
+        patience=patience,
+        connect=connect,
+    )
+
+
+@asynccontextmanager
+async def running(
+    settings: MqttSettings,
+    record: Record,
+    *,
+    clock: Clock | None = None,
+    patience: Patience = QUICK,
+    connect: Connect = connect,
+) -> AsyncIterator[Publisher]:
+    """Runs a publisher for the length of the block, then stops it."""
+    made = publisher(settings, record, clock=clock, patience=patience, connect=connect)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(made.run())
+        await asyncio.sleep(0)
+        try:
+            yield made
+        finally:
+            await made.stop(status("stopped"))
+
+
+async def eventually(condition: Callable[[], bool], *, timeout_s: float = 10) -> None:
+    """Returns as soon as ``condition`` holds."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.01)

@@ -1,0 +1,206 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon.publishing.outbox import DropReason, Outbox, OutboxMessage
+from tests.daemon.publishing.samples import message
+
+
+class Drops:
+    """Remembers what was dropped."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[bytes, DropReason]] = []
+
+    def __call__(self, dropped: OutboxMessage, reason: DropReason) -> None:
+        self.seen.append((dropped.payload, reason))
+
+
+def outbox(drops: Drops | None = None, *, max_topics: int = 10, max_events: int = 10, pinned: str = "") -> Outbox:
+    return Outbox(max_topics=max_topics, max_events=max_events, on_dropped=drops or Drops(), pinned=pinned)
+
+
+def taken(box: Outbox, market_us: int = 0) -> list[bytes]:
+    """Takes and acknowledges everything, in order."""
+    payloads = []
+    while (head := box.take(market_us)) is not None:
+        payloads.append(head.payload)
+        box.acknowledge(head)
+    return payloads
+
+
+def test_the_newest_message_of_a_retained_topic_wins() -> None:
+    """What waits on a topic is replaced by what is known later."""
+    drops = Drops()
+    box = outbox(drops)
+    for payload in (b"1", b"2", b"3"):
+        box.put(message("a", payload))
+    assert taken(box) == [b"3"]
+    assert drops.seen == [(b"1", DropReason.SUPERSEDED), (b"2", DropReason.SUPERSEDED)]
+
+
+def test_events_keep_their_order_across_topics() -> None:
+    """No event overtakes another, whatever its kind."""
+    box = outbox()
+    for number in range(6):
+        box.put(message(f"event/{number % 2}", str(number).encode(), retain=False))
+    assert taken(box) == [b"0", b"1", b"2", b"3", b"4", b"5"]
+
+
+def test_only_one_message_of_a_topic_is_under_way() -> None:
+    """A newer message waits until the older is confirmed, so that the broker ends with the newer."""
+    box = outbox()
+    box.put(message("a", b"old"))
+    old = box.take(0)
+    assert old is not None
+    box.put(message("a", b"new"))
+    assert box.take(0) is None
+    box.acknowledge(old)
+    assert taken(box) == [b"new"]
+
+
+def test_a_message_that_was_not_confirmed_comes_first_again() -> None:
+    """A lost connection changes nothing about the order of events."""
+    box = outbox()
+    for payload in (b"1", b"2"):
+        box.put(message("event/x", payload, retain=False))
+    first = box.take(0)
+    assert first is not None
+    box.give_back(first)
+    assert len(box) == 2
+    assert taken(box) == [b"1", b"2"]
+
+
+def test_a_message_given_back_yields_to_a_newer_one() -> None:
+    """An unconfirmed older state is not sent after a newer one is known."""
+    drops = Drops()
+    box = outbox(drops)
+    box.put(message("a", b"old"))
+    old = box.take(0)
+    assert old is not None
+    box.put(message("a", b"new"))
+    box.give_back(old)
+    assert taken(box) == [b"new"]
+    assert drops.seen == [(b"old", DropReason.SUPERSEDED)]
+
+
+def test_a_message_past_its_time_is_dropped_and_counted() -> None:
+    """valid_until decides, and where there is none the expiry."""
+    drops = Drops()
+    box = outbox(drops)
+    box.put(message("a", b"a", valid_until_us=10, expires_at_us=20))
+    box.put(message("b", b"b", expires_at_us=20))
+    assert taken(box, market_us=11) == [b"b"]
+    assert drops.seen == [(b"a", DropReason.EXPIRED)]
+    assert len(box) == 0
+
+
+def test_a_message_is_sent_up_to_its_last_moment() -> None:
+    """valid_until itself is still in time."""
+    box = outbox()
+    box.put(message("a", b"a", valid_until_us=10))
+    assert taken(box, market_us=10) == [b"a"]
+
+
+def test_full_of_events_the_oldest_goes() -> None:
+    """The bound on events drops from the front and says so."""
+    drops = Drops()
+    box = outbox(drops, max_events=2)
+    for payload in (b"1", b"2", b"3"):
+        box.put(message("event/x", payload, retain=False))
+    assert drops.seen == [(b"1", DropReason.OVERFLOW)]
+    assert taken(box) == [b"2", b"3"]
+
+
+def test_full_of_topics_the_one_that_waited_longest_goes_but_not_the_pinned() -> None:
+    """The bound on topics never costs the status message."""
+    drops = Drops()
+    box = outbox(drops, max_topics=2, pinned="status")
+    for topic in ("status", "a", "b"):
+        box.put(message(topic, topic.encode()))
+    assert drops.seen == [(b"a", DropReason.OVERFLOW)]
+    assert taken(box) == [b"status", b"b"]
+
+
+def test_retained_messages_are_sent_again_before_what_waits() -> None:
+    """A broker that forgot is told everything it should hold, then the events."""
+    box = outbox()
+    box.put(message("status", b"s"))
+    box.put(message("a", b"a"))
+    assert taken(box) == [b"s", b"a"]
+    box.put(message("event/x", b"e", retain=False))
+    box.put(message("b", b"b"))
+    box.requeue_retained(0)
+    assert taken(box) == [b"s", b"a", b"b", b"e"]
+
+
+def test_a_repetition_is_no_first_delivery_and_no_loss() -> None:
+    """Counters speak of messages, not of how often they were sent."""
+    drops = Drops()
+    box = outbox(drops)
+    box.put(message("a", b"1"))
+    head = box.take(0)
+    assert head is not None
+    assert box.acknowledge(head) is True
+    box.requeue_retained(0)
+    box.put(message("a", b"2"))
+    assert drops.seen == []
+    head = box.take(0)
+    assert head is not None
+    box.acknowledge(head)
+    box.requeue_retained(0)
+    head = box.take(0)
+    assert head is not None
+    assert box.acknowledge(head) is False
+
+
+def test_a_delivered_message_past_its_time_is_not_sent_again() -> None:
+    """A reconnect does not bring an old forecast back."""
+    drops = Drops()
+    box = outbox(drops)
+    box.put(message("a", b"1", valid_until_us=10))
+    assert taken(box) == [b"1"]
+    box.requeue_retained(11)
+    assert len(box) == 0
+    assert drops.seen == []
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("put"), st.sampled_from("abcde"), st.booleans()),
+            st.tuples(st.sampled_from(["take", "acknowledge", "give_back", "requeue"])),
+        ),
+        max_size=60,
+    )
+)
+def test_every_message_is_delivered_dropped_or_waiting(steps: list[tuple[object, ...]]) -> None:
+    """Whatever happens, none vanishes, topics never go back in time, and what waits is bounded."""
+    drops = Drops()
+    box = outbox(drops, max_topics=3, max_events=3)
+    under_way: list[OutboxMessage] = []
+    delivered: list[OutboxMessage] = []
+    put: list[OutboxMessage] = []
+    for number, step in enumerate(steps):
+        if step[0] == "put":
+            put.append(message(str(step[1]), str(number).encode(), retain=bool(step[2])))
+            box.put(put[-1])
+        elif step[0] == "take" and (head := box.take(0)) is not None:
+            under_way.append(head)
+        elif step[0] == "acknowledge" and under_way:
+            if box.acknowledge(head := under_way.pop()):
+                delivered.append(head)
+        elif step[0] == "give_back" and under_way:
+            box.give_back(under_way.pop())
+        elif step[0] == "requeue" and not under_way:
+            box.requeue_retained(0)
+        assert len(box) - box.under_way <= 3 + 3 + len(under_way)
+    for head in under_way:
+        box.give_back(head)
+    while (head := box.take(0)) is not None:
+        if box.acknowledge(head):
+            delivered.append(head)
+    assert len(delivered) + len(drops.seen) == len(put)
+    for lane in {sent.lane for sent in delivered}:
+        numbers = [int(sent.payload) for sent in delivered if sent.lane == lane]
+        assert numbers == sorted(numbers)
+    assert len(box) == 0

@@ -1,0 +1,126 @@
+import asyncio
+
+import pytest
+
+from daemon.clock import Clock, ManualClock, ScaledClock
+from daemon.publishing.connection import MAX_IN_FLIGHT, BrokerLost
+from daemon.publishing.outbox import DropReason, Outbox, OutboxMessage
+from daemon.publishing.sender import Sender
+from tests.daemon.publishing.samples import message
+
+
+class SlowConnection:
+    """Confirms a message when the test says so."""
+
+    def __init__(self) -> None:
+        self.published: list[bytes] = []
+        self.expiries_s: list[int | None] = []
+        self.confirm = asyncio.Event()
+        self.broken = asyncio.Event()
+
+    async def publish(
+        self, topic: str, payload: bytes, *, retain: bool, schema: str, model: str | None, expires_in_s: int | None
+    ) -> None:
+        self.published.append(payload)
+        self.expiries_s.append(expires_in_s)
+        await self.confirm.wait()
+        if self.broken.is_set():
+            raise BrokerLost("gone")
+
+    async def watch(self) -> None:
+        await self.broken.wait()
+        raise BrokerLost("gone")
+
+
+class Confirmations:
+    def __init__(self) -> None:
+        self.seen: list[tuple[bytes, bool]] = []
+
+    def __call__(self, message: OutboxMessage, *, first: bool) -> None:
+        self.seen.append((message.payload, first))
+
+
+def outbox() -> Outbox:
+    return Outbox(max_topics=100, max_events=100, on_dropped=_no_drop)
+
+
+def _no_drop(dropped: OutboxMessage, reason: DropReason) -> None:
+    raise AssertionError(f"{dropped.payload!r} was dropped: {reason}")
+
+
+def sender(
+    connection: SlowConnection, box: Outbox, tasks: asyncio.TaskGroup, clock: Clock | None = None
+) -> tuple[Sender, Confirmations]:
+    confirmations = Confirmations()
+    made = Sender(connection, box, clock=clock or ManualClock(), tasks=tasks, on_confirmed=confirmations)
+    return made, confirmations
+
+
+async def test_no_more_than_the_bound_is_under_way() -> None:
+    """The rest follows as confirmations come in."""
+    connection, box = SlowConnection(), outbox()
+    for number in range(50):
+        box.put(message(f"x/{number}", str(number).encode()))
+    async with asyncio.TaskGroup() as tasks:
+        made, confirmations = sender(connection, box, tasks)
+        made.pump()
+        await asyncio.sleep(0)
+        assert len(connection.published) == MAX_IN_FLIGHT
+        connection.confirm.set()
+        await asyncio.wait_for(made.drained(), 5)
+    assert [payload for payload, _first in confirmations.seen] == [str(number).encode() for number in range(50)]
+
+
+async def test_events_go_one_after_the_other() -> None:
+    """The second event is not on the wire before the first is confirmed."""
+    connection, box = SlowConnection(), outbox()
+    for payload in (b"1", b"2"):
+        box.put(message("x/event", payload, retain=False))
+    async with asyncio.TaskGroup() as tasks:
+        made, _ = sender(connection, box, tasks)
+        made.pump()
+        await asyncio.sleep(0)
+        assert connection.published == [b"1"]
+        connection.confirm.set()
+        await asyncio.wait_for(made.drained(), 5)
+    assert connection.published == [b"1", b"2"]
+
+
+async def test_a_broken_connection_gives_everything_back() -> None:
+    """What was not confirmed waits again, and nothing new is started."""
+    connection, box = SlowConnection(), outbox()
+    for number in range(30):
+        box.put(message(f"x/{number}"))
+    senders: list[tuple[Sender, Confirmations]] = []
+
+    async def break_down() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            senders.append(sender(connection, box, tasks))
+            tasks.create_task(senders[0][0].watch())
+            senders[0][0].pump()
+            await asyncio.sleep(0)
+            connection.broken.set()
+            connection.confirm.set()
+            await asyncio.sleep(5)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await break_down()
+    assert caught.group_contains(BrokerLost)
+    [(made, confirmations)] = senders
+    assert (len(box), box.under_way, confirmations.seen) == (30, 0, [])
+    made.pump()
+    assert box.under_way == 0
+
+
+async def test_market_time_becomes_the_brokers_seconds() -> None:
+    """At ten times the speed a minute of market time is six seconds to the broker, and one is the least."""
+    connection, box = SlowConnection(), outbox()
+    box.put(message("a", expires_at_us=60_000_000))
+    box.put(message("b", expires_at_us=1_000_000))
+    box.put(message("c"))
+    connection.confirm.set()
+    async with asyncio.TaskGroup() as tasks:
+        made, _ = sender(connection, box, tasks, ScaledClock(start_us=0, speed=10))
+        made.pump()
+        await asyncio.wait_for(made.drained(), 5)
+    assert connection.expiries_s == [6, 1, None]
