@@ -250,7 +250,7 @@ class App:
                 parts.trainer.need_model()
                 return
             info = await parts.inference.load_champion(artifact)
-        except ArtifactError as error:
+        except (ArtifactError, ForecastdError, ValueError, RuntimeError) as error:
             log.error("champion_refused", reason=str(error), cure="a baseline serves while a new one is trained")  # noqa: TRY400
             parts.health.fault("model", str(error))
             parts.trainer.need_model()
@@ -320,13 +320,15 @@ class App:
         symbols = [each.symbol for each in self.config.instruments if each.venue == name]
         while True:
             try:
-                await rest.check_symbols(symbols)
+                halted = await rest.check_symbols(symbols)
             except (ForecastdError, OSError, TimeoutError) as error:
                 if isinstance(error, ConfigError | RegionRefused) or judge(error) is Verdict.STOP:
                     raise
                 log.warning("symbols_not_checked", venue=name, reason=str(error) or repr(error))
                 await asyncio.sleep(30.0)
             else:
+                for symbol, state in halted.items():
+                    log.warning("symbol_not_trading", venue=name, symbol=symbol, state=state)
                 return
 
     # ---------------------------------------------------------------- small answers

@@ -46,6 +46,7 @@ class VenueFeed:
         self._metrics = metrics
         self._wake = wake
         self._delay_sampled_s = 0.0
+        self._lost: set[str] = set()
         self._requests: set[asyncio.Task[None]] = set()
 
     # ---------------------------------------------------------------- StreamListener
@@ -74,11 +75,14 @@ class VenueFeed:
     def connected(self, symbols: Sequence[str]) -> None:
         for symbol in symbols:
             self._metrics.feed_connected.labels(self.venue, symbol).set(1)
+            if symbol in self._lost:
+                self._lost.discard(symbol)
+                self._metrics.feed_reconnects.labels(self.venue, symbol).inc()
 
     def disconnected(self, symbols: Sequence[str], reason: str, next_try_s: float) -> None:
         for symbol in symbols:
             self._metrics.feed_connected.labels(self.venue, symbol).set(0)
-            self._metrics.feed_reconnects.labels(self.venue, symbol).inc()
+            self._lost.add(symbol)
         log.warning(
             "feed_lost", venue=self.venue, symbols=list(symbols), reason=reason, next_try_s=round(next_try_s, 1)
         )

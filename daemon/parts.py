@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from daemon import __version__
 from daemon.clock import Clock
@@ -40,6 +41,8 @@ from daemon.warmup import History
 from features.market import Bar
 from models.registry import Registry
 from models.specification import Progress
+
+log = structlog.get_logger(__name__)
 
 _BINANCE_DECIMALS = 8  # digits behind the point of every size and volume that Binance sends
 
@@ -89,13 +92,16 @@ def build(config: Config, *, clock: Clock, hooks: Hooks, broker_port: int | None
     """Builds every part. ``broker_port``: where the embedded broker listens, None where another one is configured."""
     metrics = Metrics(version=__version__, market_us=clock.market_us)
     topics = Topics(config.mqtt.base_topic, config.instance.name)
-    publisher = _publisher(config, clock=clock, topics=topics, metrics=metrics, broker_port=broker_port)
+    health = Health(clock, config.instruments, on_change=lambda condition: mailbox.status(status_payload(condition)))
+    publisher = _publisher(
+        config,
+        clock=clock,
+        topics=topics,
+        metrics=metrics,
+        broker_port=broker_port,
+        health_fault=lambda reason: health.fault("mqtt", reason) if reason else health.mended("mqtt"),
+    )
     mailbox = Mailbox(publisher, topics, clock)
-
-    def announce(condition: Condition) -> None:
-        mailbox.status(status_payload(condition))
-
-    health = Health(clock, config.instruments, on_change=announce)
 
     def store_troubled(reason: str | None) -> None:
         # Called from the store's thread: Health is plain bookkeeping, but publishing belongs to the loop.
@@ -216,7 +222,15 @@ def _feeds(
     return feeds
 
 
-def _publisher(config: Config, *, clock: Clock, topics: Topics, metrics: Metrics, broker_port: int | None) -> Publisher:
+def _publisher(
+    config: Config,
+    *,
+    clock: Clock,
+    topics: Topics,
+    metrics: Metrics,
+    broker_port: int | None,
+    health_fault: Callable[[str], None],
+) -> Publisher:
     section = config.mqtt
     settings = MqttSettings(
         url=section.url,
@@ -241,8 +255,18 @@ def _publisher(config: Config, *, clock: Clock, topics: Topics, metrics: Metrics
         if reason is DropReason.EXPIRED:
             metrics.mqtt_expired.inc()
 
+    told = ""
+
     def state_changed(state: PublisherState) -> None:
+        nonlocal told
         metrics.mqtt_connected.set(int(state.connected))
+        if state.connected and told:
+            log.info("broker_connected", protocol=str(state.protocol))
+            health_fault("")
+        elif not state.connected and state.last_error and state.last_error != told:
+            log.warning("broker_lost", reason=state.last_error)
+            health_fault(state.last_error)
+        told = "" if state.connected else state.last_error or ""
 
     starting = payloads.status("starting", since_us=clock.market_us(), version=__version__, reason="")
     return Publisher(

@@ -159,7 +159,7 @@ class Pipeline:
                     window_bars_missing=forecast.window_bars_missing,
                     clock_skew_ms=self.clock_skew_ms,
                 ),
-                skill=self.scoreboard.skill(instrument.venue, instrument.symbol),
+                skill=self.scoreboard.skill(*instrument, kind=forecast.issued.model.kind),
                 latency=Latency(
                     bar_close_to_publish=(now_us - made.close_time_us) // 1000,
                     features=made.features_ms,

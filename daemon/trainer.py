@@ -113,6 +113,8 @@ class Trainer:
         try:
             await self._store.call(self._ledger.set_meta, "retrain_last_attempt_us", str(started_us))
             result, detail, model_id = await self._run(kind)
+        except (ForecastdError, OSError) as error:
+            result, detail, model_id = "failed", str(error), None
         finally:
             self._starting = False
             self._metrics.retrain_running.set(0)
@@ -165,7 +167,8 @@ class Trainer:
     async def _promote(self, artifact: Path, outcome: RetrainOutcome) -> tuple[str, str, str | None]:
         try:
             info = await self._dispatcher.between_bars(lambda: self._inference.load_champion(artifact))
-        except ArtifactError as error:
+        except (ArtifactError, ForecastdError, ValueError, RuntimeError) as error:
+            # torch reports a model that it cannot put on the device as RuntimeError; the daemon goes on as it was.
             self._mailbox.event(
                 payloads.model_rejected(at_us=self._clock.market_us(), candidate=artifact.name, reasons=[str(error)])
             )
@@ -263,22 +266,16 @@ class Trainer:
         while True:
             due_us = await self.next_run_us()
             self.next_at_us = due_us
-            if self._needs_model:
+            if self._needs_model and not self.running:
                 self._needs_model = False
-                await self._retrain_and_carry_on("there is no model to serve yet")
+                await self.retrain("there is no model to serve yet")
             elif due_us is not None and self._clock.market_us() >= due_us and not self.running:
-                await self._retrain_and_carry_on("it is due")
+                await self.retrain("it is due")
             await asyncio.sleep(_SCHEDULE_S)
 
     def need_model(self) -> None:
         """Says that no champion can be served: the schedule trains one at once."""
         self._needs_model = True
-
-    async def _retrain_and_carry_on(self, reason: str) -> None:
-        try:
-            await self.retrain(reason)
-        except (ForecastdError, OSError) as error:
-            log.warning("retrain_not_started", reason=str(error))
 
     async def _past_runs(self) -> RetrainHistory:
         success = await self._store.call(self._ledger.meta, "retrain_last_success_us")

@@ -47,9 +47,9 @@ def import_files(config_file: Path | None, files: Iterable[Path], *, venue_name:
                 venue=venue_name,
                 symbol=symbol,
             )
-            changed = ledger.import_bars(candles)
+            ledger.import_bars(candles)
             names = ", ".join(sorted(candles["symbol"].unique()))
-            sys.stdout.write(f"{file}: {len(candles)} bars of {names}, {changed} new or changed\n")
+            sys.stdout.write(f"{file}: {len(candles)} bars of {names} imported\n")
 
 
 def fetch(config_file: Path | None, start: str) -> None:

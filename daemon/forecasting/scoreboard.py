@@ -1,0 +1,245 @@
+"""Every forecast beside the truth, when the truth is known, and beside the baselines on the same target. No I/O.
+
+A forecast of horizon h made at a bar's close matures at the close of the h-th bar after it. Its truth is
+log(close / reference price). An empty bar, proven to hold no trade, leaves the last known close in force; a bar
+without a price that proves nothing leaves the forecast unscored, and counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from daemon.forecasting.pending import Pending, decode, encode, remember
+from daemon.forecasting.score_rows import ScoreRow, score_row
+from daemon.forecasting.target_history import BASELINES, TargetHistory, Targets
+from daemon.records import IssuedForecast, Score, Skill, interval_name
+from features.market import Bar, Completeness, Instrument
+from models.forecast import Forecast
+
+_DAY_US = 86_400_000_000
+_GIVE_UP_BARS = 48  # a bar that has not come after two days of hourly bars was lost with a longer outage
+_MOST_TARGETS = 8_640  # bounds memory where bars are short: twelve hours of 5 s bars, 30 days of 5 min bars
+_NEEDED_LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
+
+
+class PendingChanges(msgspec.Struct, frozen=True):
+    """What the store must know: forecasts with nothing left to score, and the new records of the others, by id."""
+
+    settled: tuple[str, ...]
+    still_pending: dict[str, bytes]
+
+
+class Scoreboard:
+    """Scores forecasts as their truth arrives and says how good they were lately.
+
+    window_days: market time that ``skill`` and ``table`` look back, shortened to 8,640 bars where bars are short.
+    Raises ValueError for levels from which the 80% and 95% intervals or the median cannot be read.
+    """
+
+    def __init__(self, *, interval_us: int, levels: Sequence[float], window_days: int = 30) -> None:
+        absent = [level for level in _NEEDED_LEVELS if level not in levels]
+        if absent:
+            raise ValueError(f"quantile levels {absent} are missing; scoring needs {list(_NEEDED_LEVELS)}")
+        self._interval_us = interval_us
+        self._levels = tuple(levels)
+        self._window_us = min(window_days * _DAY_US, _MOST_TARGETS * interval_us)
+        self._pending: dict[Instrument, dict[str, Pending]] = {}
+        self._changed: dict[str, Pending] = {}
+        self._history: dict[Instrument, dict[int, TargetHistory]] = {}
+        self._kind: dict[Instrument, str] = {}
+        self._last_close: dict[Instrument, tuple[int, float]] = {}
+        self._newest_us = 0
+        self._unscored = Counter(no_price=0, no_bar=0, other_configuration=0)
+
+    @property
+    def window(self) -> str:
+        """The window's length as text, e.g. ``30d``."""
+        return interval_name(self._window_us)
+
+    @property
+    def pending(self) -> int:
+        """Targets that wait for their truth."""
+        return sum(len(each.waiting) for waiting in self._pending.values() for each in waiting.values())
+
+    @property
+    def unscored(self) -> Mapping[str, int]:
+        """Targets that never met a truth since the start, by reason: no_price, no_bar, other_configuration."""
+        return dict(self._unscored)
+
+    # ---------------------------------------------------------------- forecasts in, truth in
+
+    def issued(self, issued: IssuedForecast, baselines: Sequence[Forecast]) -> None:
+        """Registers every horizon of an issued forecast beside the baselines' forecasts of the same moment.
+
+        Raises ValueError for another interval or other levels than the scoreboard's, and for baselines of other
+        targets than the issued forecast's.
+        """
+        pending = remember(issued, baselines)
+        if not self._fits(pending):
+            raise ValueError(f"{issued.id} has another interval or other levels than the scoreboard")
+        self._wait_for(pending)
+
+    def bar_closed(self, bar: Bar) -> list[Score]:
+        """Scores everything that matures at this bar's close. Bars come oldest first; a known bar changes nothing."""
+        self._newest_us = max(self._newest_us, bar.close_time_us)
+        close = self._close_in_force(bar)
+        waiting = self._pending.get(bar.instrument, {})
+        scores: list[Score] = []
+        for pending in list(waiting.values()):
+            before = len(pending.waiting)
+            scores += self._mature(pending, bar, close)
+            self._give_up(pending, bar.close_time_us)
+            if len(pending.waiting) < before:
+                self._changed[pending.id] = pending
+            if not pending.waiting:
+                del waiting[pending.id]
+        return scores
+
+    def _fits(self, pending: Pending) -> bool:
+        return pending.interval_us == self._interval_us and pending.levels == self._levels
+
+    def _wait_for(self, pending: Pending) -> None:
+        self._pending.setdefault(pending.instrument, {})[pending.id] = pending
+        self._kind[pending.instrument] = pending.kind
+        # The reference price is the close in force at that moment: after a restart nothing else knows it.
+        known_us, _ = self._last_close.get(pending.instrument, (0, math.nan))
+        if pending.close_time_us >= known_us:
+            self._last_close[pending.instrument] = (pending.close_time_us, pending.reference_price)
+
+    def _close_in_force(self, bar: Bar) -> float | None:
+        """The price at the bar's close, None where it is not known."""
+        known_us, last = self._last_close.get(bar.instrument, (0, math.nan))
+        if bar.close is not None:
+            if bar.close_time_us >= known_us:
+                self._last_close[bar.instrument] = (bar.close_time_us, bar.close)
+            return bar.close
+        if bar.completeness is Completeness.EMPTY and 0 < known_us <= bar.close_time_us:
+            return last
+        return None
+
+    def _mature(self, pending: Pending, bar: Bar, close: float | None) -> list[Score]:
+        horizon = (bar.close_time_us - pending.close_time_us) // self._interval_us
+        if horizon not in pending.waiting:
+            return []
+        pending.waiting.remove(horizon)
+        if close is None:
+            self._unscored["no_price"] += 1
+            return []
+        scores = pending.scores(horizon, log_return=math.log(close / pending.reference_price), at_us=bar.known_at_us)
+        self._add_target(scores)
+        return scores
+
+    def _give_up(self, pending: Pending, now_us: int) -> None:
+        age_bars = (now_us - pending.close_time_us) // self._interval_us
+        still = [horizon for horizon in pending.waiting if age_bars <= horizon + _GIVE_UP_BARS]
+        self._unscored["no_bar"] += len(pending.waiting) - len(still)
+        pending.waiting = still
+
+    def _add_target(self, scores: Sequence[Score]) -> None:
+        issued = next(score for score in scores if score.role == "issued")
+        by_horizon = self._history.setdefault(Instrument(issued.venue, issued.symbol), {})
+        if issued.horizon_bars not in by_horizon:
+            by_horizon[issued.horizon_bars] = TargetHistory(self._window_us // self._interval_us)
+        baselines = {score.kind: score for score in scores if score.role == "baseline"}
+        by_horizon[issued.horizon_bars].append(issued, baselines)
+
+    # ---------------------------------------------------------------- how good
+
+    def skill(self, venue: str, symbol: str, *, kind: str | None = None, horizon_bars: int | None = None) -> Skill:
+        """Live skill of the forecasts that ``kind`` issued, by default the kind that issued last, at the first horizon.
+
+        A kind that returns after a baseline stood in for it finds its own targets in the window again.
+        """
+        instrument = Instrument(venue, symbol)
+        kind = kind or self._kind.get(instrument)
+        by_horizon = self._history.get(instrument, {})
+        horizon = horizon_bars or min(by_horizon, default=None)
+        if kind is None or horizon not in by_horizon:
+            return Skill(window=self.window, scored=0)
+        targets = self._targets(instrument, horizon, kind)
+        return score_row(instrument, horizon, targets, kind=kind, role="issued", window=self.window).skill()
+
+    def table(self) -> list[ScoreRow]:
+        """One row per venue, symbol, horizon and kind: the kind that issued last, then the baselines beside it."""
+        return [
+            row
+            for instrument, by_horizon in sorted(self._history.items())
+            for horizon in sorted(by_horizon)
+            for row in self._rows(instrument, horizon)
+        ]
+
+    def _rows(self, instrument: Instrument, horizon: int) -> Iterable[ScoreRow]:
+        issued = self._kind[instrument]
+        targets = self._targets(instrument, horizon, issued)
+        yield score_row(instrument, horizon, targets, kind=issued, role="issued", window=self.window)
+        for kind in BASELINES:
+            if kind != issued:
+                yield score_row(instrument, horizon, targets, kind=kind, role="baseline", window=self.window)
+
+    def _targets(self, instrument: Instrument, horizon: int, kind: str) -> Targets:
+        newest_origin_us = self._newest_us - horizon * self._interval_us
+        return self._history[instrument][horizon].targets(kind, after_us=newest_origin_us - self._window_us)
+
+    # ---------------------------------------------------------------- restart
+
+    def dump(self) -> dict[str, bytes]:
+        """The records of all forecasts that still wait, by forecast id."""
+        return {each.id: encode(each) for waiting in self._pending.values() for each in waiting.values()}
+
+    def record(self, forecast_id: str, instrument: Instrument) -> bytes:
+        """The record of one forecast that still waits. Raises KeyError for one that does not."""
+        return encode(self._pending[instrument][forecast_id])
+
+    def take_changes(self) -> PendingChanges:
+        """What bars changed since the last call, to be stored together with the scores."""
+        changed, self._changed = self._changed, {}
+        return PendingChanges(
+            settled=tuple(name for name, pending in changed.items() if not pending.waiting),
+            still_pending={name: encode(pending) for name, pending in changed.items() if pending.waiting},
+        )
+
+    def load(self, pending: Iterable[bytes], scores: Iterable[Score]) -> None:
+        """Goes on where ``dump`` stood, with the scores of the window in any order.
+
+        A record older than the scores is fine: horizons that were scored since do not wait again. Records of another
+        interval or other levels count as unscored and as settled. Raises msgspec.DecodeError for bytes that no
+        scoreboard wrote.
+        """
+        for each in sorted(map(decode, pending), key=lambda each: each.close_time_us):
+            if self._fits(each):
+                self._wait_for(each)
+            else:
+                self._unscored["other_configuration"] += len(each.waiting)
+                each.waiting = []
+                self._changed[each.id] = each
+        for target in _by_target(scores):
+            self._replay(target)
+
+    def _replay(self, scores: Sequence[Score]) -> None:
+        issued = next((score for score in scores if score.role == "issued"), None)
+        if issued is None:
+            return
+        instrument = Instrument(issued.venue, issued.symbol)
+        self._add_target(scores)
+        waiting = self._pending.get(instrument, {})
+        if not waiting:
+            self._kind[instrument] = issued.kind
+        self._newest_us = max(self._newest_us, issued.close_time_us + issued.horizon_bars * self._interval_us)
+        for pending in [each for each in waiting.values() if each.close_time_us == issued.close_time_us]:
+            if issued.horizon_bars in pending.waiting:
+                pending.waiting.remove(issued.horizon_bars)
+                self._changed[pending.id] = pending
+            if not pending.waiting:
+                del waiting[pending.id]
+
+
+def _by_target(scores: Iterable[Score]) -> list[list[Score]]:
+    """Scores grouped by the target they share, oldest target first."""
+    grouped: dict[tuple[int, int, str, str], list[Score]] = {}
+    for score in scores:
+        grouped.setdefault((score.close_time_us, score.horizon_bars, score.venue, score.symbol), []).append(score)
+    return [grouped[key] for key in sorted(grouped)]

@@ -1,0 +1,96 @@
+"""The losses of one instrument's forecasts at one horizon, the issued one beside every baseline on the same target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.records import Score
+
+BASELINES = ("random_walk", "har")
+_COLUMN = {kind: column for column, kind in enumerate(BASELINES, start=1)}
+_COLUMNS = 1 + len(BASELINES)
+_FIRST_ROWS = 64
+
+# 64 bytes a target: a month of hourly bars at six horizons is under 0.3 MB an instrument.
+_TARGET = np.dtype(
+    [
+        ("close_time_us", "i8"),
+        ("kind", "i2"),
+        ("pinball", "f8", (_COLUMNS,)),
+        ("squared_error", "f8", (_COLUMNS,)),
+        ("inside_80", "?", (_COLUMNS,)),
+        ("inside_95", "?", (_COLUMNS,)),
+    ]
+)
+
+
+class Targets:
+    """Matured targets of one issued kind, oldest first. Where a baseline is missing its losses are NaN."""
+
+    def __init__(self, rows: npt.NDArray[np.void], kind: str) -> None:
+        self._rows = rows
+        self._kind = kind
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def losses(self, name: str, kind: str) -> npt.NDArray[np.float64]:
+        """``name`` is "pinball" or "squared_error"; ``kind`` a baseline's or the issued one. (n,)"""
+        return np.asarray(self._rows[name][:, self._column(kind)])
+
+    def hits(self, name: str, kind: str) -> npt.NDArray[np.bool_]:
+        """``name`` is "inside_80" or "inside_95", of the targets that ``kind`` forecast. (at most n,)"""
+        column = self._column(kind)
+        there = np.isfinite(self._rows["pinball"][:, column])
+        return np.asarray(self._rows[name][there, column])
+
+    def _column(self, kind: str) -> int:
+        return 0 if kind == self._kind else _COLUMN[kind]
+
+
+class TargetHistory:
+    """The newest ``capacity`` matured targets; older ones fall out, so years of running take no more memory."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._rows = np.zeros(min(_FIRST_ROWS, capacity), _TARGET)
+        self._size = 0
+        self._kinds: list[str] = []
+
+    def __len__(self) -> int:
+        return self._size
+
+    def append(self, issued: Score, baselines: Mapping[str, Score]) -> None:
+        """Adds one target: the issued forecast's score and those of the baselines, by kind."""
+        if self._size == len(self._rows):
+            self._make_room()
+        row = self._rows[self._size]
+        row["close_time_us"] = issued.close_time_us
+        row["kind"] = self._kind_number(issued.kind)
+        for column, score in enumerate((issued, *(baselines.get(kind) for kind in BASELINES))):
+            row["pinball"][column] = np.nan if score is None else score.pinball
+            row["squared_error"][column] = np.nan if score is None else score.squared_error
+            row["inside_80"][column] = score is not None and score.inside_80
+            row["inside_95"][column] = score is not None and score.inside_95
+        self._size += 1
+
+    def targets(self, kind: str, *, after_us: int) -> Targets:
+        """The targets of forecasts that ``kind`` issued at bar closes later than ``after_us``."""
+        rows = self._rows[: self._size]
+        chosen = (rows["kind"] == self._kind_number(kind)) & (rows["close_time_us"] > after_us)
+        return Targets(rows[chosen], kind)
+
+    def _kind_number(self, kind: str) -> int:
+        if kind not in self._kinds:
+            self._kinds.append(kind)
+        return self._kinds.index(kind)
+
+    def _make_room(self) -> None:
+        kept = self._rows[max(0, self._size - self._capacity) : self._size]
+        # An eighth of slack, so that rows move once in many appends.
+        room = min(2 * len(kept), self._capacity + self._capacity // 8 + 1)
+        self._rows = np.concatenate([kept, np.zeros(room - len(kept), _TARGET)])
+        self._size = len(kept)

@@ -1,0 +1,246 @@
+"""One training process seen from outside: started, listened to, ordered about, and killed when it misbehaves.
+
+Whatever the process does, the answer is an ``Ending``: a crash, a kill, a hang, nonsense on its standard output and a
+flood on its standard error all end there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from asyncio.subprocess import SubprocessStreamProtocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from daemon.retraining.progress import LONGEST_LINE_BYTES, Failed, Finished, Message, Order, decode
+
+_STDERR_KEPT_BYTES = 4_096
+_LAST_LINES = 5
+_EXIT_POLL_S = 0.1
+_REAP_S = 5.0  # a killed process that is not gone by then hangs in the kernel; nothing more can be done
+
+
+class State(StrEnum):
+    """How a run ended."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long, in wall seconds, a training process may be silent, linger after its order to stop, and run at all."""
+
+    silence_s: float = 600.0
+    cancel_s: float = 10.0
+    run_s: float = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How the process ended. ``reason`` is None for a finished run, ``artifact`` for any other."""
+
+    state: State
+    artifact: Path | None = None
+    reason: str | None = None
+    scores: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Child:
+    """A training process. ``run`` once; the orders may come at any time, before and after it too."""
+
+    def __init__(self, command: Sequence[str], *, environment: Mapping[str, str], patience: Patience) -> None:
+        self._command = command
+        self._environment = environment
+        self._patience = patience
+        self._process: _Process | None = None
+        self._paused = False
+        self._stderr = b""
+        self._result: Finished | Failed | None = None
+        self._cancelled: str | None = None
+        self._killed: str | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+
+    # ---------------------------------------------------------------- orders
+
+    def pause(self) -> None:
+        self._paused = True
+        self._order(Order.PAUSE)
+
+    def resume(self) -> None:
+        self._paused = False
+        self._order(Order.RESUME)
+
+    def cancel(self, reason: str) -> None:
+        """Asks the process to stop between two steps; kills it where it does not within ``patience.cancel_s``."""
+        self._cancelled = self._cancelled or reason
+        self._order(Order.CANCEL)
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().call_later(self._patience.cancel_s, self._kill_group)
+
+    def stop(self, reason: str) -> None:
+        """Ends the process at once; the run counts as cancelled."""
+        self._cancelled = self._cancelled or reason
+        self._kill_group()
+
+    # ---------------------------------------------------------------- life
+
+    async def run(self, on_message: Callable[[Message], None]) -> Ending:
+        """Starts the process, passes its messages on and returns how it ended.
+
+        The process and all that it started are gone on return, also where this is cancelled or ``on_message`` raises.
+        """
+        if self._cancelled is not None:
+            return Ending(state=State.CANCELLED, reason=self._cancelled)
+        try:
+            self._process = await _start(self._command, self._environment)
+        except OSError as error:
+            return Ending(state=State.FAILED, reason=f"{self._command[0]} does not start: {error.strerror}")
+        return await self._attend(self._process, on_message)
+
+    async def _attend(self, process: _Process, on_message: Callable[[Message], None]) -> Ending:
+        # What outlives the process would hold its pipes open, and the listening would not end.
+        burial = asyncio.create_task(self._bury(process))
+        errors = asyncio.create_task(self._keep_last_errors(process.stderr))
+        try:
+            self._repeat_orders()
+            await self._listen(process.stdout, on_message)
+            await asyncio.wait({burial}, timeout=self._patience.cancel_s)
+            if not burial.done():
+                self._kill("did not end after its last line")
+        finally:
+            self._kill_group()
+            if self._deadline is not None:
+                self._deadline.cancel()
+            await asyncio.wait({burial, errors}, timeout=_REAP_S)
+            burial.cancel()
+            errors.cancel()
+            process.transport.close()
+            await asyncio.sleep(0)  # the pipes close on the loop's next turn
+        return self._ending(process.returncode)
+
+    def _repeat_orders(self) -> None:
+        """What was ordered while the process was being started."""
+        if self._cancelled is not None:
+            self._kill_group()
+        elif self._paused:
+            self._order(Order.PAUSE)
+
+    async def _bury(self, process: _Process) -> None:
+        while process.returncode is None:  # noqa: ASYNC110  # asyncio has no event for the exit alone
+            await asyncio.sleep(_EXIT_POLL_S)
+        self._kill_group()
+
+    async def _listen(self, stdout: asyncio.StreamReader, on_message: Callable[[Message], None]) -> None:
+        """Passes messages on up to the result, or until the process has to be killed for what it does."""
+        deadline_s = asyncio.get_running_loop().time() + self._patience.run_s
+        try:
+            while self._result is None and (message := await self._message(stdout, deadline_s)):
+                on_message(message)
+                if isinstance(message, Finished | Failed):
+                    self._result = message
+        except _Misbehaved as error:
+            self._kill(str(error))
+
+    async def _message(self, stdout: asyncio.StreamReader, deadline_s: float) -> Message | None:
+        """The next message, None at the end of the output. Raises _Misbehaved."""
+        left_s = deadline_s - asyncio.get_running_loop().time()
+        try:
+            line = await asyncio.wait_for(stdout.readline(), min(left_s, self._patience.silence_s))
+        except TimeoutError as error:
+            if left_s < self._patience.silence_s:
+                raise _Misbehaved(f"still running after {self._patience.run_s:g} s") from error
+            raise _Misbehaved(f"hung: silent for {self._patience.silence_s:g} s") from error
+        except ValueError as error:
+            raise _Misbehaved(f"wrote nonsense: a line of more than {LONGEST_LINE_BYTES} bytes") from error
+        try:
+            return decode(line) if line else None
+        except ValueError as error:
+            raise _Misbehaved(f"wrote nonsense: {error}") from error
+
+    async def _keep_last_errors(self, stderr: asyncio.StreamReader) -> None:
+        while chunk := await stderr.read(LONGEST_LINE_BYTES):
+            self._stderr = (self._stderr + chunk)[-_STDERR_KEPT_BYTES:]
+
+    # ---------------------------------------------------------------- endings
+
+    def _order(self, order: Order) -> None:
+        if self._process is not None and not self._process.stdin.is_closing():
+            self._process.stdin.write(f"{order}\n".encode())
+
+    def _kill(self, reason: str) -> None:
+        self._killed = self._killed or reason
+        self._kill_group()
+
+    def _kill_group(self) -> None:
+        """Kills the process and whatever it started; nothing happens where all are gone."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _ending(self, exit_code: int | None) -> Ending:
+        if self._cancelled is not None:
+            return Ending(state=State.CANCELLED, reason=self._cancelled)
+        if isinstance(self._result, Finished):  # the artifact is whole; how the interpreter then ended is no matter
+            return Ending(state=State.FINISHED, artifact=Path(self._result.artifact), scores=self._result.scores)
+        if isinstance(self._result, Failed):
+            return Ending(state=State.FAILED, reason=self._result.reason)
+        reason = self._killed or _departure(exit_code)
+        return Ending(state=State.FAILED, reason=f"{reason}{self._last_words()}")
+
+    def _last_words(self) -> str:
+        lines = self._stderr.decode(errors="replace").splitlines()[-_LAST_LINES:]
+        return "".join(f"\n  {line}" for line in lines)
+
+
+class _Misbehaved(Exception):
+    """The process hangs, runs on for ever or breaks the protocol; the message says which."""
+
+
+class _Process(NamedTuple):
+    """A running process. Not asyncio's own: that one cannot be closed, and waits for whoever else holds its pipes."""
+
+    transport: asyncio.SubprocessTransport
+    stdin: asyncio.StreamWriter
+    stdout: asyncio.StreamReader
+    stderr: asyncio.StreamReader
+
+    @property
+    def pid(self) -> int:
+        return self.transport.get_pid()
+
+    @property
+    def returncode(self) -> int | None:
+        return self.transport.get_returncode()
+
+
+async def _start(command: Sequence[str], environment: Mapping[str, str]) -> _Process:
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.subprocess_exec(
+        lambda: SubprocessStreamProtocol(limit=LONGEST_LINE_BYTES, loop=loop),
+        *command,
+        env=environment,
+        start_new_session=True,  # Ctrl-C in a terminal is for the daemon, which then ends us in order
+    )
+    if protocol.stdin is None or protocol.stdout is None or protocol.stderr is None:
+        raise RuntimeError("the process was started without pipes")
+    return _Process(transport, protocol.stdin, protocol.stdout, protocol.stderr)
+
+
+def _departure(exit_code: int | None) -> str:
+    """An exit code in words."""
+    if exit_code is None:
+        return "cannot be killed"
+    if exit_code == 0:
+        return "ended without a result"
+    if exit_code > 0:
+        return f"ended with exit code {exit_code}"
+    name = signal.Signals(-exit_code).name if -exit_code in set(signal.Signals) else f"signal {-exit_code}"
+    hint = " (by hand, or because memory ran out)" if -exit_code == signal.SIGKILL else ""
+    return f"killed by {name}{hint}"

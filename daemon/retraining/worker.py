@@ -1,0 +1,157 @@
+"""The training process: ``python -m daemon.retraining.worker SPEC.json``, started by the supervisor.
+
+It lowers its own priority, trains, and reports by messages on standard output (progress.py). It obeys orders on
+standard input between two steps. It ends when its parent does: the kernel sees to that, and where it cannot, the end of
+standard input does; so run by hand it needs a standard input that stays open.
+
+Exit codes: 0 finished, 2 usage, 70 training failed, 75 cancelled or the parent is gone, 78 the specification is bad.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from daemon.errors import EXIT_CONFIG, EXIT_DONE, EXIT_INTERNAL, EXIT_TRY_AGAIN, EXIT_USAGE
+from daemon.retraining.priority import die_with_parent, limit_threads, lower_priority, spare_cores
+from daemon.retraining.progress import Alive, Failed, Finished, Log, Message, Order, Reported, Started, encode
+from models.specification import Progress, TrainingSpec
+
+LONGEST_PAUSE_S = 120.0  # a daemon that forgets to resume must not stop training for ever
+_ALIVE_EVERY_S = 5.0
+_PROGRESS_EVERY_S = 0.2
+
+
+class Cancelled(Exception):
+    """The daemon asked training to stop."""
+
+
+class Channel:
+    """Messages up to the daemon, from the training thread only; frequent ones are thinned out."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._sent_s = 0.0
+        self._step: tuple[str, int] | None = None
+
+    def send(self, message: Message) -> None:
+        try:
+            self._stream.write(encode(message))
+        except BrokenPipeError:
+            os._exit(EXIT_TRY_AGAIN)  # nobody listens any more: there is nothing to train for
+        self._sent_s = time.monotonic()
+
+    def progress(self, progress: Progress) -> None:
+        """Reports progress: every new phase and epoch, anything else five times a second at most."""
+        step = (progress.phase, progress.epoch)
+        if step != self._step or time.monotonic() - self._sent_s >= _PROGRESS_EVERY_S:
+            self._step = step
+            self.send(Reported(progress))
+
+    def alive(self) -> None:
+        if time.monotonic() - self._sent_s >= _ALIVE_EVERY_S:
+            self.send(Alive())
+
+
+class Orders:
+    """Orders from the daemon: a thread reads them, ``checkpoint`` obeys them between two training steps."""
+
+    def __init__(self, stream: IO[str], channel: Channel) -> None:
+        self._channel = channel
+        self._stream = stream
+        self._go_on = threading.Event()
+        self._go_on.set()
+        self._cancelled = threading.Event()
+        # Not joined: a blocking read ends only when the parent does.
+        threading.Thread(target=self._listen, name="orders", daemon=True).start()
+
+    def checkpoint(self) -> None:
+        """Returns at once, or when a pause ends. Raises Cancelled."""
+        self._channel.alive()
+        if not self._go_on.is_set():
+            self._hold()
+        if self._cancelled.is_set():
+            raise Cancelled
+
+    def _hold(self) -> None:
+        self._channel.send(Log("paused"))
+        paused_s = time.monotonic()
+        while not self._go_on.wait(timeout=1.0):
+            self._channel.alive()
+            if time.monotonic() - paused_s > LONGEST_PAUSE_S:
+                self._channel.send(Log(f"nobody ended the pause for {LONGEST_PAUSE_S:.0f} s"))
+                self._go_on.set()
+        self._channel.send(Log("resumed"))
+
+    def _listen(self) -> None:
+        for line in self._stream:
+            match line.strip():
+                case Order.PAUSE:
+                    self._go_on.clear()
+                case Order.RESUME:
+                    self._go_on.set()
+                case Order.CANCEL:
+                    self._cancelled.set()
+                    self._go_on.set()
+        os._exit(EXIT_TRY_AGAIN)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """One training run; returns the exit code."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m daemon.retraining.worker SPEC.json\n")
+        return EXIT_USAGE
+    shortfalls = _step_back()
+    channel = Channel(_own_standard_output())
+    try:
+        spec = TrainingSpec.from_json(Path(arguments[0]).read_text("utf-8"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        channel.send(Failed(f"{arguments[0]} is no training specification: {error!r}"))
+        return EXIT_CONFIG
+    limit_threads(spec.threads or spare_cores())
+    channel.send(Started(os.getpid(), shortfalls))
+    return _train(spec, channel, Orders(sys.stdin, channel))
+
+
+def _step_back() -> tuple[str, ...]:
+    shortfalls = lower_priority()
+    try:
+        die_with_parent()
+    except OSError as error:
+        return (*shortfalls, f"die with parent: {error.strerror}")
+    return shortfalls
+
+
+def _own_standard_output() -> IO[bytes]:
+    """Keeps the pipe to the daemon for messages; what libraries print goes to standard error from now on."""
+    own = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    return own
+
+
+def _train(spec: TrainingSpec, channel: Channel, orders: Orders) -> int:
+    try:
+        # Here and not above: torch reads its thread settings when it is imported.
+        from models.train import train  # noqa: PLC0415  # see above
+
+        artifact = train(spec, on_progress=channel.progress, checkpoint=orders.checkpoint)
+        scores = json.loads((artifact / "manifest.json").read_text("utf-8"))["scores"]
+    except Cancelled:
+        return EXIT_TRY_AGAIN
+    except Exception as error:  # noqa: BLE001  # whatever ended training is reported, and the process ends
+        traceback.print_exc()
+        channel.send(Failed(f"{type(error).__name__}: {error}"))
+        return EXIT_INTERNAL
+    channel.send(Finished(str(artifact), scores))
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

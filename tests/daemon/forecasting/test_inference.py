@@ -1,0 +1,153 @@
+"""The asyncio edge: a deadline that holds whatever the network does."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from daemon.forecasting.inference import DeviceHung, Inference
+from models.artifact import ArtifactDamaged
+from tests.daemon.forecasting.rounds import NOW_US, Failing, Hanging, Nonsense, bars_closing_at, history, make_engine
+from tests.models.synthetic import HOUR_US
+
+
+@pytest.fixture
+async def inference(tiny_artifact: Path) -> AsyncIterator[Inference]:
+    edge = Inference(make_engine())
+    await edge.load_history(history())
+    await edge.load_champion(tiny_artifact)
+    yield edge
+    await edge.close()
+
+
+async def next_round(edge: Inference, hour: int, deadline_s: float = 10.0):
+    close_us = NOW_US + hour * HOUR_US
+    return await edge.round(close_us, bars_closing_at(close_us), deadline_s)
+
+
+def misbehave(edge: Inference, kind: type, *arguments: object):
+    champion = kind(edge._engine._champion, *arguments)
+    edge._engine.serve(champion)
+    return champion
+
+
+async def test_a_round_is_answered_by_the_model(inference: Inference) -> None:
+    """All instruments of a round come back as the model's, with the time that each stage took."""
+    made = await next_round(inference, 1)
+    assert [each.source for each in made.forecasts] == ["model", "model"]
+    assert made.failure is None
+    assert inference.model == made.forecasts[0].issued.model
+
+
+async def test_an_exception_in_the_network_gives_baselines(inference: Inference) -> None:
+    """The failure is reported with its reason, and the next round asks the network again."""
+    champion = misbehave(inference, Failing, RuntimeError("CUDA error"))
+    made = await next_round(inference, 1)
+    assert {each.source for each in made.forecasts} == {"baseline"}
+    assert made.failure == "RuntimeError: CUDA error"
+    inference._engine.serve(champion.real)
+    assert (await next_round(inference, 2)).failure is None
+
+
+async def test_nan_from_the_network_gives_baselines(inference: Inference) -> None:
+    """A forecast that is not finite never leaves; the baseline's does."""
+    misbehave(inference, Nonsense)
+    made = await next_round(inference, 1)
+    assert {each.issued.model.kind for each in made.forecasts} == {"har"}
+    assert "not finite" in made.failure
+
+
+async def test_a_hung_network_is_answered_for_in_time_and_left_alone(inference: Inference) -> None:
+    """Past the deadline the baselines speak, the thread is not fed again until it returns, then the model is back."""
+    champion = misbehave(inference, Hanging)
+    started_s = time.monotonic()
+    made = await next_round(inference, 1, deadline_s=0.2)
+    assert time.monotonic() - started_s < 3.0
+    assert {each.source for each in made.forecasts} == {"baseline"}
+    assert "within 0.2 s" in made.failure
+    assert inference.hung
+
+    made = await next_round(inference, 2)
+    assert "has not returned" in made.failure
+    assert champion.asked == 1
+    with pytest.raises(DeviceHung):
+        await inference.load_champion(Path("anywhere"))
+
+    champion.released.set()
+    async with asyncio.timeout(10):
+        while inference.hung:  # it ends when a thread returns
+            await asyncio.sleep(0.01)
+    made = await next_round(inference, 3)
+    assert {each.source for each in made.forecasts} == {"model"}
+    assert made.close_time_us == NOW_US + 3 * HOUR_US
+
+
+async def test_a_bad_artifact_leaves_the_champion_in_place(inference: Inference, tmp_path: Path) -> None:
+    """Refusing an artifact raises to whoever asked; the rounds go on with the champion before it."""
+    with pytest.raises(ArtifactDamaged):
+        await inference.load_champion(tmp_path)
+    assert (await next_round(inference, 1)).forecasts[0].source == "model"
+
+
+async def test_a_round_and_a_swap_at_the_same_time_both_succeed(inference: Inference, tiny_artifact: Path) -> None:
+    """A round that comes while an artifact is being loaded is answered by the champion of the moment."""
+    made, info = await asyncio.gather(next_round(inference, 1), inference.load_champion(tiny_artifact))
+    assert {each.source for each in made.forecasts} == {"model"}
+    assert info == made.forecasts[0].issued.model
+
+
+async def test_bars_that_do_not_fit_raise_and_harm_nothing(inference: Inference) -> None:
+    """Bars of different closes are refused; the next round is answered as if nothing had been."""
+    mixed = [bars_closing_at(NOW_US + HOUR_US)[0], bars_closing_at(NOW_US + 2 * HOUR_US)[1]]
+    with pytest.raises(ValueError, match="close at one time"):
+        await inference.round(NOW_US + HOUR_US, mixed)
+    assert (await next_round(inference, 1)).failure is None
+
+
+async def test_the_event_loop_turns_while_a_round_is_made(inference: Inference) -> None:
+    """Neither features nor network run in the event loop's thread."""
+    threads = set()
+    engine = inference._engine
+    prepare, predict = engine.prepare, engine.predict
+    engine.prepare = lambda *given: (threads.add(threading.current_thread().name), prepare(*given))[1]
+    engine.predict = lambda *given: (threads.add(threading.current_thread().name), predict(*given))[1]
+    await next_round(inference, 1)
+    assert threads == {"forecasting-features", "forecasting-device"}
+
+
+async def test_close_does_not_wait_for_a_hung_thread(tiny_artifact: Path) -> None:
+    """Shutdown leaves a hung thread behind after its time-out."""
+    edge = Inference(make_engine())
+    await edge.load_history(history())
+    await edge.load_champion(tiny_artifact)
+    champion = misbehave(edge, Hanging)
+    await next_round(edge, 1, deadline_s=0.05)
+    started_s = time.monotonic()
+    await edge.close(timeout_s=0.2)
+    assert time.monotonic() - started_s < 2.0
+    champion.released.set()
+
+
+@pytest.mark.slow
+async def test_a_busy_process_beside_it_does_not_stall_inference(inference: Inference) -> None:
+    """Beside processes that keep every core busy, the median forward pass stays within ten times its idle time."""
+    idle_ms = await median_inference_ms(inference, range(1, 12))
+    burner = "import time\nend = time.monotonic() + 20\nwhile time.monotonic() < end: sum(range(1000))"
+    busy = [subprocess.Popen([sys.executable, "-c", burner]) for _ in range(2)]
+    try:
+        busy_ms = await median_inference_ms(inference, range(12, 23))
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait(5)
+    assert busy_ms < max(10 * idle_ms, 50.0), f"{busy_ms:.1f} ms busy, {idle_ms:.1f} ms idle"
+
+
+async def median_inference_ms(edge: Inference, hours: range) -> float:
+    times = sorted([(await next_round(edge, hour)).inference_ms for hour in hours])
+    return times[len(times) // 2]

@@ -1,0 +1,183 @@
+"""Replay: a recording through the live pipeline gives the bars that a group-by gives, verdicts included."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import jsonschema
+import polars as pl
+import pytest
+
+from daemon.commands.replay import bars_table
+from daemon.publishing.payloads import schema
+from daemon.recordings import Recorded, RecordingRefused, read
+from daemon.replay import Replay, Replayed
+from features.market import Completeness, Instrument, Trade
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+HOUR_US = 3_600_000_000
+START = datetime(2024, 1, 1, 0, 10, tzinfo=UTC)
+
+
+def replay(file: Path, *, symbol: str | None = None, interval_us: int = HOUR_US) -> Replayed:
+    recording = list(read(file, venue_name="binance", symbol=symbol))
+    instruments = [Instrument("binance", name) for name in dict.fromkeys(each.symbol for each in recording)]
+    return Replay(instruments, interval_us=interval_us).run(recording, "binance")
+
+
+def trades_table(count: int = 600, *, symbol: str = "BTCUSDT") -> pl.DataFrame:
+    """Ten hours of a trade a minute, with the price going up and down."""
+    return pl.DataFrame(
+        {
+            "symbol": [symbol] * count,
+            "trade_id": range(100, 100 + count),
+            "ts": [START + timedelta(minutes=i) for i in range(count)],
+            "price": [100.0 + i % 17 / 10 for i in range(count)],
+            "size": [0.1 + i % 5 / 100 for i in range(count)],
+            "side": ["buy" if i % 3 else "sell" for i in range(count)],
+        }
+    )
+
+
+def by_group(table: pl.DataFrame) -> pl.DataFrame:
+    bought = pl.col("side") == "buy"
+    value = pl.col("price") * pl.col("size")
+    return (
+        table.group_by(open_time=pl.col("ts").dt.truncate("1h"))
+        .agg(
+            open=pl.col("price").first(),
+            high=pl.col("price").max(),
+            low=pl.col("price").min(),
+            close=pl.col("price").last(),
+            volume=pl.col("size").sum(),
+            quote_volume=value.sum(),
+            trades=pl.len().cast(pl.Int64),
+            taker_buy_volume=pl.col("size").filter(bought).sum(),
+            taker_buy_quote_volume=value.filter(bought).sum(),
+        )
+        .sort("open_time")
+    )
+
+
+def assert_bars_equal(bars: pl.DataFrame, expected: pl.DataFrame) -> None:
+    assert bars["open_time"].to_list() == expected["open_time"].to_list()
+    for name in ("open", "high", "low", "close", "trades"):
+        assert bars[name].to_list() == expected[name].to_list(), name
+    for name in ("volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume"):
+        assert bars[name].to_list() == pytest.approx(expected[name].to_list(), rel=1e-12), name
+
+
+def test_bars_equal_a_group_by(tmp_path: Path) -> None:
+    """Every bar equals the group-by of its trades; the first and the last are there, unproven."""
+    table = trades_table()
+    table.write_parquet(tmp_path / "trades.parquet")
+    bars = bars_table(replay(tmp_path / "trades.parquet"))
+    assert_bars_equal(bars, by_group(table))
+    verdicts = bars["completeness"].to_list()
+    assert verdicts == ["unproven", *["proven"] * (len(verdicts) - 2), "unproven"]
+
+
+def test_csv_and_parquet_agree(tmp_path: Path) -> None:
+    """The same trades as CSV give the same bars."""
+    table = trades_table()
+    table.write_parquet(tmp_path / "trades.parquet")
+    table.write_csv(tmp_path / "trades.csv")
+    assert bars_table(replay(tmp_path / "trades.parquet")).equals(bars_table(replay(tmp_path / "trades.csv")))
+
+
+def test_a_lost_row_is_a_gap_and_a_doubled_one_is_nothing(tmp_path: Path) -> None:
+    """A missing id makes its bar a gap of one trade; a repeated row changes nothing."""
+    table = trades_table()
+    table.filter(pl.col("trade_id") != 300).write_parquet(tmp_path / "lost.parquet")
+    pl.concat([table[:250], table[240:]]).write_parquet(tmp_path / "doubled.parquet")
+    gaps = [b for b in replay(tmp_path / "lost.parquet").bars.values() if b.completeness is Completeness.GAP]
+    assert [bar.missing_trades for bar in gaps] == [1]
+    doubled = replay(tmp_path / "doubled.parquet")
+    assert doubled.duplicates == 10
+    assert_bars_equal(bars_table(doubled), by_group(table))
+
+
+def test_hours_without_trades_are_empty_bars(tmp_path: Path) -> None:
+    """A silence of three hours, with the ids unbroken, is three empty bars."""
+    table = trades_table(120).with_columns(
+        ts=pl.when(pl.col("trade_id") >= 160).then(pl.col("ts") + timedelta(hours=4)).otherwise(pl.col("ts"))
+    )
+    table.write_parquet(tmp_path / "quiet.parquet")
+    verdicts = bars_table(replay(tmp_path / "quiet.parquet"))["completeness"].to_list()
+    assert verdicts.count("empty") == 3
+
+
+def test_two_symbols_share_one_run(tmp_path: Path) -> None:
+    """Each symbol's bars are its own."""
+    tables = [trades_table(symbol="BTCUSDT"), trades_table(symbol="ETHUSDT").with_columns(price=pl.col("price") * 2)]
+    pl.concat(tables).write_parquet(tmp_path / "two.parquet")
+    bars = bars_table(replay(tmp_path / "two.parquet"))
+    for name, table in zip(("BTC-USDT", "ETH-USDT"), tables, strict=True):
+        assert_bars_equal(bars.filter(pl.col("symbol") == name), by_group(table))
+
+
+def test_forecasts_are_the_published_payloads(tmp_path: Path) -> None:
+    """With enough bars forecasts come out, valid by the schema of the MQTT message."""
+    table = trades_table(60 * 60).with_columns(price=pl.Series([100 + (i * 7919 % 101) / 50 for i in range(3600)]))
+    table.write_parquet(tmp_path / "long.parquet")
+    forecasts = replay(tmp_path / "long.parquet").forecasts
+    assert forecasts
+    for payload in forecasts:
+        jsonschema.validate(json.loads(payload), schema("forecastd.forecast.v1"))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda t: t.drop("side"), "lacks the columns side"),
+        (lambda t: t.with_columns(trade_id=pl.lit(None, pl.Int64)), "row 1 has no trade_id"),
+        (lambda t: t.with_columns(price=pl.lit(-1.0)), "row 1 makes no sense"),
+        (lambda t: t.with_columns(price=pl.lit(float("nan"))), "row 1 makes no sense"),
+        (lambda t: t.with_columns(side=pl.lit("BUY")), "row 1 makes no sense"),
+        (lambda t: t.with_columns(symbol=pl.lit("NOSUCHPAIR")), "cannot be split"),
+        (lambda t: t[:0], "holds no trades"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, change: object, says: str) -> None:
+    """The error names file, row or column, and what is wrong."""
+    change(trades_table()).write_parquet(tmp_path / "wrong.parquet")  # type: ignore[operator]
+    with pytest.raises(RecordingRefused, match=says) as refused:
+        replay(tmp_path / "wrong.parquet")
+    assert "wrong.parquet" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def frame(trade_id: int, time_ms: int, price: str = "58001.03") -> str:
+    fields = {"e": "aggTrade", "E": time_ms, "s": "BTCUSDT", "a": trade_id, "p": price, "q": "0.5"}
+    data = {**fields, "f": trade_id * 2, "l": trade_id * 2 + 1, "T": time_ms, "m": True, "M": True}
+    return json.dumps({"stream": "btcusdt@aggTrade", "data": data})
+
+
+def test_a_capture_is_read_frame_by_frame(tmp_path: Path) -> None:
+    """Capture lines go through the venue's own decoder; what was sent and what is malformed is left out."""
+    start_ms = 1_700_000_000_000
+    lines = [
+        json.dumps({"ts": 1.0, "dir": "send", "data": "{}"}),
+        json.dumps({"ts": 1.0, "dir": "recv", "data": frame(1, start_ms)}),
+        json.dumps({"ts": 1.0, "dir": "recv", "data": frame(2, start_ms + 10, price="NaN")}),
+        json.dumps({"ts": 1.0, "dir": "recv", "data": frame(2, start_ms + 10)}),
+    ]
+    (tmp_path / "capture.jsonl").write_text("\n".join(lines))
+    recording = list(read(tmp_path / "capture.jsonl", venue_name="binance", symbol=None))
+    assert recording == [
+        Recorded("BTC-USDT", [Trade(1, start_ms * 1000, 58001.03, 0.5, False, 2)]),
+        Recorded("BTC-USDT", [Trade(2, (start_ms + 10) * 1000, 58001.03, 0.5, False, 2)]),
+    ]
+
+
+XRP = SHARED / "data/trades/binance_spot_XRPETH_aggtrades_20191011-20191013.parquet"
+
+
+@pytest.mark.skipif(not XRP.exists(), reason=f"needs the recorded trades at {XRP}")
+def test_a_real_run_of_59_hours_is_exact() -> None:
+    """Real trades, 59 hours: every bar equals the group-by, first and last hour included."""
+    bars = bars_table(replay(XRP))
+    assert_bars_equal(bars, by_group(pl.read_parquet(XRP)))
+    assert set(bars["completeness"][1:-1]) == {"proven"}
