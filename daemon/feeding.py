@@ -104,7 +104,7 @@ class VenueFeed:
         """Publishes the venue's clock minus ours, once a minute, for ever."""
         while True:
             try:
-                skew_ms = await self.rest.server_time_skew_ms()
+                skew_ms = round(await self.rest.server_time_skew_ms() / self._clock.speed)
             except ForecastdError as error:
                 if judge(error) is Verdict.STOP:
                     raise
