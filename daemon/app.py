@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 import structlog
 
@@ -44,6 +45,7 @@ class App:
     """One daemon. ``run`` returns after ``stop``; a ForecastdError from it says why it could not go on.
 
     broker_port: where the embedded broker listens, where one is configured; 0 picks a free port.
+    control_path: where the control socket is; None finds the place that the configuration and environment give.
     read_config: reads the configuration again for ``reload``; None where there is no file to read.
     """
 
@@ -55,6 +57,7 @@ class App:
         environ: Mapping[str, str],
         hooks: Hooks | None = None,
         broker_port: int = 1883,
+        control_path: Path | None = None,
         read_config: Callable[[], Config] | None = None,
         set_log_level: Callable[[str], None] = lambda _level: None,
     ) -> None:
@@ -64,7 +67,8 @@ class App:
         self.started = asyncio.Event()
         self.http_address = ""
         self.mqtt_address = config.mqtt.url
-        self._environ = environ
+        instance = config.instance
+        self.control_path = control_path or serving_path(instance.name, instance.state_dir, environ)
         self._hooks = hooks or Hooks()
         self._broker_port = broker_port
         self._read_config = read_config
@@ -136,9 +140,7 @@ class App:
     async def _serve(self) -> None:
         parts, config = self.parts, self.config
         orders = Orders(self)
-        control = ControlServer(
-            serving_path(config.instance.name, config.instance.state_dir, self._environ), orders.obey
-        )
+        control = ControlServer(self.control_path, orders.obey)
         token_file = config.http.token_file
         http = HttpServer(
             str(config.http.listen),
@@ -252,7 +254,7 @@ class App:
             info = await parts.inference.load_champion(artifact)
         except (ArtifactError, ForecastdError, ValueError, RuntimeError) as error:
             log.error("champion_refused", reason=str(error), cure="a baseline serves while a new one is trained")  # noqa: TRY400
-            parts.health.fault("model", str(error))
+            parts.health.fault("champion", str(error))
             parts.trainer.need_model()
         else:
             parts.trainer.announce_model(info, scores={})

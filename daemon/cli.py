@@ -68,8 +68,10 @@ def demo(
     state_dir: Annotated[
         Path | None, typer.Option(help="Keep the demo's state here instead of in a temporary folder.")
     ] = None,
-    http_port: Annotated[int, typer.Option(help="Port of the page and metrics; 0 picks a free one.")] = 9464,
-    mqtt_port: Annotated[int, typer.Option(help="Port of the embedded broker; 0 picks a free one.")] = 1883,
+    http_port: Annotated[
+        int | None, typer.Option(help="Port of the page and metrics; default 9464, or a free one.")
+    ] = None,
+    mqtt_port: Annotated[int | None, typer.Option(help="Port of the broker; default 1883, or a free one.")] = None,
 ) -> None:
     """The whole system on this machine: simulated exchange, broker, training, live forecasts."""
     from daemon.commands.demo import DemoOptions, run_demo

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
+import socket
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
@@ -16,11 +18,13 @@ import uvloop
 from daemon.app import App
 from daemon.clock import ScaledClock
 from daemon.commands.demo_view import HeadlessView, LiveView, View
+from daemon.commands.status import DEMO_INSTANCE
 from daemon.config import Config, load_config
 from daemon.errors import EXIT_USAGE, ConfigError, Fatal
 from daemon.logs import start_logging
 from daemon.parts import Hooks
 from daemon.records import IssuedForecast
+from daemon.serving.control import SOCKET_NAME, serving_path
 from daemon.simulator.exchange import Addresses, SimulatedExchange
 from daemon.simulator.loading import load_sample
 from daemon.simulator.market_data import MarketData
@@ -40,15 +44,18 @@ class DemoRefused(Fatal):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
-    """``speed``: market seconds per wall second. ``hours``: live bars after which the demo ends by itself."""
+    """``speed``: market seconds per wall second. ``hours``: live bars after which the demo ends by itself.
+
+    http_port, mqtt_port: 0 for any free port; None for the usual one, or a free one where that is taken.
+    """
 
     speed: float
     hours: int | None
     headless: bool
     json: bool
     state_dir: Path | None
-    http_port: int
-    mqtt_port: int
+    http_port: int | None
+    mqtt_port: int | None
 
 
 @dataclass(slots=True)
@@ -96,9 +103,10 @@ class Demo:
         self._app = App(
             demo_config(self._options, addresses, self._folder),
             clock=clock,
-            environ={},
+            environ=os.environ,
             hooks=Hooks(on_bar=self._on_bar, on_forecast=self._on_forecast, on_progress=self._view.progress),
-            broker_port=self._options.mqtt_port,
+            broker_port=usual_or_free(1883) if self._options.mqtt_port is None else self._options.mqtt_port,
+            control_path=control_path(self._folder),
         )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -160,16 +168,38 @@ def demo_config(options: DemoOptions, addresses: Addresses, folder: Path) -> Con
         return load_config(
             None,
             command_line={
-                "instance.name": "demo",
+                "instance.name": DEMO_INSTANCE,
                 "instance.state_dir": str(folder),
                 "feeds": [feed],
-                "http.listen": f"127.0.0.1:{options.http_port}",
+                "http.listen": f"127.0.0.1:{usual_or_free(9464) if options.http_port is None else options.http_port}",
                 "model.preset": "small",
             },
             environ={},
         )
     except ConfigError as error:
         raise DemoRefused(str(error)) from error
+
+
+def usual_or_free(port: int) -> int:
+    """``port`` where it can be listened on, else 0: the address is printed at the start either way."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+    return port
+
+
+def control_path(folder: Path) -> Path:
+    """Where ``forecastd retrain --now`` looks for a demo, or the demo's own folder beside another running demo."""
+    usual = serving_path(DEMO_INSTANCE, folder, os.environ)
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(usual))
+        except OSError:
+            return usual
+    return folder / SOCKET_NAME
 
 
 def differences(bar: Bar, market: MarketData) -> str:

@@ -162,6 +162,6 @@ class _View:
 
 def progress_text(progress: TrainingProgress) -> str:
     """One line: phase, epoch and losses so far."""
-    epoch = f" epoch {progress.epoch}/{progress.epochs}" if progress.epochs else ""
+    epoch = f" epoch {progress.epoch}/{progress.epochs}" if progress.epoch else ""
     loss = f", validation loss {progress.validation_loss:.4f}" if progress.validation_loss is not None else ""
     return f"{progress.phase}{epoch} ({100 * progress.ratio:.0f}%{loss})"

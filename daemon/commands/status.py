@@ -16,11 +16,16 @@ from daemon.config import load_config
 from daemon.serving.control import ControlClient, search_paths
 from daemon.serving.status import StatusDocument
 
+DEMO_INSTANCE = "demo"
+
 
 def client_for(config_file: Path | None) -> ControlClient:
-    """A client of the configured instance's socket."""
+    """A client of the configured instance; without a configuration file a running demo is found too."""
     instance = load_config(config_file).instance
-    return ControlClient(search_paths(instance.name, instance.state_dir, os.environ))
+    paths = search_paths(instance.name, instance.state_dir, os.environ)
+    if config_file is None:
+        paths += search_paths(DEMO_INSTANCE, instance.state_dir, os.environ)
+    return ControlClient(paths)
 
 
 def show_status(config_file: Path | None, *, json: bool) -> None:

@@ -45,7 +45,16 @@ class StoreThread:
         return _MOST_JOBS
 
     def submit(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """Puts a call in line and returns at once. Raises Retryable when the line is full."""
+        """Puts a call in line and returns at once; a failure is logged. Raises Retryable when the line is full."""
+        future = self._line_up(call, *args, **kwargs)
+        future.add_done_callback(_say_failure)
+        return future
+
+    async def call(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Like ``submit``, and waits for the result; a failure is the caller's."""
+        return await asyncio.wrap_future(self._line_up(call, *args, **kwargs))
+
+    def _line_up(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         future: Future[R] = Future()
         with self._more:
             if len(self._jobs) >= _MOST_JOBS or self._closing:
@@ -53,10 +62,6 @@ class StoreThread:
             self._jobs.append((lambda: call(*args, **kwargs), future))  # type: ignore[arg-type]  # Future[R] as object
             self._more.notify()
         return future
-
-    async def call(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Like ``submit``, and waits for the result."""
-        return await asyncio.wrap_future(self.submit(call, *args, **kwargs))
 
     def close(self, *, timeout_s: float = 5.0) -> None:
         """Runs what is in line, each job once more at most, and ends the thread."""
@@ -68,6 +73,8 @@ class StoreThread:
     def _run(self) -> None:
         while (job := self._next()) is not None:
             call, future = job
+            if not future.set_running_or_notify_cancel():
+                continue  # whoever waited for it has given up before its turn came
             while True:
                 try:
                     result = call()
@@ -103,3 +110,9 @@ class StoreThread:
             log.info("store_writes_again")
         self._troubled = reason is not None
         self._on_trouble(reason)
+
+
+def _say_failure(future: Future[R]) -> None:
+    """Nobody waits for a submitted write, so its failure must be said."""
+    if not future.cancelled() and (error := future.exception()) is not None:
+        log.error("store_write_failed", reason=repr(error))
