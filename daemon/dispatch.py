@@ -186,6 +186,8 @@ class Dispatcher:
             self._health.fault("model", made.failure)
         else:
             self._health.mended("model")
+        for instrument, reason in made.unforecast:
+            log.warning("not_forecast", instrument=str(instrument), reason=reason)
         self.forecast_until_us = closed.close_time_us
         now_us = self._clock.market_us()
         if made.forecasts and now_us >= payloads.valid_until_us(made.forecasts[0].issued):

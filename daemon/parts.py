@@ -48,11 +48,15 @@ _BINANCE_DECIMALS = 8  # digits behind the point of every size and volume that B
 
 
 class Hooks(msgspec.Struct, frozen=True, kw_only=True):
-    """Who else wants to hear: the demo's terminal view, and tests."""
+    """Who else wants to hear: the demo's terminal view, and tests.
+
+    training_budget_s: wall time that one training may take; None for as long as it needs.
+    """
 
     on_bar: Callable[[Bar], None] = lambda _bar: None
     on_forecast: Callable[[IssuedForecast, bytes], None] = lambda _issued, _payload: None
     on_progress: Callable[[Progress], None] = lambda _progress: None
+    training_budget_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +153,7 @@ def build(config: Config, *, clock: Clock, hooks: Hooks, broker_port: int | None
         ledger=ledger,
         store=store,
         on_progress=hooks.on_progress,
+        time_budget_s=hooks.training_budget_s,
     )
     metrics.prepare(
         config.instruments,

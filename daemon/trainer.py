@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,10 @@ class Trainer:
         ledger: Ledger,
         store: StoreThread,
         on_progress: Callable[[Progress], None],
+        time_budget_s: float | None = None,
     ) -> None:
         self.config = config
+        self._time_budget_s = time_budget_s
         self.registry = registry
         self._run_dir = run_dir
         self._dispatcher = dispatcher
@@ -156,7 +159,8 @@ class Trainer:
         data_file = self._run_dir / "bars.parquet"
         await asyncio.to_thread(bars.write_parquet, data_file)
         try:
-            await self.supervisor.start(training_spec(self.config, data_file, self.registry, self._champion_name()))
+            spec = training_spec(self.config, data_file, self.registry, self._champion_name())
+            await self.supervisor.start(replace(spec, time_budget_s=self._time_budget_s))
             outcome = await self.supervisor.wait()
         finally:
             data_file.unlink(missing_ok=True)

@@ -33,6 +33,7 @@ from features.market import Bar, Completeness, Instrument
 log = structlog.get_logger(__name__)
 
 _LIVE_DAYS = 60.0
+_TRAINING_BUDGET_S = 80.0
 _SYMBOLS = ("BTC-USDT", "ETH-USDT", "SOL-USDT")
 
 
@@ -104,7 +105,12 @@ class Demo:
             demo_config(self._options, addresses, self._folder),
             clock=clock,
             environ=os.environ,
-            hooks=Hooks(on_bar=self._on_bar, on_forecast=self._on_forecast, on_progress=self._view.progress),
+            hooks=Hooks(
+                on_bar=self._on_bar,
+                on_forecast=self._on_forecast,
+                on_progress=self._view.progress,
+                training_budget_s=_TRAINING_BUDGET_S,
+            ),
             broker_port=usual_or_free(1883) if self._options.mqtt_port is None else self._options.mqtt_port,
             control_path=control_path(self._folder),
         )

@@ -1,0 +1,196 @@
+"""What a forecast costs beside the bare network, alone and beside a busy process; and how fast networks train.
+
+The reference network with its weights as they are drawn: how long it takes does not depend on what it learned.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from features.buffer import FeatureBuffer
+from features.catalogue import FEATURE_NAMES, schema_hash
+from features.frames import BARS_SCHEMA
+from features.market import HOUR_US, Instrument
+from features.scaling import RobustScaler
+from models.artifact import Manifest
+from models.attention_lstm import AttentionLSTM, AttentionLSTMConfig
+from models.baselines import Har
+from models.fitting import Fitting, WindowTensors
+from models.forecast import ForecastInput
+from models.network_forecaster import NetworkForecaster, use_one_thread
+from models.presets import RECIPES
+from models.specification import DEFAULT_HORIZONS, DEFAULT_LEVELS
+
+Row = dict[str, Any]
+
+INSTRUMENTS = [Instrument("binance", symbol) for symbol in ("BTC-USDT", "ETH-USDT", "SOL-USDT")]
+WINDOW = 48
+HISTORY = 1_500
+ROUNDS = 200
+BURNER = "while True: sum(range(1000))"
+
+
+def run() -> list[Row]:
+    """The rows of the benchmark table: name, value, unit, guide."""
+    use_one_thread()
+    bars = _walks()
+    network = AttentionLSTM(_config("reference")).eval()
+    forecaster = _forecaster(network, bars)
+    inputs = _inputs(bars)
+    bare = _bare(network)
+    alone_s, bare_s = _in_turn(lambda: forecaster.forecast(inputs), bare)
+    burner = subprocess.Popen([sys.executable, "-c", BURNER])
+    try:
+        beside_s, bare_beside_s = _in_turn(lambda: forecaster.forecast(inputs), bare)
+    finally:
+        burner.kill()
+        burner.wait(5)
+    return [
+        _row("reference forward, 3 windows, median", np.median(bare_s) * 1e3, "ms", None),
+        _row("reference forecast of 3 symbols, median", np.median(alone_s) * 1e3, "ms", 20.0),
+        _row("forecast over bare forward, p99", _p99(alone_s) / _p99(bare_s), "ratio", 1.5),
+        _row(
+            "forecast over bare forward beside a busy process, p99", _p99(beside_s) / _p99(bare_beside_s), "ratio", 1.5
+        ),
+        _row("reference forecast beside a busy process, p99", _p99(beside_s) * 1e3, "ms", 40.0),
+        *(_row(f"training, {name}, one thread", _windows_a_second(name), "windows/s", None) for name in RECIPES),
+    ]
+
+
+def _row(name: str, value: float, unit: str, guide: float | None) -> Row:
+    return {"name": name, "value": float(value), "unit": unit, "guide": guide}
+
+
+def _p99(durations_s: list[float]) -> float:
+    return float(np.quantile(durations_s, 0.99))
+
+
+def _in_turn(*actions: Callable[[], object]) -> list[list[float]]:
+    """Each action's durations in seconds, taken in turn so that both meet the same machine."""
+    durations: list[list[float]] = [[] for _ in actions]
+    for action in actions:
+        action()
+    for _ in range(ROUNDS):
+        for action, taken in zip(actions, durations, strict=True):
+            started_s = time.perf_counter()
+            action()
+            taken.append(time.perf_counter() - started_s)
+    return durations
+
+
+def _config(preset: str) -> AttentionLSTMConfig:
+    recipe = RECIPES[preset]
+    return AttentionLSTMConfig(
+        features=len(FEATURE_NAMES), window=WINDOW, symbols=4, horizons=len(DEFAULT_HORIZONS), levels=DEFAULT_LEVELS,
+        hidden=recipe.hidden, layers=recipe.layers, widths=recipe.widths, dropout=recipe.dropout,
+    )  # fmt: skip
+
+
+def _bare(network: AttentionLSTM) -> Callable[[], object]:
+    values = torch.randn(3, WINDOW, len(FEATURE_NAMES))
+    mask, symbol = torch.ones(3, WINDOW, dtype=torch.bool), torch.arange(3)
+
+    def forward() -> object:
+        with torch.inference_mode():
+            return network(values, mask, symbol)
+
+    return forward
+
+
+def _forecaster(network: AttentionLSTM, bars: pl.DataFrame) -> NetworkForecaster:
+    random = np.random.default_rng(0)
+    rows = random.standard_normal((100, len(FEATURE_NAMES))).astype(np.float32)
+    manifest = Manifest(
+        id="bench", kind="attention_lstm", preset="reference", feature_names=FEATURE_NAMES,
+        schema_hash=schema_hash(FEATURE_NAMES), interval_us=HOUR_US, horizons=DEFAULT_HORIZONS, levels=DEFAULT_LEVELS,
+        window=WINDOW, symbols=tuple(map(str, INSTRUMENTS)), network={}, data_from_us=0, fitted_until_us=0,
+        trained_until_us=0, scores={}, training={}, seed=0, parent=None, versions={},
+    )  # fmt: skip
+    har = Har.fit(bars, interval_us=HOUR_US, horizons=DEFAULT_HORIZONS, levels=DEFAULT_LEVELS)
+    return NetworkForecaster(
+        manifest, network, RobustScaler.fit(rows, np.ones(100, dtype=np.bool_), FEATURE_NAMES), har
+    )
+
+
+def _inputs(bars: pl.DataFrame) -> list[ForecastInput]:
+    buffer = FeatureBuffer(INSTRUMENTS, interval_us=HOUR_US, window=WINDOW)
+    buffer.load(bars)
+    now_us = HISTORY * HOUR_US
+    return [
+        ForecastInput(*each, now_us, HOUR_US, buffer.window(each, now_us, FEATURE_NAMES), buffer.recent(each, now_us))
+        for each in INSTRUMENTS
+    ]
+
+
+def _walks() -> pl.DataFrame:
+    return pl.concat([_walk(instrument, seed) for seed, instrument in enumerate(INSTRUMENTS)])
+
+
+def _walk(instrument: Instrument, seed: int) -> pl.DataFrame:
+    random = np.random.default_rng(seed)
+    close = 100.0 * np.exp(np.cumsum(0.005 * random.standard_normal(HISTORY)))
+    opened = np.concatenate([[100.0], close[:-1]])
+    spread = np.exp(0.002 * np.abs(random.standard_normal(HISTORY)))
+    volume = random.lognormal(3.0, 0.5, HISTORY)
+    taker = volume * random.uniform(0.3, 0.7, HISTORY)
+    columns = {
+        "venue": [instrument.venue] * HISTORY, "symbol": [instrument.symbol] * HISTORY,
+        "open_time_us": np.arange(HISTORY) * HOUR_US, "open": opened, "high": np.maximum(opened, close) * spread,
+        "low": np.minimum(opened, close) / spread, "close": close, "volume": volume, "quote_volume": volume * close,
+        "trades": random.integers(100, 1000, HISTORY), "taker_buy_volume": taker,
+        "taker_buy_quote_volume": taker * close, "complete": [True] * HISTORY,
+    }  # fmt: skip
+    return pl.DataFrame(columns, schema=BARS_SCHEMA)
+
+
+def _windows_a_second(preset: str) -> float:
+    """Training steps on made-up windows, evaluation left out."""
+    recipe = RECIPES[preset]
+    count = recipe.batch_size * recipe.stride * 2
+    windows = _made_up(count + 1)
+    fitting = Fitting(
+        windows,
+        train=np.arange(count),
+        validation=np.arange(count, count + 1),
+        config=_config(preset),
+        recipe=recipe,
+        epochs=3,
+        seed=0,
+        start_quantiles=np.tile(np.linspace(-2.0, 2.0, len(DEFAULT_LEVELS)), (len(DEFAULT_HORIZONS), 1)),
+    )
+    times: list[float] = []
+    fitting.run(on_report=lambda _: times.append(time.perf_counter()), stop=lambda: False)
+    steps = [later - earlier for earlier, later in pairwise(times)]
+    steps = [step for index, step in enumerate(steps) if index % 3 == 0]  # a step, then an evaluation, then the next
+    return recipe.batch_size / float(np.median(steps))
+
+
+def _made_up(count: int) -> WindowTensors:
+    horizons = len(DEFAULT_HORIZONS)
+    return WindowTensors(
+        values=torch.randn(count + WINDOW, len(FEATURE_NAMES)),
+        mask=torch.ones(count + WINDOW, dtype=torch.bool),
+        slot=torch.arange(count) + WINDOW,
+        symbol=torch.ones(count, dtype=torch.int64),
+        returns=torch.randn(count, horizons),
+        variances=torch.rand(count, horizons) + 0.5,
+        window=WINDOW,
+    )
+
+
+if __name__ == "__main__":
+    for row in run():
+        print(row)

@@ -1,0 +1,270 @@
+"""The forecasters that every network must beat, in NumPy: the random walk and HAR with hour and weekday."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from features.windows import RecentBars
+from models.distribution import central_index, probability_above_zero
+from models.forecast import Forecast, ForecastInput, ModelInfo
+from models.history import (
+    Series,
+    future_returns,
+    future_variances,
+    last_known,
+    regular_histories,
+    tail,
+    trailing_mean,
+)
+
+FloatArray = npt.NDArray[np.float64]
+
+RANDOM_WALK_RETURNS = 720
+RANDOM_WALK_LEAST_RETURNS = 24
+HAR_LAGS = (1, 24, 168)
+HAR_LEAST_ROWS = 500  # 32 coefficients and the outermost residual quantiles need that many
+ANY_SERIES: Series = ("*", "*")
+_HOUR_US = 3_600_000_000
+_HOURS = 24
+_WEEKDAYS = 7
+
+
+def _forecast(
+    given: ForecastInput,
+    *,
+    horizons: tuple[int, ...],
+    levels: tuple[float, ...],
+    quantiles: FloatArray,
+    volatility: FloatArray,
+    model: ModelInfo,
+) -> Forecast:
+    return Forecast(
+        venue=given.venue,
+        symbol=given.symbol,
+        close_time_us=given.close_time_us,
+        interval_us=given.interval_us,
+        horizons=horizons,
+        levels=levels,
+        quantiles=quantiles,
+        volatility=volatility,
+        prob_up=probability_above_zero(quantiles, levels),
+        attention=None,
+        model=model,
+    )
+
+
+def centred_quantiles(values: FloatArray, levels: Sequence[float]) -> FloatArray:
+    """(N,) to (Q,): empirical quantiles, shifted so that the central one is zero."""
+    quantiles = np.quantile(values, levels)
+    return np.asarray(quantiles - quantiles[central_index(levels)], dtype=np.float64)
+
+
+class RandomWalk:
+    """Median 0, quantiles of the instrument's own last 720 one-bar returns times the square root of the horizon.
+
+    Overlapping returns of the horizon itself would need no scaling, but 720 bars hold only 30 independent
+    24-bar returns, too few for an outer quantile.
+    """
+
+    def __init__(self, horizons: Sequence[int], levels: Sequence[float]) -> None:
+        self.horizons = tuple(horizons)
+        self.levels = tuple(levels)
+        self.info = ModelInfo(id="random_walk", kind="random_walk", trained_until_us=None)
+
+    def forecast(self, inputs: Sequence[ForecastInput]) -> list[Forecast]:
+        """Raises ValueError where fewer than 24 returns are known."""
+        return [self._forecast(given) for given in inputs]
+
+    def _forecast(self, given: ForecastInput) -> Forecast:
+        returns = np.diff(given.recent.log_close[-RANDOM_WALK_RETURNS - 1 :])
+        returns = returns[np.isfinite(returns)]
+        if len(returns) < RANDOM_WALK_LEAST_RETURNS:
+            raise ValueError(
+                f"{given.venue}:{given.symbol} has {len(returns)} known returns, "
+                f"the random walk needs {RANDOM_WALK_LEAST_RETURNS}"
+            )
+        growth = np.sqrt(np.asarray(self.horizons, dtype=np.float64))  # (H,)
+        return _forecast(
+            given,
+            horizons=self.horizons,
+            levels=self.levels,
+            quantiles=growth[:, None] * centred_quantiles(returns, self.levels),
+            volatility=growth * np.sqrt(np.mean(returns**2)),
+            model=self.info,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HarCoefficients:
+    """What HAR learned of one series, for H horizons and Q levels.
+
+    weights: (H, 3 + 24 + 7) of the log lag variances, the hour and the weekday at the cut-off.
+    scale: (H,) factor from the fitted variance to that of the log return.
+    variance_level: (H,) variance of the log return over the variance that the ranges of its bars show, on average.
+    residual_quantiles: (H, Q) of the return over its predicted standard deviation, the central one zero.
+    """
+
+    weights: FloatArray
+    scale: FloatArray
+    variance_level: FloatArray
+    residual_quantiles: FloatArray
+
+
+def har_regressors(recent: RecentBars) -> FloatArray:
+    """(N, 34) regressors at each bar's close; NaN rows where the lags reach into too little history.
+
+    The lags are means of the last 1, 24 and 168 Garman-Klass variances (Corsi 2009); bars without a range
+    are left out. A lag needs half of its bars, and the newest variance may be a day old at most. Hour and
+    weekday are those in which the target begins; the later bars of a longer target follow from them.
+    """
+    newest = last_known(recent.variance, reach=HAR_LAGS[1] - 1)
+    day, week = (trailing_mean(recent.variance, lag, least=lag // 2) for lag in HAR_LAGS[1:])
+    lags = np.log(np.stack([newest, day, week], axis=1))
+    hours = recent.close_time_us // _HOUR_US
+    hour = np.eye(_HOURS)[hours % _HOURS]
+    weekday = np.eye(_WEEKDAYS)[hours // _HOURS % _WEEKDAYS]
+    return np.concatenate([lags, hour, weekday], axis=1)
+
+
+class Har:
+    """Heterogeneous autoregression of the log variance (Corsi 2009) with hour and weekday, per horizon.
+
+    The quantiles are those of past returns over their predicted standard deviation, times the prediction;
+    the median is 0. A series that was not in the fit is forecast with coefficients pooled over all series.
+    """
+
+    def __init__(
+        self,
+        horizons: Sequence[int],
+        levels: Sequence[float],
+        coefficients: Mapping[Series, HarCoefficients],
+        *,
+        trained_until_us: int,
+    ) -> None:
+        self.horizons = tuple(horizons)
+        self.levels = tuple(levels)
+        self.coefficients = dict(coefficients)
+        self.info = ModelInfo(id=f"har-{trained_until_us}", kind="har", trained_until_us=trained_until_us)
+
+    @classmethod
+    def fit(cls, bars: pl.DataFrame, *, interval_us: int, horizons: Sequence[int], levels: Sequence[float]) -> Har:
+        """Fits every series of a bars frame. Raises ValueError where no series has enough history."""
+        return cls.fit_histories(regular_histories(bars, interval_us=interval_us), horizons=horizons, levels=levels)
+
+    @classmethod
+    def fit_histories(
+        cls, histories: Mapping[Series, RecentBars], *, horizons: Sequence[int], levels: Sequence[float]
+    ) -> Har:
+        """As ``fit``, from series that are already on their grids."""
+        coefficients: dict[Series, HarCoefficients] = {}
+        for series, recent in histories.items():
+            fitted = _fit([recent], horizons, levels)
+            if fitted is not None:
+                coefficients[series] = fitted
+        pooled = _fit(list(histories.values()), horizons, levels)
+        if pooled is None:
+            raise ValueError(f"HAR needs {HAR_LEAST_ROWS} bars with a known past and future, no series has them")
+        coefficients[ANY_SERIES] = pooled
+        newest_us = max(int(recent.close_time_us[-1]) for recent in histories.values())
+        return cls(horizons, levels, coefficients, trained_until_us=newest_us)
+
+    def sigma(self, series: Series, recent: RecentBars) -> FloatArray:
+        """(N, H) predicted standard deviation of the log return over each horizon; NaN where history is short."""
+        fitted = self.coefficients.get(series, self.coefficients[ANY_SERIES])
+        variance = np.exp(har_regressors(recent) @ fitted.weights.T) * fitted.scale  # (N, 34) @ (34, H)
+        return np.asarray(np.sqrt(variance), dtype=np.float64)
+
+    def sigma_now(self, series: Series, recent: RecentBars) -> FloatArray:
+        """(H,) of the last bar. Raises ValueError where the known past is too short."""
+        needed = tail(recent, max(HAR_LAGS))
+        sigma = self.sigma(series, needed)[-1] if len(needed.log_close) else np.full(len(self.horizons), np.nan)
+        if not np.isfinite(sigma).all():
+            raise ValueError(
+                f"{series[0]}:{series[1]} has too few bars with a range: HAR needs half of the last "
+                f"{HAR_LAGS[1]} and half of the last {HAR_LAGS[2]}"
+            )
+        return sigma
+
+    def variance_level(self, series: Series) -> FloatArray:
+        """(H,) variance of the log return over the variance that the ranges of its bars show, on average."""
+        return self.coefficients.get(series, self.coefficients[ANY_SERIES]).variance_level
+
+    def residual_quantiles(self, series: Series) -> FloatArray:
+        """(H, Q) quantiles of the return in units of ``sigma``."""
+        return self.coefficients.get(series, self.coefficients[ANY_SERIES]).residual_quantiles
+
+    def forecast(self, inputs: Sequence[ForecastInput]) -> list[Forecast]:
+        """Raises ValueError where an instrument's known past is too short."""
+        return [self._forecast(given) for given in inputs]
+
+    def _forecast(self, given: ForecastInput) -> Forecast:
+        series = (given.venue, given.symbol)
+        sigma = self.sigma_now(series, given.recent)
+        return _forecast(
+            given,
+            horizons=self.horizons,
+            levels=self.levels,
+            quantiles=sigma[:, None] * self.residual_quantiles(series),
+            volatility=sigma,
+            model=self.info,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole state as plain JSON values."""
+        return {
+            "horizons": list(self.horizons),
+            "levels": list(self.levels),
+            "trained_until_us": self.info.trained_until_us,
+            "series": [
+                {
+                    "venue": venue,
+                    "symbol": symbol,
+                    **{field.name: getattr(fitted, field.name).tolist() for field in fields(fitted)},
+                }
+                for (venue, symbol), fitted in self.coefficients.items()
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Har:
+        """The inverse of ``to_json``. Raises KeyError or ValueError for another shape of state."""
+        coefficients = {
+            (entry["venue"], entry["symbol"]): HarCoefficients(
+                **{field.name: np.asarray(entry[field.name]) for field in fields(HarCoefficients)}
+            )
+            for entry in state["series"]
+        }
+        if ANY_SERIES not in coefficients:
+            raise ValueError("the state of HAR lacks the pooled coefficients")
+        return cls(state["horizons"], state["levels"], coefficients, trained_until_us=state["trained_until_us"])
+
+
+def _fit(histories: Sequence[RecentBars], horizons: Sequence[int], levels: Sequence[float]) -> HarCoefficients | None:
+    """Ordinary least squares over the stacked histories; None where any horizon has too few rows."""
+    regressors = np.concatenate([har_regressors(recent) for recent in histories])
+    weights, scales, variance_levels, residual_quantiles = [], [], [], []
+    for horizon in horizons:
+        variances = np.concatenate([future_variances(recent.variance, horizon) for recent in histories])
+        returns = np.concatenate([future_returns(recent.log_close, horizon) for recent in histories])
+        usable = np.isfinite(regressors).all(axis=1) & np.isfinite(variances) & np.isfinite(returns)
+        if usable.sum() < HAR_LEAST_ROWS:
+            return None
+        # The dummies sum to one twice over, so the smallest-norm solution is taken; it also gives
+        # hours that never begin a bar (on a 4-hour grid) a weight of zero.
+        solution, *_ = np.linalg.lstsq(regressors[usable], np.log(variances[usable]), rcond=1e-9)
+        fitted = np.exp(regressors[usable] @ solution)
+        # The mean of r^2/f minimises QLIKE over a constant factor; it also mends the bias of exp(E[log v]).
+        scale = float(np.mean(returns[usable] ** 2 / fitted))
+        weights.append(solution)
+        scales.append(scale)
+        variance_levels.append(scale / float(np.mean(variances[usable] / fitted)))
+        residual_quantiles.append(centred_quantiles(returns[usable] / np.sqrt(scale * fitted), levels))
+    return HarCoefficients(
+        np.stack(weights), np.asarray(scales), np.asarray(variance_levels), np.stack(residual_quantiles)
+    )

@@ -1,0 +1,82 @@
+"""The heads that networks share: quantiles that cannot cross and a volatility that cannot be negative.
+
+Both speak in units of a scale that the forecaster knows at the cut-off (the standard deviation that HAR
+predicts for each horizon), so that a network learns only what it can add to HAR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.distribution import central_index
+
+_LEAST_STEP = 1e-4  # quantiles closer than this, in units of the scale, start no softplus gradient
+CENTRE_GAIN = 0.05  # direction is nearly noise: a centre that learns as fast as the width only overfits
+_INITIAL_WEIGHT = 0.01  # small, so that training starts at the given quantiles, and not zero, so that gradients flow
+
+
+class QuantileHead(nn.Module):
+    """(B, D) to (B, H, Q): a centre and cumulative softplus steps outwards, so quantiles never cross."""
+
+    def __init__(self, width: int, horizons: int, levels: Sequence[float]) -> None:
+        super().__init__()
+        self.horizons = horizons
+        self.centre = central_index(levels)
+        self.output = nn.Linear(width, horizons * len(levels))
+        nn.init.normal_(self.output.weight, std=_INITIAL_WEIGHT)
+
+    @torch.no_grad()
+    def start_at(self, quantiles: npt.NDArray[np.float64]) -> None:
+        """Sets the biases so that an untrained head answers about these (H, Q) quantiles."""
+        steps = np.maximum(np.diff(quantiles, axis=1), _LEAST_STEP)
+        raw = np.log(np.expm1(steps))  # the inverse of softplus
+        bias = np.concatenate(
+            [raw[:, : self.centre], quantiles[:, self.centre, None] / CENTRE_GAIN, raw[:, self.centre :]], axis=1
+        )
+        self.output.bias.copy_(torch.from_numpy(bias.astype(np.float32)).flatten())
+
+    def forward(self, context: Tensor) -> Tensor:
+        raw = self.output(context).unflatten(1, (self.horizons, -1))  # (B, H, Q)
+        centre = CENTRE_GAIN * raw[..., self.centre, None]  # (B, H, 1)
+        below = F.softplus(raw[..., : self.centre]).flip(-1).cumsum(-1).flip(-1)
+        above = F.softplus(raw[..., self.centre + 1 :]).cumsum(-1)
+        return torch.cat([centre - below, centre, centre + above], dim=-1)
+
+
+class VolatilityHead(nn.Module):
+    """(B, D) to (B, H): the log of the standard deviation in units of the scale; untrained, about 0."""
+
+    def __init__(self, width: int, horizons: int) -> None:
+        super().__init__()
+        self.output = nn.Linear(width, horizons)
+        nn.init.normal_(self.output.weight, std=_INITIAL_WEIGHT)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, context: Tensor) -> Tensor:
+        # A bounded logarithm: within a factor of 20 of the scale, so that no input can overflow.
+        return 3.0 * torch.tanh(self.output(context) / 3.0)
+
+
+def pinball_loss(truth: Tensor, quantiles: Tensor, levels: Tensor) -> Tensor:
+    """truth (B, H) with NaN where unknown, quantiles (B, H, Q), levels (Q,); the mean over what is known."""
+    known = truth.isfinite()
+    error = torch.where(known, truth, 0.0).unsqueeze(-1) - quantiles
+    loss = torch.maximum(levels * error, (levels - 1.0) * error).mean(-1)  # (B, H)
+    return _mean_where(loss, known)
+
+
+def qlike_loss(variance: Tensor, log_sigma: Tensor) -> Tensor:
+    """``v / s^2 + log s^2``, QLIKE up to a constant: variance (B, H) with NaN where unknown, log_sigma (B, H)."""
+    known = variance.isfinite()
+    loss = torch.where(known, variance, 1.0) * torch.exp(-2.0 * log_sigma) + 2.0 * log_sigma
+    return _mean_where(loss, known)
+
+
+def _mean_where(loss: Tensor, known: Tensor) -> Tensor:
+    return torch.where(known, loss, 0.0).sum() / known.sum().clamp(min=1)

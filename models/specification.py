@@ -1,0 +1,94 @@
+"""What to train and how a run reports itself: plain records, importable without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+DEFAULT_HORIZONS = (1, 2, 3, 6, 12, 24)
+DEFAULT_LEVELS = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
+NETWORK_KINDS = ("attention_lstm",)
+BASELINE_KINDS = ("har", "random_walk")
+PRESETS = ("auto", "small", "reference")
+_HOUR_US = 3_600_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSpec:
+    """One training run. The same specification, data and thread count give the same weights.
+
+    A run that ``time_budget_s`` cuts short is the exception: where it is cut depends on the machine.
+    """
+
+    data_file: Path  # Parquet of bars: features.table.BARS_SCHEMA
+    output_dir: Path  # the finished artifact appears here as one folder
+    kind: str = "attention_lstm"
+    preset: str = "auto"  # small on the CPU, reference on CUDA
+    interval_us: int = _HOUR_US
+    horizons: tuple[int, ...] = DEFAULT_HORIZONS  # in bars, ascending
+    levels: tuple[float, ...] = DEFAULT_LEVELS  # quantile levels, ascending
+    window: int = 48  # bars that the network sees
+    seed: int = 0
+    device: str = "auto"  # auto | cpu | cuda | cuda:N
+    epochs: int | None = None  # None: the preset's
+    time_budget_s: float | None = None  # wall time for the whole run; None: no limit
+    threads: int | None = None  # torch's threads on the CPU; None: all cores but one
+    parent: str | None = None  # id of the artifact that this one is meant to replace
+
+    def __post_init__(self) -> None:
+        if self.kind not in NETWORK_KINDS:
+            raise ValueError(f"kind was {self.kind!r}; what can be trained is {', '.join(NETWORK_KINDS)}")
+        if self.preset not in PRESETS:
+            raise ValueError(f"preset was {self.preset!r}; there are {', '.join(PRESETS)}")
+        for name, values in (("horizons", self.horizons), ("levels", self.levels)):
+            if not values or list(values) != sorted(set(values)):
+                raise ValueError(f"{name} were {values}, must be ascending and not empty")
+
+    def to_json(self) -> str:
+        """A JSON object; ``from_json`` reads it back."""
+        return json.dumps(asdict(self) | {"data_file": str(self.data_file), "output_dir": str(self.output_dir)})
+
+    @classmethod
+    def from_json(cls, text: str) -> TrainingSpec:
+        """Raises ValueError for anything but the object that ``to_json`` writes."""
+        given = json.loads(text)
+        unknown = set(given) - {field.name for field in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown keys in the training specification: {', '.join(sorted(unknown))}")
+        for name in ("horizons", "levels"):
+            if name in given:
+                given[name] = tuple(given[name])
+        for name in ("data_file", "output_dir"):
+            given[name] = Path(given[name])
+        return cls(**given)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a training run stands. ``ratio`` runs from 0 to 1 over the whole run.
+
+    phase: "features", "training", "scoring" or "done". epoch counts from 1; losses are in units of the
+    window's scale and None before they are known; so is ``remaining_s``, an estimate.
+    """
+
+    phase: str
+    ratio: float
+    elapsed_s: float
+    epoch: int = 0
+    epochs: int = 0
+    train_loss: float | None = None
+    validation_loss: float | None = None
+    remaining_s: float | None = None
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Progress:
+        """The inverse of ``to_json``."""
+        given: Mapping[str, Any] = json.loads(text)
+        return cls(**given)

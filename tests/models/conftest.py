@@ -1,0 +1,19 @@
+import os
+
+# Before torch is imported: its threads wait for each other for seconds beside other busy processes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+from pathlib import Path
+
+import pytest
+
+from tests.models.trained import tiny_spec
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one trained artifact."""
+    from models.train import train
+
+    return train(tiny_spec(tmp_path_factory.mktemp("trained")))

@@ -1,0 +1,38 @@
+"""Training specification and progress as JSON."""
+
+from pathlib import Path
+
+import pytest
+
+from models.specification import Progress, TrainingSpec
+
+
+def spec(**changes: object) -> TrainingSpec:
+    return TrainingSpec(data_file=Path("bars.parquet"), output_dir=Path("out"), **changes)  # type: ignore[arg-type]
+
+
+def test_a_specification_survives_json() -> None:
+    """What is written is read back, types included."""
+    given = spec(horizons=(1, 5), epochs=3, time_budget_s=2.5, parent="older")
+    assert TrainingSpec.from_json(given.to_json()) == given
+
+
+def test_an_unknown_key_is_refused() -> None:
+    """A key that this program does not know is an error that names it."""
+    with pytest.raises(ValueError, match="nonsense"):
+        TrainingSpec.from_json('{"nonsense": 1}')
+
+
+@pytest.mark.parametrize(
+    "changes", [{"kind": "crystal_ball"}, {"preset": "huge"}, {"horizons": (3, 1)}, {"levels": ()}]
+)
+def test_an_impossible_specification_is_refused(changes: dict[str, object]) -> None:
+    """Unknown kinds and presets and unordered horizons are refused where they are made."""
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        spec(**changes)
+
+
+def test_progress_survives_json() -> None:
+    """One line out, the same record in."""
+    progress = Progress(phase="training", ratio=0.5, elapsed_s=3.0, epoch=2, epochs=4, train_loss=1.0)
+    assert Progress.from_json(progress.to_json()) == progress

@@ -1,0 +1,135 @@
+"""Whole training runs, tiny, and the command in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from models.artifact import ArtifactError, read_artifact
+from models.specification import Progress
+from models.train import train
+from tests.models.trained import HORIZONS, tiny_spec
+
+ROOT = Path(__file__).parents[2]
+HOURLY = ROOT.parent / "shared" / "data" / "hourly"
+
+
+class Cancelled(Exception):
+    pass
+
+
+def test_two_runs_give_identical_weights(tmp_path: Path, tiny_artifact: Path) -> None:
+    """Same data, specification and seed: the same id, the same bytes of weights."""
+    again = train(tiny_spec(tmp_path))
+    assert train(tiny_spec(tmp_path)) == again
+    assert again.name == tiny_artifact.name
+    assert (again / "weights.safetensors").read_bytes() == (tiny_artifact / "weights.safetensors").read_bytes()
+
+
+def test_another_seed_gives_other_weights(tmp_path: Path, tiny_artifact: Path) -> None:
+    """The seed matters, so the equality above is not empty."""
+    assert train(tiny_spec(tmp_path, seed=1)).name != tiny_artifact.name
+
+
+def test_scores_stand_beside_both_baselines_with_standard_errors(tiny_artifact: Path) -> None:
+    """Every horizon is scored against HAR and the random walk on the same bars."""
+    manifest = read_artifact(tiny_artifact).manifest
+    assert set(manifest.scores) == {str(horizon) for horizon in HORIZONS}
+    for score in manifest.scores.values():
+        assert score["scored"] > 100
+        for baseline in ("har", "random_walk"):
+            assert 0.5 < score[f"pinball_vs_{baseline}"] < 2.0
+            assert 0.0 < score[f"pinball_vs_{baseline}_se"] < 0.5
+        assert 0.7 < score["coverage_90"] < 1.0
+    assert manifest.fitted_until_us < manifest.trained_until_us
+
+
+def test_progress_rises_to_one_through_all_phases(tmp_path: Path) -> None:
+    """The ratio never falls and the phases come in order."""
+    reports: list[Progress] = []
+    train(tiny_spec(tmp_path), on_progress=reports.append)
+    ratios = [report.ratio for report in reports]
+    assert ratios == sorted(ratios)
+    assert ratios[-1] == 1.0
+    assert list(dict.fromkeys(report.phase for report in reports)) == ["features", "training", "scoring", "done"]
+
+
+def test_a_checkpoint_that_raises_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Cancelling between steps passes the exception on; no artifact appears."""
+    calls = iter(range(1000))
+
+    def cancel_at_the_third() -> None:
+        if next(calls) == 3:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        train(tiny_spec(tmp_path), checkpoint=cancel_at_the_third)
+    assert not (tmp_path / "artifacts").exists()
+
+
+def test_the_time_budget_is_kept(tmp_path: Path) -> None:
+    """With a clock that runs fast, training stops early and still leaves a whole artifact."""
+    now = iter(range(10_000))
+    path = train(tiny_spec(tmp_path, epochs=50, time_budget_s=40.0), monotonic_s=lambda: float(next(now)))
+    training = read_artifact(path).manifest.training
+    assert training["stopped_by"] == "time"
+    assert training["epochs_run"] <= 5
+
+
+def test_an_output_that_is_a_file_is_named(tmp_path: Path) -> None:
+    """A folder that cannot be made is an ArtifactError with its path."""
+    spec = tiny_spec(tmp_path)
+    spec.output_dir.write_text("in the way")
+    with pytest.raises(ArtifactError, match="artifacts"):
+        train(spec)
+
+
+@pytest.mark.slow
+def test_the_command_trains_with_nothing_else_imported(tmp_path: Path) -> None:
+    """``python -m models.train`` prints JSON lines and the path, and imports no third party beyond the four."""
+    spec = tiny_spec(tmp_path)
+    code = (
+        "import sys; from models.train import main\n"
+        f"code = main(['--data', {str(spec.data_file)!r}, '--out', {str(spec.output_dir)!r}, '--epochs', '1'])\n"
+        "foreign = ('msgspec', 'pydantic', 'aiohttp', 'aiomqtt', 'structlog', 'typer', 'websockets', 'pandas')\n"
+        "print([name for name in foreign if name in sys.modules]); sys.exit(code)\n"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    *lines, path, foreign = done.stdout.splitlines()
+    assert foreign == "[]"
+    assert json.loads(lines[-1])["phase"] == "done"
+    assert read_artifact(Path(path)).manifest.preset == "small"
+
+
+@pytest.mark.slow
+def test_small_on_real_bars_is_near_har_after_one_epoch(tmp_path: Path) -> None:
+    """Started from HAR's quantiles, one epoch on a year of BTC stays within two percent of HAR's pinball loss."""
+    file = HOURLY / "binance_BTCUSDT_1h.parquet"
+    if not file.exists():
+        pytest.skip(f"the hourly bars are not at {HOURLY}")
+    real_bars(file).write_parquet(tmp_path / "bars.parquet")
+    spec = tiny_spec(tmp_path, horizons=(1, 6), levels=(0.1, 0.5, 0.9))
+    scores = read_artifact(train(spec)).manifest.scores
+    for score in scores.values():
+        assert score["pinball_vs_har"] < 1.02
+        assert score["pinball_vs_random_walk"] < 1.0
+
+
+def real_bars(file: Path) -> pl.DataFrame:
+    hourly = pl.read_parquet(file).tail(9_000)
+    return hourly.select(
+        pl.lit("binance").alias("venue"),
+        pl.lit("BTC-USDT").alias("symbol"),
+        pl.col("open_time").dt.epoch("us").alias("open_time_us"),
+        "open", "high", "low", "close", "volume", "quote_volume", "trades",
+        "taker_buy_volume", "taker_buy_quote_volume",
+        pl.lit(value=True).alias("complete"),
+    )  # fmt: skip

@@ -1,0 +1,21 @@
+"""One tiny trained artifact, made once per test run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from models.specification import TrainingSpec
+from tests.models.synthetic import garch_bars
+
+HORIZONS = (1, 3)
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+BARS = 1500
+
+
+def tiny_spec(folder: Path, **changes: object) -> TrainingSpec:
+    """A specification that trains in about a second; its data file is written."""
+    data_file = folder / "bars.parquet"
+    if not data_file.exists():
+        garch_bars(BARS).write_parquet(data_file)
+    given = {"horizons": HORIZONS, "levels": LEVELS, "preset": "small", "epochs": 1, "device": "cpu", "threads": 1}
+    return TrainingSpec(data_file=data_file, output_dir=folder / "artifacts", **(given | changes))  # type: ignore[arg-type]
