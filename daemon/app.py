@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -36,6 +37,7 @@ _Job = Coroutine[None, None, None]
 
 _FLUSH_S = 1.0
 _PRUNE_EVERY = 600  # flushes
+_CLOCK_PATIENCE_S = 5.0
 _WARM_PATIENCE_S = 20.0
 _HISTORY_PATIENCE_S = 30.0
 _STOP_PATIENCE_S = 2.5
@@ -150,27 +152,41 @@ class App:
             token=token_file.read_text("utf-8").strip() if token_file else None,
         )
         try:
-            await self._resume()
-            await control.start()
+            await control.start()  # first: a second daemon on this state must not touch the ledger
             parts.health.part_up("control socket")
+            await self._resume()
             self.http_address = await http.start()
             parts.health.part_up("http")
             log.info("started", http=self.http_address, mqtt=self.mqtt_address, control=str(control.path))
-            async with asyncio.TaskGroup() as group:
-                publishing = group.create_task(parts.publisher.run(), name="publisher")
-                tasks = [group.create_task(job, name=name) for name, job in self._jobs().items()]
-                self.started.set()
-                await self._stopping.wait()
-                self._notifier.stopping()
-                for task in tasks:
-                    task.cancel()
-                await self._finish(publishing)
+            await self._publish_and_run()
         finally:
             await http.stop()
             await control.stop()
             await parts.inference.close()
             parts.store.close()
             parts.ledger.close()
+
+    async def _publish_and_run(self) -> None:
+        """Runs until ``stop`` or a job's error. Either way the broker is told last: the publisher outlives the jobs."""
+        publishing = asyncio.create_task(self.parts.publisher.run(), name="publisher")
+        reason = ""
+        try:
+            await self._run_jobs(publishing)
+        except ExceptionGroup as errors:
+            reason = str(errors.exceptions[0])
+            raise
+        finally:
+            self._notifier.stopping()
+            await self._finish(publishing, reason or self.parts.health.condition.reason)
+
+    async def _run_jobs(self, publishing: asyncio.Task[None]) -> None:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(job, name=name) for name, job in self._jobs().items()]
+            tasks.append(group.create_task(_passed_on(publishing), name="publishing"))
+            self.started.set()
+            await self._stopping.wait()
+            for task in tasks:
+                task.cancel()
 
     def _jobs(self) -> dict[str, _Job]:
         parts = self.parts
@@ -185,6 +201,8 @@ class App:
             "ready": self._announce_ready(),
             "watchdog": run_watchdog(self._notifier, problem=parts.health.beyond_help),
         }
+        if parts.auditing is not None:
+            jobs["audit"] = parts.auditing.run()
         for name, feed in parts.feeds.items():
             assert feed.stream is not None
             jobs[f"stream {name}"] = feed.stream.run()
@@ -192,14 +210,15 @@ class App:
             jobs[f"symbols {name}"] = self._check_symbols(name, feed.rest)
         return jobs
 
-    async def _finish(self, publishing: asyncio.Task[None]) -> None:
+    async def _finish(self, publishing: asyncio.Task[None], reason: str) -> None:
         """What must still reach the disk and the broker."""
         parts = self.parts
         for feed in parts.feeds.values():
             await feed.close()
         self._save_trades()
         await parts.trainer.supervisor.close()
-        await parts.publisher.stop(status_payload(parts.health.condition, state="stopped"))
+        condition = replace(parts.health.condition, reason=reason)
+        await parts.publisher.stop(status_payload(condition, state="stopped"))
         with suppress(TimeoutError):
             async with asyncio.timeout(_STOP_PATIENCE_S):
                 await publishing
@@ -265,6 +284,10 @@ class App:
 
     async def _tick(self) -> None:
         patience = patience_for(self.config, self.clock)
+        with suppress(TimeoutError):
+            # A clock that is an hour off would start the bars in the wrong hour: the venue is asked first.
+            async with asyncio.timeout(_CLOCK_PATIENCE_S):
+                await asyncio.gather(*(feed.clock_checked.wait() for feed in self.parts.feeds.values()))
         pause_s = min(0.1, max(patience.grace_us / self.clock.speed / 1e6 / 8, 0.01))
         while True:
             self.parts.pipeline.time_advanced(self.clock.market_us(), self.clock.wall_s())
@@ -346,3 +369,8 @@ class App:
     def _next_close_us(self) -> int:
         warm = [series.next_close_us for series in self.parts.pipeline.series.values() if series.warm]
         return min(warm, default=self.clock.market_us() + self.config.bars.interval_us)
+
+
+async def _passed_on(task: asyncio.Task[None]) -> None:
+    """Raises what the task raises; being cancelled leaves the task alone."""
+    await asyncio.shield(task)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
 MICROSECONDS_PER_SECOND = 1_000_000
+_TOLERATED_SKEW_US = 500_000  # what NTP and a round trip leave; stepping for less would only add noise
 
 
 class Clock(Protocol):
@@ -31,17 +33,48 @@ class Clock(Protocol):
         """Monotonic wall time in seconds, for durations only."""
         ...
 
+    def follow(self, skew_us: int) -> bool:
+        """Takes note that a venue's clock is ``skew_us`` ahead of market time; True where market time was stepped."""
+        ...
+
+    def ahead_of_system_us(self) -> int:
+        """Market time minus the system's clock: how wrong the latter is known to be."""
+        ...
+
 
 class SystemClock:
-    """Market time is the system's UTC time."""
+    """Market time follows the venue, not the system's clock, which may jump or be wrong.
+
+    It starts at the system's UTC time and is carried on by the boot-time clock, which neither jumps nor stops
+    while the machine is suspended. ``follow`` steps it where a venue's clock is known to differ.
+    """
 
     speed = 1.0
 
+    def __init__(
+        self,
+        *,
+        system_ns: Callable[[], int] = time.time_ns,
+        boot_ns: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+    ) -> None:
+        self._system_ns = system_ns
+        self._boot_ns = boot_ns
+        self._offset_us = (system_ns() - boot_ns()) // 1_000
+
     def market_us(self) -> int:
-        return time.time_ns() // 1_000
+        return self._boot_ns() // 1_000 + self._offset_us
 
     def wall_s(self) -> float:
         return time.monotonic()
+
+    def follow(self, skew_us: int) -> bool:
+        if abs(skew_us) < _TOLERATED_SKEW_US:
+            return False
+        self._offset_us += skew_us
+        return True
+
+    def ahead_of_system_us(self) -> int:
+        return self.market_us() - self._system_ns() // 1_000
 
 
 class ScaledClock:
@@ -61,6 +94,13 @@ class ScaledClock:
     def wall_s(self) -> float:
         return time.monotonic()
 
+    def follow(self, skew_us: int) -> bool:  # noqa: ARG002  # the port's signature
+        """This clock is its own authority: whoever shares it has no other time."""
+        return False
+
+    def ahead_of_system_us(self) -> int:
+        return 0
+
 
 class ManualClock:
     """Time stands still until it is set: for replay and tests."""
@@ -78,6 +118,13 @@ class ManualClock:
 
     def set(self, market_us: int) -> None:
         self.now_us = market_us
+
+    def follow(self, skew_us: int) -> bool:  # noqa: ARG002  # the port's signature
+        """This clock is its own authority: whoever shares it has no other time."""
+        return False
+
+    def ahead_of_system_us(self) -> int:
+        return 0
 
 
 async def sleep_until(clock: Clock, market_us: int) -> None:

@@ -78,10 +78,14 @@ class Feed(Section):
 
 
 class BarsSection(Section):
-    """How trades become bars. ``grace_s`` is wall time after the boundary, capped at a tenth of the bar."""
+    """How trades become bars. ``grace_s`` is wall time after the boundary, capped at a twentieth of the bar.
+
+    ``audit`` compares every closed bar with the venue's own candle.
+    """
 
     interval: str = "1h"
     grace_s: Annotated[Number, Field(ge=0, le=30)] = 2.0
+    audit: bool = True
 
     @field_validator("interval")
     @classmethod

@@ -8,8 +8,10 @@ from concurrent.futures import Future
 
 import structlog
 
+from daemon.auditing import Auditing
 from daemon.clock import Clock
 from daemon.events import (
+    BarAudited,
     BarClosed,
     BarRevised,
     Event,
@@ -26,6 +28,7 @@ from daemon.events import (
 )
 from daemon.feeding import VenueFeed
 from daemon.forecasting.inference import Inference
+from daemon.ingest.audit import audited
 from daemon.pipeline import Pipeline
 from daemon.publishing import payloads
 from daemon.publishing.mailbox import Mailbox
@@ -35,7 +38,7 @@ from daemon.serving.metrics import Metrics, seconds
 from daemon.store.errors import ForecastConflict
 from daemon.store.ledger import Ledger
 from daemon.store.thread import StoreThread
-from features.market import Bar, Instrument
+from features.market import Audit, Bar, Instrument
 from models.forecast import ModelInfo
 
 log = structlog.get_logger(__name__)
@@ -59,6 +62,7 @@ class Dispatcher:
         health: Health,
         clock: Clock,
         inference_deadline_s: float,
+        auditing: Auditing | None,
         on_forecast: Callable[[IssuedForecast, bytes], None] = lambda _issued, _payload: None,
         on_bar: Callable[[Bar], None] = lambda _bar: None,
     ) -> None:
@@ -72,6 +76,7 @@ class Dispatcher:
         self._health = health
         self._clock = clock
         self._deadline_s = inference_deadline_s
+        self._auditing = auditing
         self._on_forecast = on_forecast
         self._on_bar = on_bar
         self._wake = asyncio.Event()
@@ -129,6 +134,8 @@ class Dispatcher:
                 self._bar_closed(event)
             case BarRevised():
                 self._bar_revised(event.bar)
+            case BarAudited():
+                self.bar_audited(event)
             case RoundClosed():
                 self._line_up(event)
             case ForecastIssued():
@@ -153,7 +160,7 @@ class Dispatcher:
                 self._symbol_state_changed(event)
 
     def _bar_closed(self, event: BarClosed) -> None:
-        bar, instrument = event.bar, event.bar.instrument
+        bar, instrument = self._to_be_audited(event.bar), event.bar.instrument
         self._closed_s[instrument] = self._clock.wall_s()
         self._store.submit(self._ledger.save_bars, [bar])
         self._mailbox.bar(bar)
@@ -164,7 +171,24 @@ class Dispatcher:
         log.info("bar_closed", instrument=str(instrument), completeness=bar.completeness.value, trades=bar.trades)
         self._on_bar(bar)
 
-    def _bar_revised(self, bar: Bar) -> None:
+    def bar_audited(self, event: BarAudited) -> None:
+        """The outcome goes onto the bar; a bar that differs is announced."""
+        bar = event.bar
+        self._store.submit(self._ledger.save_bars, [bar])
+        self._mailbox.bar(bar)
+        self._metrics.bar_audits.labels(*bar.instrument, bar.audit.value).inc()
+        if event.differences:
+            log.warning("bar_audit_mismatch", bar=bar.label, differences=event.differences, verdict=event.verdict)
+            self._mailbox.event(payloads.bar_audit_mismatch(event))
+
+    def _to_be_audited(self, bar: Bar) -> Bar:
+        if self._auditing is None:
+            return audited(bar, Audit.UNAVAILABLE)
+        self._auditing.watch(bar)
+        return bar
+
+    def _bar_revised(self, revised: Bar) -> None:
+        bar = self._to_be_audited(revised)
         self._store.submit(self._ledger.save_bars, [bar])
         self._mailbox.bar(bar)
         self._metrics.bar_revisions.labels(*bar.instrument).inc()

@@ -78,6 +78,18 @@ class FeedMute(msgspec.Struct, frozen=True):
     unheard_trades: int
 
 
+class BarAudited(msgspec.Struct, frozen=True):
+    """A closed bar was compared with the venue's own candle; ``bar`` carries the outcome.
+
+    differences: field to the bar's and the candle's value, empty where they agree. verdict: who is right.
+    """
+
+    bar: Bar
+    differences: dict[str, tuple[float | None, float | None]]
+    verdict: str
+    at_us: int
+
+
 class SymbolState(StrEnum):
     """What subscribers may expect of an instrument."""
 
@@ -113,6 +125,7 @@ class Scored(msgspec.Struct, frozen=True):
 Event = (
     BarClosed
     | BarRevised
+    | BarAudited
     | RoundClosed
     | GapOpened
     | GapRepaired

@@ -19,7 +19,6 @@ from features.market import Instrument, Trade
 log = structlog.get_logger(__name__)
 
 _SKEW_PERIOD_S = 60.0
-_DELAY_SAMPLE_S = 0.05  # the delay of at most twenty trades a second goes into the histogram
 _FRAME_SAMPLE_BYTES = 200
 
 
@@ -45,22 +44,26 @@ class VenueFeed:
         self._clock = clock
         self._metrics = metrics
         self._wake = wake
-        self._delay_sampled_s = 0.0
+        self._take_next = {symbol: pipeline.series[each].take_next for symbol, each in self.instruments.items()}
+        self._sample_due = True
         self._lost: set[str] = set()
+        self.clock_checked = asyncio.Event()
         self._requests: set[asyncio.Task[None]] = set()
 
     # ---------------------------------------------------------------- StreamListener
 
-    def trades(self, symbol: str, trades: list[Trade], received_us: int) -> None:
-        instrument = self.instruments[symbol]
-        wall_s = self._clock.wall_s()
-        self._pipeline.trades_received(instrument, trades, received_us, wall_s)
+    def trades(self, symbol: str, trades: list[Trade]) -> None:
+        # Nearly every message is one trade, the next of the open bar: it needs no clock and makes no event.
+        if not self._sample_due and len(trades) == 1 and self._take_next[symbol](trades[0]):
+            return
+        now_us, wall_s = self._now()
+        if self._sample_due:
+            self._sample_due = False
+            delay_s = (now_us - trades[-1].time_us) / 1e6 / self._clock.speed
+            self._metrics.feed_delay.labels(self.venue).observe(max(delay_s, 0.0))
+        self._pipeline.trades_received(self.instruments[symbol], trades, now_us, wall_s)
         if self._pipeline.has_events:
             self._wake()
-        if wall_s - self._delay_sampled_s > _DELAY_SAMPLE_S:
-            self._delay_sampled_s = wall_s
-            delay_s = (received_us - trades[-1].time_us) / 1e6 / self._clock.speed
-            self._metrics.feed_delay.labels(self.venue).observe(max(delay_s, 0.0))
 
     def malformed(self, frame: bytes, error: DataFault) -> None:
         self._metrics.frames_malformed.labels(self.venue).inc()
@@ -104,18 +107,31 @@ class VenueFeed:
         """Publishes the venue's clock minus ours, once a minute, for ever."""
         while True:
             try:
-                skew_ms = round(await self.rest.server_time_skew_ms() / self._clock.speed)
+                skew_ms = await self.rest.server_time_skew_ms()
             except ForecastdError as error:
                 if judge(error) is Verdict.STOP:
                     raise
                 log.info("skew_unknown", venue=self.venue, reason=str(error))
             else:
-                self._pipeline.clock_skew_ms = skew_ms
-                self._metrics.clock_skew.labels(self.venue).set(skew_ms / 1000)
+                self._show_skew(skew_ms)
+            self.clock_checked.set()
             await asyncio.sleep(_SKEW_PERIOD_S)
 
+    def _show_skew(self, skew_ms: int) -> None:
+        """Market time follows the venue; what is shown is how far the machine's own clock is behind it."""
+        if self._clock.follow(skew_ms * 1000):
+            log.warning("clock_stepped", venue=self.venue, skew_ms=skew_ms, cure="let NTP set this machine's clock")
+            skew_ms = 0
+        local_ms = round(skew_ms / self._clock.speed) + self._clock.ahead_of_system_us() // 1000
+        self._pipeline.clock_skew_ms = local_ms
+        self._metrics.clock_skew.labels(self.venue).set(local_ms / 1000)
+
     def show_counts(self, shown: dict[Instrument, tuple[int, int]]) -> None:
-        """Brings the trade counters up to date; ``shown`` remembers what they show."""
+        """Brings the trade counters up to date, and lets the next trade's delay be noted; called once a second.
+
+        ``shown`` remembers what the counters show.
+        """
+        self._sample_due = True
         for instrument in self.instruments.values():
             series = self._pipeline.series[instrument]
             trades, duplicates = shown.get(instrument, (0, 0))

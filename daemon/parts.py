@@ -11,10 +11,12 @@ import msgspec
 import structlog
 
 from daemon import __version__
+from daemon.auditing import Auditing
 from daemon.clock import Clock
 from daemon.config import Config
 from daemon.dispatch import Dispatcher
 from daemon.errors import ConfigError
+from daemon.events import BarAudited
 from daemon.exchanges import venue
 from daemon.feeding import VenueFeed
 from daemon.forecasting.engine import ForecastEngine
@@ -75,6 +77,7 @@ class Parts:
     mailbox: Mailbox
     feeds: dict[str, VenueFeed]
     dispatcher: Dispatcher
+    auditing: Auditing | None
     history: History
     trainer: Trainer
 
@@ -117,6 +120,8 @@ def build(config: Config, *, clock: Clock, hooks: Hooks, broker_port: int | None
     pipeline = _pipeline(config, clock)
     inference = Inference(_engine(config), device=config.model.device)
     feeds: dict[str, VenueFeed] = {}
+    rests: dict[str, RestClient] = {}
+    auditing = _auditing(config, clock, rests, lambda audit: dispatcher.bar_audited(audit))
     dispatcher = Dispatcher(
         pipeline=pipeline,
         feeds=feeds,
@@ -128,12 +133,14 @@ def build(config: Config, *, clock: Clock, hooks: Hooks, broker_port: int | None
         health=health,
         clock=clock,
         inference_deadline_s=min(2.0, config.bars.interval_us / 1e6 / clock.speed / 4),
+        auditing=auditing,
         on_forecast=hooks.on_forecast,
         on_bar=hooks.on_bar,
     )
     feeds |= _feeds(config, clock=clock, pipeline=pipeline, metrics=metrics, wake=dispatcher.wake)
+    rests |= {name: feed.rest for name, feed in feeds.items()}
     history = History(
-        {name: feed.rest for name, feed in feeds.items()},
+        rests,
         ledger=ledger,
         store=store,
         interval_us=config.bars.interval_us,
@@ -178,6 +185,7 @@ def build(config: Config, *, clock: Clock, hooks: Hooks, broker_port: int | None
         mailbox=mailbox,
         feeds=feeds,
         dispatcher=dispatcher,
+        auditing=auditing,
         history=history,
         trainer=trainer,
     )
@@ -209,6 +217,15 @@ def _engine(config: Config) -> ForecastEngine:
         levels=config.model.quantiles,
         window=config.features.window,
     )
+
+
+def _auditing(
+    config: Config, clock: Clock, rests: Mapping[str, RestClient], on_audited: Callable[[BarAudited], None]
+) -> Auditing | None:
+    if not config.bars.audit:
+        return None
+    bar_wall_s = config.bars.interval_us / 1e6 / clock.speed
+    return Auditing(rests, clock=clock, bar_wall_s=bar_wall_s, on_audited=on_audited)
 
 
 def _feeds(

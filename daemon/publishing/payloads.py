@@ -16,7 +16,7 @@ import msgspec
 
 from daemon.clock import MICROSECONDS_PER_SECOND, iso
 from daemon.errors import DataFault
-from daemon.events import GapOpened, GapRepaired, SymbolStateChanged
+from daemon.events import BarAudited, GapOpened, GapRepaired, SymbolStateChanged
 from daemon.publishing.wire import (
     BAR_SCHEMA,
     EVENT_SCHEMA,
@@ -25,6 +25,7 @@ from daemon.publishing.wire import (
     SCHEMAS,
     STATUS_SCHEMA,
     SYMBOL_STATUS_SCHEMA,
+    BarAuditMismatch,
     BarMessage,
     EventMessage,
     ForecastMessage,
@@ -54,6 +55,7 @@ __all__ = [
     "retrain_finished",
     "model_promoted",
     "model_rejected",
+    "bar_audit_mismatch",
     "gap_opened",
     "gap_repaired",
     "encode",
@@ -208,6 +210,19 @@ def model_promoted(*, at_us: int, info: ModelInfo, previous_id: str | None, reas
 
 def model_rejected(*, at_us: int, candidate: str, reasons: Sequence[str]) -> ModelRejected:
     return ModelRejected(at=iso(at_us), candidate=candidate, reasons=list(reasons))
+
+
+def bar_audit_mismatch(audit: BarAudited) -> BarAuditMismatch:
+    bar = audit.bar
+    return BarAuditMismatch(
+        at=iso(audit.at_us),
+        venue=bar.venue,
+        symbol=bar.symbol,
+        open_time=iso(bar.open_time_us),
+        completeness=bar.completeness.value,
+        differences=dict(audit.differences),
+        verdict=audit.verdict,
+    )
 
 
 def gap_opened(opened: GapOpened) -> TradeGapOpened:

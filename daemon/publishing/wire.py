@@ -134,7 +134,7 @@ class RetrainStarted(EventMessage, frozen=True, kw_only=True, tag="retrain_start
 
 
 class RetrainFinished(EventMessage, frozen=True, kw_only=True, tag="retrain_finished"):
-    """A training run ended. ``result`` is "trained", "failed" or "cancelled"; ``duration_s`` is wall time."""
+    """A training run ended. ``result``: promoted, rejected, failed or cancelled; ``duration_s`` is wall time."""
 
     result: str
     duration_s: float
@@ -155,6 +155,17 @@ class ModelRejected(EventMessage, frozen=True, kw_only=True, tag="model_rejected
 
     candidate: str
     reasons: list[str]
+
+
+class BarAuditMismatch(EventMessage, frozen=True, kw_only=True, tag="bar_audit_mismatch"):
+    """A closed bar differs from the venue's candle; ``differences``: field to the bar's and the candle's value."""
+
+    venue: str
+    symbol: str
+    open_time: str
+    completeness: str
+    differences: dict[str, tuple[float | None, float | None]]
+    verdict: str
 
 
 class TradeGapOpened(EventMessage, frozen=True, kw_only=True, tag="gap_opened"):

@@ -22,6 +22,7 @@ UNKNOWN = math.nan
 
 SOURCES = ("model", "baseline")
 STAGES = ("wait_for_proof", "features", "inference", "publish")
+AUDIT_RESULTS = ("equal", "differs", "unavailable")
 RETRAIN_RESULTS = ("promoted", "rejected", "failed", "cancelled")
 
 # Receipt minus event: a healthy feed lies between 5 and 500 ms; above 10 s the feed is behind.
@@ -126,6 +127,9 @@ class Metrics:
             "bar_last_close_timestamp_seconds", "Close time of the newest closed bar.", of_symbol
         )
         self.bar_revisions = self._counter("bar_revisions_total", "Revisions of bars already closed.", of_symbol)
+        self.bar_audits = self._counter(
+            "bar_audits_total", "Bars compared with the venue's own candle, by outcome.", (*of_symbol, "result")
+        )
 
     def _define_forecasts(self) -> None:
         of_symbol = ("venue", "symbol")
@@ -222,6 +226,7 @@ class Metrics:
             self.bars,
             self.bar_last_close_timestamp,
             self.bar_revisions,
+            self.bar_audits,
             self.forecasts,
             self.forecast_last_timestamp,
             self.bar_to_publish_last,
@@ -255,6 +260,8 @@ class Metrics:
             gauge.labels(*instrument).set(UNKNOWN)
         for completeness in Completeness:
             self.bars.labels(*instrument, completeness.value)
+        for result in AUDIT_RESULTS:
+            self.bar_audits.labels(*instrument, result)
         for source in SOURCES:
             self.forecasts.labels(*instrument, source)
         for stage in STAGES:

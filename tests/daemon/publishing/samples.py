@@ -105,7 +105,7 @@ def events() -> list[payloads.EventMessage]:
     missing = MissingRange(first_id=11, last_id=13, after_us=CLOSE_US - 9_000_000, before_us=CLOSE_US - 8_000_000)
     return [
         payloads.retrain_started(at_us=CLOSE_US, model_kind="attention_lstm", reason="schedule"),
-        payloads.retrain_finished(at_us=CLOSE_US, result="trained", duration_s=81.23456, candidate="01JGW"),
+        payloads.retrain_finished(at_us=CLOSE_US, result="promoted", duration_s=81.23456, candidate="01JGW"),
         payloads.model_promoted(at_us=CLOSE_US, info=MODEL, previous_id=None, reason="first model"),
         payloads.model_rejected(at_us=CLOSE_US, candidate="01JGX", reasons=["pinball above the champion's"]),
         payloads.gap_opened(GapOpened(instrument=BITCOIN, missing=missing, at_us=CLOSE_US)),
