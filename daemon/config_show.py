@@ -94,6 +94,8 @@ def _literal(value: Any, key: str) -> str:
         return '"off"' if key == "retrain.every" else '""'
     if isinstance(value, time):
         return f'"{value:%H:%M}"'
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if type(value) in (int, float):
         return repr(value)
     if type(value) is tuple:

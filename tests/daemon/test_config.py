@@ -195,7 +195,7 @@ def test_every_error_at_once(chosen: set[str], write: Write) -> None:
         ('[mqtt]\nurll = "x"', "mqtt.urll: unknown key; did you mean url?"),
         ("[mqttt]", "mqttt: unknown key; did you mean mqtt?"),
         ('[bars]\nlevel = "info"', "bars.level: unknown key; did you mean log.level?"),
-        ("[bars]\naudits = true", "bars.audits: unknown key; did you mean bars.audit?"),
+        ("[bars]\naudits = true", "bars.audits: unknown key; did you mean audit?"),
         ("mqtt = 5", "mqtt: must be a table; write [mqtt] and its keys below"),
         ('[feeds]\nvenue = "binance"', "feeds: must be an array of tables; write [[feeds]]"),
         ("feeds = []", "feeds: was empty; write at least one [[feeds]] with venue and symbols"),
