@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -118,6 +119,7 @@ class App:
             instruments=self.config.instruments,
             latest=parts.dispatcher.latest,
             model=parts.inference.model,
+            loaded_at_us=parts.trainer.loaded_at_us,
             supervisor=parts.trainer.supervisor.status,
             last_retrain=parts.trainer.last_result,
             next_retrain_us=parts.trainer.next_at_us,
@@ -177,6 +179,7 @@ class App:
             raise
         finally:
             self._notifier.stopping()
+            log.info("stopping", reason=reason or "asked to")
             await self._finish(publishing, reason or self.parts.health.condition.reason)
 
     async def _run_jobs(self, publishing: asyncio.Task[None]) -> None:
@@ -217,7 +220,7 @@ class App:
             await feed.close()
         self._save_trades()
         await parts.trainer.supervisor.close()
-        condition = replace(parts.health.condition, reason=reason)
+        condition = replace(parts.health.condition, reason=reason, since_us=self.clock.market_us())
         await parts.publisher.stop(status_payload(condition, state="stopped"))
         with suppress(TimeoutError):
             async with asyncio.timeout(_STOP_PATIENCE_S):
@@ -252,6 +255,9 @@ class App:
             log.warning("history_late", reason="forecasts start from what the store holds")
         await parts.inference.load_history(await parts.history.frame(config.instruments, max(ends_us.values())))
         await self._load_champion()
+        # Modules and torch are a quarter of a million objects for ever; looking through them stops the loop for 100 ms.
+        gc.collect()
+        gc.freeze()
         self._warm.set()
         for instrument in config.instruments:
             if parts.pipeline.series[instrument].state is not SymbolState.STALE:
@@ -264,6 +270,8 @@ class App:
         """A champion that does not fit is not served: a baseline is, and a new one is trained at once."""
         parts = self.parts
         if self.config.model.kind not in NETWORK_KINDS:
+            if (model := parts.inference.model) is not None:
+                parts.trainer.announce_model(model, scores={})
             return
         try:
             artifact = parts.trainer.registry.champion()

@@ -60,7 +60,11 @@ def _options(
 @app.command()
 def demo(
     speed: Annotated[
-        float, typer.Option(help="Market seconds per second; 360 makes an hour last ten seconds.")
+        float,
+        typer.Option(
+            help="Market seconds per second; 360 makes an hour last ten seconds. "
+            "Above about 1200 a forecast may be past its validity before it is sent, and is then left out."
+        ),
     ] = 360.0,
     hours: Annotated[int | None, typer.Option(help="End after this many bars.", min=1)] = None,
     headless: Annotated[bool, typer.Option(help="One line a forecast instead of the live view.")] = False,
@@ -188,10 +192,12 @@ def history_show(json: Json = False, config_file: ConfigFile = None) -> None:
 @config.command("check")
 def config_check(config_file: ConfigFile = None) -> None:
     """Says everything that is wrong at once; exit code 78 if anything is."""
-    from daemon.config import load_config
+    from daemon.config import Secrets, load_config
 
-    load_config(config_file)
+    checked = load_config(config_file, secrets=Secrets.UNCHECKED_CREDENTIALS)
     typer.echo("the configuration is good")
+    for key in checked.unchecked_credentials:
+        typer.echo(f"{key}: not checked, as ${{CREDENTIALS_DIRECTORY}} is only there under systemd")
 
 
 @config.command("show")
@@ -200,10 +206,10 @@ def config_show(
     config_file: ConfigFile = None,
 ) -> None:
     """Every value in force."""
-    from daemon.config import load_config
+    from daemon.config import Secrets, load_config
     from daemon.config_show import show
 
-    typer.echo(show(load_config(config_file), origin=origin), nl=False)
+    typer.echo(show(load_config(config_file, secrets=Secrets.UNCHECKED), origin=origin), nl=False)
 
 
 @config.command("schema")

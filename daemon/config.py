@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, get_origin
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
 
 from daemon.config_problems import describe
 from daemon.config_sections import (
@@ -29,12 +29,12 @@ from daemon.config_sections import (
     repeated,
 )
 from daemon.config_sources import DEFAULT, Origin, default_state_dir, gather
-from daemon.config_types import KeyProblem
+from daemon.config_types import CREDENTIALS, KeyProblem, Reading, Secrets
 from daemon.errors import ConfigError
 from daemon.symbols import shard_symbols
 from features.market import Instrument
 
-__all__ = ["Config", "Feed", "known_keys", "load_config"]
+__all__ = ["Config", "Feed", "Secrets", "known_keys", "load_config"]
 
 
 class Config(Section):
@@ -48,7 +48,7 @@ class Config(Section):
     retrain: RetrainSection = RetrainSection()
     mqtt: MqttSection = MqttSection()
     http: HttpSection = HttpSection()
-    store: StoreSection = StoreSection()
+    store: StoreSection = Field(default=StoreSection(), validate_default=True)
     log: LogSection = LogSection()
     _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
 
@@ -61,14 +61,17 @@ class Config(Section):
             raise ValueError(f"name {duplicate} twice; remove one")
         return feeds
 
-    @model_validator(mode="after")
-    def _history_is_kept(self) -> Self:
-        if self.store.keep_bars.seconds < self.retrain.history.seconds:
-            kept, wanted = self.store.keep_bars, self.retrain.history
+    @field_validator("store")
+    @classmethod
+    def _history_is_kept(cls, store: StoreSection, info: ValidationInfo) -> StoreSection:
+        """A rule of one field, not of the whole, so that it is told beside problems elsewhere."""
+        retrain = info.data.get("retrain")
+        if retrain is not None and store.keep_bars.seconds < retrain.history.seconds:
+            kept, wanted = store.keep_bars, retrain.history
             raise KeyProblem(
-                "store.keep_bars", f'was "{kept}", less than retrain.history "{wanted}"; raise it or lower the history'
+                "keep_bars", f'was "{kept}", less than retrain.history "{wanted}"; raise it or lower the history'
             )
-        return self
+        return store
 
     @property
     def origins(self) -> Mapping[str, Origin]:
@@ -77,6 +80,18 @@ class Config(Section):
 
     def origin(self, key: str) -> Origin:
         return self._origins.get(key, DEFAULT)
+
+    @property
+    def unchecked_credentials(self) -> tuple[str, ...]:
+        """Keys of files that are only there under systemd, and that nobody looked for; see ``Secrets``."""
+        files = (
+            (f"{section}.{name}", value)
+            for section, keys in self
+            if isinstance(keys, Section)
+            for name, value in keys
+            if name.endswith("_file")
+        )
+        return tuple(key for key, value in files if CREDENTIALS in str(value))
 
     def with_origins(self, origins: Mapping[str, Origin]) -> Self:
         """The same values, with ``origins`` added to the known ones."""
@@ -95,7 +110,11 @@ class Config(Section):
 
 
 def load_config(
-    path: Path | None = None, *, command_line: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+    path: Path | None = None,
+    *,
+    command_line: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    secrets: Secrets = Secrets.REQUIRED,
 ) -> Config:
     """Reads, merges and validates every source.
 
@@ -103,6 +122,7 @@ def load_config(
         path: the TOML file; None for none.
         command_line: values by dotted key, e.g. ``{"log.level": "debug"}``; None means "not given".
         environ: the environment, by default the process's own.
+        secrets: what is asked of the files of the ``*_file`` keys.
 
     Raises:
         ConfigError: with every problem that was found, one line each: source, key, what was wrong, the cure.
@@ -113,7 +133,7 @@ def load_config(
     if isinstance(instance := tree.setdefault("instance", {}), dict):
         instance.setdefault("state_dir", str(default_state_dir(environ)))
     try:
-        config = Config.model_validate(tree, context=environ)
+        config = Config.model_validate(tree, context=Reading(environ, secrets))
     except ValidationError as error:
         raise ConfigError([*gathered.problems, *describe(error, gathered.origins, list(known_keys()))]) from None
     if gathered.problems:

@@ -13,6 +13,7 @@ from daemon.config_types import KeyProblem
 
 _FEED_KEYS = ("feeds.venue", "feeds.symbols", "feeds.ws_url", "feeds.rest_url")
 _SECRET_WORDS = ("password", "token", "secret")
+_PROTOCOLS = '"auto", 5 for MQTT 5, or 311 for MQTT 3.1.1'
 _SHAPES = {
     "model_type": "must be a table",
     "dict_type": "must be a table",
@@ -69,7 +70,7 @@ def _problem(details: ErrorDetails, path: str, keys: Sequence[str]) -> str:
             f"write [{section}] and its keys below" if "table" in _SHAPES[kind] else "write [...]"
         )
     if kind == "literal_error":
-        expected = details["ctx"]["expected"].replace("'", '"')
+        expected = _PROTOCOLS if path == "mqtt.protocol" else details["ctx"]["expected"].replace("'", '"')
         return f"was {_show(given, path)}; write {expected}"
     if kind == "string_pattern_mismatch":
         return f"was {_show(given, path)}; {_pattern_cure(path)}"

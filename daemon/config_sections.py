@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from daemon.config_sources import default_state_dir
 from daemon.config_types import (
+    Duration,
     Folder,
     Integer,
     KeyProblem,
@@ -34,6 +35,7 @@ from daemon.symbols import Shard
 
 # The scoreboard reports the median and the 80% and 95% intervals: their levels must be forecast.
 REQUIRED_QUANTILES = (0.025, 0.1, 0.5, 0.9, 0.975)
+SHORTEST_RETRAIN_S = 60  # a run takes longer than that
 MQTT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
@@ -75,6 +77,15 @@ class Feed(Section):
         if duplicate := repeated(symbols):
             raise ValueError(f"names {duplicate} twice; remove one")
         return symbols
+
+    @model_validator(mode="after")
+    def _one_market(self) -> Self:
+        for key, other in (("ws_url", "rest_url"), ("rest_url", "ws_url")):
+            if getattr(self, other) and not getattr(self, key):
+                raise KeyProblem(
+                    key, f"is missing beside {other}: trades and history must be of one market; set both or neither"
+                )
+        return self
 
 
 class BarsSection(Section):
@@ -149,6 +160,13 @@ class RetrainSection(Section):
         if isinstance(keys, dict) and keys.get("at") and "every" not in keys:
             return {**keys, "every": "off"}
         return keys
+
+    @field_validator("every")
+    @classmethod
+    def _not_all_the_time(cls, every: Duration | None) -> Duration | None:
+        if every is not None and every.seconds < SHORTEST_RETRAIN_S:
+            raise ValueError(f'was "{every}"; write "1m" or more, or "off"')
+        return every
 
     @model_validator(mode="after")
     def _one_schedule(self) -> Self:

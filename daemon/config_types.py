@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import time
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
@@ -19,6 +20,28 @@ from daemon.symbols import Shard, is_symbol, parse_shard, spell
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
 _DURATION = re.compile(r"([1-9][0-9]*)([smhdwy])")
 _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
+
+
+CREDENTIALS = "${CREDENTIALS_DIRECTORY}"
+
+
+class Secrets(Enum):
+    """What is asked of the files that hold secrets and certificates.
+
+    REQUIRED: each can be read now, as for the daemon itself. UNCHECKED_CREDENTIALS: so can all but those in
+    ``${CREDENTIALS_DIRECTORY}``, which is only there under systemd. UNCHECKED: nothing, for commands that use none.
+    """
+
+    REQUIRED = "required"
+    UNCHECKED_CREDENTIALS = "unchecked credentials"
+    UNCHECKED = "unchecked"
+
+
+class Reading(NamedTuple):
+    """The validation context: whose environment expands paths, and what is asked of the files that they name."""
+
+    environ: Mapping[str, str]
+    secrets: Secrets = Secrets.REQUIRED
 
 
 class KeyProblem(ValueError):
@@ -138,15 +161,22 @@ def _web_address(schemes: tuple[str, ...], example: str) -> Callable[[str], str]
 
 def expand_file(text: str, environ: Mapping[str, str]) -> Path:
     """Expands ``${CREDENTIALS_DIRECTORY}`` and ``~``; raises ValueError where the first is not set."""
-    if "${CREDENTIALS_DIRECTORY}" in text:
+    if CREDENTIALS in text:
         folder = environ.get("CREDENTIALS_DIRECTORY", "")
         if not folder:
             raise ValueError(
                 f'was "{text}", but CREDENTIALS_DIRECTORY is not set; start under systemd with LoadCredential=, '
                 "or write the file's own path"
             )
-        text = text.replace("${CREDENTIALS_DIRECTORY}", folder)
-    return Path(text).expanduser()
+        text = text.replace(CREDENTIALS, folder)
+    return _expand_home(text)
+
+
+def _expand_home(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f'was "{text}", but there is no such user here; write the whole path') from None
 
 
 def _readable_file(value: object, info: ValidationInfo) -> Path | None:
@@ -154,7 +184,12 @@ def _readable_file(value: object, info: ValidationInfo) -> Path | None:
         raise ValueError("must be the path of a file, in quotes")  # noqa: TRY004  # pydantic gathers ValueErrors
     if not value:
         return None
-    path = expand_file(value, info.context if isinstance(info.context, Mapping) else os.environ)
+    environ, secrets = info.context if isinstance(info.context, Reading) else Reading(os.environ)
+    if secrets is not Secrets.REQUIRED and CREDENTIALS in value and not environ.get("CREDENTIALS_DIRECTORY"):
+        return Path(value)
+    path = expand_file(value, environ)
+    if secrets is Secrets.UNCHECKED:
+        return path
     if not path.is_file():
         raise ValueError(f'was "{path}", which is not a file; create it or correct the path')
     if not os.access(path, os.R_OK):
@@ -165,7 +200,7 @@ def _readable_file(value: object, info: ValidationInfo) -> Path | None:
 def _folder(text: str) -> Path:
     if not text:
         raise ValueError("was empty; write a folder or leave the key out")
-    return Path(text).expanduser()
+    return _expand_home(text)
 
 
 def _as_text(value: object) -> str:

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import structlog
 
 from daemon.auditing import Auditing
-from daemon.clock import Clock
+from daemon.clock import Clock, iso
 from daemon.events import (
     BarAudited,
     BarClosed,
@@ -43,7 +43,7 @@ from models.forecast import ModelInfo
 
 log = structlog.get_logger(__name__)
 
-_MOST_ROUNDS = 64  # bar closes waiting for the device; past it the oldest forecast would be stale anyway
+_MOST_ROUNDS = 1024  # bar closes waiting for the device: a day of outage at one-minute bars, caught up with at once
 
 
 class Dispatcher:
@@ -101,13 +101,13 @@ class Dispatcher:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            self.drain()
+            while self._act_on_events():  # noqa: ASYNC110  # nothing is waited for: a turn is left to others
+                await asyncio.sleep(0)  # a round goes to its thread before its bars are scored
 
     def drain(self) -> None:
         """Acts on everything that waits now."""
-        while events := self._pipeline.events():
-            for event in events:
-                self._act(event)
+        while self._act_on_events():
+            pass
 
     async def run_rounds(self) -> None:
         """Forecasts round after round, and swaps champions between them, for ever."""
@@ -127,6 +127,13 @@ class Dispatcher:
         return await turn.done
 
     # ---------------------------------------------------------------- inside
+
+    def _act_on_events(self) -> bool:
+        """Whether there may be more."""
+        events = self._pipeline.events()
+        for event in events:
+            self._act(event)
+        return bool(events) or self._pipeline.has_events
 
     def _act(self, event: Event) -> None:
         match event:
@@ -215,7 +222,7 @@ class Dispatcher:
         self.forecast_until_us = closed.close_time_us
         now_us = self._clock.market_us()
         if made.forecasts and now_us >= payloads.valid_until_us(made.forecasts[0].issued):
-            log.warning("round_too_old", close_time=seconds(closed.close_time_us))
+            log.warning("round_too_old", close_time=iso(closed.close_time_us))
             return
         self._pipeline.forecast_made(made, now_us=now_us)
         for instrument in {bar.instrument for bar in closed.bars}:
@@ -243,6 +250,7 @@ class Dispatcher:
         self._metrics.forecasts.labels(*instrument, issued.source).inc()
         self._metrics.forecast_last_timestamp.labels(*instrument).set(seconds(issued.issued_at_us))
         self._health.forecast_issued()
+        log.info("forecast_issued", id=issued.id, source=issued.source, kind=made.model.kind)
         self._on_forecast(issued, payload)
 
     def _save_forecast(self, issued: IssuedForecast, payload: bytes, shadow: bytes) -> bytes:
@@ -302,6 +310,8 @@ class _Turn:
         try:
             info = await self._change()
         except Exception as error:  # noqa: BLE001  # raised where between_bars waits
-            self.done.set_exception(error)
+            if not self.done.cancelled():
+                self.done.set_exception(error)
         else:
-            self.done.set_result(info)
+            if not self.done.cancelled():
+                self.done.set_result(info)

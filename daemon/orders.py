@@ -19,6 +19,7 @@ class Orders:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self._runs: set[asyncio.Task[Reply]] = set()  # the event loop itself holds tasks weakly
 
     async def obey(self, command: str, arguments: dict[str, Any]) -> AsyncGenerator[Reply, None]:
         if command == "status":
@@ -41,13 +42,18 @@ class Orders:
         first = asyncio.ensure_future(anext(watching))
         await asyncio.sleep(0)  # the watcher is in place before the run can say anything
         run = asyncio.create_task(trainer.retrain("asked for"), name="retrain")
+        self._runs.add(run)
+        run.add_done_callback(self._runs.discard)
+        await asyncio.sleep(0)  # a refusal comes at once
         try:
-            await asyncio.wait({first, run}, return_when=asyncio.FIRST_COMPLETED)
-            if run.done() and run.exception() is not None:
+            if run.done():
                 run.result()
             yield {"started": True}
             if not wait:
                 return
+            await asyncio.wait({first, run}, return_when=asyncio.FIRST_COMPLETED)
+            if run.done():
+                run.result()
             yield await first
             async for update in watching:
                 yield update
@@ -57,7 +63,4 @@ class Orders:
             await watching.aclose()
 
     def _cancel(self) -> Reply:
-        trainer = self._app.parts.trainer
-        running = trainer.running
-        trainer.supervisor.cancel()
-        return {"cancelled": running}
+        return {"cancelled": self._app.parts.trainer.cancel()}

@@ -32,7 +32,7 @@ from daemon.publishing.outbox import DropReason, OutboxMessage
 from daemon.publishing.publisher import Publisher, PublisherState
 from daemon.publishing.settings import MqttSettings
 from daemon.publishing.topics import Topics
-from daemon.records import IssuedForecast
+from daemon.records import LEDGER_NAME, IssuedForecast
 from daemon.series import Patience
 from daemon.serving.health import Condition, Health
 from daemon.serving.metrics import Metrics
@@ -46,6 +46,7 @@ from models.specification import Progress
 
 log = structlog.get_logger(__name__)
 
+_CONNECTED = "connected"
 _BINANCE_DECIMALS = 8  # digits behind the point of every size and volume that Binance sends
 
 
@@ -58,6 +59,7 @@ class Hooks(msgspec.Struct, frozen=True, kw_only=True):
     on_bar: Callable[[Bar], None] = lambda _bar: None
     on_forecast: Callable[[IssuedForecast, bytes], None] = lambda _issued, _payload: None
     on_progress: Callable[[Progress], None] = lambda _progress: None
+    on_delivered: Callable[[OutboxMessage, float], None] = lambda _message, _seconds: None
     training_budget_s: float | None = None
 
 
@@ -106,6 +108,7 @@ def build(config: Config, *, clock: Clock, hooks: Hooks, broker_port: int | None
         topics=topics,
         metrics=metrics,
         broker_port=broker_port,
+        on_delivered=hooks.on_delivered,
         health_fault=lambda reason: health.fault("mqtt", reason) if reason else health.mended("mqtt"),
     )
     mailbox = Mailbox(publisher, topics, clock)
@@ -116,12 +119,12 @@ def build(config: Config, *, clock: Clock, hooks: Hooks, broker_port: int | None
 
     loop = asyncio.get_running_loop()
     store = StoreThread(on_trouble=store_troubled)
-    ledger = Ledger(_prepared(config.instance.state_dir) / "ledger.sqlite")
+    ledger = Ledger(_prepared(config.instance.state_dir) / LEDGER_NAME)
     pipeline = _pipeline(config, clock)
     inference = Inference(_engine(config), device=config.model.device)
     feeds: dict[str, VenueFeed] = {}
     rests: dict[str, RestClient] = {}
-    auditing = _auditing(config, clock, rests, lambda audit: dispatcher.bar_audited(audit))
+    auditing = _auditing(config, clock, rests, lambda audit: dispatcher.bar_audited(audit))  # noqa: PLW0108  # it is made below
     dispatcher = Dispatcher(
         pipeline=pipeline,
         feeds=feeds,
@@ -251,6 +254,7 @@ def _publisher(
     topics: Topics,
     metrics: Metrics,
     broker_port: int | None,
+    on_delivered: Callable[[OutboxMessage, float], None],
     health_fault: Callable[[str], None],
 ) -> Publisher:
     section = config.mqtt
@@ -272,6 +276,7 @@ def _publisher(
             venue_name, symbol = message.topic.split("/")[-3:-1]
             metrics.bar_to_publish.labels(venue_name).observe(seconds)
             metrics.bar_to_publish_last.labels(venue_name, symbol, "publish").set(seconds)
+        on_delivered(message, seconds)
 
     def dropped(_message: OutboxMessage, reason: DropReason) -> None:
         if reason is DropReason.EXPIRED:
@@ -282,13 +287,13 @@ def _publisher(
     def state_changed(state: PublisherState) -> None:
         nonlocal told
         metrics.mqtt_connected.set(int(state.connected))
-        if state.connected and told:
+        if state.connected and told != _CONNECTED:
             log.info("broker_connected", protocol=str(state.protocol))
             health_fault("")
         elif not state.connected and state.last_error and state.last_error != told:
             log.warning("broker_lost", reason=state.last_error)
             health_fault(state.last_error)
-        told = "" if state.connected else state.last_error or ""
+        told = _CONNECTED if state.connected else state.last_error or ""
 
     starting = payloads.status("starting", since_us=clock.market_us(), version=__version__, reason="")
     return Publisher(

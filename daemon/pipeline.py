@@ -26,6 +26,8 @@ from features.market import Bar, Instrument, Trade
 if TYPE_CHECKING:
     from daemon.forecasting.rounds import RoundForecasts
 
+_MOST_STARTS = 2048  # closes whose forecast may still come: twice the rounds that can wait for the device
+
 
 class Pipeline:
     """All instruments of one daemon."""
@@ -50,9 +52,11 @@ class Pipeline:
             for instrument in instruments
         }
         self._rounds: dict[int, dict[Instrument, Bar]] = {}
+        self._unscored: list[Bar] = []
         self._last_round_us = 0
         self._last_bars: dict[Instrument, Bar] = {}
         self._reference_prices: dict[Instrument, float] = {}
+        self._starts: dict[int, dict[Instrument, tuple[Bar, float]]] = {}
         self.clock_skew_ms: int | None = None
 
     # ---------------------------------------------------------------- what others may look at
@@ -63,8 +67,8 @@ class Pipeline:
 
     @property
     def has_events(self) -> bool:
-        """Whether ``events`` would return something."""
-        return bool(self._events)
+        """Whether ``events`` would return something, or has something left to do."""
+        return bool(self._events or self._unscored)
 
     @property
     def last_round_us(self) -> int:
@@ -142,12 +146,17 @@ class Pipeline:
             series.time_advanced(now_us, wall_s)
 
     def forecast_made(self, made: RoundForecasts, *, now_us: int) -> None:
-        """The forecasts of one round; each is issued once and never changed."""
+        """The forecasts of one round; each is issued once and never changed.
+
+        Each starts from the bar of its own close: by the time it is made the next one may have closed.
+        """
+        self._score()
+        starts = self._starts.pop(made.close_time_us, {})
         for forecast in made.forecasts:
             instrument = Instrument(forecast.issued.venue, forecast.issued.symbol)
-            bar, price = self._last_bars.get(instrument), self._reference_prices.get(instrument)
-            if bar is None or price is None:
+            if instrument not in starts:
                 continue
+            bar, price = starts[instrument]
             issued = IssuedForecast(
                 forecast=forecast.issued,
                 source=forecast.source,
@@ -172,7 +181,11 @@ class Pipeline:
     # ---------------------------------------------------------------- out
 
     def events(self) -> list[Event]:
-        """What happened since the last call, oldest first."""
+        """What happened since the last call, oldest first.
+
+        The scores of closed bars come a call later, or with the next forecasts: no round waits for them.
+        """
+        self._score()
         self._collect_rounds()
         events, self._events[:] = list(self._events), []
         self._filed = 0
@@ -182,9 +195,8 @@ class Pipeline:
         """Trades since the last call with the state that covers them, to be stored in one transaction each."""
         batches = []
         for instrument, series in self._series.items():
-            state = series.sequence_state()
-            if state is not None and series.unsaved:
-                trades, series.unsaved = series.unsaved, []
+            state, trades = series.sequence_state(), series.take_unsaved()
+            if state is not None and trades:
                 batches.append((instrument, trades, state))
         return batches
 
@@ -210,8 +222,20 @@ class Pipeline:
     def _bar_closed(self, bar: Bar) -> None:
         self.remember(bar)
         self._rounds.setdefault(bar.close_time_us, {})[bar.instrument] = bar
-        if scores := self.scoreboard.bar_closed(bar):
-            self._events.append(Scored(tuple(scores)))
+        price = self._reference_prices.get(bar.instrument)
+        if price is not None:
+            self._starts.setdefault(bar.close_time_us, {})[bar.instrument] = (bar, price)
+        while len(self._starts) > _MOST_STARTS:
+            del self._starts[min(self._starts)]
+        self._unscored.append(bar)
+
+    def _score(self) -> None:
+        bars, self._unscored = self._unscored, []
+        for bar in bars:
+            if scores := self.scoreboard.bar_closed(bar):
+                self._events.append(Scored(tuple(scores)))
+        for instrument in {bar.instrument for bar in bars}:
+            self.scoreboard.skill(*instrument)  # remembered until the forecasts ask
 
     def _is_last(self, bar: Bar) -> bool:
         last = self._last_bars.get(bar.instrument)

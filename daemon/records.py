@@ -8,6 +8,8 @@ from daemon.clock import iso
 from features.market import Completeness
 from models.forecast import Forecast
 
+LEDGER_NAME = "ledger.sqlite"  # in the state directory
+
 
 class DataQuality(msgspec.Struct, frozen=True, kw_only=True):
     """What the forecast was made from. ``missing_trades`` is of the last bar, ``window_bars_missing`` of the window."""

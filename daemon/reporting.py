@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from daemon.clock import Clock, iso
 from daemon.config import Config
 from daemon.pipeline import Pipeline
 from daemon.publishing.publisher import Publisher
-from daemon.records import IssuedForecast
+from daemon.records import LEDGER_NAME, IssuedForecast
 from daemon.retraining.supervisor import RetrainStatus as SupervisorStatus
 from daemon.serving.health import Health
 from daemon.serving.status import (
@@ -42,7 +43,7 @@ def symbol_status(pipeline: Pipeline, instrument: Instrument, issued: IssuedFore
         symbol=instrument.symbol,
         state=series.state.value,
         reason=series.state_reason,
-        price=pipeline.reference_price(instrument),
+        price=pipeline.reference_price(instrument) if series.last_price is None else series.last_price,
         last_trade_at=iso(series.last_trade_at_us) if series.last_trade_at_us else None,
         bar=_bar(bar) if bar else None,
         forecast=forecast_status(issued) if issued else None,
@@ -82,7 +83,7 @@ def attention_top(issued: IssuedForecast) -> AttentionStatus | None:
     if weights is None:
         return None
     top = int(np.argmax(weights))
-    return AttentionStatus(bars_ago=len(weights) - top, weight=float(weights[top]))
+    return AttentionStatus(bars_ago=len(weights) - top, weight=float(weights[top]), weights=weights.tolist())
 
 
 def status_document(
@@ -96,6 +97,7 @@ def status_document(
     instruments: Sequence[Instrument],
     latest: Mapping[Instrument, IssuedForecast],
     model: ModelInfo | None,
+    loaded_at_us: int | None,
     supervisor: SupervisorStatus,
     last_retrain: Mapping[str, object] | None,
     next_retrain_us: int | None,
@@ -123,8 +125,8 @@ def status_document(
             expired=mqtt.expired,
             reason=mqtt.last_error or "",
         ),
-        store=StoreStatus(path=str(config.instance.state_dir)),
-        model=_model(model) if model else None,
+        store=_store(config.instance.state_dir),
+        model=_model(model, loaded_at_us) if model else None,
         retrain=RetrainStatus(
             running=supervisor.running,
             progress=progress.ratio if progress and supervisor.running else None,
@@ -139,9 +141,15 @@ def status_document(
     )
 
 
-def _model(model: ModelInfo) -> ModelStatus:
+def _store(folder: Path) -> StoreStatus:
+    files = [file for file in folder.glob(f"{LEDGER_NAME}*") if file.is_file()]
+    return StoreStatus(path=str(folder), size_bytes=sum(file.stat().st_size for file in files))
+
+
+def _model(model: ModelInfo, loaded_at_us: int | None) -> ModelStatus:
     trained_until = iso(model.trained_until_us) if model.trained_until_us is not None else None
-    return ModelStatus(id=model.id, kind=model.kind, trained_until=trained_until)
+    loaded_at = iso(loaded_at_us) if loaded_at_us is not None else None
+    return ModelStatus(id=model.id, kind=model.kind, trained_until=trained_until, loaded_at=loaded_at)
 
 
 def _bar(bar: Bar) -> BarStatus:

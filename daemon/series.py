@@ -35,13 +35,17 @@ _FURTHEST_AHEAD_US = 86_400_000_000  # a trade more than a day ahead of our cloc
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
-    """How long to wait for what. ``*_us`` are market time (already scaled), ``*_s`` wall time."""
+    """How long to wait for what. ``*_us`` are market time (already scaled), ``*_s`` wall time.
+
+    catch_up_s: after a start no bar closes without proof for so long, unless the venue has been asked before.
+    """
 
     grace_us: int
     proof_wait_us: int
     answer_timeout_s: float = 60.0
     stale_after_s: float = 30.0
     halted_after_s: float = 600.0
+    catch_up_s: float = 30.0
     unheard_age_us: int = 5_000_000
 
 
@@ -59,13 +63,15 @@ class Series:
         self.malformed = 0
         self.duplicates = 0
         self.late_dropped = 0
-        self.trades = 0
-        self.last_trade_at_us: int | None = None
-        self.unsaved: list[Trade] = []
+        self.last_trade: Trade | None = None
         self._interval_us = interval_us
         self._decimals = decimals
         self._events = events
         self._continuity: Continuity | None = None
+        self._trades = 0
+        self._unsaved: list[Trade] = []
+        self._flowing: OpenBar | None = None  # the open bar, while trades come as they should
+        self._run: list[Trade] = []  # taken by take_next, not yet counted, nor in the open bar
         self._bars: dict[int, OpenBar] = {}
         self._emitted: dict[int, Bar] = {}
         self._first_open_us = 0
@@ -77,9 +83,12 @@ class Series:
         self._not_before_s = 0.0
         self._backoff_s = 0.5
         self._gap_trades = 0
+        self._heard = False
         self._heard_s: float | None = None
         self._probed_s = 0.0
         self._joining = False
+        self._catching_up = False
+        self._started_s: float | None = None
 
     # ---------------------------------------------------------------- where the sequence stands
 
@@ -99,21 +108,40 @@ class Series:
         return self._next_open_us + self._interval_us
 
     @property
+    def trades(self) -> int:
+        """Records taken so far, duplicates left out."""
+        return self._trades + len(self._run)
+
+    @property
+    def last_trade_at_us(self) -> int | None:
+        return self.last_trade.time_us if self.last_trade else None
+
+    @property
+    def last_price(self) -> float | None:
+        return self.last_trade.price if self.last_trade else None
+
+    @property
     def missing_trades(self) -> int:
         return sum(lost.count for lost in self._continuity.missing) if self._continuity else 0
+
+    def take_unsaved(self) -> list[Trade]:
+        """The trades since the last call; ``sequence_state`` covers them."""
+        self._settle()
+        trades, self._unsaved = self._unsaved, []
+        return trades
 
     def sequence_state(self) -> SequenceState | None:
         return self._continuity.state() if self._continuity else None
 
     def resume(self, state: SequenceState, trades: Sequence[Trade], *, first_open_us: int) -> None:
         """Goes on from a stored state; ``trades`` are the stored ones since ``first_open_us``."""
+        self._catching_up = True
         self._continuity = Continuity(state)
         self._first_open_us = self._next_open_us = first_open_us
         for trade in trades:
             if trade.time_us >= first_open_us and trade.count:
                 self._open_bar(trade.time_us).add(trade)
-        if trades:
-            self.last_trade_at_us = max(trade.time_us for trade in trades)
+        self.last_trade = max(trades, key=lambda trade: trade.trade_id, default=None)
 
     def seed(
         self,
@@ -150,13 +178,18 @@ class Series:
             )
         )
         self._first_open_us = self._next_open_us = interval_start(from_time_us, self._interval_us)
-        self._joining = True
+        self._joining = self._catching_up = True
+        self._started_s = wall_s
+        self.last_trade = latest
         self._admit(page, now_us)
 
     # ---------------------------------------------------------------- trades in
 
     def trades_received(self, trades: Sequence[Trade], now_us: int, wall_s: float) -> None:
-        """Trades from the stream, in the venue's order. Before the seed they are left to the repair by id."""
+        """Trades from the stream, in the venue's order. Before the seed they are left to the repair by id.
+
+        See ``take_next`` for what is quicker.
+        """
         self._heard_s = wall_s
         if self._continuity is None:
             return
@@ -165,6 +198,24 @@ class Series:
             self._set_state(SymbolState.LIVE, now_us, "trades are coming in")
         if self._continuity.last_time_us >= self.next_close_us:
             self._close_bars(now_us)
+        self._flowing = self._open_bar(self._next_open_us)
+
+    def take_next(self, trade: Trade) -> bool:
+        """Takes a trade from the stream if it is simply the next of the open bar, as nearly every trade is.
+
+        False, and nothing has happened, where there is more to it: then it belongs to ``trades_received``.
+        """
+        continuity, flowing = self._continuity, self._flowing
+        if continuity is None or flowing is None or trade.trade_id != continuity.last_id + 1:
+            return False
+        time_us = trade.time_us
+        if not flowing.open_time_us <= time_us < flowing.close_time_us or not trade.count:
+            return False
+        continuity.last_id, continuity.last_time_us = trade.trade_id, time_us
+        self._heard = True
+        self.last_trade = trade
+        self._run.append(trade)
+        return True
 
     def repair_received(
         self, trades: Sequence[Trade], *, head_reached: bool, asked_at_us: int, now_us: int, wall_s: float
@@ -178,6 +229,7 @@ class Series:
         fresh = self.trades - before
         if head_reached:
             self._head_asked_at_us = max(self._head_asked_at_us, asked_at_us)
+            self._catching_up = self._catching_up and bool(self._continuity.missing)
         helped = fresh > 0 or (head_reached and reason is not RepairReason.GAP)
         self._backoff_s = 0.5 if helped else min(self._backoff_s * 2, _LONGEST_BACKOFF_S)
         self._not_before_s = wall_s if helped else wall_s + self._backoff_s
@@ -206,6 +258,12 @@ class Series:
         if self._continuity is None:
             self._want_seed(now_us, wall_s)
             return
+        if self._heard:
+            self._heard, self._heard_s = False, wall_s
+        if self._started_s is None:
+            self._started_s = wall_s
+        if wall_s - self._started_s > self.patience.catch_up_s:
+            self._catching_up = False
         self._close_bars(now_us)
         if self._pending is None:
             self._announce_repair(now_us)
@@ -217,6 +275,7 @@ class Series:
     def _admit(self, trades: Sequence[Trade], now_us: int) -> None:
         continuity = self._continuity
         assert continuity is not None
+        self._settle()
         interval_us = self._interval_us
         open_us = self._next_open_us
         current = self._bars.get(open_us) or self._open_bar(open_us)
@@ -232,15 +291,24 @@ class Series:
                 continue
             if admission is Admission.OPENED_GAP and not self._joining:
                 self._events.append(GapOpened(self.instrument, continuity.missing[-1], now_us))
-            self.trades += 1
-            self.unsaved.append(trade)
+            self._trades += 1
+            self._unsaved.append(trade)
+            if trade.trade_id == continuity.last_id:
+                self.last_trade = trade
             time_us = trade.time_us
             if open_us <= time_us < close_us:
                 if trade.count:
                     current.add(trade)
             elif trade.count and time_us >= self._first_open_us:
                 self._add_elsewhere(trade, time_us - time_us % interval_us)
-        self.last_trade_at_us = continuity.last_time_us
+
+    def _settle(self) -> None:
+        """Puts the trades that ``take_next`` took where all others are."""
+        if self._run and self._flowing is not None:
+            self._trades += len(self._run)
+            self._unsaved += self._run
+            self._flowing.extend(self._run)
+            self._run.clear()
 
     def _add_elsewhere(self, trade: Trade, open_time_us: int) -> None:
         """A trade of a later interval, or of one that is closed already: then its bar is revised."""
@@ -276,11 +344,14 @@ class Series:
             close_us = self.next_close_us
             proven = self._proven(close_us)
             missing = self._continuity.missing_between(self._next_open_us, close_us)
-            if not (proven and not missing) and now_us < close_us + self.patience.proof_wait_us:
+            waits = self._catching_up or now_us < close_us + self.patience.proof_wait_us
+            if waits and (missing or not proven):
                 return
+            self._settle()
             bar = self._make_bar(self._open_bar(self._next_open_us), proven, missing, now_us, revision=0)
             self._emitted[bar.open_time_us] = bar
             self._next_open_us = close_us
+            self._flowing = None
             self._events.append(BarClosed(bar, now_us - close_us))
             self._forget_old_bars()
 
@@ -363,8 +434,8 @@ class Series:
         if self._gap_trades and not self._joining:
             self._events.append(GapRepaired(self.instrument, self._gap_trades, now_us))
         self._gap_trades = 0
-        if self._joining and self.state is SymbolState.LIVE:
-            self._joining = False
+        if self.state is SymbolState.LIVE:
+            self._joining = self._catching_up = False
 
     # ---------------------------------------------------------------- liveness
 
@@ -390,4 +461,6 @@ class Series:
         if state is self.state and reason == self.state_reason:
             return
         self.state, self.state_reason, self.state_since_us = state, reason, now_us
+        self._settle()
+        self._flowing = None
         self._events.append(SymbolStateChanged(self.instrument, state, now_us, self.last_trade_at_us, reason))

@@ -83,6 +83,7 @@ class Trainer:
         self._on_progress = on_progress
         self._watchers: set[asyncio.Queue[dict[str, Any]]] = set()
         self._starting = False
+        self._cancelled = False
         self._started_us = clock.market_us()
         self._jitter = random.random()
         self.supervisor = RetrainSupervisor(
@@ -94,6 +95,7 @@ class Trainer:
         )
         self.last_result: dict[str, Any] | None = None
         self.next_at_us: int | None = None
+        self.loaded_at_us: int | None = None
         self._needs_model = False
 
     @property
@@ -106,7 +108,7 @@ class Trainer:
         """One whole run: snapshot, training, promotion. Returns the outcome, which is also told to watchers."""
         if self.running:
             raise RetrainRefused("a retraining is running already; watch it with forecastd status")
-        self._starting = True
+        self._starting, self._cancelled = True, False
         kind = self.config.model.kind
         started_s, started_us = self._clock.wall_s(), self._clock.market_us()
         self._metrics.retrain_running.set(1)
@@ -144,6 +146,12 @@ class Trainer:
         self._tell(outcome)
         return outcome
 
+    def cancel(self) -> bool:
+        """Asks the current run to stop, also while it has no process yet; False where none runs."""
+        self._cancelled = True
+        self.supervisor.cancel()
+        return self.running
+
     async def _run(self, kind: str) -> tuple[str, str, str | None]:
         """Result (promoted, rejected, failed, cancelled), why, and the model's id."""
         bars = await self._history.frame(self.config.instruments, self._clock.market_us())
@@ -159,6 +167,8 @@ class Trainer:
         data_file = self._run_dir / "bars.parquet"
         await asyncio.to_thread(bars.write_parquet, data_file)
         try:
+            if self._cancelled:
+                return State.CANCELLED.value, "cancelled on request", None
             spec = training_spec(self.config, data_file, self.registry, self._champion_name())
             await self.supervisor.start(replace(spec, time_budget_s=self._time_budget_s))
             outcome = await self.supervisor.wait()
@@ -201,7 +211,7 @@ class Trainer:
 
     def announce_model(self, info: ModelInfo, *, scores: Mapping[str, Any]) -> None:
         """Says which model serves, retained and in metrics."""
-        now_us = self._clock.market_us()
+        now_us = self.loaded_at_us = self._clock.market_us()
         self._metrics.model_loaded(info, at_us=now_us)
         self._mailbox.model(info, payloads.model(info, promoted_at_us=now_us, scores=scores))
 

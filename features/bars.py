@@ -8,16 +8,16 @@ grid of 2**-40 (about 1e-12) and whole and fractional parts are summed as intege
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from features.market import Bar, Completeness, Instrument, Trade
 
-_CHUNK = 1024  # trades held back before they are folded into the sums: bounds memory at 25 kB an open bar
+_CHUNK = 1024  # trades held back before they are folded into the sums: bounds memory at 150 kB an open bar
 _GRID_BITS = 40
 _GRID = float(1 << _GRID_BITS)
-_NEVER = 1 << 62
 
 
 class GridSum:
@@ -44,28 +44,21 @@ class OpenBar:
     """The bar of one interval while its trades come in; it can still be asked and added to after the close."""
 
     __slots__ = (
-        "_buys",
-        "_close_price",
-        "_first_id",
-        "_first_time_us",
+        "_first",
         "_high",
-        "_last_id",
-        "_last_time_us",
+        "_last",
         "_low",
-        "_open_price",
-        "_prices",
         "_quote",
-        "_sizes",
         "_taker_quote",
         "_taker_volume",
+        "_trades",
+        "_unfolded",
         "_volume",
         "close_time_us",
         "instrument",
         "interval_us",
         "late_trades",
         "open_time_us",
-        "records",
-        "trades",
     )
 
     def __init__(self, instrument: Instrument, *, open_time_us: int, interval_us: int) -> None:
@@ -73,69 +66,74 @@ class OpenBar:
         self.open_time_us = open_time_us
         self.interval_us = interval_us
         self.close_time_us = open_time_us + interval_us
-        self.trades = 0
-        self.records = 0
         self.late_trades = 0
-        self._first_time_us = self._first_id = _NEVER
-        self._last_time_us = self._last_id = -1
-        self._open_price = self._close_price = 0.0
+        self._trades = 0
+        self._first: Trade | None = None
+        self._last: Trade | None = None
         self._high, self._low = float("-inf"), float("inf")
-        self._prices, self._sizes, self._buys = array("d"), array("d"), bytearray()
+        self._unfolded: list[Trade] = []
         self._volume, self._quote = GridSum(), GridSum()
         self._taker_volume, self._taker_quote = GridSum(), GridSum()
 
-    def add(self, trade: Trade) -> None:
-        """Adds a trade of this interval, in any order; the caller has dropped duplicates.
+    @property
+    def trades(self) -> int:
+        """Raw trades so far."""
+        self._fold()
+        return self._trades
 
-        Open and close are the prices of the trades that come first and last by (time, id).
-        """
-        time_us, trade_id, price = trade.time_us, trade.trade_id, trade.price
-        if time_us > self._last_time_us or (time_us == self._last_time_us and trade_id > self._last_id):
-            self._last_time_us, self._last_id, self._close_price = time_us, trade_id, price
-        if time_us < self._first_time_us or (time_us == self._first_time_us and trade_id < self._first_id):
-            self._first_time_us, self._first_id, self._open_price = time_us, trade_id, price
-        self.trades += trade.count
-        self._sizes.append(trade.size)
-        self._buys.append(trade.taker_buys)
-        self._prices.append(price)
-        if len(self._buys) >= _CHUNK:
+    def add(self, trade: Trade) -> None:
+        """Adds a trade of this interval, in any order; the caller has dropped duplicates."""
+        self._unfolded.append(trade)
+        if len(self._unfolded) >= _CHUNK:
+            self._fold()
+
+    def extend(self, trades: Sequence[Trade]) -> None:
+        """Adds many trades as ``add`` adds one."""
+        self._unfolded.extend(trades)
+        if len(self._unfolded) >= _CHUNK:
             self._fold()
 
     def bar(
         self, *, completeness: Completeness, known_at_us: int, missing_trades: int, revision: int, decimals: int
     ) -> Bar:
-        """The bar as far as it is known; prices are None and sums zero where no trade happened."""
+        """The bar as far as it is known; prices are None and sums zero where no trade happened.
+
+        Open and close are the prices of the trades that come first and last by (time, id).
+        """
         self._fold()
-        traded = self.records > 0
+        first, last = self._first, self._last
+        traded = first is not None
         return Bar(
             venue=self.instrument.venue,
             symbol=self.instrument.symbol,
             interval_us=self.interval_us,
             open_time_us=self.open_time_us,
-            open=self._open_price if traded else None,
+            open=first.price if first else None,
             high=self._high if traded else None,
             low=self._low if traded else None,
-            close=self._close_price if traded else None,
+            close=last.price if last else None,
             volume=self._volume.value(decimals),
             quote_volume=self._quote.value(decimals),
-            trades=self.trades,
+            trades=self._trades,
             taker_buy_volume=self._taker_volume.value(decimals),
             taker_buy_quote_volume=self._taker_quote.value(decimals),
             completeness=completeness,
             known_at_us=known_at_us,
-            first_trade_id=self._first_id if traded else None,
-            last_trade_id=self._last_id if traded else None,
+            first_trade_id=first.trade_id if first else None,
+            last_trade_id=last.trade_id if last else None,
             missing_trades=missing_trades,
             late_trades=self.late_trades,
             revision=revision,
         )
 
     def _fold(self) -> None:
-        if not self._buys:
+        """Adds up a chunk at a time: columns cost less than half of what a trade at a time would."""
+        trades, self._unfolded = self._unfolded, []
+        if not trades:
             return
-        prices = np.frombuffer(self._prices, dtype=np.float64)
-        sizes = np.frombuffer(self._sizes, dtype=np.float64)
-        bought = np.frombuffer(self._buys, dtype=np.bool_)
+        prices = np.frombuffer(array("d", [trade.price for trade in trades]))
+        sizes = np.frombuffer(array("d", [trade.size for trade in trades]))
+        bought = np.frombuffer(bytes([trade.taker_buys for trade in trades]), dtype=np.bool_)
         quotes = prices * sizes
         self._high = max(self._high, float(prices.max()))
         self._low = min(self._low, float(prices.min()))
@@ -143,5 +141,17 @@ class OpenBar:
         self._quote.add(quotes)
         self._taker_volume.add(sizes[bought])
         self._taker_quote.add(quotes[bought])
-        self.records += len(prices)
-        self._prices, self._sizes, self._buys = array("d"), array("d"), bytearray()
+        self._trades += sum([trade.count for trade in trades])
+        self._note_ends(trades)
+
+    def _note_ends(self, trades: list[Trade]) -> None:
+        times_us = [trade.time_us for trade in trades]
+        earliest_us, latest_us = min(times_us), max(times_us)
+        earliest = [trade for trade in trades if trade.time_us == earliest_us]
+        latest = [trade for trade in trades if trade.time_us == latest_us]
+        self._first = min([*earliest, self._first or earliest[0]], key=_moment)
+        self._last = max([*latest, self._last or latest[0]], key=_moment)
+
+
+def _moment(trade: Trade) -> tuple[int, int]:
+    return trade.time_us, trade.trade_id

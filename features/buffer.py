@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import polars as pl
 
 from features.expressions import WARM_UP_ROWS
 from features.frames import BAR_KEYS, BARS_SCHEMA, SERIES_KEYS, bars_frame, newest_rows, regular_bars
 from features.market import Bar, Instrument
 from features.market_wide import choose_leaders
-from features.table import feature_rows
-from features.windows import RecentBars, Window, make_window, recent_bars
+from features.table import newest_feature_rows
+from features.windows import RecentBars, Window, make_window, recent_by_series
 
 RECENT_BARS = 720
 """How many bars the baselines look at: thirty days of hours."""
@@ -32,7 +33,7 @@ class FeatureBuffer:
         self._instruments = frozenset(instruments)
         self._leaders = choose_leaders(instruments)
         self._bars = pl.DataFrame(schema=BARS_SCHEMA)
-        self._bars_of: Mapping[Instrument, pl.DataFrame] = {}
+        self._recent_of: Mapping[tuple[str, str], RecentBars] = {}
         self._rows = pl.DataFrame()
         self._rows_of: Mapping[Instrument, pl.DataFrame] = {}
 
@@ -58,7 +59,7 @@ class FeatureBuffer:
         """
         self._refuse_strangers({Instrument(*key) for key in frame.select(SERIES_KEYS).unique().iter_rows()})
         self._bars, self._rows = pl.DataFrame(schema=BARS_SCHEMA), pl.DataFrame()
-        self._bars_of, self._rows_of = {}, {}
+        self._recent_of, self._rows_of = {}, {}
         if frame.height:
             self._hold(frame)
             self._compute(self._newest_open_us() - (self.window_length - 1) * self.interval_us)
@@ -95,7 +96,8 @@ class FeatureBuffer:
         rows = self._rows_of.get(instrument)
         if rows is None:
             raise ValueError(f"the buffer holds no rows of {instrument}")
-        known = rows.filter(pl.col("close_time_us") <= close_time_us)
+        newest = rows["close_time_us"][-1] <= close_time_us
+        known = rows if newest else rows.filter(pl.col("close_time_us") <= close_time_us)
         try:
             return make_window(
                 known, close_time_us=close_time_us, length=self.window_length, feature_names=feature_names
@@ -109,10 +111,19 @@ class FeatureBuffer:
 
         Raises ValueError where no bar of it closes then.
         """
-        bars = self._bars_of.get(instrument)
-        if bars is None:
+        held = self._recent_of.get(instrument)
+        if held is None:
             raise ValueError(f"the buffer holds no bars of {instrument}")
-        return recent_bars(bars, close_time_us=close_time_us, interval_us=self.interval_us, count=count)
+        end = int(np.searchsorted(held.close_time_us, close_time_us, side="right"))
+        if not end or held.close_time_us[end - 1] != close_time_us:
+            raise ValueError(f"no bar closes at {close_time_us} us of {instrument}")
+        part = slice(max(end - count, 0), end)
+        return RecentBars(
+            interval_us=self.interval_us,
+            close_time_us=held.close_time_us[part],
+            log_close=held.log_close[part],
+            variance=held.variance[part],
+        )
 
     def _take(self, bars: Sequence[Bar], *, from_open_us: int) -> None:
         if any(bar.interval_us != self.interval_us for bar in bars):
@@ -124,13 +135,13 @@ class FeatureBuffer:
     def _hold(self, bars: pl.DataFrame) -> None:
         regular = regular_bars(bars.sort(BAR_KEYS, maintain_order=True), self.interval_us)
         self._bars = newest_rows(regular, self.bar_capacity, self.interval_us)
-        self._bars_of = _by_instrument(self._bars)
+        self._recent_of = recent_by_series(self._bars, interval_us=self.interval_us)
 
     def _compute(self, from_open_us: int) -> None:
         """Computes the feature rows of ``from_open_us`` and later, and keeps the earlier ones."""
         newest_us = self._newest_open_us()
         wanted = min((newest_us - from_open_us) // self.interval_us + 1, self.window_length)
-        new = feature_rows(self._bars, interval_us=self.interval_us, leaders=self._leaders, last_rows=wanted)
+        new = newest_feature_rows(self._bars, interval_us=self.interval_us, leaders=self._leaders, last_rows=wanted)
         rows = new
         if self._rows.height:
             kept = self._rows.filter(pl.col("open_time_us") <= newest_us - wanted * self.interval_us)
@@ -144,8 +155,8 @@ class FeatureBuffer:
 
     def _next_open_us(self, bar: Bar) -> int:
         """The first interval whose feature rows ``bar`` changes: the one after the last bar of its instrument."""
-        held = self._bars_of.get(bar.instrument)
-        return bar.open_time_us if held is None else min(bar.open_time_us, held["open_time_us"][-1] + self.interval_us)
+        held = self._recent_of.get(bar.instrument)
+        return bar.open_time_us if held is None else min(bar.open_time_us, int(held.close_time_us[-1]))
 
     def _refuse_strangers(self, instruments: set[Instrument]) -> None:
         strangers = instruments - self._instruments

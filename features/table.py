@@ -82,6 +82,13 @@ def feature_rows(
     if last_rows is None:
         layered = _with_layers(_with_keys(bars, interval_us, leaders), _ALL)
         return _finished(layered.select(_WORKING_COLUMNS, *_ALL.features))
+    return newest_feature_rows(bars, interval_us=interval_us, leaders=leaders, last_rows=last_rows)
+
+
+def newest_feature_rows(
+    bars: pl.DataFrame, *, interval_us: int, leaders: Mapping[str, str], last_rows: int
+) -> pl.DataFrame:
+    """``feature_rows`` of the newest intervals of ``bars`` that ``regular_bars`` has been over already."""
     if last_rows < 1:
         raise ValueError(f"last_rows was {last_rows}, must be at least 1")
     keyed = _with_keys(newest_rows(bars, WARM_UP_ROWS + last_rows, interval_us), interval_us, leaders)

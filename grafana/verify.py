@@ -43,10 +43,16 @@ PAUSE_S = 2.0
 # What Grafana would put in for its own variables: a rate needs four scrapes.
 BUILT_IN_VARIABLES = {"__rate_interval": "10s", "__interval": "5s", "__range": "1h"}
 
-# With --demo the wait goes on until these hold, so that the skill panels are tried on a model's scores.
+# At 1800 an hour lasts two seconds: the 24 scored forecasts that a ratio needs come within a minute of the training.
+DEMO_SPEED = 1800
+
+# With --demo the wait goes on until these hold, so that the skill panels are tried on a model's scores: HAR's own loss
+# beside HAR's is exactly 1.
+_RATIO = 'forecastd_skill_pinball_ratio{baseline="har", horizon="1"}'
 DEMO_CONDITIONS = {
     "a model has forecast": 'forecastd_forecasts_total{source="model"} > 0',
     "forecasts are scored": "forecastd_skill_scored_forecasts > 0",
+    "a model's loss stands beside HAR's": f"{_RATIO} < 1 or {_RATIO} > 1",
 }
 
 
@@ -199,12 +205,15 @@ def running_demo() -> Iterator[str]:
     """The demo over an imaginary GPU; yields its HTTP address from the ``demo_started`` line."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "FAKE_NVML": "present"}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(FAKE_NVML), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "daemon", "demo", "--headless"]
-    process = subprocess.Popen(
-        command, cwd=REPOSITORY, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    with stopping(process):
-        yield started_address(process)
+    options = ["--headless", "--http-port", "0", "--mqtt-port", "0", "--speed", str(DEMO_SPEED)]
+    command = [sys.executable, "-m", "daemon", "demo", *options]
+    with tempfile.TemporaryDirectory(prefix="forecastd-control-") as runtime:
+        environment["RUNTIME_DIRECTORY"] = runtime  # a control socket of its own: another demo may be starting too
+        process = subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        with stopping(process):
+            yield started_address(process)
 
 
 def started_address(process: subprocess.Popen[str]) -> str:

@@ -88,13 +88,13 @@ def run_demo(options: DemoOptions) -> None:
 class Demo:
     """The simulated exchange, the daemon and whoever watches, on one scaled clock."""
 
-    def __init__(self, options: DemoOptions, market: MarketData, folder: Path) -> None:
+    def __init__(self, options: DemoOptions, market: MarketData, folder: Path, view: View | None = None) -> None:
         self._options = options
         self._market = market
         self._folder = folder
         self._live_index = market.live_index(live_days=_LIVE_DAYS)
         self._tally = Tally()
-        self._view: View = HeadlessView(json=options.json) if options.headless else LiveView()
+        self._view: View = view or (HeadlessView(json=options.json) if options.headless else LiveView())
 
     async def run(self) -> None:
         start_logging(level="warning", stream=self._view.log_stream)
@@ -109,6 +109,7 @@ class Demo:
                 on_bar=self._on_bar,
                 on_forecast=self._on_forecast,
                 on_progress=self._view.progress,
+                on_delivered=lambda message, _seconds: self._view.published(message.payload),
                 training_budget_s=_TRAINING_BUDGET_S,
             ),
             broker_port=usual_or_free(1883) if self._options.mqtt_port is None else self._options.mqtt_port,
@@ -152,11 +153,11 @@ class Demo:
             else:
                 self._tally.equal += 1
 
-    def _on_forecast(self, issued: IssuedForecast, payload: bytes) -> None:
+    def _on_forecast(self, issued: IssuedForecast, _payload: bytes) -> None:
         instrument = Instrument(issued.forecast.venue, issued.forecast.symbol)
         self._tally.last_source[instrument] = issued.source
         self._tally.forecasts[instrument] += 1
-        self._view.forecast(issued, payload)
+        self._view.forecast(issued)
         hours = self._options.hours
         if hours is not None and min(self._tally.forecasts[each] for each in self._app.config.instruments) >= hours:
             asyncio.get_running_loop().call_later(1.0, self._app.stop)  # the last message still has to be confirmed

@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from daemon.clock import SystemClock, from_iso, iso
-from daemon.config import Config, load_config
-from daemon.errors import EXIT_USAGE, Fatal
+from daemon.commands.console import grouped_table, open_console
+from daemon.config import Config, Secrets, load_config
+from daemon.errors import EXIT_USAGE, Fatal, RateLimited, Retryable, Unreachable
 from daemon.exchanges import venue
 from daemon.ingest.backfill import RestClient
+from daemon.logs import start_logging
 from daemon.store.bars import Span
 from daemon.store.history import import_file
 from daemon.store.ledger import Ledger
@@ -37,7 +38,7 @@ def open_ledger(config: Config) -> Ledger:
 
 def import_files(config_file: Path | None, files: Iterable[Path], *, venue_name: str, symbol: str | None) -> None:
     """Imports each file whole or not at all."""
-    config = load_config(config_file)
+    config = load_config(config_file, secrets=Secrets.UNCHECKED)
     with open_ledger(config) as ledger:
         for file in files:
             candles = import_file(
@@ -53,13 +54,19 @@ def import_files(config_file: Path | None, files: Iterable[Path], *, venue_name:
 
 
 def fetch(config_file: Path | None, start: str) -> None:
-    """Fetches the configured symbols' bars from ``start`` up to the last closed one."""
-    config = load_config(config_file)
+    """Fetches the configured symbols' bars from ``start`` up to the last closed one. Raises Unreachable."""
+    start_logging(level="warning")
+    config = load_config(config_file, secrets=Secrets.UNCHECKED)
     try:
         start_us = interval_start(from_iso(start), config.bars.interval_us)
     except ValueError as error:
         raise HistoryRefused(f"--from was {start!r}; write a day, e.g. 2023-01-01") from error
-    asyncio.run(_fetch(config, start_us))
+    try:
+        asyncio.run(_fetch(config, start_us))
+    except RateLimited:
+        raise
+    except Retryable as error:
+        raise Unreachable(f"the venue cannot be reached: {error}") from error
 
 
 async def _fetch(config: Config, start_us: int) -> None:
@@ -79,7 +86,7 @@ async def _fetch(config: Config, start_us: int) -> None:
 
 def show(config_file: Path | None, *, json: bool) -> None:
     """Prints what the store holds for the configured interval."""
-    config = load_config(config_file)
+    config = load_config(config_file, secrets=Secrets.UNCHECKED)
     path = config.instance.state_dir / "ledger.sqlite"
     if not path.is_file():
         raise HistoryRefused(f"{path}: there is no store yet; start forecastd run, or import or fetch history")
@@ -88,12 +95,23 @@ def show(config_file: Path | None, *, json: bool) -> None:
     if json:
         sys.stdout.write(jsonlib.dumps([_plain(span) for span in spans]) + "\n")
         return
-    table = Table("instrument", "from", "to", "bars", "missing", "verdicts")
-    for span in spans:
-        row = _plain(span)
-        verdicts = ", ".join(f"{count} {verdict}" for verdict, count in span.verdicts.items())
-        table.add_row(*(str(row[name]) for name in ("instrument", "from", "to", "bars", "missing")), verdicts)
-    Console().print(table)
+    print_spans(open_console(), spans)
+
+
+def print_spans(console: Console, spans: Iterable[Span]) -> None:
+    """One row an instrument."""
+    header = (("instrument",), ("from", "to"), ("bars", "missing"), ("verdicts",))
+    console.print(grouped_table(console, header, map(_row, spans)))
+
+
+def _row(span: Span) -> tuple[tuple[str, ...], ...]:
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in span.verdicts.items())
+    return (
+        (str(Instrument(span.venue, span.symbol)),),
+        (iso(span.from_us), iso(span.to_us)),
+        (str(span.bars), str(span.missing)),
+        (verdicts,),
+    )
 
 
 def _plain(span: Span) -> dict[str, object]:

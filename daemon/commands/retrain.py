@@ -15,8 +15,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from daemon.clock import SystemClock
 from daemon.commands.history import open_ledger
 from daemon.commands.status import client_for
-from daemon.config import Config, load_config
+from daemon.config import Config, Secrets, load_config
 from daemon.errors import EXIT_UNAVAILABLE, Fatal, Retryable, Unreachable
+from daemon.logs import start_logging
 from daemon.retraining.child import State
 from daemon.retraining.supervisor import run_in_foreground
 from daemon.trainer import training_spec
@@ -38,13 +39,14 @@ class RetrainFailed(Retryable):
 
 def run_retrain(config_file: Path | None, *, wait: bool, cancel: bool, json: bool) -> None:
     """Retrains or cancels. Raises RetrainFailed where the run ends without a promoted model."""
+    start_logging(level="warning")
     view = _View(json=json)
     try:
         asyncio.run(_ask_daemon(config_file, view, wait=wait, cancel=cancel))
     except Unreachable:
         if cancel or view.started:
             raise
-        _in_foreground(load_config(config_file), view)
+        _in_foreground(load_config(config_file, secrets=Secrets.UNCHECKED), view)
     finally:
         view.close()
     if view.outcome is not None and view.outcome["outcome"] not in {"promoted", "finished"}:

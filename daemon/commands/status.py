@@ -12,16 +12,17 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from daemon.config import load_config
+from daemon.commands.console import grouped_table, open_console
+from daemon.config import Secrets, load_config
 from daemon.serving.control import ControlClient, search_paths
-from daemon.serving.status import StatusDocument
+from daemon.serving.status import StatusDocument, SymbolStatus
 
 DEMO_INSTANCE = "demo"
 
 
 def client_for(config_file: Path | None) -> ControlClient:
     """A client of the configured instance; without a configuration file a running demo is found too."""
-    instance = load_config(config_file).instance
+    instance = load_config(config_file, secrets=Secrets.UNCHECKED).instance
     paths = search_paths(instance.name, instance.state_dir, os.environ)
     if config_file is None:
         paths += search_paths(DEMO_INSTANCE, instance.state_dir, os.environ)
@@ -34,10 +35,14 @@ def show_status(config_file: Path | None, *, json: bool) -> None:
     if json:
         sys.stdout.write(msgspec.json.encode(reply).decode() + "\n")
         return
-    document = msgspec.convert(reply, StatusDocument)
-    console = Console()
-    console.print(f"[bold]{document.instance}[/] is {document.state} {document.reason} (market time {document.clock})")
-    console.print(_symbols(document))
+    print_document(open_console(), msgspec.convert(reply, StatusDocument))
+
+
+def print_document(console: Console, document: StatusDocument) -> None:
+    """The document for people: state, one row a symbol, broker, model."""
+    reason = f": {document.reason}" if document.reason else ""
+    console.print(f"[bold]{document.instance}[/] is {document.state}{reason} (market time {document.clock})")
+    console.print(_symbols(console, document))
     console.print(f"broker {document.mqtt.url}: {'connected' if document.mqtt.connected else document.mqtt.reason}")
     if document.model:
         console.print(f"model {document.model.kind} {document.model.id}, trained until {document.model.trained_until}")
@@ -51,21 +56,25 @@ async def _ask(client: ControlClient) -> dict[str, Any]:
     return {}
 
 
-def _symbols(document: StatusDocument) -> Table:
-    table = Table("symbol", "state", "price", "last bar", "verdict", "forecast", "scored", "pinball vs HAR")
-    for each in document.symbols:
-        skill = each.skill
-        table.add_row(
-            f"{each.venue}:{each.symbol}",
-            each.state,
-            f"{each.price:g}" if each.price else "-",
-            each.bar.close_time if each.bar else "-",
-            each.bar.completeness if each.bar else "-",
-            f"{each.forecast.source} ({each.forecast.kind})" if each.forecast else "-",
-            str(skill.scored) if skill else "0",
-            ratio(skill.pinball_vs_har, skill.pinball_vs_har_se) if skill else "-",
-        )
-    return table
+def _symbols(console: Console, document: StatusDocument) -> Table:
+    header = (("symbol", "venue"), ("state", "price"), ("last bar", "verdict"), ("source", "kind"))
+    return grouped_table(console, (*header, ("scored", "pinball/HAR")), map(_symbol_row, document.symbols))
+
+
+def _symbol_row(each: SymbolStatus) -> tuple[tuple[str, str], ...]:
+    skill = each.skill
+    return (
+        (each.symbol, each.venue),
+        (each.state, "-" if each.price is None else f"{each.price:.10g}"),
+        (_minute(each.bar.close_time), each.bar.completeness) if each.bar else ("-", "-"),
+        (each.forecast.source, each.forecast.kind) if each.forecast else ("-", "-"),
+        (str(skill.scored), ratio(skill.pinball_vs_har, skill.pinball_vs_har_se)) if skill else ("0", "-"),
+    )
+
+
+def _minute(time: str) -> str:
+    """``2025-11-02T01:00:00Z`` as ``2025-11-02 01:00Z``; seconds stay where they are not 0."""
+    return time.replace("T", " ").replace(":00Z", "Z")
 
 
 def ratio(value: float | None, standard_error: float | None) -> str:

@@ -109,7 +109,10 @@ class Binance:
             trade = _decode_combined(frame).data
         except _MALFORMED:
             return self._decode_other(frame)
-        return self._trades_message(trade)
+        count = trade.l - trade.f + 1
+        if 0 < count <= MOST_FILLS and (symbol := self._symbols.get(trade.s)) is not None:
+            return TradesMessage(symbol, [Trade(trade.a, trade.T * 1000, trade.p, trade.q, not trade.m, count)])
+        return self._trades_message(trade)  # raises what is wrong with it
 
     def _trades_message(self, trade: AggregateTrade) -> TradesMessage:
         count = trade.l - trade.f + 1

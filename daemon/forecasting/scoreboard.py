@@ -52,6 +52,7 @@ class Scoreboard:
         self._history: dict[Instrument, dict[int, TargetHistory]] = {}
         self._kind: dict[Instrument, str] = {}
         self._last_close: dict[Instrument, tuple[int, float]] = {}
+        self._skills: dict[tuple[Instrument, int, str], Skill] = {}  # as of now; forgotten with every bar
         self._newest_us = 0
         self._unscored = Counter(no_price=0, no_bar=0, other_configuration=0)
 
@@ -85,6 +86,7 @@ class Scoreboard:
 
     def bar_closed(self, bar: Bar) -> list[Score]:
         """Scores everything that matures at this bar's close. Bars come oldest first; a known bar changes nothing."""
+        self._skills.clear()
         self._newest_us = max(self._newest_us, bar.close_time_us)
         close = self._close_in_force(bar)
         waiting = self._pending.get(bar.instrument, {})
@@ -160,8 +162,12 @@ class Scoreboard:
         horizon = horizon_bars or min(by_horizon, default=None)
         if kind is None or horizon not in by_horizon:
             return Skill(window=self.window, scored=0)
-        targets = self._targets(instrument, horizon, kind)
-        return score_row(instrument, horizon, targets, kind=kind, role="issued", window=self.window).skill()
+        known = self._skills.get((instrument, horizon, kind))
+        if known is None:
+            targets = self._targets(instrument, horizon, kind)
+            known = score_row(instrument, horizon, targets, kind=kind, role="issued", window=self.window).skill()
+            self._skills[instrument, horizon, kind] = known
+        return known
 
     def table(self) -> list[ScoreRow]:
         """One row per venue, symbol, horizon and kind: the kind that issued last, then the baselines beside it."""
@@ -209,6 +215,7 @@ class Scoreboard:
         interval or other levels count as unscored and as settled. Raises msgspec.DecodeError for bytes that no
         scoreboard wrote.
         """
+        self._skills.clear()
         for each in sorted(map(decode, pending), key=lambda each: each.close_time_us):
             if self._fits(each):
                 self._wait_for(each)

@@ -190,7 +190,7 @@ class Connection:
 
     async def _read(self, socket: ClientConnection) -> None:
         # Binding the names once is worth a tenth of the loop's speed.
-        receive, decode, market_us = socket.recv, self._venue.decode, self._clock.market_us
+        receive, decode = socket.recv, self._venue.decode
         trades, malformed = self._listener.trades, self._listener.malformed
         while True:
             frame = await receive(decode=False)
@@ -201,7 +201,7 @@ class Connection:
                 malformed(frame, error)
                 continue
             if type(message) is TradesMessage:
-                trades(message.symbol, message.trades, market_us())
+                trades(message.symbol, message.trades)
             else:
                 self._take(message)
 

@@ -14,8 +14,8 @@ from features.market import Trade
 class StreamListener(Protocol):
     """Who hears of the stream. Called on the event loop, one call at a time; nothing here may block or wait."""
 
-    def trades(self, symbol: str, trades: list[Trade], received_us: int) -> None:
-        """Trades as they came, oldest first; twice while two connections overlap. ``received_us``: market time."""
+    def trades(self, symbol: str, trades: list[Trade]) -> None:
+        """Trades as they came, oldest first, never none; twice while two connections overlap."""
         ...
 
     def malformed(self, frame: bytes, error: DataFault) -> None:

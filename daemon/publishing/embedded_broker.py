@@ -14,7 +14,7 @@ from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
 from amqtt.broker import Broker
 from amqtt.errors import AMQTTError, MQTTError
 
-from daemon.errors import ConfigError
+from daemon.errors import ConfigError, Retryable
 
 _LISTENER = "loopback"
 _CONFIG = {
@@ -39,7 +39,7 @@ class EmbeddedBroker:
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def start(self, port: int = 0) -> int:
-        """Listens on ``port``, or on a free one for 0, and returns it. Raises ConfigError where it is taken."""
+        """Listens on ``port``, or on a free one for 0, and returns it. Raises Retryable where it is taken."""
         _quieten_amqtt()
         self._broker = Broker(_CONFIG)
         await self._broker.start()
@@ -47,7 +47,10 @@ class EmbeddedBroker:
             self._server = await asyncio.start_server(self._serve, self._host, port)
         except OSError as error:
             await self.stop()
-            raise ConfigError([f"the embedded broker cannot listen on {self._host}:{port}: {error}"]) from error
+            raise Retryable(
+                f"the embedded broker cannot listen on {self._host}:{port}: {error.strerror}; "
+                "stop what listens there, or name that broker in mqtt.url"
+            ) from error
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
 
@@ -60,7 +63,10 @@ class EmbeddedBroker:
         for writer in self._writers:
             writer.close()
         if broker is not None:
-            await asyncio.wait_for(broker.shutdown(), _STOP_S)
+            try:
+                await asyncio.wait_for(broker.shutdown(), _STOP_S)
+            except TimeoutError:
+                logging.getLogger(__name__).warning("the embedded broker did not end within %g s; left behind", _STOP_S)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)

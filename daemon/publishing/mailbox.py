@@ -34,6 +34,7 @@ class Mailbox:
         self.topics = topics
         self._publisher = publisher
         self._clock = clock
+        self._newest: dict[Instrument, int] = {}
 
     def forecast(self, made: Forecast, payload: bytes, closed_s: float) -> None:
         """``closed_s``: the wall time at which the bar was declared closed, from which delivery is measured."""
@@ -66,37 +67,34 @@ class Mailbox:
         )
 
     def bar(self, bar: Bar) -> None:
-        self._retained(self.topics.bar(bar.instrument, bar.interval_us), payloads.bar(bar), payloads.BAR_SCHEMA)
+        """A bar, or a better known revision of it. The topic keeps the newest bar: an older one passes through."""
+        newest = self._newest.get(bar.instrument, bar.open_time_us)
+        self._newest[bar.instrument] = max(newest, bar.open_time_us)
+        topic = self.topics.bar(bar.instrument, bar.interval_us)
+        self._say(topic, payloads.bar(bar), payloads.BAR_SCHEMA, retain=bar.open_time_us >= newest)
 
     def symbol_status(self, change: SymbolStateChanged) -> None:
         topic = self.topics.symbol_status(change.instrument)
-        self._retained(topic, payloads.symbol_status(change), payloads.SYMBOL_STATUS_SCHEMA)
+        self._say(topic, payloads.symbol_status(change), payloads.SYMBOL_STATUS_SCHEMA)
 
     def model(self, info: ModelInfo, payload: bytes) -> None:
-        self._retained(self.topics.model, payload, payloads.MODEL_SCHEMA, model_id=info.id)
+        self._say(self.topics.model, payload, payloads.MODEL_SCHEMA, model_id=info.id)
 
     def event(self, message: payloads.EventMessage) -> None:
-        self._publisher.submit(
-            OutboxMessage(
-                topic=self.topics.event(message.kind),
-                payload=payloads.encode(message),
-                retain=False,
-                expires_at_us=None,
-                schema=payloads.EVENT_SCHEMA,
-                model=None,
-                submitted_s=self._clock.wall_s(),
-            )
-        )
+        topic = self.topics.event(message.kind)
+        self._say(topic, payloads.encode(message), payloads.EVENT_SCHEMA, retain=False)
 
     def status(self, payload: bytes) -> None:
         self._publisher.update_status(payload)
 
-    def _retained(self, topic: str, payload: bytes, schema: str, *, model_id: str | None = None) -> None:
+    def _say(
+        self, topic: str, payload: bytes, schema: str, *, retain: bool = True, model_id: str | None = None
+    ) -> None:
         self._publisher.submit(
             OutboxMessage(
                 topic=topic,
                 payload=payload,
-                retain=True,
+                retain=retain,
                 expires_at_us=None,
                 schema=schema,
                 model=model_id,

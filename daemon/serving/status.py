@@ -31,10 +31,14 @@ class HorizonStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AttentionStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The hour of the window that the model looked at most: 1 is the newest bar. ``weight`` is its share of 1."""
+    """The hour of the window that the model looked at most: 1 is the newest bar. ``weight`` is its share of 1.
+
+    ``weights`` are those of the whole window, oldest first.
+    """
 
     bars_ago: int
     weight: float
+    weights: list[float] = msgspec.field(default_factory=list)
 
 
 class ForecastStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +54,7 @@ class ForecastStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SymbolStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One instrument; ``state`` is warming_up, live, stale or halted."""
+    """One instrument; ``state`` is warming_up, live, stale or halted. ``price`` is the newest trade's, else a close."""
 
     venue: str
     symbol: str
@@ -64,13 +68,12 @@ class SymbolStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The model that serves; ``parameters`` counts the network's weights."""
+    """The model that serves."""
 
     id: str
     kind: str
     trained_until: str | None = None
     loaded_at: str | None = None
-    parameters: int | None = None
 
 
 class RetrainStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,8 +105,6 @@ class MqttStatus(msgspec.Struct, frozen=True, kw_only=True):
 class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     size_bytes: int | None = None
-    bars: int | None = None
-    forecasts: int | None = None
 
 
 class StatusDocument(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import signal
 import sys
 from pathlib import Path
 
 from daemon.clock import ScaledClock, SystemClock
-from daemon.errors import ConfigError, Unreachable
+from daemon.errors import EXIT_USAGE, DataFault, Fatal, Unreachable
 from daemon.records import parse_interval
 from daemon.simulator.exchange import Addresses, SimulatedExchange
 from daemon.simulator.loading import load, load_sample
 from daemon.simulator.market_data import MarketData, Timeline
 
 DEFAULT_LIVE_DAYS = 30.0
+_LAST_PORT = 65_535
+
+
+class SimulationRefused(Fatal):
+    """The command's arguments do not fit, or its data cannot be replayed."""
+
+    exit_code = EXIT_USAGE
 
 
 async def simulate(
@@ -35,13 +43,12 @@ async def simulate(
     interval: on the system clock, how long each bar is played, e.g. "5s"; None is the data's own interval.
     port: of the websocket; REST listens on the next one. 0 takes any two free ports.
 
-    Raises ConfigError for settings that do not fit together, DataFault for data that cannot be replayed.
+    Raises SimulationRefused for settings that do not fit and data that cannot be replayed, Unreachable for a port
+    that is taken.
     """
-    if venue != "binance":
-        raise ConfigError([f"venue is {venue!r}; the simulator speaks binance"])
-    if speed is not None and interval is not None:
-        raise ConfigError(["--speed and --interval exclude each other: one scales the clock, one the bars"])
-    market = load_sample() if data is None else load(data)
+    if problem := _problem(venue=venue, speed=speed, interval=interval, port=port):
+        raise SimulationRefused(problem)
+    market = _market(data)
     for note in market.notes:
         sys.stderr.write(f"{note}\n")
     exchange = _exchange(market, speed=speed, interval=interval, live_days=live_days)
@@ -54,12 +61,32 @@ async def simulate(
         await exchange.stop()
 
 
+def _problem(*, venue: str, speed: float | None, interval: str | None, port: int) -> str | None:
+    """What is wrong with the arguments by themselves."""
+    if venue != "binance":
+        return f"--venue was {venue!r}; the simulator speaks binance"
+    if speed is not None and interval is not None:
+        return "--speed and --interval exclude each other: one scales the clock, one the bars"
+    if speed is not None and not 0 < speed < math.inf:
+        return f"--speed was {speed:g}; write how many market seconds a second lasts, above 0"
+    if not 0 <= port < _LAST_PORT:
+        return f"--port was {port}; write 1 to {_LAST_PORT - 1}, as REST takes the next one, or 0 for any two"
+    return None
+
+
+def _market(data: Path | None) -> MarketData:
+    try:
+        return load_sample() if data is None else load(data)
+    except DataFault as error:
+        raise SimulationRefused(f"--data: {' '.join(str(error).split())}") from error
+
+
 def _exchange(market: MarketData, *, speed: float | None, interval: str | None, live_days: float) -> SimulatedExchange:
     try:
         live_index = market.live_index(live_days=live_days)
         interval_us = market.interval_us if interval is None else parse_interval(interval)
     except ValueError as error:
-        raise ConfigError([str(error)]) from error
+        raise SimulationRefused(str(error)) from error
     if speed is not None:
         return SimulatedExchange(market, clock=ScaledClock(start_us=market.open_us(live_index), speed=speed))
     clock = SystemClock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,7 +61,9 @@ class VenueAndDaemon:
         return self.now_us / SECOND_US
 
     def deliver(self, trades: list[Trade]) -> None:
-        self.series.trades_received(trades, self.now_us, self.wall_s)
+        """As a feed does: the quick way where it will do."""
+        if len(trades) != 1 or not self.series.take_next(trades[0]):
+            self.series.trades_received(trades, self.now_us, self.wall_s)
 
     def tick(self, to_s: float) -> None:
         """Lets market time pass to ``to_s`` after the start, a quarter of a second at a time."""
@@ -99,7 +102,7 @@ class VenueAndDaemon:
 
     def crash_and_restart(self) -> None:
         """Keeps what a store keeps: announced bars, trades and the sequence state. Open bars and events are lost."""
-        self.stored += self.series.unsaved
+        self.stored += self.series.take_unsaved()
         state = self.series.sequence_state()
         first_open_us = max(self.bars(), default=START_US - INTERVAL_US) + INTERVAL_US
         self.series = self._new_series()
@@ -315,3 +318,51 @@ def test_a_gap_is_asked_for_before_the_boundary() -> None:
     world.tick(4.5)
     assert RepairReason.GAP in set(reasons(world))
     assert world.series.missing_trades == 0
+
+
+def test_only_the_next_trade_of_the_open_bar_is_taken_the_quick_way() -> None:
+    """A repeated, a skipped and a later bar's trade are left alone, to be judged; what was taken is counted once."""
+    world = VenueAndDaemon(make_trades([1, 2, 3]))
+    world.tick(1)
+    series, (first, second, third) = world.series, world.trades
+    assert not series.take_next(first)  # not live before a trade went the whole way
+    series.trades_received([first], world.now_us, world.wall_s)
+    for wrong in (first, third, msgspec.structs.replace(second, time_us=second.time_us + INTERVAL_US)):
+        assert not series.take_next(wrong)
+    assert series.take_next(second)
+    assert not series.take_next(second)
+    assert (series.trades, series.last_price) == (2, second.price)
+    assert series.take_unsaved() == [first, second]
+    assert series.take_unsaved() == []
+
+
+def test_a_restart_asks_before_it_closes() -> None:
+    """Down across three bar ends, the daemon closes none of them before the venue was asked: no partial bar goes out."""
+    world = VenueAndDaemon(make_trades([1, 20, 50, 70, 100, 130, 170, 190]), page=2)
+    world.tick(1)
+    world.deliver(world.trades[:1])
+    world.tick(20)
+    world.deliver(world.trades[1:2])
+    world.crash_and_restart()
+    world.now_us = START_US + 185 * SECOND_US
+    world.tick(187)
+    closed = [event.bar for event in world.seen if isinstance(event, BarClosed)]
+    assert [bar.completeness for bar in closed] == [Completeness.PROVEN] * 3
+    for bar in closed:
+        assert_equal_to_truth(bar, world.trades)
+    assert not world.of(BarRevised)
+
+
+def test_a_restart_without_rest_does_not_wait_for_ever() -> None:
+    """With REST down after a restart bars close as what they are, half a minute later."""
+    world = VenueAndDaemon(make_trades([1, 20, 50]))
+    world.tick(1)
+    world.deliver(world.trades[:1])
+    world.crash_and_restart()
+    world.online = False
+    world.now_us = START_US + 70 * SECOND_US
+    world.tick(95)
+    assert not world.of(BarClosed)
+    world.tick(105)
+    [closed] = world.of(BarClosed)
+    assert closed.bar.completeness is Completeness.UNPROVEN

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,4 +17,4 @@ def test_missing_and_stored_make_the_whole(stored: set[int], end: int) -> None:
     runs = missing_ranges(opens, 0, end * 10, 10)
     missing = [time for first, after in runs for time in range(first, after, 10)]
     assert sorted(missing + opens) == list(range(0, end * 10, 10))
-    assert all(after < first for (_, after), (first, _) in zip(runs, runs[1:], strict=False))
+    assert all(after < first for (_, after), (first, _) in pairwise(runs))

@@ -79,6 +79,17 @@ def test_asking_early_changes_nothing(asked_after: int) -> None:
     assert closed(open_bar) == make_bar(trades)
 
 
+@given(trades_of_an_hour(), st.integers(0, 60))
+def test_many_at_once_are_as_one_by_one(trades: list[Trade], cut: int) -> None:
+    """A bar does not know whether its trades came alone or together."""
+    open_bar = OpenBar(INSTRUMENT, open_time_us=0, interval_us=HOUR_US)
+    open_bar.extend(trades[cut:])
+    assert open_bar.trades == sum(trade.count for trade in trades[cut:])
+    for trade in trades[:cut]:
+        open_bar.add(trade)
+    assert closed(open_bar) == make_bar(trades)
+
+
 def test_an_empty_bar_has_no_prices() -> None:
     """Without trades prices are None and sums are zero."""
     bar = make_bar([])

@@ -149,7 +149,7 @@ class RecordingListener:
         self.ids: dict[str, list[int]] = {}
         self._heard = asyncio.Event()
 
-    def trades(self, symbol: str, trades: list[Trade], received_us: int) -> None:
+    def trades(self, symbol: str, trades: list[Trade]) -> None:
         self.ids.setdefault(symbol, []).extend(trade.trade_id for trade in trades)
         self._heard.set()
 

@@ -498,7 +498,7 @@ async def test_listener_defects_are_not_swallowed(server: FakeBinance) -> None:
     """What a listener raises ends the run: it is a defect of ours, and no reconnect mends it."""
 
     class Defective(RecordingListener):
-        def trades(self, symbol: str, trades: list[Trade], received_us: int) -> None:
+        def trades(self, symbol: str, trades: list[Trade]) -> None:
             raise ZeroDivisionError("defect")
 
     listener = Defective()

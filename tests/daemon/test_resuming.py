@@ -1,0 +1,163 @@
+"""Going on from a ledger: where each series stands, what is published again, what still waits for its truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from daemon.clock import ManualClock
+from daemon.forecasting.scoreboard import Scoreboard
+from daemon.pipeline import Pipeline
+from daemon.publishing import payloads
+from daemon.publishing.mailbox import Mailbox
+from daemon.publishing.settings import MqttSettings
+from daemon.publishing.topics import Topics
+from daemon.records import SequenceState
+from daemon.resuming import republish, resume_scoreboard, resume_series
+from daemon.series import Patience
+from daemon.store.ledger import Ledger
+from features.market import HOUR_US, Bar, Completeness, Instrument, Trade
+from models.forecast import Forecast
+from tests.daemon.forecasting.moments import LEVELS, START_US, bar, forecast, issue
+from tests.daemon.publishing.harness import Record, publisher
+
+BTC, ETH = Instrument("binance", "BTC-USDT"), Instrument("binance", "ETH-USDT")
+TOPICS = Topics("forecastd/v1", "test")
+MINUTE_US = 60_000_000
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(tmp_path / "ledger.sqlite") as opened:
+        yield opened
+
+
+def make_pipeline() -> Pipeline:
+    return Pipeline(
+        (BTC, ETH),
+        interval_us=HOUR_US,
+        decimals=8,
+        patience=Patience(grace_us=1, proof_wait_us=1),
+        scoreboard=Scoreboard(interval_us=HOUR_US, levels=LEVELS),
+    )
+
+
+def save_trades(ledger: Ledger, *minutes: int) -> None:
+    """Trades of BTC at these minutes after START_US with ids from 1 on; the sequence began at START_US."""
+    trades = [
+        Trade(number, START_US + minute * MINUTE_US, 100.0 + number, 1.0, True)
+        for number, minute in enumerate(minutes, 1)
+    ]
+    state = SequenceState(last_id=len(trades), last_time_us=trades[-1].time_us, covered_from_us=START_US)
+    ledger.save_trades(BTC, trades, state)
+
+
+def live(hour: int, close: float = 101.0) -> Bar:
+    """The bar that closes at START_US plus ``hour`` hours, made from trades."""
+    return msgspec.structs.replace(bar(hour, close), quote_volume=1.0, trades=1)
+
+
+def test_a_sequence_goes_on_in_mid_bar(ledger: Ledger) -> None:
+    """The open bar's trades come from the store: the bar is the same as if nothing had happened."""
+    save_trades(ledger, 5, 10, 20)
+    pipeline = make_pipeline()
+    resume_series(pipeline, ledger, (BTC, ETH), START_US + 30 * MINUTE_US)
+    assert pipeline.series[BTC].warm
+    assert not pipeline.series[ETH].warm
+    pipeline.trades_received(
+        BTC, [Trade(4, START_US + 61 * MINUTE_US, 99.0, 1.0, False)], START_US + 61 * MINUTE_US, 0.0
+    )
+    made = [event.bar for event in pipeline.events() if hasattr(event, "bar")]
+    assert [(each.open, each.close, each.volume, each.trades) for each in made] == [(101.0, 103.0, 3.0, 3)]
+    assert made[0].completeness is Completeness.PROVEN
+
+
+def test_a_bar_that_was_closed_is_not_closed_again(ledger: Ledger) -> None:
+    """The sequence goes on behind the last stored live bar; its close is the reference price."""
+    save_trades(ledger, 5, 70)
+    ledger.save_bars([live(1, 101.0)])
+    pipeline = make_pipeline()
+    resume_series(pipeline, ledger, (BTC,), START_US + 75 * MINUTE_US)
+    assert pipeline.series[BTC].first_open_us == START_US + HOUR_US
+    assert pipeline.reference_price(BTC) == 101.0
+
+
+def test_a_candle_of_the_venue_does_not_end_the_open_bar(ledger: Ledger) -> None:
+    """History that was fetched up to now does not hide the trades of the bar in which the daemon stopped."""
+    save_trades(ledger, 5, 70)
+    candle = msgspec.structs.replace(live(1), completeness=Completeness.VENUE_CANDLE)
+    ledger.save_bars([candle])
+    pipeline = make_pipeline()
+    resume_series(pipeline, ledger, (BTC,), START_US + 75 * MINUTE_US)
+    assert pipeline.series[BTC].first_open_us == START_US
+
+
+@pytest.mark.parametrize("minutes", [3 * 60, -3 * 60], ids=["long ago", "in the future"])
+def test_a_sequence_too_far_away_starts_anew(ledger: Ledger, minutes: int) -> None:
+    """Two bars after the last trade, or before it where the clock was wrong, the venue's candles fill in."""
+    save_trades(ledger, 5)
+    pipeline = make_pipeline()
+    resume_series(pipeline, ledger, (BTC,), START_US + minutes * MINUTE_US)
+    assert not pipeline.series[BTC].warm
+
+
+def save_forecast(ledger: Ledger, made: Forecast, scoreboard: Scoreboard) -> bytes:
+    """Issues and stores a forecast as the daemon does; returns its payload."""
+    issued = issue(made)
+    scoreboard.issued(issued, [])
+    payload = payloads.forecast(issued)
+    ledger.save_forecast(
+        issued.id,
+        BTC,
+        interval_us=HOUR_US,
+        close_time_us=made.close_time_us,
+        valid_until_us=payloads.valid_until_us(made),
+        topic=TOPICS.forecast(BTC, HOUR_US),
+        payload=payload,
+        shadow=scoreboard.record(issued.id, BTC),
+    )
+    return payload
+
+
+def test_forecasts_wait_for_their_truth_across_a_restart(ledger: Ledger) -> None:
+    """What was issued before the stop is scored after it; what was scored still counts."""
+    before = Scoreboard(interval_us=HOUR_US, levels=LEVELS)
+    save_forecast(ledger, forecast("har", 1), before)
+    scores = before.bar_closed(live(2))
+    changes = before.take_changes()
+    ledger.save_scores(scores, settled=changes.settled, still_pending=changes.still_pending)
+
+    after = Scoreboard(interval_us=HOUR_US, levels=LEVELS)
+    resume_scoreboard(after, ledger, 0)
+    assert after.skill("binance", "BTC-USDT", horizon_bars=1).scored == 1
+    assert [score.horizon_bars for score in after.bar_closed(live(3))] == [2]
+
+
+def test_the_last_bar_and_forecast_are_published_again_as_they_were(ledger: Ledger) -> None:
+    """Byte for byte, the newest of each, for configured instruments only."""
+    scoreboard = Scoreboard(interval_us=HOUR_US, levels=LEVELS)
+    save_forecast(ledger, forecast("har", 1), scoreboard)
+    newest = save_forecast(ledger, forecast("har", 2), scoreboard)
+    ledger.save_bars([live(1), live(2)])
+    sent = republished(ledger, START_US + 2 * HOUR_US)
+    assert sent == {TOPICS.bar(BTC, HOUR_US): payloads.bar(live(2)), TOPICS.forecast(BTC, HOUR_US): newest}
+
+
+def test_a_candle_of_the_venue_is_no_bar_of_ours(ledger: Ledger) -> None:
+    """Live bars are published; history is not."""
+    ledger.save_bars([msgspec.structs.replace(live(1), completeness=Completeness.VENUE_CANDLE)])
+    assert republished(ledger, START_US + HOUR_US) == {}
+
+
+def republished(ledger: Ledger, now_us: int) -> dict[str, bytes]:
+    """What waits for the broker after a start, by topic, but for the status."""
+    waiting = publisher(MqttSettings(url="mqtt://127.0.0.1:9"), Record(), clock=ManualClock(now_us))
+    republish(Mailbox(waiting, TOPICS, ManualClock(now_us)), ledger, (BTC, ETH), HOUR_US)
+    messages = {}
+    while (message := waiting._outbox.take(now_us)) is not None:
+        messages[message.topic] = message.payload
+    messages.pop(TOPICS.status, None)
+    return messages

@@ -1,0 +1,203 @@
+"""What an exchange and a network can do to a running daemon, one fault after another on the same daemon."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from daemon.events import SymbolState
+from features.market import Bar, Completeness, Instrument
+from tests.daemon.publishing.brokers import subscribed
+from tests.e2e import rig
+from tests.e2e.rig import Daemon, valid
+
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+
+BTC, ETH = Instrument("binance", "BTC-USDT"), Instrument("binance", "ETH-USDT")
+UNHEARD_S = 0.2
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def daemon(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Daemon]:
+    """A daemon that has closed its first live bar, with less patience for silence than by default."""
+    async with rig.exchange() as exchange, rig.daemon(tmp_path_factory.mktemp("state"), exchange) as made:
+        pipeline = made.app.parts.pipeline
+        patience = msgspec.structs.replace(
+            pipeline.series[BTC].patience, stale_after_s=0.5, unheard_age_us=int(UNHEARD_S * 1e6 * rig.SPEED)
+        )
+        pipeline.set_patience(patience)
+        await made.until_bars(1)
+        yield made
+
+
+def reconnects(daemon: Daemon) -> float:
+    value = daemon.app.parts.metrics.registry.get_sample_value("forecastd_feed_reconnects_total", BTC._asdict())
+    assert value is not None
+    return value
+
+
+def bars_of(daemon: Daemon, instrument: Instrument, since: int) -> list[Bar]:
+    return [bar for bar in daemon.bars[since:] if bar.instrument == instrument]
+
+
+async def until_proven(daemon: Daemon, bar: Bar) -> Bar:
+    """The revision of ``bar`` that is proven."""
+
+    def revisions() -> list[Bar]:
+        return [each for each in daemon.bars if (each.symbol, each.open_time_us) == (bar.symbol, bar.open_time_us)]
+
+    await daemon.until(lambda: revisions()[-1].completeness is Completeness.PROVEN)
+    return revisions()[-1]
+
+
+async def test_a_connection_cut_in_mid_bar_costs_no_trade(daemon: Daemon) -> None:
+    """A websocket that breaks without a word is replaced, and the bar around it is whole."""
+    before = reconnects(daemon)
+    await daemon.exchange.until_moment(0.4)
+    await daemon.exchange.simulated.drop_connections()
+    await daemon.until(lambda: reconnects(daemon) == before + 1)
+    await daemon.until_bars(1)
+    assert reconnects(daemon) == before + 1
+    daemon.assert_every_bar_is_real()
+
+
+async def test_lost_trades_are_fetched_before_their_bar_is_used(daemon: Daemon) -> None:
+    """A gap in the ids is announced, repaired through REST, announced again, and the bar is proven."""
+    async with subscribed(daemon.mqtt_port, "forecastd/v1/e2e/event/#", version="311") as subscriber:
+        await daemon.exchange.until_moment(0.3)
+        daemon.exchange.simulated.skip("BTCUSDT", 3)
+        opened, *_ = await subscriber.until(1, topic="forecastd/v1/e2e/event/gap_opened")
+        repaired, *_ = await subscriber.until(1, topic="forecastd/v1/e2e/event/gap_repaired")
+    assert valid(opened.payload)["symbol"] == "BTC-USDT"
+    assert valid(repaired.payload)["trades"] == 3
+    await daemon.until_bars(1)
+    daemon.assert_every_bar_is_real()
+
+
+async def test_doubled_trades_count_once(daemon: Daemon) -> None:
+    """Trades that come twice are counted as duplicates and change no bar."""
+    before = daemon.app.parts.pipeline.series[BTC].duplicates
+    await daemon.exchange.until_moment(0.1)
+    daemon.exchange.simulated.duplicate("BTCUSDT", 5)
+    await daemon.until_bars(1)
+    assert daemon.app.parts.pipeline.series[BTC].duplicates >= before + 5
+    daemon.assert_every_bar_is_real()
+
+
+async def test_a_malformed_frame_is_counted_and_the_connection_lives_on(daemon: Daemon) -> None:
+    """Frames that cannot be read cost nothing but themselves."""
+    registry, before = daemon.app.parts.metrics.registry, reconnects(daemon)
+    name, labels = "forecastd_frames_malformed_total", {"venue": "binance"}
+    malformed = registry.get_sample_value(name, labels) or 0.0
+    for frame in ("{", '{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","p":"nan"}}', "[1,2]"):
+        daemon.exchange.simulated.send_raw(frame)
+    await daemon.until_bars(1)
+    assert registry.get_sample_value(name, labels) == malformed + 3
+    assert reconnects(daemon) == before
+    daemon.assert_every_bar_is_real()
+
+
+async def test_an_announced_shutdown_is_outrun(daemon: Daemon) -> None:
+    """The new connection stands before the old one is closed: no symbol is without a feed, and no id is missed."""
+    before = reconnects(daemon)
+    gaps = daemon.app.parts.metrics.registry.get_sample_value("forecastd_trade_gaps_total", BTC._asdict())
+    daemon.exchange.simulated.announce_shutdown(grace_s=4.0)
+    await daemon.until(lambda: daemon.exchange.simulated.connections == 2)
+    await daemon.until(lambda: daemon.exchange.simulated.connections == 1)
+    await asyncio.sleep(2.0)
+    assert daemon.exchange.simulated.connections == 1
+    assert reconnects(daemon) == before
+    assert daemon.app.parts.metrics.registry.get_sample_value("forecastd_trade_gaps_total", BTC._asdict()) == gaps
+    daemon.assert_every_bar_is_real()
+
+
+async def test_a_half_open_connection_is_found_by_a_probe(daemon: Daemon) -> None:
+    """A socket on which nothing comes any more is replaced long before its keep-alive notices."""
+    daemon.exchange.simulated.stall()
+    series = daemon.app.parts.pipeline.series
+    await daemon.until(lambda: series[BTC].state is SymbolState.STALE)
+    await daemon.until(lambda: all(each.state is SymbolState.LIVE for each in series.values()))
+    await daemon.until_bars(1)
+    daemon.assert_every_bar_is_real()
+
+
+async def test_a_mute_subscription_is_found_by_a_probe(daemon: Daemon) -> None:
+    """A symbol whose trades stop coming, while REST has them, is said to be stale and subscribed anew."""
+    topic = "forecastd/v1/e2e/symbol/binance/ETH-USDT/status"
+    seen = {}
+    daemon.exchange.simulated.mute("ETHUSDT")
+    async with subscribed(daemon.mqtt_port, topic, version="311") as subscriber:
+        await daemon.until(lambda: b'"stale"' in b"".join(subscriber.payloads(topic)))
+        daemon.exchange.simulated.unmute("ETHUSDT")
+        await daemon.until(lambda: b'"live"' in subscriber.payloads(topic)[-1])
+        seen = {valid(payload)["state"]: valid(payload) for payload in subscriber.payloads(topic)}
+    assert "did not come by the stream" in seen["stale"]["reason"]
+    await daemon.until_bars(1)
+    daemon.assert_every_bar_is_real()
+
+
+async def test_an_hour_without_trades_is_an_explicit_empty_bar(daemon: Daemon) -> None:
+    """Nobody trades for an hour: the bar says so, and its forecast refers to the last known close."""
+    daemon.exchange.simulated.halt("BTCUSDT", bars=1)
+    await daemon.until_bars(3)
+    (empty,) = (bar for bar in daemon.bars if bar.completeness is Completeness.EMPTY)
+    before = next(bar for bar in daemon.last_revisions if bar.open_time_us == empty.open_time_us - empty.interval_us)
+    issued = next(
+        each
+        for each in daemon.forecasts
+        if (each.forecast.symbol, each.forecast.close_time_us) == (empty.symbol, empty.close_time_us)
+    )
+    assert (empty.open, empty.close, empty.volume) == (None, None, 0)
+    assert issued.reference_price == before.close
+    assert issued.quality.completeness is Completeness.EMPTY
+    daemon.assert_every_bar_is_real()
+
+
+async def test_a_gap_that_cannot_be_repaired_in_time_is_said_and_mended_later(daemon: Daemon) -> None:
+    """With REST down a bar closes with its gap and its forecast goes out; a revision proves it when REST is back."""
+    await daemon.exchange.until_moment(0.2)
+    since = len(daemon.bars)
+    daemon.exchange.simulated.rest_failing(503)
+    daemon.exchange.simulated.skip("BTCUSDT", 4)
+    await daemon.until(lambda: bool(bars_of(daemon, BTC, since)))
+    bar = bars_of(daemon, BTC, since)[0]
+    assert (bar.completeness, bar.missing_trades, bar.revision) == (Completeness.GAP, 4, 0)
+    await daemon.until(lambda: daemon.forecasts[-1].forecast.close_time_us >= bar.close_time_us)
+    daemon.exchange.simulated.rest_failing(None)
+    proven = await until_proven(daemon, bar)
+    assert proven.revision > 0
+    assert proven.missing_trades == 0
+    daemon.assert_every_bar_is_real()
+
+
+async def test_a_bar_that_nobody_can_prove_is_said_and_proven_later(daemon: Daemon) -> None:
+    """With REST down and no trade past the boundary a bar closes unproven; a revision proves it when REST is back."""
+    await daemon.exchange.until_moment(0.3)
+    since = len(daemon.bars)
+    daemon.exchange.simulated.rest_failing(503)
+    daemon.exchange.simulated.mute("ETHUSDT")
+    await daemon.until(lambda: bool(bars_of(daemon, ETH, since)))
+    bar = bars_of(daemon, ETH, since)[0]
+    assert bar.completeness is Completeness.UNPROVEN
+    daemon.exchange.simulated.rest_failing(None)
+    daemon.exchange.simulated.unmute("ETHUSDT")
+    assert (await until_proven(daemon, bar)).revision > 0
+    await daemon.until_bars(1)
+    await daemon.until(
+        lambda: all(bar.completeness in {Completeness.PROVEN, Completeness.EMPTY} for bar in daemon.last_revisions)
+    )
+    daemon.assert_every_bar_is_real()
+
+
+async def test_every_bar_had_its_forecast(daemon: Daemon) -> None:
+    """After all that, each bar of each symbol was forecast once, and every payload obeys its schema."""
+    for payload in daemon.payloads:
+        valid(payload)
+    closed = {(bar.symbol, bar.close_time_us) for bar in daemon.bars}
+    issued = [(each.forecast.symbol, each.forecast.close_time_us) for each in daemon.forecasts]
+    assert len(issued) == len(set(issued))
+    assert closed - set(issued) <= {(bar.symbol, bar.close_time_us) for bar in daemon.bars[-2:]}

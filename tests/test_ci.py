@@ -1,0 +1,89 @@
+"""`.ci/run`: nothing is installed where nothing is missing, a failure stays one, and the tests have the last word."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / ".ci" / "run"
+TOOLS = ("mosquitto", "mosquitto_sub", "prometheus", "promtool", "systemd-analyze", "python3", "sudo", "apt-get")
+SUMMARY = "1200 passed in 200.00s"
+
+
+def stub(path: Path, body: str) -> None:
+    """A program that notes its name and arguments, then does what ``body`` says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'#!/bin/sh\necho "{path.name} $*" >> "$CALLS"\n{body}\n')
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A repository of nothing but the script, beside programs that all succeed."""
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(SCRIPT, tmp_path / ".ci" / "run")
+    for name in TOOLS:
+        stub(tmp_path / "bin" / name, "exit 0")
+    stub(tmp_path / "bin" / "make", f'[ "$1" = test ] && printf "...\\n{SUMMARY}\\n"; exit 0')
+    stub(tmp_path / ".venv" / "bin" / "python", "exit 0")
+    return tmp_path
+
+
+def run(checkout: Path) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    """The outcome, and what was called in order."""
+    calls = checkout / "calls"
+    environment = {
+        **os.environ,
+        "PATH": f"{checkout / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "CALLS": str(calls),
+        "PYTHON": "python3",
+    }
+    ran = subprocess.run(
+        [checkout / ".ci" / "run"], capture_output=True, text=True, timeout=30, check=False, env=environment
+    )
+    return ran, calls.read_text().splitlines()
+
+
+def test_with_every_tool_there_nothing_is_installed(checkout: Path) -> None:
+    """Lint, tests and dashboards run in this order, without apt and without the network."""
+    ran, calls = run(checkout)
+    assert ran.returncode == 0, ran.stderr
+    assert [call for call in calls if not call.startswith("python3")] == [
+        "make lint",
+        "make test",
+        "python -m grafana.verify --demo",
+    ]
+
+
+def test_the_last_line_is_the_tests_summary(checkout: Path) -> None:
+    """Whoever reads only the end sees how many tests passed."""
+    ran, _ = run(checkout)
+    assert ran.stdout.splitlines()[-1] == SUMMARY
+
+
+@pytest.mark.parametrize(("failing", "body"), [("bin/make", "exit 2"), (".venv/bin/python", "exit 1")])
+def test_a_failing_check_fails_the_run(checkout: Path, failing: str, body: str) -> None:
+    """Pipes do not hide an exit code."""
+    stub(checkout / failing, body)
+    ran, _ = run(checkout)
+    assert ran.returncode != 0
+
+
+def test_a_failing_test_fails_the_run(checkout: Path) -> None:
+    """The tests' output goes through a pipe and ends the run all the same, before the dashboards."""
+    stub(checkout / "bin" / "make", '[ "$1" = test ] && { echo "1 failed"; exit 2; }; exit 0')
+    ran, calls = run(checkout)
+    assert ran.returncode != 0
+    assert ran.stdout.splitlines()[-1] == "1 failed"
+    assert "python -m grafana.verify --demo" not in calls
+
+
+def test_tools_that_are_missing_fail_rather_than_skip(checkout: Path) -> None:
+    """The checks are told so by CI=true, unless somebody says otherwise."""
+    stub(checkout / "bin" / "make", 'echo "CI=$CI"; exit 0')
+    ran, _ = run(checkout)
+    assert "CI=true" in ran.stdout
