@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
+from benchmarks.table import Row, row
 from features.buffer import FeatureBuffer
 from features.frames import BARS_SCHEMA
 from features.market import HOUR_US, Bar, Completeness, Instrument
@@ -18,19 +19,15 @@ VENUE = "binance"
 CLOSE_ROWS = 770  # warm-up of the baselines and a window, as the live buffer holds
 
 
-def run() -> list[dict[str, str | float]]:
+def run() -> list[Row]:
     """One row a figure: name, value, unit, and the guide that it is read against."""
     return [
-        _row("features of one bar close, 3 symbols", _newest_row_s(3, repeats=40) * 1e3, "ms", 15.0),
-        _row("buffer append of one bar close, 3 symbols", _append_s(3, repeats=40) * 1e3, "ms", 15.0),
-        _row("features of one bar close, 500 symbols", _newest_row_s(500, repeats=5), "s", 1.0),
-        _row("buffer append of one bar close, 500 symbols", _append_s(500, repeats=3), "s", 1.0),
-        _row("features of 10 symbols of 60,000 hours", _batch_s(10, 60_000), "s", 15.0),
+        row("features of one bar close, 3 symbols", _newest_row_s(3, repeats=40) * 1e3, "ms", 15.0),
+        row("buffer append of one bar close, 3 symbols", _append_s(3, repeats=40) * 1e3, "ms", 15.0),
+        row("features of one bar close, 500 symbols", _newest_row_s(500, repeats=5), "s", 1.0),
+        row("buffer append of one bar close, 500 symbols", _append_s(500, repeats=3), "s", 1.0),
+        row("features of 10 symbols of 60,000 hours", _batch_s(10, 60_000), "s", 15.0),
     ]
-
-
-def _row(name: str, value: float, unit: str, guide: float) -> dict[str, str | float]:
-    return {"name": name, "value": value, "unit": unit, "guide": guide}
 
 
 def _median_s(action: Callable[[], object], repeats: int) -> float:

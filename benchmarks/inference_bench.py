@@ -9,23 +9,28 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+import json
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import torch
 
+from benchmarks.table import Row, row
 from features.buffer import FeatureBuffer
 from features.catalogue import FEATURE_NAMES, schema_hash
 from features.frames import BARS_SCHEMA
 from features.market import HOUR_US, Instrument
 from features.scaling import RobustScaler
-from models.artifact import Manifest
+from models.artifact import Artifact, Manifest, write_artifact
 from models.attention_lstm import AttentionLSTM, AttentionLSTMConfig
 from models.baselines import Har
 from models.fitting import Fitting, WindowTensors
@@ -34,56 +39,65 @@ from models.network_forecaster import NetworkForecaster, use_one_thread
 from models.presets import RECIPES
 from models.specification import DEFAULT_HORIZONS, DEFAULT_LEVELS
 
-Row = dict[str, Any]
-
 INSTRUMENTS = [Instrument("binance", symbol) for symbol in ("BTC-USDT", "ETH-USDT", "SOL-USDT")]
 WINDOW = 48
 HISTORY = 1_500
 ROUNDS = 200
-BURNER = "while True: sum(range(1000))"
 
 
 def run() -> list[Row]:
     """The rows of the benchmark table: name, value, unit, guide."""
     use_one_thread()
-    bars = _walks()
-    network = AttentionLSTM(_config("reference")).eval()
-    forecaster = _forecaster(network, bars)
+    bars = random_bars()
+    network = AttentionLSTM(network_config("reference")).eval()
+    with tempfile.TemporaryDirectory() as folder:
+        forecaster = NetworkForecaster.load(write_artifact(Path(folder), reference_artifact(network, bars)))
     inputs = _inputs(bars)
-    bare = _bare(network)
+    bare = bare_forward(network)
     alone_s, bare_s = _in_turn(lambda: forecaster.forecast(inputs), bare)
-    burner = subprocess.Popen([sys.executable, "-c", BURNER])
-    try:
+    with busy_process():
         beside_s, bare_beside_s = _in_turn(lambda: forecaster.forecast(inputs), bare)
-    finally:
-        burner.kill()
-        burner.wait(5)
     return [
-        _row("reference forward, 3 windows, median", np.median(bare_s) * 1e3, "ms", None),
-        _row("reference forecast of 3 symbols, median", np.median(alone_s) * 1e3, "ms", 20.0),
-        _row("forecast over bare forward, p99", _p99(alone_s) / _p99(bare_s), "ratio", 1.5),
-        _row(
+        row("reference forward, 3 windows, median", np.median(bare_s) * 1e3, "ms"),
+        row("reference forecast of 3 symbols, median", np.median(alone_s) * 1e3, "ms", 20.0),
+        row("forecast over bare forward, p99", _p99(alone_s) / _p99(bare_s), "ratio", 1.5),
+        row(
             "forecast over bare forward beside a busy process, p99", _p99(beside_s) / _p99(bare_beside_s), "ratio", 1.5
         ),
-        _row("reference forecast beside a busy process, p99", _p99(beside_s) * 1e3, "ms", 40.0),
-        *(_row(f"training, {name}, one thread", _windows_a_second(name), "windows/s", None) for name in RECIPES),
+        row("reference forecast beside a busy process, p99", _p99(beside_s) * 1e3, "ms", 40.0),
+        *(
+            row(
+                f"reference forward, {count:,} windows",
+                np.median(_in_turn(bare_forward(network, count), rounds=rounds)) * 1e3,
+                "ms",
+            )
+            for count, rounds in ((1, 50), (64, 10), (1000, 3))
+        ),
+        *(row(f"training, {name}, one thread", _windows_a_second(name), "windows/s") for name in RECIPES),
     ]
 
 
-def _row(name: str, value: float, unit: str, guide: float | None) -> Row:
-    return {"name": name, "value": float(value), "unit": unit, "guide": guide}
+@contextmanager
+def busy_process() -> Iterator[None]:
+    """Another process that keeps a core busy, as a training child does."""
+    burner = subprocess.Popen([sys.executable, "-c", "while True: sum(range(1000))"])
+    try:
+        yield
+    finally:
+        burner.kill()
+        burner.wait(5)
 
 
 def _p99(durations_s: list[float]) -> float:
     return float(np.quantile(durations_s, 0.99))
 
 
-def _in_turn(*actions: Callable[[], object]) -> list[list[float]]:
+def _in_turn(*actions: Callable[[], object], rounds: int = ROUNDS) -> list[list[float]]:
     """Each action's durations in seconds, taken in turn so that both meet the same machine."""
     durations: list[list[float]] = [[] for _ in actions]
     for action in actions:
         action()
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for action, taken in zip(actions, durations, strict=True):
             started_s = time.perf_counter()
             action()
@@ -91,7 +105,7 @@ def _in_turn(*actions: Callable[[], object]) -> list[list[float]]:
     return durations
 
 
-def _config(preset: str) -> AttentionLSTMConfig:
+def network_config(preset: str) -> AttentionLSTMConfig:
     recipe = RECIPES[preset]
     return AttentionLSTMConfig(
         features=len(FEATURE_NAMES), window=WINDOW, symbols=4, horizons=len(DEFAULT_HORIZONS), levels=DEFAULT_LEVELS,
@@ -99,9 +113,10 @@ def _config(preset: str) -> AttentionLSTMConfig:
     )  # fmt: skip
 
 
-def _bare(network: AttentionLSTM) -> Callable[[], object]:
-    values = torch.randn(3, WINDOW, len(FEATURE_NAMES))
-    mask, symbol = torch.ones(3, WINDOW, dtype=torch.bool), torch.arange(3)
+def bare_forward(network: AttentionLSTM, windows: int = 3) -> Callable[[], object]:
+    """The network alone, on windows that are there already."""
+    values = torch.randn(windows, WINDOW, len(FEATURE_NAMES))
+    mask, symbol = torch.ones(windows, WINDOW, dtype=torch.bool), torch.arange(windows) % 3
 
     def forward() -> object:
         with torch.inference_mode():
@@ -110,18 +125,35 @@ def _bare(network: AttentionLSTM) -> Callable[[], object]:
     return forward
 
 
-def _forecaster(network: AttentionLSTM, bars: pl.DataFrame) -> NetworkForecaster:
+def reference_artifact(network: AttentionLSTM, bars: pl.DataFrame) -> Artifact:
+    """The network as an artifact of the daemon, with its weights as they were drawn."""
     random = np.random.default_rng(0)
     rows = random.standard_normal((100, len(FEATURE_NAMES))).astype(np.float32)
+    values, mask, symbol = (
+        torch.randn(3, WINDOW, len(FEATURE_NAMES)),
+        torch.ones(3, WINDOW, dtype=torch.bool),
+        torch.arange(3),
+    )
+    with torch.inference_mode():
+        answer = network(values, mask, symbol)
     manifest = Manifest(
         id="bench", kind="attention_lstm", preset="reference", feature_names=FEATURE_NAMES,
         schema_hash=schema_hash(FEATURE_NAMES), interval_us=HOUR_US, horizons=DEFAULT_HORIZONS, levels=DEFAULT_LEVELS,
-        window=WINDOW, symbols=tuple(map(str, INSTRUMENTS)), network={}, data_from_us=0, fitted_until_us=0,
-        trained_until_us=0, scores={}, training={}, seed=0, parent=None, versions={},
+        window=WINDOW, symbols=tuple(map(str, INSTRUMENTS)), network=asdict(network.config), data_from_us=0,
+        fitted_until_us=0, trained_until_us=0, scores={}, training={}, seed=0, parent=None, versions={},
     )  # fmt: skip
-    har = Har.fit(bars, interval_us=HOUR_US, horizons=DEFAULT_HORIZONS, levels=DEFAULT_LEVELS)
-    return NetworkForecaster(
-        manifest, network, RobustScaler.fit(rows, np.ones(100, dtype=np.bool_), FEATURE_NAMES), har
+    return Artifact(
+        manifest=manifest,
+        weights={name: value.numpy() for name, value in network.state_dict().items()},
+        scaler=json.loads(RobustScaler.fit(rows, np.ones(100, dtype=np.bool_), FEATURE_NAMES).to_json()),
+        har=Har.fit(bars, interval_us=HOUR_US, horizons=DEFAULT_HORIZONS, levels=DEFAULT_LEVELS).to_json(),
+        golden={
+            "values": values.numpy(),
+            "mask": mask.numpy(),
+            "symbol": symbol.numpy(),
+            "quantiles": answer.quantiles.numpy(),
+            "log_sigma": answer.log_sigma.numpy(),
+        },
     )
 
 
@@ -135,11 +167,11 @@ def _inputs(bars: pl.DataFrame) -> list[ForecastInput]:
     ]
 
 
-def _walks() -> pl.DataFrame:
-    return pl.concat([_walk(instrument, seed) for seed, instrument in enumerate(INSTRUMENTS)])
+def random_bars() -> pl.DataFrame:
+    return pl.concat([_random_walk(instrument, seed) for seed, instrument in enumerate(INSTRUMENTS)])
 
 
-def _walk(instrument: Instrument, seed: int) -> pl.DataFrame:
+def _random_walk(instrument: Instrument, seed: int) -> pl.DataFrame:
     random = np.random.default_rng(seed)
     close = 100.0 * np.exp(np.cumsum(0.005 * random.standard_normal(HISTORY)))
     opened = np.concatenate([[100.0], close[:-1]])
@@ -165,7 +197,7 @@ def _windows_a_second(preset: str) -> float:
         windows,
         train=np.arange(count),
         validation=np.arange(count, count + 1),
-        config=_config(preset),
+        config=network_config(preset),
         recipe=recipe,
         epochs=3,
         seed=0,
@@ -189,8 +221,3 @@ def _made_up(count: int) -> WindowTensors:
         variances=torch.rand(count, horizons) + 0.5,
         window=WINDOW,
     )
-
-
-if __name__ == "__main__":
-    for row in run():
-        print(row)

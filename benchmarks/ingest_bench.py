@@ -1,19 +1,19 @@
-"""How much of bare decoding's speed is left after Binance's frames have become trades, alone and over a websocket.
+"""What is left over a loopback websocket: the daemon's stream and pipeline beside bare websockets and msgspec.
 
-Both sides of a ratio are measured in turn in one run, the best round of each counts. The websocket's server is
-another process that writes frames encoded beforehand, so that the client is what is measured.
+The venue is another process that writes frames encoded beforehand, so that the reader is what is measured. Both
+readers take turns; the ratio is the median over the turns.
 """
 
 from __future__ import annotations
 
 import asyncio
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import uvloop
@@ -21,150 +21,92 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.frames import Frame, Opcode
 
+from benchmarks.bar_bench import seeded_pipeline, venue_feed
+from benchmarks.frames import Frames, load_frames
+from benchmarks.table import Row, ratio, row
 from daemon.clock import SystemClock
-from daemon.errors import DataFault
 from daemon.exchanges.binance import Binance
+from daemon.feeding import VenueFeed
 from daemon.ingest.stream import MarketStream
 from features.market import Trade
 
-FRAMES = 300_000
-ROUNDS = 3
-DECODE_ROUNDS = 30  # short ones: on a busy machine some of them run undisturbed
+FRAMES = 100_000
+ROUNDS = 8
 CHUNK = 1_000
-SYMBOLS = ("BTC-USDT", "ETH-USDT", "SOL-USDT")
 
 
-def run() -> list[dict[str, Any]]:
-    """The rows of the benchmark table: name, value, unit, guide."""
-    untyped, decoded = _decode_rates()
-    bare, streamed = _websocket_rates()
+def run() -> list[Row]:
+    """The rows of the benchmark table."""
+    loaded = load_frames(FRAMES)
+    with _venue() as url:
+        rounds = [(_timed(bare_rate, url, loaded), _timed(daemon_rate, url, loaded)) for _ in range(ROUNDS)]
+    bare, daemon = zip(*rounds, strict=True)
     return [
-        _row("untyped msgspec decode", untyped, "frames/s", None),
-        _row("frame to trade", decoded, "frames/s", None),
-        _row("frame to trade, share of untyped decode", decoded / untyped, "ratio", 0.83),
-        _row("websockets + untyped decode over loopback", bare, "frames/s", None),
-        _row("market stream over loopback", streamed, "frames/s", None),
-        _row("market stream, share of websockets + untyped decode", streamed / bare, "ratio", 0.75),
+        row("websockets and bare decode over loopback", statistics.median(bare), "frames/s"),
+        row("websocket to bar over loopback", statistics.median(daemon), "frames/s"),
+        row("websocket to bar over websockets and bare decode", ratio(daemon, bare), "ratio", 0.75, at_least=True),
     ]
 
 
-def _row(name: str, value: float, unit: str, guide: float | None) -> dict[str, Any]:
-    return {"name": name, "value": value, "unit": unit, "guide": guide}
+async def bare_rate(url: str, loaded: Frames) -> float:
+    """Frames a second of websockets and msgspec alone, in the settings that the daemon uses."""
+    decode = msgspec.json.Decoder().decode
+    async with connect(f"{url}/bare", compression=None, proxy=None, max_queue=1024) as socket:
+        decode(await socket.recv(decode=False))
+        started_s = time.perf_counter()
+        for _ in range(len(loaded.frames) - 1):
+            decode(await socket.recv(decode=False))
+        return len(loaded.frames) / (time.perf_counter() - started_s)
 
 
-def make_frames(count: int) -> list[bytes]:
-    """Aggregate trades of three symbols as Binance spells them."""
-    return [msgspec.json.encode(_frame(number)) for number in range(count)]
+async def daemon_rate(url: str, loaded: Frames) -> float:
+    """Frames a second that reach the open bars, from the first trade to the last."""
+    clock, wire = SystemClock(), Binance(loaded.symbols)
+    pipeline = seeded_pipeline(wire, loaded.symbols, loaded.frames)
+    feed = venue_feed(wire, loaded.symbols, pipeline, clock)
+    counted = _Counted(feed, len(loaded.frames))
+    stream = MarketStream(wire, loaded.symbols, url, listener=counted, clock=clock)
+    running = asyncio.create_task(stream.run())
+    await counted.done.wait()
+    await stream.close()
+    await running
+    taken = sum(series.trades for series in pipeline.series.values()) - len(loaded.symbols)
+    assert taken == len(loaded.frames), f"{taken} trades of {len(loaded.frames)} frames reached a bar"
+    return len(loaded.frames) / (counted.ended_s - counted.started_s)
 
 
-def _frame(number: int) -> dict[str, Any]:
-    native, trade_id = SYMBOLS[number % 3].replace("-", ""), 665_076_760 + number // 3
-    trade = {
-        "e": "aggTrade",
-        "E": 1_617_566_591_315 + number,
-        "s": native,
-        "a": trade_id,
-        "p": f"{58_001.03 + number % 977 / 100:.8f}",
-        "q": f"{0.000_1 + number % 1013 / 1000:.8f}",
-        "f": trade_id,
-        "l": trade_id + number % 2,
-        "T": 1_617_566_591_314 + number,
-        "m": number % 2 == 0,
-        "M": True,
-    }
-    return {"stream": f"{native.lower()}@aggTrade", "data": trade}
+class _Counted:
+    """The feed, and beside it a stopwatch: the first trade starts it, the last one stops it."""
 
-
-# Decoding alone
-
-
-def _decode_rates() -> tuple[float, float]:
-    frames = make_frames(FRAMES // DECODE_ROUNDS)
-    decoders = (msgspec.json.Decoder().decode, Binance(SYMBOLS).decode)
-    rounds = [[_decode_rate(decode, frames) for decode in decoders] for _ in range(DECODE_ROUNDS)]
-    untyped, typed = (max(rates) for rates in zip(*rounds, strict=True))
-    return untyped, typed
-
-
-def _decode_rate(decode: Callable[[bytes], object], frames: Sequence[bytes]) -> float:
-    started_s = time.perf_counter()
-    for frame in frames:
-        decode(frame)
-    return len(frames) / (time.perf_counter() - started_s)
-
-
-# Over a websocket
-
-
-class _Counter:
-    """A listener that counts: the first trade starts the time, the last one stops it."""
-
-    def __init__(self, expected: int) -> None:
-        self.left = expected
-        self.started_s = self.ended_s = 0.0
+    def __init__(self, feed: VenueFeed, expected: int) -> None:
         self.done = asyncio.Event()
+        self.started_s = self.ended_s = 0.0
+        self._take = feed.trades
+        self._expected = self._left = expected
+        self.malformed, self.subscribed, self.refused = feed.malformed, feed.subscribed, feed.refused
+        self.connected, self.disconnected = feed.connected, feed.disconnected
 
-    def trades(self, symbol: str, trades: list[Trade], received_us: int) -> None:  # noqa: ARG002  # the port's names
-        if not self.started_s:
+    def trades(self, symbol: str, trades: list[Trade]) -> None:
+        self._take(symbol, trades)
+        if self._left == self._expected:
             self.started_s = time.perf_counter()
-        self.left -= 1
-        if not self.left:
+        self._left -= 1
+        if not self._left:
             self.ended_s = time.perf_counter()
             self.done.set()
 
-    def malformed(self, frame: bytes, error: DataFault) -> None:
-        raise AssertionError((frame, error))
 
-    def subscribed(self, symbol: str) -> None: ...
-
-    def refused(self, symbol: str, reason: str) -> None:
-        raise AssertionError((symbol, reason))
-
-    def connected(self, symbols: Sequence[str]) -> None: ...
-
-    def disconnected(self, symbols: Sequence[str], reason: str, next_try_s: float) -> None: ...
-
-
-def _websocket_rates() -> tuple[float, float]:
-    with _server() as url:
-        rounds = [(_timed(_bare_rate, url), _timed(_stream_rate, url)) for _ in range(ROUNDS)]
-    bare, streamed = (max(rates) for rates in zip(*rounds, strict=True))
-    return bare, streamed
-
-
-def _timed(measure: Callable[[str], Awaitable[float]], url: str) -> float:
+def _timed(measure: Callable[[str, Frames], Awaitable[float]], url: str, loaded: Frames) -> float:
     async def main() -> float:
         async with asyncio.timeout(120):
-            return await measure(url)
+            return await measure(url, loaded)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main())
 
 
-async def _bare_rate(url: str) -> float:
-    count = FRAMES // ROUNDS
-    decode = msgspec.json.Decoder().decode
-    async with connect(f"{url}/bare", compression=None, proxy=None) as socket:
-        decode(await socket.recv(decode=False))
-        started_s = time.perf_counter()
-        for _ in range(count - 1):
-            decode(await socket.recv(decode=False))
-        return count / (time.perf_counter() - started_s)
-
-
-async def _stream_rate(url: str) -> float:
-    count = FRAMES // ROUNDS
-    counter = _Counter(count)
-    stream = MarketStream(Binance(SYMBOLS), SYMBOLS, url, listener=counter, clock=SystemClock())
-    running = asyncio.create_task(stream.run())
-    await counter.done.wait()
-    await stream.close()
-    await running
-    return count / (counter.ended_s - counter.started_s)
-
-
 @contextmanager
-def _server() -> Iterator[str]:
+def _venue() -> Iterator[str]:
     command = [sys.executable, "-m", "benchmarks.ingest_bench", "serve"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]) as process:
         assert process.stdout is not None
@@ -175,11 +117,7 @@ def _server() -> Iterator[str]:
 
 
 async def _serve() -> None:
-    frames = make_frames(FRAMES // ROUNDS)
-    chunks = [
-        b"".join(Frame(Opcode.TEXT, frame).serialize(mask=False) for frame in frames[start : start + CHUNK])
-        for start in range(0, len(frames), CHUNK)
-    ]
+    chunks = _chunks(load_frames(FRAMES).frames)
 
     async def handle(socket: ServerConnection) -> None:
         assert socket.request is not None
@@ -196,6 +134,14 @@ async def _serve() -> None:
         await server.wait_closed()
 
 
+def _chunks(frames: Sequence[bytes]) -> list[bytes]:
+    """Websocket frames, many to a write as a busy venue sends them."""
+    return [
+        b"".join(Frame(Opcode.TEXT, frame).serialize(mask=False) for frame in frames[start : start + CHUNK])
+        for start in range(0, len(frames), CHUNK)
+    ]
+
+
 async def _subscribe(socket: ServerConnection) -> None:
     """Answers the acknowledgement and the list that a market stream asks for."""
     subscription = msgspec.json.decode(await socket.recv())
@@ -204,9 +150,5 @@ async def _subscribe(socket: ServerConnection) -> None:
     await socket.send(msgspec.json.encode({"result": subscription["params"], "id": question["id"]}).decode())
 
 
-if __name__ == "__main__":
-    if sys.argv[1:] == ["serve"]:
-        asyncio.run(_serve())
-    else:
-        for row in run():
-            print(f"{row['name']:55s} {row['value']:14,.2f} {row['unit']}")
+if __name__ == "__main__" and sys.argv[1:] == ["serve"]:
+    uvloop.run(_serve())

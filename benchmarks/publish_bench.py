@@ -16,7 +16,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import aiomqtt
 import numpy as np
@@ -24,6 +23,7 @@ import uvloop
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from benchmarks.table import Row, row
 from daemon.clock import SystemClock
 from daemon.publishing import payloads
 from daemon.publishing.embedded_broker import EmbeddedBroker
@@ -38,15 +38,18 @@ ROUNDS = 4
 FAN_OUT = 1000
 TOPICS = Topics("forecastd/v1", "bench")
 
-Row = dict[str, Any]
 RoundTrip = Callable[[], Awaitable[None]]
 
 
 def run() -> list[Row]:
     """The rows of the benchmark table: name, value, unit, guide."""
     rows = uvloop.run(_on_embedded_broker())
-    mosquitto = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-    return rows + (uvloop.run(_on_mosquitto(mosquitto)) if mosquitto else [])
+    return rows + (uvloop.run(_on_mosquitto()) if mosquitto_path() else [])
+
+
+def mosquitto_path() -> str | None:
+    """Where mosquitto is installed; Debian puts it where not every PATH looks."""
+    return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 
 
 async def _on_embedded_broker() -> list[Row]:
@@ -57,16 +60,29 @@ async def _on_embedded_broker() -> list[Row]:
     return rows
 
 
-async def _on_mosquitto(path: str) -> list[Row]:
+async def _on_mosquitto() -> list[Row]:
+    async with mosquitto() as url:
+        return await _measure("mosquitto", MqttSettings(url))
+
+
+@asynccontextmanager
+async def mosquitto() -> AsyncIterator[str]:
+    """The address of a mosquitto of our own on a free port."""
+    path = mosquitto_path()
+    assert path is not None, "mosquitto is not installed"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "mosquitto.conf"
-        config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n", encoding="utf-8")
+        # Without set_tcp_nodelay the second of two confirmations waits 40 ms for our acknowledgement of the first.
+        lines = (f"listener {port} 127.0.0.1", "allow_anonymous true", "set_tcp_nodelay true")
+        config.write_text("\n".join(lines) + "\n", encoding="utf-8")
         broker = subprocess.Popen([path, "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: ASYNC220  # started once, before anything is measured
         try:
-            return await _measure("mosquitto", MqttSettings(f"mqtt://127.0.0.1:{port}"))
+            while socket.socket().connect_ex(("127.0.0.1", port)):  # noqa: ASYNC110  # it says nowhere that it is up
+                await asyncio.sleep(0.01)
+            yield f"mqtt://127.0.0.1:{port}"
         finally:
             broker.kill()
             broker.wait()
@@ -76,18 +92,18 @@ async def _measure(broker: str, settings: MqttSettings) -> list[Row]:
     payload = payloads.forecast(_forecast())
     async with _published(settings) as (publisher, confirmed):
         mqtt_5 = publisher.state.protocol == "5"
-        async with _bare_client(settings, mqtt_5) as client:
+        async with bare_client(settings, mqtt_5) as client:
             bare_trip = _bare_trip(client, payload, mqtt_5)
             publisher_trip = _publisher_trip(publisher, confirmed, payload)
             bare, through = await _alternating(bare_trip, publisher_trip)
         fan_out_s = await _fan_out(publisher, confirmed, payload)
     return [
-        _row(f"bare QoS 1 round trip, {broker}, p50", _ms(bare, 50), "ms"),
-        _row(f"bare QoS 1 round trip, {broker}, p99", _ms(bare, 99), "ms"),
-        _row(f"submit to confirmation, {broker}, p50", _ms(through, 50), "ms"),
-        _row(f"submit to confirmation, {broker}, p99", _ms(through, 99), "ms"),
-        _row(f"submit to confirmation over bare, {broker}, p50", _ms(through, 50) / _ms(bare, 50), "ratio", 1.5),
-        _row(f"{FAN_OUT} topics confirmed, {broker}", fan_out_s, "s", 1.0),
+        row(f"bare QoS 1 round trip, {broker}, p50", _ms(bare, 50), "ms"),
+        row(f"bare QoS 1 round trip, {broker}, p99", _ms(bare, 99), "ms"),
+        row(f"submit to confirmation, {broker}, p50", _ms(through, 50), "ms"),
+        row(f"submit to confirmation, {broker}, p99", _ms(through, 99), "ms"),
+        row(f"submit to confirmation over bare, {broker}, p50", _ms(through, 50) / _ms(bare, 50), "ratio", 1.5),
+        row(f"{FAN_OUT} topics confirmed, {broker}", fan_out_s, "s", 1.0),
     ]
 
 
@@ -112,21 +128,26 @@ async def _published(settings: MqttSettings) -> AsyncIterator[tuple[Publisher, a
 
 
 @asynccontextmanager
-async def _bare_client(settings: MqttSettings, mqtt_5: bool) -> AsyncIterator[aiomqtt.Client]:
+async def bare_client(settings: MqttSettings, mqtt_5: bool) -> AsyncIterator[aiomqtt.Client]:
     protocol = aiomqtt.ProtocolVersion.V5 if mqtt_5 else aiomqtt.ProtocolVersion.V311
-    async with aiomqtt.Client(settings.endpoint.host, settings.endpoint.port, protocol=protocol) as client:
+    async with aiomqtt.Client(
+        settings.endpoint.host,
+        settings.endpoint.port,
+        protocol=protocol,
+        socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+    ) as client:
         yield client
 
 
 def _bare_trip(client: aiomqtt.Client, payload: bytes, mqtt_5: bool) -> RoundTrip:
     async def trip() -> None:
-        properties = _bare_properties() if mqtt_5 else None
+        properties = bare_properties() if mqtt_5 else None
         await client.publish("bench/bare", payload, qos=1, retain=True, properties=properties)
 
     return trip
 
 
-def _bare_properties() -> Properties:
+def bare_properties() -> Properties:
     """What the contract asks to be sent with a message, made anew for each as its expiry needs it."""
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     properties.PayloadFormatIndicator = 1
@@ -218,7 +239,3 @@ def _forecast() -> IssuedForecast:
 
 def _ms(seconds: list[float], percentile: int) -> float:
     return 1000 * statistics.quantiles(seconds, n=100)[percentile - 1]
-
-
-def _row(name: str, value: float, unit: str, guide: float | None = None) -> Row:
-    return {"name": name, "value": value, "unit": unit, "guide": guide}

@@ -1,0 +1,270 @@
+"""From a bar's close to the broker's confirmation of its forecasts, with everything that the daemon does in between.
+
+The daemon's own parts, built as the app builds them: a trade past the hour's end closes the last of three bars; the
+pipeline announces the round; bars are stored and published; features, the reference network on the CPU, the
+scoreboard, the payloads, the ledger, and a QoS 1 publish follow. A round ends with the last forecast's PUBACK. In
+turn with each round goes what cannot be left out: the bare network's forward pass of three windows, and a bare
+client's publish of the same three payloads.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import asyncio
+import gc
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
+
+import aiomqtt
+import msgspec
+import numpy as np
+import uvloop
+
+from benchmarks.inference_bench import (
+    HISTORY,
+    INSTRUMENTS,
+    bare_forward,
+    busy_process,
+    network_config,
+    random_bars,
+    reference_artifact,
+)
+from benchmarks.publish_bench import bare_client, bare_properties, mosquitto, mosquitto_path
+from benchmarks.table import Row, row
+from daemon.clock import ManualClock
+from daemon.config import Config, load_config
+from daemon.logs import start_logging
+from daemon.parts import Hooks, Parts, build
+from daemon.publishing import payloads
+from daemon.publishing.embedded_broker import EmbeddedBroker
+from daemon.publishing.publisher import MqttSettings, OutboxMessage
+from daemon.records import IssuedForecast
+from features.market import HOUR_US, Trade
+from models.artifact import write_artifact
+from models.attention_lstm import AttentionLSTM
+from models.network_forecaster import use_one_thread
+
+ROUNDS = 150
+WARM_UP = 20  # rounds that are not counted: caches, allocators and the first scores
+_PATIENCE_S = 30.0
+_MINUTE_US = 60_000_000
+
+
+class Taken(msgspec.Struct, kw_only=True):
+    """Wall seconds of one round by stage, and of what is bare in the same turn."""
+
+    total: float
+    features: float
+    inference: float
+    issuing: float
+    delivery: float
+    bare_forward: float
+    bare_publish: float
+
+    @property
+    def bare(self) -> float:
+        return self.bare_forward + self.bare_publish
+
+
+def run() -> list[Row]:
+    """The rows of the benchmark table."""
+    start_logging(level="error")
+    idle = uvloop.run(_measured(busy=False))
+    busy = uvloop.run(_measured(busy=True))
+    return [
+        *_rows("idle", idle),
+        *_rows("beside a busy process", busy),
+        *(row(f"of it {name}, idle, p50", _ms(idle, name, 50), "ms") for name in Taken.__struct_fields__[1:5]),
+    ]
+
+
+def _rows(when: str, taken: Sequence[Taken]) -> list[Row]:
+    return [
+        row(f"bar closed to PUBACK, {when}, p50", _ms(taken, "total", 50), "ms"),
+        row(f"bar closed to PUBACK, {when}, p99", _ms(taken, "total", 99), "ms", 40),
+        row(f"bare forward and publish, {when}, p50", _ms(taken, "bare", 50), "ms"),
+        row(f"bare forward and publish, {when}, p99", _ms(taken, "bare", 99), "ms"),
+        row(f"bar closed to PUBACK over bare, {when}, p50", _over_bare(taken, 50), "ratio"),
+        row(f"bar closed to PUBACK over bare, {when}, p99", _over_bare(taken, 99), "ratio", 1.5),
+    ]
+
+
+def _ms(taken: Sequence[Taken], name: str, percentile: int) -> float:
+    return float(np.percentile([getattr(each, name) for each in taken], percentile)) * 1e3
+
+
+def _over_bare(taken: Sequence[Taken], percentile: int) -> float:
+    return _ms(taken, "total", percentile) / _ms(taken, "bare", percentile)
+
+
+async def _measured(*, busy: bool) -> list[Taken]:
+    use_one_thread()
+    with tempfile.TemporaryDirectory() as folder:
+        async with _broker() as (url, port), _daemon(Path(folder), url, port) as rounds:
+            await rounds.many(WARM_UP)
+            with busy_process() if busy else nullcontext():
+                return await rounds.many(ROUNDS)
+
+
+@asynccontextmanager
+async def _broker() -> AsyncIterator[tuple[str, int | None]]:
+    """mosquitto where it is installed, else the embedded broker, which shares our process as it does the daemon's."""
+    if mosquitto_path():
+        async with mosquitto() as url:
+            yield url, None
+    else:
+        embedded = EmbeddedBroker()
+        try:
+            yield "embedded", await embedded.start()
+        finally:
+            await embedded.stop()
+
+
+@asynccontextmanager
+async def _daemon(folder: Path, url: str, port: int | None) -> AsyncIterator[Rounds]:
+    bars = random_bars()
+    network = AttentionLSTM(network_config("reference")).eval()
+    clock = MarketByHand(HISTORY * HOUR_US)
+    settings = MqttSettings(url) if port is None else MqttSettings(url).on_embedded_broker(port)
+    async with bare_client(settings, mqtt_5=port is None) as client:
+        rounds = Rounds(clock, bare_forward(network), client, mqtt_5=port is None)
+        parts = build(
+            _config(folder, url),
+            clock=clock,
+            hooks=Hooks(on_forecast=rounds.issued, on_delivered=rounds.delivered),
+            broker_port=port,
+        )
+        await parts.inference.load_history(bars)
+        await parts.inference.load_champion(write_artifact(folder / "models", reference_artifact(network, bars)))
+        gc.collect()
+        gc.freeze()  # as the app does
+        rounds.begin(parts)
+        jobs = (parts.dispatcher.run(), parts.dispatcher.run_rounds(), parts.publisher.run())
+        tasks = [asyncio.ensure_future(job) for job in jobs]
+        try:
+            yield rounds
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            await parts.inference.close()
+            parts.store.close()
+            parts.ledger.close()
+            for failure in ended:
+                if isinstance(failure, Exception):
+                    raise failure  # why a round was never confirmed
+
+
+def _config(folder: Path, url: str) -> Config:
+    command_line = {
+        "instance.state_dir": str(folder / "state"),
+        "feeds": [{"venue": "binance", "symbols": [each.symbol for each in INSTRUMENTS]}],
+        "model.preset": "reference",
+        "mqtt.url": url,
+    }
+    return load_config(None, command_line=command_line, environ={})
+
+
+class MarketByHand(ManualClock):
+    """Market time is set, wall time runs."""
+
+    def wall_s(self) -> float:
+        return time.monotonic()
+
+
+class Rounds:
+    """Closes bars one hour after another, each in turn with what is bare."""
+
+    def __init__(
+        self, clock: MarketByHand, forward: Callable[[], object], client: aiomqtt.Client, *, mqtt_5: bool
+    ) -> None:
+        self._parts: Parts
+        self._clock = clock
+        self._forward = forward
+        self._client = client
+        self._mqtt_5 = mqtt_5
+        self._issued: list[tuple[IssuedForecast, bytes, float]] = []
+        self._waiting = 0
+        self._done = asyncio.Event()
+        self._random = np.random.default_rng(1)
+        self._prices = np.full(len(INSTRUMENTS), 100.0)
+        self._next_id = 0
+
+    def begin(self, parts: Parts) -> None:
+        """The first trade of every symbol, from which its bars are whole."""
+        self._parts = parts
+        now_us, wall_s = self._clock.now_us, self._clock.wall_s()
+        for instrument, trade in zip(INSTRUMENTS, self._trades(), strict=True):
+            parts.pipeline.seeded(instrument, [trade], None, from_time_us=now_us, now_us=now_us, wall_s=wall_s)
+
+    def issued(self, issued: IssuedForecast, payload: bytes) -> None:
+        self._issued.append((issued, payload, time.perf_counter()))
+
+    def delivered(self, message: OutboxMessage, _seconds: float) -> None:
+        if message.schema == payloads.FORECAST_SCHEMA:
+            self._waiting -= 1
+            if not self._waiting:
+                self._done.set()
+
+    async def many(self, count: int) -> list[Taken]:
+        return [await self._one() for _ in range(count)]
+
+    async def _one(self) -> Taken:
+        self._issued, self._waiting = [], len(INSTRUMENTS)
+        self._done.clear()
+        feed = self._parts.feeds["binance"]
+        for minute in range(1, 60):
+            for instrument, trade in zip(INSTRUMENTS, self._trades(minute * _MINUTE_US), strict=True):
+                feed.trades(instrument.symbol, [trade])
+        self._clock.set(self._clock.now_us + HOUR_US)
+        trades = self._trades()
+        for instrument, trade in zip(INSTRUMENTS[:-1], trades, strict=False):
+            feed.trades(instrument.symbol, [trade])
+        started_s = time.perf_counter()
+        feed.trades(INSTRUMENTS[-1].symbol, [trades[-1]])
+        async with asyncio.timeout(_PATIENCE_S):
+            await self._done.wait()
+        ended_s = time.perf_counter()
+        return await self._beside_bare(ended_s - started_s, ended_s)
+
+    async def _beside_bare(self, total_s: float, ended_s: float) -> Taken:
+        await asyncio.sleep(0.02)  # whatever the round left to be done is done
+        started_s = time.perf_counter()
+        self._forward()
+        forwarded_s = time.perf_counter()
+        await asyncio.gather(*(self._publish(payload) for _, payload, _ in self._issued))
+        published_s = time.perf_counter()
+        issued, _, issued_s = self._issued[-1]
+        assert issued.source == "model", f"a {issued.forecast.model.kind} stood in for the network"
+        spent_s = (issued.latency.features + issued.latency.inference) / 1e3
+        delivery_s = ended_s - issued_s
+        return Taken(
+            total=total_s,
+            features=issued.latency.features / 1e3,
+            inference=issued.latency.inference / 1e3,
+            issuing=total_s - spent_s - delivery_s,
+            delivery=delivery_s,
+            bare_forward=forwarded_s - started_s,
+            bare_publish=published_s - forwarded_s,
+        )
+
+    def _trades(self, after_us: int = 0) -> list[Trade]:
+        """One trade of every symbol."""
+        self._next_id += 1
+        self._prices *= np.exp(0.001 * self._random.standard_normal(len(INSTRUMENTS)))
+        sizes, buys = self._random.lognormal(size=len(INSTRUMENTS)), self._random.integers(2, size=len(INSTRUMENTS))
+        time_us = self._clock.now_us + after_us
+        return [
+            Trade(self._next_id, time_us, float(price), float(size), bool(bought))
+            for price, size, bought in zip(self._prices, sizes, buys, strict=True)
+        ]
+
+    async def _publish(self, payload: bytes) -> None:
+        properties = bare_properties() if self._mqtt_5 else None
+        await self._client.publish("bench/bare", payload, qos=1, retain=True, properties=properties)
