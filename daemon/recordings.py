@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,11 +53,16 @@ def read(file: Path, *, venue_name: str, symbol: str | None) -> Iterator[Recorde
     """
     if not file.is_file():
         raise RecordingRefused(f"{file}: there is no such file")
-    if file.suffix == ".parquet":
-        return _rows(file, pl.read_parquet(file), symbol)
-    if file.suffix == ".csv":
-        return _rows(file, pl.read_csv(file, try_parse_dates=True), symbol)
+    if file.suffix in (".parquet", ".csv"):
+        return _rows(file, _table(file), symbol)
     return _frames(file, venue_name, symbol)
+
+
+def _table(file: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(file) if file.suffix == ".parquet" else pl.read_csv(file, try_parse_dates=True)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RecordingRefused(f"{file}: cannot be read as {file.suffix[1:]}: {str(error).splitlines()[0]}") from error
 
 
 def _rows(file: Path, table: pl.DataFrame, symbol: str | None) -> Iterator[Recorded]:
@@ -102,12 +107,21 @@ def _checked(file: Path, table: pl.DataFrame, symbol: str | None) -> pl.DataFram
 
 
 def _symbols(file: Path, table: pl.DataFrame, symbol: str | None) -> pl.Expr:
-    if symbol is not None:
-        return pl.lit(symbol)
     if "symbol" not in table.columns:
-        raise RecordingRefused(f"{file}: has no symbol column; name the symbol with --symbol BASE-QUOTE")
-    spelling = {name: _spelled(file, name) for name in table["symbol"].unique()}
-    return pl.col("symbol").replace_strict(spelling)
+        if symbol is None:
+            raise RecordingRefused(f"{file}: has no symbol column; name the symbol with --symbol BASE-QUOTE")
+        return pl.lit(symbol)
+    names = sorted(table["symbol"].unique())
+    if symbol is None:
+        return pl.col("symbol").replace_strict({name: _spelled(file, name) for name in names})
+    if other := [name for name in names if _bare(name) != _bare(symbol)]:
+        raise RecordingRefused(f"{file}: its symbol column says {', '.join(other)}, not {symbol}; leave --symbol out")
+    return pl.lit(symbol)
+
+
+def _bare(name: str) -> str:
+    """``BTC-USDT``, ``BTC/USDT`` and ``btcusdt`` alike."""
+    return "".join(filter(str.isalnum, name)).upper()
 
 
 def _spelled(file: Path, name: str) -> str:
@@ -127,7 +141,12 @@ def _microseconds(file: Path, times: pl.Series) -> pl.Series:
 
 def _frames(file: Path, venue_name: str, symbol: str | None) -> Iterator[Recorded]:
     frames = list(_received(file))
-    wire = venue(venue_name, sorted({symbol} if symbol else _symbols_in(frames)))
+    named = _names_in(frame for _, frame in frames)
+    if symbol is not None and _bare(symbol) not in named.symbols:
+        found_here = ", ".join(sorted(filter(None, map(spell, named.symbols)))) or "none"
+        raise RecordingRefused(f"{file}: holds no {symbol}; the symbols in it: {found_here}")
+    spelling = {native: symbol if symbol and _bare(symbol) == native else spell(native) for native in named.symbols}
+    wire = venue(venue_name, sorted(filter(None, spelling.values())))
     unread, found = 0, 0
     for number, frame in frames:
         try:
@@ -137,17 +156,25 @@ def _frames(file: Path, venue_name: str, symbol: str | None) -> Iterator[Recorde
             if unread <= _MOST_TOLD:
                 log.warning("frame_malformed", file=str(file), line=number, reason=str(error))
             continue
-        if isinstance(message, TradesMessage):
+        if isinstance(message, TradesMessage) and symbol in (None, message.symbol):
             found += len(message.trades)
             yield Recorded(message.symbol, message.trades)
     if unread > _MOST_TOLD:
         log.warning("frames_malformed", file=str(file), frames=unread)
     if not found:
-        raise RecordingRefused(f"{file}: holds no trade frame of {venue_name}; is --venue right?")
+        kinds = f"but {', '.join(sorted(named.kinds))} frames" if named.kinds else "nor any other: is --venue right?"
+        raise RecordingRefused(f"{file}: holds no aggTrade frame, which is what is read of {venue_name}, {kinds}")
 
 
 def _received(file: Path) -> Iterator[tuple[int, str]]:
     """Line number and frame: captures with ``dir`` and ``data``, or ``<receive ns> <frame>``, or bare frames."""
+    try:
+        yield from _lines(file)
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise RecordingRefused(f"{file}: cannot be read as a capture: {error}") from error
+
+
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
     decode = msgspec.json.Decoder(_Line).decode
     unpack = gzip.open if file.suffix == ".gz" else open
     with unpack(file, "rt", encoding="utf-8") as lines:
@@ -166,25 +193,35 @@ def _received(file: Path) -> Iterator[tuple[int, str]]:
                     yield number, entry.data
 
 
-def _symbols_in(frames: list[tuple[int, str]]) -> set[str]:
-    """BASE-QUOTE of every symbol that the frames' trades name, as far as it can be split."""
-    decode = msgspec.json.Decoder(_Named).decode
-    natives = set()
-    for _, frame in frames:
+class _Names(NamedTuple):
+    """What a capture's frames name: symbols in the venue's spelling, and kinds of event."""
+
+    symbols: set[str]
+    kinds: set[str]
+
+
+def _names_in(frames: Iterable[str]) -> _Names:
+    decode = msgspec.json.Decoder(_Frame).decode
+    names = _Names(set(), set())
+    for frame in frames:
         try:
-            payload = decode(frame)
+            combined = decode(frame)
         except (msgspec.DecodeError, RecursionError):
             continue  # told by the venue's own decoder, with its line
-        natives |= {name for name in (payload.s, payload.data.s if payload.data else None) if name}
-    return {spelled for name in natives if (spelled := spell(name))}
+        for event in (combined, combined.data or _Event()):
+            names.symbols.update(filter(None, [event.s]))
+            names.kinds.update(filter(None, [event.e]))
+    return names
 
 
-class _Inner(msgspec.Struct):
-    s: str | None = None
-
-
-class _Named(msgspec.Struct):
-    """A frame as far as it names its symbol: combined or raw."""
+class _Event(msgspec.Struct):
+    """An event as far as it names its symbol and its kind."""
 
     s: str | None = None
-    data: _Inner | None = None
+    e: str | None = None
+
+
+class _Frame(_Event):
+    """A frame: a bare event, or one in the combined stream's wrapping."""
+
+    data: _Event | None = None

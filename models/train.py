@@ -17,7 +17,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,12 @@ import polars as pl
 import torch
 
 from features.catalogue import schema_hash
-from models.artifact import Artifact, Manifest, weights_digest, write_artifact
+from models.artifact import Artifact, ArtifactError, Manifest, weights_digest, write_artifact
 from models.attention_lstm import AttentionLSTMConfig
+from models.bars_file import read_bars
 from models.dataset import TrainingData, prepare
 from models.devices import choose_device
-from models.fitting import EpochReport, Fitted, Fitting, WindowTensors, predict
+from models.fitting import EpochReport, Fitted, Fitting, TrainingDiverged, WindowTensors, predict
 from models.presets import Recipe, choose_recipe
 from models.scoring import scores
 from models.specification import Progress, TrainingSpec
@@ -45,6 +46,7 @@ _GOLDEN_WINDOWS = 3
 def train(
     spec: TrainingSpec,
     *,
+    symbols: Sequence[str] = (),
     on_progress: Callable[[Progress], None] = lambda _: None,
     checkpoint: Callable[[], None] = lambda: None,
     monotonic_s: Callable[[], float] = time.monotonic,
@@ -52,12 +54,13 @@ def train(
     """Trains as specified and returns the folder of the finished artifact, below ``spec.output_dir``.
 
     Its id ends with a hash of the weights: where the same run has left the same artifact before, that one stays.
+    ``symbols`` are those of the file to train on; empty means all.
 
     ``checkpoint`` is called between steps: it may block to pause the run, or raise to cancel it, and then
     nothing is left behind. Raises ValueError for data that cannot be trained on, TrainingDiverged where the loss
     is no longer finite, ArtifactError where the result cannot be written.
     """
-    return _Run(spec, on_progress, checkpoint, monotonic_s).run()
+    return _Run(spec, symbols, on_progress, checkpoint, monotonic_s).run()
 
 
 class _Run:
@@ -66,11 +69,13 @@ class _Run:
     def __init__(
         self,
         spec: TrainingSpec,
+        symbols: Sequence[str],
         on_progress: Callable[[Progress], None],
         checkpoint: Callable[[], None],
         monotonic_s: Callable[[], float],
     ) -> None:
         self.spec = spec
+        self.symbols = symbols
         self.device = choose_device(spec.device)
         self.preset, self.recipe = choose_recipe(spec.preset, on_gpu=self.device.type == "cuda")
         self.epochs = spec.epochs or self.recipe.epochs
@@ -84,7 +89,7 @@ class _Run:
     def run(self) -> Path:
         self._report("features", 0.0)
         torch.set_num_threads(self.threads)
-        data = prepare(pl.read_parquet(self.spec.data_file), self.spec)
+        data = prepare(read_bars(self.spec.data_file, symbols=self.symbols), self.spec)
         self._checkpoint()
         windows = window_tensors(data, window=self.spec.window, device=self.device)
         self._training_started_s = self._monotonic_s()
@@ -248,16 +253,17 @@ def _golden(windows: WindowTensors, chosen: Any, fitted: Fitted) -> dict[str, An
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+    """The command line. Returns 0, 1 where the run failed, 2 for arguments or data that cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m models.train", description="Trains one model on a file of bars.")
-    parser.add_argument("--data", type=Path, required=True, help="Parquet of bars")
+    parser.add_argument("--data", type=Path, required=True, help="Parquet of bars or klines, or a folder of them")
+    parser.add_argument("--symbols", nargs="+", default=[], metavar="BASE-QUOTE", help="only these; default: all")
     parser.add_argument("--out", type=Path, required=True, help="folder in which the artifact appears")
     parser.add_argument("--preset", default="auto", help="auto | small | reference")
-    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--epochs", type=_positive(int), help="default: the preset's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
-    parser.add_argument("--interval-seconds", type=int, default=3600)
-    parser.add_argument("--time-budget-seconds", type=float)
+    parser.add_argument("--interval-seconds", type=_positive(int), default=3600, help="length of a bar")
+    parser.add_argument("--time-budget-seconds", type=_positive(float), help="wall time for the whole run")
     given = parser.parse_args(arguments)
     try:
         spec = TrainingSpec(
@@ -270,12 +276,22 @@ def main(arguments: list[str] | None = None) -> int:
             interval_us=given.interval_seconds * 1_000_000,
             time_budget_s=given.time_budget_seconds,
         )
-        path = train(spec, on_progress=_Printer(terminal=sys.stdout.isatty()))
-    except ValueError as error:
-        print(error, file=sys.stderr)  # noqa: T201  # this is a command
-        return 1
+        path = train(spec, symbols=given.symbols, on_progress=_Printer(terminal=sys.stdout.isatty()))
+    except (ValueError, TrainingDiverged, ArtifactError) as error:
+        print(f"models.train: {error}", file=sys.stderr)  # noqa: T201  # this is a command
+        return 2 if isinstance(error, ValueError) else 1
     print(path)  # noqa: T201  # this is a command
     return 0
+
+
+def _positive(number: type[int] | type[float]) -> Callable[[str], int | float]:
+    def parse(text: str) -> int | float:
+        if (value := number(text)) <= 0:
+            raise argparse.ArgumentTypeError(f"was {text}; write a number above 0")
+        return value
+
+    parse.__name__ = number.__name__  # what argparse says was invalid
+    return parse
 
 
 class _Printer:

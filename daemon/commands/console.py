@@ -31,7 +31,7 @@ def grouped_table(console: Console, header: Groups, rows: Iterable[Groups]) -> T
     folded, never cut.
     """
     wide = console.width >= _ONE_LINE
-    table = Table(box=box.SIMPLE, pad_edge=False)
+    table = Table(box=box.SIMPLE, pad_edge=False, leading=0 if wide else 1)
     for title in _cells(header, wide=wide):
         table.add_column(title, overflow="fold")
     for row in rows:

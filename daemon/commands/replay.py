@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -11,12 +12,17 @@ import msgspec
 import polars as pl
 
 from daemon.errors import EXIT_USAGE, Fatal
+from daemon.exchanges import VENUE_NAMES
 from daemon.logs import start_logging
 from daemon.publishing import payloads
 from daemon.recordings import RecordingRefused, read
 from daemon.records import parse_interval
 from daemon.replay import Replay, Replayed
+from daemon.symbols import is_symbol, spell
 from features.market import Audit, Instrument
+from models.baselines import RANDOM_WALK_LEAST_RETURNS
+
+_LEAST_BARS = RANDOM_WALK_LEAST_RETURNS + 1
 
 
 class ReplayRefused(Fatal):
@@ -37,10 +43,9 @@ def run_replay(
 ) -> None:
     """Replays a file and writes what comes out; prints a summary."""
     start_logging(level="warning")
-    try:
-        interval_us = parse_interval(interval)
-    except ValueError as error:
-        raise ReplayRefused(f"--interval: {error}") from error
+    interval_us = _checked(venue_name, interval, symbol)
+    _check_folder("--bars", bars_file)
+    _check_folder("--forecasts", forecasts_file)
     recording = list(read(file, venue_name=venue_name, symbol=symbol))
     if not recording:
         raise RecordingRefused(f"{file}: holds no trades")
@@ -51,6 +56,28 @@ def run_replay(
     if forecasts_file is not None:
         forecasts_file.write_bytes(b"".join(line + b"\n" for line in replayed.forecasts))
     _summarise(file, replayed, json=json)
+
+
+def _checked(venue_name: str, interval: str, symbol: str | None) -> int:
+    """The interval in microseconds, once the arguments are usable."""
+    if venue_name not in VENUE_NAMES:
+        raise ReplayRefused(f"--venue was {venue_name!r}; known venues: {', '.join(VENUE_NAMES)}")
+    if symbol is not None and not is_symbol(symbol):
+        raise ReplayRefused(f"--symbol was {symbol!r}; write {spell(symbol) or 'BASE-QUOTE, e.g. BTC-USDT'}")
+    try:
+        return parse_interval(interval)
+    except ValueError as error:
+        raise ReplayRefused(f"--interval: {error}") from error
+
+
+def _check_folder(option: str, file: Path | None) -> None:
+    """Before the work, not after it."""
+    if file is None:
+        return
+    if not file.absolute().parent.is_dir():
+        raise ReplayRefused(f"{option} was {file}; there is no folder {file.parent}")
+    if file.is_dir() or not os.access(file if file.exists() else file.absolute().parent, os.W_OK):
+        raise ReplayRefused(f"{option} was {file}, which cannot be written")
 
 
 def bars_table(replayed: Replayed) -> pl.DataFrame:
@@ -85,6 +112,7 @@ def _summarise(file: Path, replayed: Replayed, *, json: bool) -> None:
             "bars": len(replayed.bars),
             "completeness": dict(verdicts),
             "forecasts": len(replayed.forecasts),
+            "why_no_forecasts": _silence(replayed),
         }
         sys.stdout.write(jsonlib.dumps(summary) + "\n")
         return
@@ -92,4 +120,18 @@ def _summarise(file: Path, replayed: Replayed, *, json: bool) -> None:
     sys.stdout.write(
         f"{replayed.trades} trades ({replayed.duplicates} duplicates dropped), {len(replayed.bars)} bars ({told}), "
         f"{len(replayed.forecasts)} forecasts\n"
+    )
+    if silence := _silence(replayed):
+        sys.stdout.write(f"{silence}\n")
+
+
+def _silence(replayed: Replayed) -> str | None:
+    """Why nothing was forecast."""
+    if replayed.forecasts:
+        return None
+    bars = Counter(instrument for instrument, _ in replayed.bars)
+    longest = max(bars.values(), default=0)
+    return (
+        f"no forecasts: a baseline needs {_LEAST_BARS} traded bars of a symbol, here are {longest} at most; "
+        "replay a longer recording or a shorter --interval"
     )

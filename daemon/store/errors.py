@@ -53,8 +53,8 @@ def store_error(path: Path, error: sqlite3.Error) -> ForecastdError | sqlite3.Er
 
 
 def damaged(path: Path, detail: str) -> StoreDamaged:
-    """One line, whatever SQLite's own words are: its checks answer in several."""
+    one_line = " ".join(detail.split())  # SQLite's checks answer in several
     return StoreDamaged(
-        f"{path} is damaged ({' '.join(detail.split())}); stop forecastd, move the file away (mv {path} {path}.damaged) and start again: "
-        "bars come back from the venue's history, past forecasts and scores do not"
+        f"{path} is damaged ({one_line}); stop forecastd, move the file away (mv {path} {path}.damaged) and start "
+        "again: bars come back from the venue's history, past forecasts and scores do not"
     )

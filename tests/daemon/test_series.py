@@ -337,7 +337,7 @@ def test_only_the_next_trade_of_the_open_bar_is_taken_the_quick_way() -> None:
 
 
 def test_a_restart_asks_before_it_closes() -> None:
-    """Down across three bar ends, the daemon closes none of them before the venue was asked: no partial bar goes out."""
+    """Down across three bar ends, the daemon asks the venue before it closes them: no partial bar goes out."""
     world = VenueAndDaemon(make_trades([1, 20, 50, 70, 100, 130, 170, 190]), page=2)
     world.tick(1)
     world.deliver(world.trades[:1])

@@ -11,7 +11,7 @@ import pytest
 
 from models.artifact import ArtifactError, read_artifact
 from models.specification import Progress
-from models.train import train
+from models.train import main, train
 from tests.models.trained import HORIZONS, tiny_spec
 
 ROOT = Path(__file__).parents[2]
@@ -88,13 +88,46 @@ def test_an_output_that_is_a_file_is_named(tmp_path: Path) -> None:
         train(spec)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--data", "nowhere.parquet"], "nowhere.parquet: there is no such file"),
+        (["--data", __file__], "cannot be read as Parquet"),
+        (["--data", __file__, "--preset", "huge"], "preset was 'huge'"),
+    ],
+)
+def test_what_the_command_cannot_use_is_one_line(
+    arguments: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2 and one line that names it."""
+    assert main([*arguments, "--out", str(tmp_path / "artifacts")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert says in line
+
+
+@pytest.mark.parametrize("option", ["--epochs", "--interval-seconds", "--time-budget-seconds"])
+def test_numbers_that_make_no_sense_are_refused_first(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Zero epochs never reach the data, which is not there."""
+    with pytest.raises(SystemExit) as refused:
+        main(["--data", "nowhere.parquet", "--out", "artifacts", option, "0"])
+    assert refused.value.code == 2
+    assert f"{option}: was 0; write a number above 0" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_command_trains_with_nothing_else_imported(tmp_path: Path) -> None:
-    """``python -m models.train`` prints JSON lines and the path, and imports no third party beyond the four."""
+    """``python -m models.train`` prints JSON lines and the path, and imports no third party beyond the four.
+
+    It is fed klines as they are published, and takes one of their symbols.
+    """
     spec = tiny_spec(tmp_path)
+    open_time = pl.from_epoch("open_time_us", time_unit="us").alias("open_time")
+    bars = pl.read_parquet(spec.data_file).with_columns(open_time, pl.col("symbol").str.replace("-", ""))
+    bars.drop("venue", "open_time_us", "complete").write_parquet(spec.data_file)
     code = (
         "import sys; from models.train import main\n"
-        f"code = main(['--data', {str(spec.data_file)!r}, '--out', {str(spec.output_dir)!r}, '--epochs', '1'])\n"
+        f"where = ['--data', {str(spec.data_file)!r}, '--out', {str(spec.output_dir)!r}]\n"
+        "code = main([*where, '--epochs', '1', '--symbols', 'BTC-USDT'])\n"
         "foreign = ('msgspec', 'pydantic', 'aiohttp', 'aiomqtt', 'structlog', 'typer', 'websockets', 'pandas')\n"
         "print([name for name in foreign if name in sys.modules]); sys.exit(code)\n"
     )
@@ -106,7 +139,9 @@ def test_the_command_trains_with_nothing_else_imported(tmp_path: Path) -> None:
     *lines, path, foreign = done.stdout.splitlines()
     assert foreign == "[]"
     assert json.loads(lines[-1])["phase"] == "done"
-    assert read_artifact(Path(path)).manifest.preset == "small"
+    manifest = read_artifact(Path(path)).manifest
+    assert manifest.preset == "small"
+    assert manifest.symbols == ("binance:BTC-USDT",)
 
 
 @pytest.mark.slow
