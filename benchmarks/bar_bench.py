@@ -22,8 +22,8 @@ from daemon.exchanges.binance import Binance
 from daemon.feeding import VenueFeed
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.ingest.backfill import RestClient
+from daemon.liveness import Patience
 from daemon.pipeline import Pipeline
-from daemon.series import Patience
 from daemon.serving.metrics import Metrics
 from features.market import HOUR_US, Instrument, interval_start
 from models.specification import DEFAULT_LEVELS

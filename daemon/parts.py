@@ -25,6 +25,7 @@ from daemon.forecasting.scoreboard import Scoreboard
 from daemon.forecasting.target_history import BASELINES
 from daemon.ingest.backfill import RestClient
 from daemon.ingest.stream import MarketStream
+from daemon.liveness import Patience
 from daemon.pipeline import Pipeline
 from daemon.publishing import payloads
 from daemon.publishing.mailbox import Mailbox
@@ -33,7 +34,6 @@ from daemon.publishing.publisher import Publisher, PublisherState
 from daemon.publishing.settings import MqttSettings
 from daemon.publishing.topics import Topics
 from daemon.records import LEDGER_NAME, IssuedForecast
-from daemon.series import Patience
 from daemon.serving.health import Condition, Health
 from daemon.serving.metrics import Metrics
 from daemon.store.ledger import Ledger

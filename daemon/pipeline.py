@@ -19,8 +19,9 @@ from daemon.events import (
     Scored,
 )
 from daemon.forecasting.scoreboard import Scoreboard
+from daemon.liveness import Patience
 from daemon.records import DataQuality, IssuedForecast, Latency, SequenceState
-from daemon.series import Patience, Series
+from daemon.series import Series
 from features.market import Bar, Instrument, Trade
 
 if TYPE_CHECKING:

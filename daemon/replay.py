@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from daemon.events import BarClosed, BarRevised, ForecastIssued, RepairWanted, RoundClosed, SeedWanted
 from daemon.forecasting.engine import ForecastEngine
 from daemon.forecasting.scoreboard import Scoreboard
+from daemon.liveness import Patience
 from daemon.pipeline import Pipeline
 from daemon.publishing import payloads
 from daemon.recordings import Recorded
-from daemon.series import Patience
 from features.market import Bar, Instrument, Trade, interval_start
 from models.specification import DEFAULT_HORIZONS, DEFAULT_LEVELS
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
+from daemon.bar_keeper import BarKeeper
 from daemon.events import (
     BarClosed,
     BarRevised,
@@ -25,28 +24,13 @@ from daemon.events import (
     SymbolStateChanged,
 )
 from daemon.ingest.continuity import Admission, Continuity
+from daemon.inquiry import Inquiry
+from daemon.liveness import Hearing, Patience
 from daemon.records import SequenceState
 from features.bars import OpenBar
-from features.market import Bar, Completeness, Instrument, Trade, interval_start
+from features.market import Instrument, Trade, interval_start
 
-_KEPT_CLOSED_BARS = 48  # closed bars that a late trade or a repair can still revise
-_LONGEST_BACKOFF_S = 30.0
 _FURTHEST_AHEAD_US = 86_400_000_000  # a trade more than a day ahead of our clock is nonsense, not news
-
-
-class Patience(msgspec.Struct, frozen=True, kw_only=True):
-    """How long to wait for what. ``*_us`` are market time (already scaled), ``*_s`` wall time.
-
-    catch_up_s: after a start no bar closes without proof for so long, unless the venue has been asked before.
-    """
-
-    grace_us: int
-    proof_wait_us: int
-    answer_timeout_s: float = 60.0
-    stale_after_s: float = 30.0
-    halted_after_s: float = 600.0
-    catch_up_s: float = 30.0
-    unheard_age_us: int = 5_000_000
 
 
 class Series:
@@ -62,30 +46,18 @@ class Series:
         self.state_since_us = 0
         self.malformed = 0
         self.duplicates = 0
-        self.late_dropped = 0
         self.last_trade: Trade | None = None
-        self._interval_us = interval_us
-        self._decimals = decimals
         self._events = events
+        self._bars = BarKeeper(instrument, interval_us=interval_us, decimals=decimals)
+        self._inquiry = Inquiry()
         self._continuity: Continuity | None = None
         self._trades = 0
         self._unsaved: list[Trade] = []
         self._flowing: OpenBar | None = None  # the open bar, while trades come as they should
         self._run: list[Trade] = []  # taken by take_next, not yet counted, nor in the open bar
-        self._bars: dict[int, OpenBar] = {}
-        self._emitted: dict[int, Bar] = {}
-        self._first_open_us = 0
-        self._next_open_us = 0
-        self._dirty: set[int] = set()
         self._head_asked_at_us = 0
-        self._pending: RepairReason | None = None
-        self._pending_since_s = 0.0
-        self._not_before_s = 0.0
-        self._backoff_s = 0.5
         self._gap_trades = 0
-        self._heard = False
-        self._heard_s: float | None = None
-        self._probed_s = 0.0
+        self._hearing = Hearing()
         self._joining = False
         self._catching_up = False
         self._started_s: float | None = None
@@ -100,12 +72,12 @@ class Series:
     @property
     def first_open_us(self) -> int:
         """The open time of the first bar that is made from trades."""
-        return self._first_open_us
+        return self._bars.first_open_us
 
     @property
     def next_close_us(self) -> int:
         """The end of the interval that closes next."""
-        return self._next_open_us + self._interval_us
+        return self._bars.next_close_us
 
     @property
     def trades(self) -> int:
@@ -119,6 +91,11 @@ class Series:
     @property
     def last_price(self) -> float | None:
         return self.last_trade.price if self.last_trade else None
+
+    @property
+    def late_dropped(self) -> int:
+        """Trades that came too late for any bar that is still kept."""
+        return self._bars.late_dropped
 
     @property
     def missing_trades(self) -> int:
@@ -137,10 +114,9 @@ class Series:
         """Goes on from a stored state; ``trades`` are the stored ones since ``first_open_us``."""
         self._catching_up = True
         self._continuity = Continuity(state)
-        self._first_open_us = self._next_open_us = first_open_us
+        self._bars.start(first_open_us)
         for trade in trades:
-            if trade.time_us >= first_open_us and trade.count:
-                self._open_bar(trade.time_us).add(trade)
+            self._bars.add(trade)
         self.last_trade = max(trades, key=lambda trade: trade.trade_id, default=None)
 
     def seed(
@@ -168,16 +144,15 @@ class Series:
             last_id, last_time_us = latest.trade_id, latest.time_us
         else:
             last_id, last_time_us = -1, from_time_us - 1
-        self._pending = None
-        self._backoff_s = 0.5
+        self._inquiry.end(helped=True, wall_s=wall_s)
         self._continuity = Continuity(
             SequenceState(
                 last_id=last_id,
                 last_time_us=last_time_us,
-                covered_from_us=from_time_us if whole else from_time_us + self._interval_us,
+                covered_from_us=from_time_us if whole else from_time_us + self._bars.interval_us,
             )
         )
-        self._first_open_us = self._next_open_us = interval_start(from_time_us, self._interval_us)
+        self._bars.start(interval_start(from_time_us, self._bars.interval_us))
         self._joining = self._catching_up = True
         self._started_s = wall_s
         self.last_trade = latest
@@ -190,7 +165,7 @@ class Series:
 
         See ``take_next`` for what is quicker.
         """
-        self._heard_s = wall_s
+        self._hearing.heard(wall_s)
         if self._continuity is None:
             return
         self._admit(trades, now_us)
@@ -198,7 +173,7 @@ class Series:
             self._set_state(SymbolState.LIVE, now_us, "trades are coming in")
         if self._continuity.last_time_us >= self.next_close_us:
             self._close_bars(now_us)
-        self._flowing = self._open_bar(self._next_open_us)
+        self._flowing = self._bars.current
 
     def take_next(self, trade: Trade) -> bool:
         """Takes a trade from the stream if it is simply the next of the open bar, as nearly every trade is.
@@ -212,7 +187,7 @@ class Series:
         if not flowing.open_time_us <= time_us < flowing.close_time_us or not trade.count:
             return False
         continuity.last_id, continuity.last_time_us = trade.trade_id, time_us
-        self._heard = True
+        self._hearing.heard_just_now()
         self.last_trade = trade
         self._run.append(trade)
         return True
@@ -221,7 +196,7 @@ class Series:
         self, trades: Sequence[Trade], *, head_reached: bool, asked_at_us: int, now_us: int, wall_s: float
     ) -> None:
         """The answer to a RepairWanted. ``asked_at_us`` is market time before the venue was asked."""
-        reason, self._pending = self._pending, None
+        reason = self._inquiry.reason
         assert self._continuity is not None, f"{self.instrument} was repaired before it was seeded"
         before = self.trades
         missing_before = self.missing_trades
@@ -231,8 +206,7 @@ class Series:
             self._head_asked_at_us = max(self._head_asked_at_us, asked_at_us)
             self._catching_up = self._catching_up and bool(self._continuity.missing)
         helped = fresh > 0 or (head_reached and reason is not RepairReason.GAP)
-        self._backoff_s = 0.5 if helped else min(self._backoff_s * 2, _LONGEST_BACKOFF_S)
-        self._not_before_s = wall_s if helped else wall_s + self._backoff_s
+        self._inquiry.end(helped=helped, wall_s=wall_s)
         if missing_before:
             self._gap_trades += missing_before - self.missing_trades
         self._close_bars(now_us)
@@ -241,33 +215,31 @@ class Series:
 
     def request_failed(self, reason: str, now_us: int, wall_s: float) -> None:
         """A RepairWanted or SeedWanted could not be answered; it will be asked again later."""
-        self._pending = None
-        self._not_before_s = wall_s + self._backoff_s
-        self._backoff_s = min(self._backoff_s * 2, _LONGEST_BACKOFF_S)
+        self._inquiry.end(helped=False, wall_s=wall_s)
         if self._continuity is None:
             self._set_state(SymbolState.WARMING_UP, now_us, f"the venue could not be asked: {reason}")
-        elif self._quiet_for_s(wall_s) > self.patience.stale_after_s:
+        elif self._hearing.quiet_for_s(wall_s) > self.patience.stale_after_s:
             self._set_state(SymbolState.STALE, now_us, f"no trades and no answer from the venue: {reason}")
 
     # ---------------------------------------------------------------- time in
 
     def time_advanced(self, now_us: int, wall_s: float) -> None:
         """Closes what can be closed, revises what became better known, and asks for what is missing."""
-        if self._pending and wall_s - self._pending_since_s > self.patience.answer_timeout_s:
+        if self._inquiry.overdue(wall_s, self.patience.answer_timeout_s):
             self.request_failed("no answer in time", now_us, wall_s)
         if self._continuity is None:
             self._want_seed(now_us, wall_s)
             return
-        if self._heard:
-            self._heard, self._heard_s = False, wall_s
+        self._hearing.note(wall_s)
         if self._started_s is None:
             self._started_s = wall_s
         if wall_s - self._started_s > self.patience.catch_up_s:
             self._catching_up = False
         self._close_bars(now_us)
-        if self._pending is None:
+        if not self._inquiry.under_way:
+            # Only now, so that a long repair makes one revision of each bar and not hundreds.
             self._announce_repair(now_us)
-            self._revise_bars(now_us)
+            self._events += map(BarRevised, self._bars.revisions(self._knowledge, now_us))
             self._want_repair(now_us, wall_s)
 
     # ---------------------------------------------------------------- inside
@@ -276,10 +248,6 @@ class Series:
         continuity = self._continuity
         assert continuity is not None
         self._settle()
-        interval_us = self._interval_us
-        open_us = self._next_open_us
-        current = self._bars.get(open_us) or self._open_bar(open_us)
-        close_us = current.close_time_us
         latest_us = now_us + _FURTHEST_AHEAD_US
         for trade in trades:
             if trade.time_us > latest_us:
@@ -295,12 +263,7 @@ class Series:
             self._unsaved.append(trade)
             if trade.trade_id == continuity.last_id:
                 self.last_trade = trade
-            time_us = trade.time_us
-            if open_us <= time_us < close_us:
-                if trade.count:
-                    current.add(trade)
-            elif trade.count and time_us >= self._first_open_us:
-                self._add_elsewhere(trade, time_us - time_us % interval_us)
+            self._bars.add(trade)
 
     def _settle(self) -> None:
         """Puts the trades that ``take_next`` took where all others are."""
@@ -310,122 +273,55 @@ class Series:
             self._flowing.extend(self._run)
             self._run.clear()
 
-    def _add_elsewhere(self, trade: Trade, open_time_us: int) -> None:
-        """A trade of a later interval, or of one that is closed already: then its bar is revised."""
-        if open_time_us >= self._next_open_us:
-            self._open_bar(trade.time_us).add(trade)
-            return
-        closed = self._bars.get(open_time_us)
-        if closed is None:
-            self.late_dropped += 1
-            return
-        closed.add(trade)
-        closed.late_trades += 1
-        self._dirty.add(open_time_us)
-
-    def _open_bar(self, time_us: int) -> OpenBar:
-        open_time_us = interval_start(time_us, self._interval_us)
-        bar = self._bars.get(open_time_us)
-        if bar is None:
-            bar = OpenBar(self.instrument, open_time_us=open_time_us, interval_us=self._interval_us)
-            self._bars[open_time_us] = bar
-        return bar
-
     def _proven(self, close_us: int) -> bool:
         """Whether every id of the interval that ends at ``close_us`` is known of; some may still be missing."""
         assert self._continuity is not None
-        if close_us - self._interval_us < self._continuity.covered_from_us:
+        if close_us - self._bars.interval_us < self._continuity.covered_from_us:
             return False
         return self._continuity.last_time_us >= close_us or self._head_asked_at_us >= close_us + self.patience.grace_us
 
-    def _close_bars(self, now_us: int) -> None:
+    def _knowledge(self, open_us: int, close_us: int) -> tuple[bool, int]:
         assert self._continuity is not None
+        return self._proven(close_us), self._continuity.missing_between(open_us, close_us)
+
+    def _close_bars(self, now_us: int) -> None:
         while True:
-            close_us = self.next_close_us
-            proven = self._proven(close_us)
-            missing = self._continuity.missing_between(self._next_open_us, close_us)
+            close_us = self._bars.next_close_us
+            proven, missing = self._knowledge(self._bars.next_open_us, close_us)
             waits = self._catching_up or now_us < close_us + self.patience.proof_wait_us
             if waits and (missing or not proven):
                 return
             self._settle()
-            bar = self._make_bar(self._open_bar(self._next_open_us), proven, missing, now_us, revision=0)
-            self._emitted[bar.open_time_us] = bar
-            self._next_open_us = close_us
             self._flowing = None
-            self._events.append(BarClosed(bar, now_us - close_us))
-            self._forget_old_bars()
-
-    def _revise_bars(self, now_us: int) -> None:
-        """Called with no request under way, so that a long repair makes one revision and not hundreds."""
-        assert self._continuity is not None
-        for open_us, emitted in list(self._emitted.items()):
-            settled = emitted.completeness in {Completeness.PROVEN, Completeness.EMPTY}
-            if settled and open_us not in self._dirty:
-                continue
-            close_us = emitted.close_time_us
-            missing = self._continuity.missing_between(open_us, close_us)
-            bar = self._make_bar(
-                self._open_bar(open_us), self._proven(close_us), missing, now_us, revision=emitted.revision + 1
-            )
-            same = msgspec.structs.replace(bar, revision=emitted.revision, known_at_us=emitted.known_at_us) == emitted
-            if not same:
-                self._emitted[open_us] = bar
-                self._events.append(BarRevised(bar))
-        self._dirty.clear()
-
-    def _make_bar(self, open_bar: OpenBar, proven: bool, missing: int, now_us: int, *, revision: int) -> Bar:
-        if missing:
-            completeness = Completeness.GAP
-        elif not proven:
-            completeness = Completeness.UNPROVEN
-        else:
-            completeness = Completeness.PROVEN if open_bar.trades else Completeness.EMPTY
-        return open_bar.bar(
-            completeness=completeness,
-            known_at_us=now_us,
-            missing_trades=missing,
-            revision=revision,
-            decimals=self._decimals,
-        )
-
-    def _forget_old_bars(self) -> None:
-        while len(self._emitted) > _KEPT_CLOSED_BARS:
-            oldest = min(self._emitted)
-            del self._emitted[oldest]
-            self._bars.pop(oldest, None)
+            self._events.append(BarClosed(self._bars.close(self._knowledge, now_us), now_us - close_us))
 
     # ---------------------------------------------------------------- asking the venue
 
     def _want_seed(self, now_us: int, wall_s: float) -> None:
-        if self._pending is None and wall_s >= self._not_before_s:
-            self._pending, self._pending_since_s = RepairReason.PROOF, wall_s
-            self._events.append(SeedWanted(self.instrument, interval_start(now_us, self._interval_us)))
+        if self._inquiry.may_begin(wall_s):
+            self._inquiry.begin(RepairReason.PROOF, wall_s)
+            self._events.append(SeedWanted(self.instrument, interval_start(now_us, self._bars.interval_us)))
 
     def _want_repair(self, now_us: int, wall_s: float) -> None:
         assert self._continuity is not None
-        if wall_s < self._not_before_s:
+        if not self._inquiry.may_begin(wall_s):
             return
+        boundary_us = self._bars.first_unproven_us
         if self._continuity.missing:
             lost = self._continuity.missing[0]
             self._ask(RepairWanted(self.instrument, lost.first_id, lost.last_id, RepairReason.GAP), wall_s)
-        elif now_us >= self._boundary_us + self.patience.grace_us and not self._proven(self._boundary_us):
+        elif now_us >= boundary_us + self.patience.grace_us and not self._proven(boundary_us):
             self._ask(self._beyond_watermark(RepairReason.PROOF), wall_s)
-        elif self._probe_due(wall_s):
-            self._probed_s = wall_s
+        elif self._hearing.probe_due(wall_s, self.patience.stale_after_s):
+            self._hearing.probed(wall_s)
             self._ask(self._beyond_watermark(RepairReason.PROBE), wall_s)
-
-    @property
-    def _boundary_us(self) -> int:
-        """The close that proof is wanted for: the next one, or the last that closed without proof."""
-        unproven = [bar.close_time_us for bar in self._emitted.values() if bar.completeness is Completeness.UNPROVEN]
-        return min(unproven, default=self.next_close_us)
 
     def _beyond_watermark(self, reason: RepairReason) -> RepairWanted:
         assert self._continuity is not None
         return RepairWanted(self.instrument, self._continuity.last_id + 1, None, reason)
 
     def _ask(self, wanted: RepairWanted, wall_s: float) -> None:
-        self._pending, self._pending_since_s = wanted.reason, wall_s
+        self._inquiry.begin(wanted.reason, wall_s)
         self._events.append(wanted)
 
     def _announce_repair(self, now_us: int) -> None:
@@ -439,22 +335,13 @@ class Series:
 
     # ---------------------------------------------------------------- liveness
 
-    def _quiet_for_s(self, wall_s: float) -> float:
-        if self._heard_s is None:
-            self._heard_s = wall_s
-        return wall_s - self._heard_s
-
-    def _probe_due(self, wall_s: float) -> bool:
-        quiet_s = self._quiet_for_s(wall_s)
-        return min(quiet_s, wall_s - self._probed_s) > self.patience.stale_after_s
-
     def _judge_probe(self, trades: Sequence[Trade], fresh: int, now_us: int, wall_s: float, asked_at_us: int) -> None:
         """A quiet market answers with nothing new; a dead subscription is given away by trades it did not bring."""
         unheard = sum(1 for trade in trades if trade.time_us < asked_at_us - self.patience.unheard_age_us)
         if fresh and unheard:
             self._set_state(SymbolState.STALE, now_us, f"{fresh} trades did not come by the stream")
             self._events.append(FeedMute(self.instrument, fresh))
-        elif not fresh and self._quiet_for_s(wall_s) > self.patience.halted_after_s:
+        elif not fresh and self._hearing.quiet_for_s(wall_s) > self.patience.halted_after_s:
             self._set_state(SymbolState.HALTED, now_us, "the venue confirms that nothing was traded")
 
     def _set_state(self, state: SymbolState, now_us: int, reason: str) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from daemon.events import BarClosed, BarRevised, Event, ForecastIssued, RoundClosed, Scored
 from daemon.forecasting.rounds import InstrumentForecast, RoundForecasts
 from daemon.forecasting.scoreboard import Scoreboard
+from daemon.liveness import Patience
 from daemon.pipeline import Pipeline
-from daemon.series import Patience
 from features.market import HOUR_US, Completeness, Instrument, Trade
 from tests.daemon.forecasting.moments import LEVELS, START_US, bar, forecast
 

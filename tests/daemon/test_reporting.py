@@ -13,10 +13,10 @@ import pytest
 from daemon.clock import ManualClock, from_iso
 from daemon.config import Config, load_config
 from daemon.forecasting.scoreboard import Scoreboard
+from daemon.liveness import Patience
 from daemon.pipeline import Pipeline
 from daemon.reporting import attention_top, forecast_status, status_document, symbol_status
 from daemon.retraining.supervisor import RetrainStatus
-from daemon.series import Patience
 from daemon.serving.health import Health
 from daemon.serving.status import StatusDocument
 from features.market import HOUR_US, Trade

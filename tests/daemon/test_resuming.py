@@ -10,6 +10,7 @@ import pytest
 
 from daemon.clock import ManualClock
 from daemon.forecasting.scoreboard import Scoreboard
+from daemon.liveness import Patience
 from daemon.pipeline import Pipeline
 from daemon.publishing import payloads
 from daemon.publishing.mailbox import Mailbox
@@ -17,7 +18,6 @@ from daemon.publishing.settings import MqttSettings
 from daemon.publishing.topics import Topics
 from daemon.records import SequenceState
 from daemon.resuming import republish, resume_scoreboard, resume_series
-from daemon.series import Patience
 from daemon.store.ledger import Ledger
 from features.market import HOUR_US, Bar, Completeness, Instrument, Trade
 from models.forecast import Forecast

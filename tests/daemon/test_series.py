@@ -21,7 +21,8 @@ from daemon.events import (
     SymbolState,
     SymbolStateChanged,
 )
-from daemon.series import Patience, Series
+from daemon.liveness import Patience
+from daemon.series import Series
 from features.bars import OpenBar
 from features.market import Bar, Completeness, Instrument, Trade
 
