@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DOWNLOAD := Installing into $(VENV): about 300 MB are downloaded with a CPU build of torch, 3 GB with CUDA. It may be silent for minutes.
 
 .PHONY: run test lint bench dashboards clean
 
@@ -30,10 +31,12 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.ready-run: pyproject.toml constraints.txt | $(BIN)/python
+	@echo '$(DOWNLOAD)'
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e .
 	touch $@
 
 $(VENV)/.ready-dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo '$(DOWNLOAD)'
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
 	touch $@ $(VENV)/.ready-run
 

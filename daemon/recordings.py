@@ -39,10 +39,13 @@ class Recorded(NamedTuple):
 
 
 class _Line(msgspec.Struct):
-    """One line of a capture: what happened at ``ts``, receipt epoch seconds by the recorder's clock."""
+    """One line of a capture: what happened at ``ts``, receipt epoch seconds by the recorder's clock.
+
+    ``data`` is a frame as a text; a bare frame of the combined stream has a ``data`` too, but an object.
+    """
 
     dir: str = "recv"
-    data: str | None = None
+    data: msgspec.Raw = msgspec.Raw()
 
 
 def read(file: Path, *, venue_name: str, symbol: str | None) -> Iterator[Recorded]:
@@ -187,10 +190,9 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
                     entry = decode(line)
                 except msgspec.DecodeError as error:
                     raise RecordingRefused(f"{file}: line {number} is no capture line: {error}") from None
-                if entry.data is None and entry.dir == "recv":
-                    yield number, line.strip()
-                elif entry.dir == "recv" and entry.data is not None:
-                    yield number, entry.data
+                if entry.dir == "recv":
+                    data = bytes(entry.data)
+                    yield number, msgspec.json.decode(data, type=str) if data.startswith(b'"') else line.strip()
 
 
 class _Names(NamedTuple):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from daemon.store.ledger import Ledger
+
 
 def forecastd(*arguments: str, state_dir: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "FORECASTD__INSTANCE__STATE_DIR": str(state_dir)}
@@ -40,6 +42,12 @@ def forecastd(*arguments: str, state_dir: Path) -> subprocess.CompletedProcess[s
         (["history", "import", "missing.csv"], 2, "missing.csv"),
         (["replay", "missing.parquet"], 2, "no such file"),
         (["replay", __file__, "--interval", "7s"], 2, "--interval"),
+        (["replay", __file__, "--venue", "kraken"], 2, "kraken"),
+        (["replay", __file__, "--symbol", "BTCUSDT"], 2, "BTC-USDT"),
+        (["replay", __file__, "--bars", "/nowhere/bars.parquet"], 2, "no folder /nowhere"),
+        (["replay", __file__, "--forecasts", "/nowhere/f.ndjson"], 2, "no folder /nowhere"),
+        (["simulate", "--speed", "0"], 2, "--speed"),
+        (["simulate", "--data", "missing.parquet"], 2, "missing.parquet"),
         (["demo", "--hours", "100000"], 2, "--hours"),
         (["run", "-c", "missing.toml"], 78, "missing.toml"),
     ],
@@ -50,6 +58,61 @@ def test_exit_codes_and_messages(arguments: list[str], exit_code: int, says: str
     assert done.returncode == exit_code, done.stderr
     assert says in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+CONFIGURATION = """
+[mqtt]
+url = "mqtts://broker.example.org:8883"
+username = "forecastd"
+password_file = "${CREDENTIALS_DIRECTORY}/mqtt-password"
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "says"),
+    [
+        (["config", "check"], 0, "mqtt.password_file: not checked"),
+        (["config", "show"], 0, "${CREDENTIALS_DIRECTORY}/mqtt-password"),
+        (["status"], 69, "no running forecastd"),
+        (["retrain", "--now"], 69, "history fetch"),
+        (["history", "show"], 2, "no store yet"),
+        (["run"], 78, "CREDENTIALS_DIRECTORY is not set"),
+    ],
+)
+def test_clients_need_no_secrets(arguments: list[str], exit_code: int, says: str, tmp_path: Path) -> None:
+    """With systemd's credentials in the configuration every command but ``run`` works from a shell."""
+    file = tmp_path / "forecastd.toml"
+    file.write_text(CONFIGURATION)
+    done = forecastd(*arguments, "-c", str(file), state_dir=tmp_path)
+    assert done.returncode == exit_code, done.stderr
+    assert says in done.stdout + done.stderr
+
+
+def test_a_venue_that_is_not_there_is_69(tmp_path: Path) -> None:
+    """``history fetch`` says which address did not answer."""
+    file = tmp_path / "forecastd.toml"
+    file.write_text(
+        '[[feeds]]\nvenue = "binance"\nsymbols = ["BTC-USDT"]\n'
+        'ws_url = "ws://127.0.0.1:9"\nrest_url = "http://127.0.0.1:9"\n'
+    )
+    done = forecastd("history", "fetch", "--from", "2024-01-01", "-c", str(file), state_dir=tmp_path)
+    assert done.returncode == 69, done.stderr
+    assert "127.0.0.1:9" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_damaged_store_is_one_line(tmp_path: Path) -> None:
+    """SQLite's answer of several lines becomes one that names the file and the cure."""
+    with Ledger(tmp_path / "ledger.sqlite"):
+        pass
+    with (tmp_path / "ledger.sqlite").open("r+b") as file:
+        file.seek(4096)
+        file.write(b"x" * 4096)
+    done = forecastd("history", "show", state_dir=tmp_path)
+    assert done.returncode == 70, done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert "is damaged" in line
+    assert "move the file away" in line
 
 
 def test_every_configuration_error_is_told_at_once(tmp_path: Path) -> None:
@@ -74,3 +137,9 @@ def test_history_comes_in_and_is_shown(tmp_path: Path) -> None:
     assert again.returncode == 0
     shown = forecastd("history", "show", "--json", state_dir=tmp_path)
     assert '"bars": 5' in shown.stdout
+    piped = forecastd("history", "show", state_dir=tmp_path)
+    (row,) = [line.split() for line in piped.stdout.splitlines() if "binance:BTC-USDT" in line]
+    assert row == [
+        *("binance:BTC-USDT", "2023-11-14T23:00:00Z", "2023-11-15T04:00:00Z"),
+        *("5", "0", "5", "venue_candle"),
+    ]

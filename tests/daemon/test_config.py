@@ -8,13 +8,14 @@ import tomllib
 from collections.abc import Callable
 from datetime import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daemon.config import Config, Feed, known_keys, load_config
+from daemon.config import Config, Feed, Secrets, known_keys, load_config
 from daemon.config_show import config_schema, reloadable_changes, show, with_reloadable
 from daemon.config_types import duration
 from daemon.errors import EXIT_CONFIG, ConfigError
@@ -124,8 +125,8 @@ def test_environment_beats_credentials(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        '[{"venue": "binance", "symbols": ["SOL-USDT"], "ws_url": "ws://127.0.0.1:9443"}]',
-        '[{venue = "binance", symbols = ["SOL-USDT"], ws_url = "ws://127.0.0.1:9443"}]',
+        '[{"venue": "binance", "symbols": ["SOL-USDT"], "ws_url": "ws://127.0.0.1:9443", "rest_url": "http://127.0.0.1:9444"}]',
+        '[{venue = "binance", symbols = ["SOL-USDT"], ws_url = "ws://127.0.0.1:9443", rest_url = "http://127.0.0.1:9444"}]',
     ],
 )
 def test_feeds_by_environment(text: str) -> None:
@@ -224,6 +225,20 @@ def test_every_error_at_once(chosen: set[str], write: Write) -> None:
             '[[feeds]]\nvenue = "binance"\nsymbols = ["BTC-USDT"]\nws_url = "http://x"',
             'feeds[0].ws_url: was "http://x"; write an address such as "wss://stream.example.com:9443"',
         ),
+        ('[retrain]\nevery = "59s"', 'retrain.every: was "59s"; write "1m" or more, or "off"'),
+        (
+            'instance.state_dir = "~nobody-here/x"',
+            'instance.state_dir: was "~nobody-here/x", but there is no such user',
+        ),
+        ('mqtt.protocol = "3.1.1"', 'mqtt.protocol: was "3.1.1"; write "auto", 5 for MQTT 5, or 311 for MQTT 3.1.1'),
+        (
+            '[[feeds]]\nvenue = "binance"\nsymbols = ["BTC-USDT"]\nws_url = "ws://127.0.0.1:9443"',
+            "feeds[0].rest_url: is missing beside ws_url: trades and history must be of one market",
+        ),
+        (
+            '[[feeds]]\nvenue = "binance"\nsymbols = ["BTC-USDT"]\nrest_url = "https://api.example.com"',
+            "feeds[0].ws_url: is missing beside rest_url: trades and history must be of one market",
+        ),
         ('[retrain]\nevery = "24h"\nat = "03:10"', "retrain.at: stands beside retrain.every; keep one of the two"),
         ('[retrain]\nat = "3:10"', 'retrain.at: was "3:10"; write a UTC time as HH:MM, e.g. "03:10"'),
         ("[model]\nhorizons = [3, 2]", "model.horizons: was [3, 2]; write whole numbers of bars from 1 up, ascending"),
@@ -273,6 +288,71 @@ def test_every_error_at_once(chosen: set[str], write: Write) -> None:
 def test_errors_name_the_key_and_the_cure(text: str, expected: str, write: Write) -> None:
     """One fault gives one line: the file, the key, what was wrong, what to do."""
     assert problem(text, write).startswith(expected)
+
+
+def test_rules_between_sections_are_told_with_the_rest(write: Write) -> None:
+    """A history longer than what is kept shows beside a misspelt key elsewhere, not after it is mended."""
+    lines = problems(write('mqtt.urll = "x"\nstore.keep_bars = "1y"'))
+    assert len(lines) == 2
+    assert 'store.keep_bars: was "1y", less than retrain.history "3y"' in lines[1]
+
+
+def test_a_home_directory_is_expanded(write: Write) -> None:
+    """``~/x`` is a folder of the user, not one called ~."""
+    assert load_config(write('instance.state_dir = "~/x"')).instance.state_dir == Path.home() / "x"
+
+
+WITH_SECRETS = """
+[mqtt]
+url = "mqtts://broker.example.org:8883"
+username = "forecastd"
+password_file = "${CREDENTIALS_DIRECTORY}/mqtt-password"
+ca_file = "/nowhere/ca.crt"
+"""
+
+
+def test_only_the_daemon_needs_its_secrets(write: Write) -> None:
+    """From a shell ``${CREDENTIALS_DIRECTORY}`` is not there: the daemon refuses, a client does not ask."""
+    path = write(WITH_SECRETS)
+    assert [line.split(": ")[1] for line in problems(path)] == ["mqtt.password_file", "mqtt.ca_file"]
+    config = load_config(path, environ=HOME, secrets=Secrets.UNCHECKED)
+    assert config.unchecked_credentials == ("mqtt.password_file",)
+    assert tomllib.loads(show(config))["mqtt"]["password_file"] == "${CREDENTIALS_DIRECTORY}/mqtt-password"
+
+
+def test_a_check_leaves_out_credentials_only(write: Write, tmp_path: Path) -> None:
+    """Where only systemd's credentials may be missing, every other file must be there, and they too under systemd."""
+
+    def load(environ: dict[str, str], *, ca_file: str) -> Config:
+        path = write(WITH_SECRETS.replace("/nowhere/ca.crt", ca_file))
+        return load_config(path, environ=environ, secrets=Secrets.UNCHECKED_CREDENTIALS)
+
+    with pytest.raises(ConfigError, match=r"/nowhere/ca\.crt"):
+        load(HOME, ca_file="/nowhere/ca.crt")
+    assert load(HOME, ca_file=__file__).unchecked_credentials == ("mqtt.password_file",)
+    with pytest.raises(ConfigError, match="which is not a file"):
+        load({"CREDENTIALS_DIRECTORY": str(tmp_path), **HOME}, ca_file=__file__)
+
+
+def test_the_simulator_example_fits_the_simulator() -> None:
+    """The example's ports are those that its own command gives: REST listens next to the websocket."""
+    path = ROOT / "examples" / "simulator.toml"
+    (feed,) = load_config(path, environ=HOME).feeds
+    ws_port, rest_port = urlsplit(feed.ws_url).port, urlsplit(feed.rest_url).port
+    assert ws_port is not None
+    assert rest_port == ws_port + 1
+    command = f"forecastd simulate --interval 5s --port {ws_port}"
+    assert command in path.read_text()
+    assert command in (ROOT / "docs" / "simulator.md").read_text()
+
+
+def test_the_readme_configuration_passes_the_check(write: Write) -> None:
+    """What the README says to write is a good configuration, also from a shell."""
+    text = (ROOT / "README.md").read_text()
+    (shown,) = re.findall(r"```toml\n# /etc/forecastd/forecastd.toml\n(.*?)```", text, re.DOTALL)
+    config = load_config(write(shown), environ=HOME, secrets=Secrets.UNCHECKED_CREDENTIALS)
+    assert config.unchecked_credentials == ("mqtt.password_file",)
+    assert config.instance.state_dir == Path("/var/lib/forecastd")
 
 
 def test_errors_name_the_variable() -> None:
@@ -340,6 +420,7 @@ shard = "1/3"
 venue = "binance"
 symbols = ["BTC-USDT", "SOL-USDT"]
 ws_url = "wss://stream.example.com:9443"
+rest_url = "https://api.example.com"
 [bars]
 interval = "15m"
 [retrain]

@@ -10,7 +10,7 @@ import jsonschema
 import polars as pl
 import pytest
 
-from daemon.commands.replay import bars_table
+from daemon.commands.replay import bars_table, run_replay
 from daemon.publishing.payloads import schema
 from daemon.recordings import Recorded, RecordingRefused, read
 from daemon.replay import Replay, Replayed
@@ -128,6 +128,38 @@ def test_forecasts_are_the_published_payloads(tmp_path: Path) -> None:
         jsonschema.validate(json.loads(payload), schema("forecastd.forecast.v1"))
 
 
+def test_no_forecasts_have_a_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """24 bars are one too few for the simplest baseline, and the summary says so; 25 are enough."""
+
+    def summary(bars: int) -> str:
+        trades_table(60 * bars)[:-10].write_parquet(tmp_path / "trades.parquet")
+        options = {"bars_file": None, "forecasts_file": None, "symbol": None, "json": False}
+        run_replay(tmp_path / "trades.parquet", venue_name="binance", interval="1h", **options)  # type: ignore[arg-type]
+        return capsys.readouterr().out
+
+    assert "a baseline needs 25 traded bars of a symbol, here are 24 at most" in summary(24)
+    assert "no forecasts" not in summary(25)
+
+
+@pytest.mark.parametrize("symbol", ["BTC-USDT", "ETH-USDT"])
+def test_a_symbol_must_agree_with_the_file(symbol: str, tmp_path: Path) -> None:
+    """A file that names its symbol is not relabelled; the same symbol is no contradiction."""
+    trades_table().write_parquet(tmp_path / "trades.parquet")
+    if symbol == "BTC-USDT":
+        assert replay(tmp_path / "trades.parquet", symbol=symbol).trades == 600
+    else:
+        with pytest.raises(RecordingRefused, match="symbol column says BTCUSDT, not ETH-USDT"):
+            replay(tmp_path / "trades.parquet", symbol=symbol)
+
+
+def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
+    """A text under a Parquet name, and bytes that are no capture, are told in one line."""
+    for name in ("words.parquet", "words.jsonl", "words.gz"):
+        (tmp_path / name).write_bytes(b"\xff\xfe no trades")
+        with pytest.raises(RecordingRefused, match=f"{name}: cannot be read as"):
+            replay(tmp_path / name)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -149,8 +181,8 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, change: object, say
     assert "\n" not in str(refused.value)
 
 
-def frame(trade_id: int, time_ms: int, price: str = "58001.03") -> str:
-    fields = {"e": "aggTrade", "E": time_ms, "s": "BTCUSDT", "a": trade_id, "p": price, "q": "0.5"}
+def frame(trade_id: int, time_ms: int, price: str = "58001.03", symbol: str = "BTCUSDT") -> str:
+    fields = {"e": "aggTrade", "E": time_ms, "s": symbol, "a": trade_id, "p": price, "q": "0.5"}
     data = {**fields, "f": trade_id * 2, "l": trade_id * 2 + 1, "T": time_ms, "m": True, "M": True}
     return json.dumps({"stream": "btcusdt@aggTrade", "data": data})
 
@@ -170,6 +202,29 @@ def test_a_capture_is_read_frame_by_frame(tmp_path: Path) -> None:
         Recorded("BTC-USDT", [Trade(1, start_ms * 1000, 58001.03, 0.5, False, 2)]),
         Recorded("BTC-USDT", [Trade(2, (start_ms + 10) * 1000, 58001.03, 0.5, False, 2)]),
     ]
+
+
+def test_a_symbol_is_taken_out_of_a_capture_of_several(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The others are left out in silence: they are no mistake. One that is not there is told beside those that are."""
+    start_ms = 1_700_000_000_000
+    frames = [frame(1, start_ms), frame(7, start_ms, symbol="ETHUSDT"), frame(2, start_ms)]
+    (tmp_path / "capture.jsonl").write_text("\n".join(frames))
+    recording = read(tmp_path / "capture.jsonl", venue_name="binance", symbol="ETH-USDT")
+    assert [each.symbol for each in recording] == ["ETH-USDT"]
+    assert not caplog.records
+    with pytest.raises(RecordingRefused, match="holds no FOO-BAR; the symbols in it: BTC-USDT, ETH-USDT"):
+        list(read(tmp_path / "capture.jsonl", venue_name="binance", symbol="FOO-BAR"))
+
+
+def test_a_capture_without_aggregate_trades_says_what_it_holds(tmp_path: Path) -> None:
+    """Frames of other streams are named, and which are read."""
+    other = [
+        json.dumps({"stream": "btcusdt@trade", "data": {"e": "trade", "s": "BTCUSDT", "t": 1}}),
+        json.dumps({"e": "depthUpdate", "s": "BTCUSDT"}),
+    ]
+    (tmp_path / "capture.jsonl").write_text("\n".join(other))
+    with pytest.raises(RecordingRefused, match=r"no aggTrade frame, .* but depthUpdate, trade frames"):
+        list(read(tmp_path / "capture.jsonl", venue_name="binance", symbol=None))
 
 
 XRP = SHARED / "data/trades/binance_spot_XRPETH_aggtrades_20191011-20191013.parquet"

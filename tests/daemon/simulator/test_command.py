@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from daemon.errors import ConfigError, DataFault
-from daemon.simulator.command import simulate
+from daemon.errors import EXIT_USAGE
+from daemon.simulator.command import SimulationRefused, simulate
 
 RUN = "import asyncio, sys; from daemon.simulator.command import simulate; asyncio.run(simulate({}))"
 
@@ -59,16 +59,23 @@ async def test_it_ends_with_the_data() -> None:
         ({"venue": "kraken"}, "speaks binance"),
         ({"speed": 2.0, "interval": "5s"}, "exclude each other"),
         ({"interval": "7x"}, "7x"),
+        ({"interval": "7h"}, "must divide a day"),
         ({"live_days": 10_000.0}, "live days"),
+        ({"speed": 0.0}, "--speed was 0"),
+        ({"speed": -5.0}, "--speed was -5"),
+        ({"speed": float("nan")}, "--speed was nan"),
+        ({"port": 65_535}, "--port was 65535"),
+        ({"port": -1}, "--port was -1"),
     ],
 )
 async def test_settings_that_do_not_fit_are_refused(settings: dict[str, object], problem: str) -> None:
-    """Bad settings are configuration errors, before anything listens."""
-    with pytest.raises(ConfigError, match=problem):
+    """Bad settings are usage errors, before anything listens."""
+    with pytest.raises(SimulationRefused, match=problem) as refused:
         await simulate(**settings)  # type: ignore[arg-type]  # typed as one union
+    assert refused.value.exit_code == EXIT_USAGE
 
 
 async def test_data_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """A wrong path is a data fault with the path in it."""
-    with pytest.raises(DataFault, match=r"nowhere\.parquet"):
+    """A wrong path is a usage error with the path in it."""
+    with pytest.raises(SimulationRefused, match=r"--data: .*nowhere\.parquet"):
         await simulate(data=tmp_path / "nowhere.parquet")
