@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -49,6 +49,12 @@ class BarKeeper:
     def start(self, first_open_us: int) -> None:
         """Trades before ``first_open_us`` belong to no bar of ours."""
         self.first_open_us = self.next_open_us = first_open_us
+
+    def restore(self, told: Sequence[Bar]) -> None:
+        """Takes bars, oldest first, for closed as they were told; their trades have been added since ``start``."""
+        for bar in told:
+            self._closed[bar.open_time_us] = bar
+            self.next_open_us = bar.close_time_us
 
     def add(self, trade: Trade) -> None:
         """Adds a trade of any interval; one of a closed bar makes that bar due for a revision."""

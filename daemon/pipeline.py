@@ -97,10 +97,16 @@ class Pipeline:
             self._reference_prices[bar.instrument] = bar.close
 
     def resume(
-        self, instrument: Instrument, state: SequenceState, trades: Sequence[Trade], *, first_open_us: int
+        self,
+        instrument: Instrument,
+        state: SequenceState,
+        trades: Sequence[Trade],
+        *,
+        first_open_us: int,
+        told: Sequence[Bar] = (),
     ) -> None:
-        """Goes on from what the store holds, as if nothing had happened."""
-        self._series[instrument].resume(state, trades, first_open_us=first_open_us)
+        """Goes on from what the store holds, as if nothing had happened; see ``Series.resume``."""
+        self._series[instrument].resume(state, trades, first_open_us=first_open_us, told=told)
 
     def trades_received(self, instrument: Instrument, trades: Sequence[Trade], now_us: int, wall_s: float) -> None:
         """Trades of one instrument from the stream, in the venue's order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import structlog
@@ -10,13 +11,14 @@ from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline import Pipeline
 from daemon.publishing.mailbox import Mailbox
 from daemon.store.ledger import Ledger
-from features.market import Completeness, Instrument, interval_start
+from features.market import Bar, Completeness, Instrument, interval_start
 
 log = structlog.get_logger(__name__)
 
 _LONGEST_REACH_US = 600_000_000
 _REACH_BARS = 2
 _EXPIRY_BARS = 2
+_REVISABLE_BARS = 48
 
 
 def resume_series(pipeline: Pipeline, ledger: Ledger, instruments: Sequence[Instrument], now_us: int) -> None:
@@ -36,9 +38,28 @@ def resume_series(pipeline: Pipeline, ledger: Ledger, instruments: Sequence[Inst
         first_open_us = interval_start(state.covered_from_us, pipeline.interval_us)
         if last is not None and last.completeness is not Completeness.VENUE_CANDLE:
             first_open_us = max(first_open_us, last.close_time_us)
+        told = revisable(ledger, instrument, pipeline.interval_us, first_open_us)
+        first_open_us = told[0].open_time_us if told else first_open_us
         trades = ledger.open_trades(instrument, first_open_us)
-        pipeline.resume(instrument, state, trades, first_open_us=first_open_us)
+        pipeline.resume(instrument, state, trades, first_open_us=first_open_us, told=told)
         log.info("series_resumed", instrument=str(instrument), trades=len(trades), last_id=state.last_id)
+
+
+def revisable(ledger: Ledger, instrument: Instrument, interval_us: int, until_us: int) -> list[Bar]:
+    """The last closed bars from the first on that is not proven and whose trades are all still stored."""
+    recent = ledger.bars(instrument, interval_us, until_us - _REVISABLE_BARS * interval_us, until_us)
+    if not recent:
+        return []
+    stored: Counter[int] = Counter()
+    for trade in ledger.open_trades(instrument, recent[0].open_time_us):
+        stored[interval_start(trade.time_us, interval_us)] += trade.count
+    for index, bar in enumerate(recent):
+        rest = recent[index:]
+        gapless = rest[-1].close_time_us == until_us and len(rest) * interval_us == until_us - bar.open_time_us
+        whole = all(each.trades == stored[each.open_time_us] for each in rest)
+        if bar.completeness in {Completeness.GAP, Completeness.UNPROVEN} and gapless and whole:
+            return rest
+    return []
 
 
 def resume_scoreboard(scoreboard: Scoreboard, ledger: Ledger, since_us: int) -> None:

@@ -28,7 +28,7 @@ from daemon.inquiry import Inquiry
 from daemon.liveness import Hearing, Patience
 from daemon.records import SequenceState
 from features.bars import OpenBar
-from features.market import Instrument, Trade, interval_start
+from features.market import Bar, Instrument, Trade, interval_start
 
 _FURTHEST_AHEAD_US = 86_400_000_000  # a trade more than a day ahead of our clock is nonsense, not news
 
@@ -110,13 +110,19 @@ class Series:
     def sequence_state(self) -> SequenceState | None:
         return self._continuity.state() if self._continuity else None
 
-    def resume(self, state: SequenceState, trades: Sequence[Trade], *, first_open_us: int) -> None:
-        """Goes on from a stored state; ``trades`` are the stored ones since ``first_open_us``."""
+    def resume(
+        self, state: SequenceState, trades: Sequence[Trade], *, first_open_us: int, told: Sequence[Bar] = ()
+    ) -> None:
+        """Goes on from a stored state; ``trades`` are the stored ones since ``first_open_us``.
+
+        told: bars from ``first_open_us`` on that were closed before, of which the first is not proven yet.
+        """
         self._catching_up = True
         self._continuity = Continuity(state)
         self._bars.start(first_open_us)
         for trade in trades:
             self._bars.add(trade)
+        self._bars.restore(told)
         self.last_trade = max(trades, key=lambda trade: trade.trade_id, default=None)
 
     def seed(

@@ -17,7 +17,7 @@ from daemon.publishing.mailbox import Mailbox
 from daemon.publishing.settings import MqttSettings
 from daemon.publishing.topics import Topics
 from daemon.records import SequenceState
-from daemon.resuming import republish, resume_scoreboard, resume_series
+from daemon.resuming import republish, resume_scoreboard, resume_series, revisable
 from daemon.store.ledger import Ledger
 from features.market import HOUR_US, Bar, Completeness, Instrument, Trade
 from models.forecast import Forecast
@@ -161,3 +161,26 @@ def republished(ledger: Ledger, now_us: int) -> dict[str, bytes]:
         messages[message.topic] = message.payload
     messages.pop(TOPICS.status, None)
     return messages
+
+
+@pytest.mark.parametrize(
+    ("counts", "verdicts", "expected"),
+    [
+        ((1, 1), ("gap", "proven"), [1, 2]),  # the first is to be proven, the second follows it
+        ((1, 1), ("proven", "unproven"), [2]),
+        ((1, 1), ("proven", "proven"), []),
+        ((7, 1), ("gap", "unproven"), [2]),  # six trades of the first are gone: it could only be made worse
+        ((7, 1), ("gap", "proven"), []),
+    ],
+)
+def test_bars_are_revised_only_from_all_their_trades(
+    ledger: Ledger, counts: tuple[int, int], verdicts: tuple[str, str], expected: list[int]
+) -> None:
+    """Unproven bars wait for their proof across a restart, if every trade that made them is still stored."""
+    save_trades(ledger, 5, 65)
+    ledger.save_bars(
+        msgspec.structs.replace(live(hour), trades=count, completeness=Completeness(verdict))
+        for hour, count, verdict in zip((1, 2), counts, verdicts, strict=True)
+    )
+    told = revisable(ledger, BTC, HOUR_US, START_US + 2 * HOUR_US)
+    assert [(each.close_time_us - START_US) // HOUR_US for each in told] == expected

@@ -106,10 +106,15 @@ class VenueAndDaemon:
         self.stored += self.series.take_unsaved()
         state = self.series.sequence_state()
         first_open_us = max(self.bars(), default=START_US - INTERVAL_US) + INTERVAL_US
+        unsettled = [
+            o for o, bar in self.bars().items() if bar.completeness in {Completeness.GAP, Completeness.UNPROVEN}
+        ]
+        told = [bar for _, bar in sorted(self.bars().items()) if unsettled and bar.open_time_us >= min(unsettled)]
+        first_open_us = told[0].open_time_us if told else first_open_us
         self.series = self._new_series()
         if state is not None:
             kept = [t for t in self.stored if t.time_us >= first_open_us]
-            self.series.resume(state, kept, first_open_us=first_open_us)
+            self.series.resume(state, kept, first_open_us=first_open_us, told=told)
 
     def bars(self) -> dict[int, Bar]:
         """The last revision of each bar."""
@@ -367,3 +372,24 @@ def test_a_restart_without_rest_does_not_wait_for_ever() -> None:
     world.tick(105)
     [closed] = world.of(BarClosed)
     assert closed.bar.completeness is Completeness.UNPROVEN
+
+
+def test_a_bar_told_as_a_gap_is_revised_after_a_restart() -> None:
+    """REST down at the boundary, crash, REST back: the bar that went out with its gap gets its proof."""
+    world = VenueAndDaemon(make_trades([1, 20, 21, 59, 61, 70]))
+    world.tick(1)
+    world.deliver(world.trades[:1])
+    world.online = False
+    world.tick(59)
+    world.deliver(world.trades[3:4])
+    world.tick(61)
+    world.deliver(world.trades[4:5])
+    world.tick(67)
+    assert world.bars()[START_US].completeness is Completeness.GAP
+    world.crash_and_restart()
+    world.online = True
+    world.tick(80)
+    revised = world.bars()[START_US]
+    assert (revised.completeness, revised.revision) == (Completeness.PROVEN, 1)
+    assert_equal_to_truth(revised, world.trades)
+    assert len(world.of(BarClosed)) == 1
