@@ -55,6 +55,7 @@ class HeadlessView:
             "http": app.http_address,
             "mqtt": app.mqtt_address,
             "subscribe": subscribe_command(app),
+            "control": str(app.control_path),
             "state_dir": str(folder),
         }
         sys.stderr.write(jsonlib.dumps(line) + "\n")

@@ -21,6 +21,7 @@ def app(port: int = 4711) -> SimpleNamespace:
     return SimpleNamespace(
         http_address="http://127.0.0.1:9464",
         mqtt_address=f"mqtt://127.0.0.1:{port}",
+        control_path=Path("/run/forecastd/demo/control.sock"),
         config=SimpleNamespace(mqtt=SimpleNamespace(base_topic="forecastd/v1"), instance=SimpleNamespace(name="demo")),
     )
 
