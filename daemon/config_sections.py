@@ -29,6 +29,7 @@ from daemon.config_types import (
     WebsocketUrl,
     address,
     duration,
+    on_loopback,
 )
 from daemon.records import parse_interval
 from daemon.symbols import Shard
@@ -80,11 +81,10 @@ class Feed(Section):
 
     @model_validator(mode="after")
     def _one_market(self) -> Self:
+        """A simulator's stream beside the real venue's history, or the reverse, would mix two markets."""
         for key, other in (("ws_url", "rest_url"), ("rest_url", "ws_url")):
-            if getattr(self, other) and not getattr(self, key):
-                raise KeyProblem(
-                    key, f"is missing beside {other}: trades and history must be of one market; set both or neither"
-                )
+            if on_loopback(getattr(self, other)) and not on_loopback(getattr(self, key)):
+                raise KeyProblem(key, f"is not on this machine although {other} is; point both to the simulator")
         return self
 
 

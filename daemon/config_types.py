@@ -94,6 +94,12 @@ class ListenAddress(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def on_loopback(url: str) -> bool:
+    """Whether ``url`` is this machine's own; an empty one is the venue's, which is not."""
+    host = urlsplit(url).hostname or ""
+    return bool(host) and ListenAddress(host, 0).is_loopback
+
+
 def listen_address(text: str) -> ListenAddress:
     """``"127.0.0.1:9464"`` or ``"[::1]:9464"`` as host and port."""
     host, _, port = text.rpartition(":")

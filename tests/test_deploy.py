@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
-UNITS = Path(__file__).parents[1] / "deploy" / "systemd"
+from models.specification import BASELINE_KINDS
+
+ROOT = Path(__file__).parents[1]
+UNITS = ROOT / "deploy" / "systemd"
 SERVICE = UNITS / "forecastd.service"
 DROP_IN = Path("forecastd.service.d") / "gpu.conf.example"
 
@@ -126,6 +130,13 @@ with torch.inference_mode():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("text", ["deploy/systemd/forecastd.service", "docs/operations.md"])
+def test_only_kinds_that_exist_are_named(text: str) -> None:
+    """Where the unit and its manual speak of model kinds without a network, each is one that can be configured."""
+    (kinds,) = re.findall(r"\[model\] kind = ([^)]*)\)", (ROOT / text).read_text())
+    assert set(re.findall(r"\w+", kinds)) - {"or"} == set(BASELINE_KINDS)
+
+
 def test_polars_and_torch_run_under_the_units_memory_rule() -> None:
     """MemoryDenyWriteExecute breaks `import polars` without its variable, and torch's LSTM with or without it."""
     text = SERVICE.read_text()

@@ -19,6 +19,7 @@ from daemon.exchanges import venue
 from daemon.ingest.backfill import RestClient
 from daemon.logs import start_logging
 from daemon.store.bars import Span
+from daemon.store.errors import StoreUnavailable
 from daemon.store.history import import_file
 from daemon.store.ledger import Ledger
 from features.market import Instrument, interval_start
@@ -32,7 +33,6 @@ class HistoryRefused(Fatal):
 
 def open_ledger(config: Config) -> Ledger:
     """The configured store, created where it is missing."""
-    config.instance.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
     return Ledger(config.instance.state_dir / "ledger.sqlite")
 
 
@@ -63,7 +63,7 @@ def fetch(config_file: Path | None, start: str) -> None:
         raise HistoryRefused(f"--from was {start!r}; write a day, e.g. 2023-01-01") from error
     try:
         asyncio.run(_fetch(config, start_us))
-    except RateLimited:
+    except (RateLimited, StoreUnavailable):
         raise
     except Retryable as error:
         raise Unreachable(f"the venue cannot be reached: {error}") from error
@@ -88,10 +88,13 @@ def show(config_file: Path | None, *, json: bool) -> None:
     """Prints what the store holds for the configured interval."""
     config = load_config(config_file, secrets=Secrets.UNCHECKED)
     path = config.instance.state_dir / "ledger.sqlite"
-    if not path.is_file():
-        raise HistoryRefused(f"{path}: there is no store yet; start forecastd run, or import or fetch history")
-    with Ledger(path, read_only=True) as ledger:
-        spans = ledger.spans(config.bars.interval_us)
+    try:
+        with Ledger(path, read_only=True) as ledger:
+            spans = ledger.spans(config.bars.interval_us)
+    except Unreachable as error:
+        raise HistoryRefused(
+            f"{path}: there is no store yet; start forecastd run, or import or fetch history"
+        ) from error
     if json:
         sys.stdout.write(jsonlib.dumps([_plain(span) for span in spans]) + "\n")
         return

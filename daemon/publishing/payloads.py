@@ -177,7 +177,7 @@ def symbol_status(change: SymbolStateChanged) -> bytes:
 
 
 def model(info: ModelInfo, *, promoted_at_us: int, scores: Mapping[str, Mapping[str, float]]) -> bytes:
-    """The champion as forecastd.model.v1; ``scores`` maps each forecaster's kind to its measures."""
+    """The champion as forecastd.model.v1; ``scores`` maps each horizon in bars to its measures."""
     champion = _model(info)
     message = ModelMessage(
         id=champion.id,
@@ -185,8 +185,8 @@ def model(info: ModelInfo, *, promoted_at_us: int, scores: Mapping[str, Mapping[
         trained_until=champion.trained_until,
         promoted_at=iso(promoted_at_us),
         scores={
-            kind: {measure: significant(value, RATIO_DIGITS) for measure, value in measures.items()}
-            for kind, measures in scores.items()
+            horizon: {measure: significant(value, RATIO_DIGITS) for measure, value in measures.items()}
+            for horizon, measures in scores.items()
         },
     )
     return encode(message)

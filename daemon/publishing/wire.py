@@ -106,7 +106,7 @@ class SymbolStatusMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="
 
 
 class ModelMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag=MODEL_SCHEMA):
-    """forecastd.model.v1: ``scores`` maps each forecaster's kind, the baselines' too, to its measures."""
+    """forecastd.model.v1: ``scores`` maps each horizon in bars to its measures, the baselines' among them."""
 
     id: str
     kind: str

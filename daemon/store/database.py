@@ -37,7 +37,7 @@ class Database:
             Unreachable: read only, and there is no store.
         """
         self.path = path
-        if read_only and not path.is_file():
+        if read_only and not _is_there(path):
             raise Unreachable(f"{path} is not there; start forecastd or import history first")
         with self._errors():
             self._connection = self._connect(read_only=read_only)
@@ -129,3 +129,10 @@ class Database:
             "SELECT id FROM instruments WHERE venue = ? AND symbol = ?", instrument
         ).fetchone()
         return None if row is None else int(row[0])
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError as error:
+        raise StoreUnavailable(f"{path} cannot be read by this user; ask as the user who writes it") from error

@@ -11,9 +11,13 @@ import pytest
 
 from daemon.store.ledger import Ledger
 
+EMPTY = "/dev/null"  # a configuration file that sets nothing: without any file a running demo would be found
+
 
 def forecastd(*arguments: str, state_dir: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "FORECASTD__INSTANCE__STATE_DIR": str(state_dir)}
+    # A name of its own: a daemon that happens to run on this machine must not answer.
+    names = {"FORECASTD__INSTANCE__NAME": f"cli-{os.getpid()}", "FORECASTD__INSTANCE__STATE_DIR": str(state_dir)}
+    environment = {**os.environ, **names}
     return subprocess.run(
         [sys.executable, "-m", "daemon", *arguments],
         env=environment,
@@ -34,9 +38,9 @@ def forecastd(*arguments: str, state_dir: Path) -> subprocess.CompletedProcess[s
         (["config", "check"], 0, "good"),
         (["config", "show", "--origin"], 0, "state_dir"),
         (["config", "schema"], 0, "json-schema.org"),
-        (["status"], 69, "no running forecastd"),
-        (["retrain", "--cancel"], 69, "no running forecastd"),
-        (["retrain", "--now"], 69, "history fetch"),
+        (["status", "-c", EMPTY], 69, "no running forecastd"),
+        (["retrain", "--cancel", "-c", EMPTY], 69, "no running forecastd"),
+        (["retrain", "--now", "-c", EMPTY], 69, "history fetch"),
         (["history", "show"], 2, "no store yet"),
         (["history", "fetch", "--from", "yesterday"], 2, "--from"),
         (["history", "import", "missing.csv"], 2, "missing.csv"),
@@ -99,6 +103,16 @@ def test_a_venue_that_is_not_there_is_69(tmp_path: Path) -> None:
     assert done.returncode == 69, done.stderr
     assert "127.0.0.1:9" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["history", "fetch", "--from", "2024-01-01"], ["retrain", "--now", "-c", EMPTY]])
+def test_a_state_directory_that_cannot_be_made_is_one_line(arguments: list[str], tmp_path: Path) -> None:
+    """A folder below a file is named, without a traceback."""
+    (tmp_path / "file").write_text("")
+    done = forecastd(*arguments, state_dir=tmp_path / "file" / "state")
+    assert done.returncode == 75, done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert "cannot be created" in line
 
 
 def test_a_damaged_store_is_one_line(tmp_path: Path) -> None:

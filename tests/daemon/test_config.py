@@ -233,11 +233,11 @@ def test_every_error_at_once(chosen: set[str], write: Write) -> None:
         ('mqtt.protocol = "3.1.1"', 'mqtt.protocol: was "3.1.1"; write "auto", 5 for MQTT 5, or 311 for MQTT 3.1.1'),
         (
             '[[feeds]]\nvenue = "binance"\nsymbols = ["BTC-USDT"]\nws_url = "ws://127.0.0.1:9443"',
-            "feeds[0].rest_url: is missing beside ws_url: trades and history must be of one market",
+            "feeds[0].rest_url: is not on this machine although ws_url is; point both to the simulator",
         ),
         (
-            '[[feeds]]\nvenue = "binance"\nsymbols = ["BTC-USDT"]\nrest_url = "https://api.example.com"',
-            "feeds[0].ws_url: is missing beside rest_url: trades and history must be of one market",
+            '[[feeds]]\nvenue = "binance"\nsymbols = ["BTC-USDT"]\nrest_url = "http://[::1]:9444"',
+            "feeds[0].ws_url: is not on this machine although rest_url is; point both to the simulator",
         ),
         ('[retrain]\nevery = "24h"\nat = "03:10"', "retrain.at: stands beside retrain.every; keep one of the two"),
         ('[retrain]\nat = "3:10"', 'retrain.at: was "3:10"; write a UTC time as HH:MM, e.g. "03:10"'),
@@ -543,3 +543,9 @@ def test_example_with_every_key_shows_the_defaults() -> None:
     assert config.model_dump(exclude={"instance": {"state_dir"}}) == default.model_dump(
         exclude={"instance": {"state_dir"}}
     )
+
+
+def test_one_address_of_a_venue_may_be_regional(write: Write) -> None:
+    """A regional stream host beside the venue's own REST host is one market all the same."""
+    path = write('[[feeds]]\nvenue = "binance"\nsymbols = ["BTC-USDT"]\nws_url = "wss://stream.example.com:9443"')
+    assert load_config(path, environ=HOME).feeds[0].rest_url == ""

@@ -48,6 +48,16 @@ def test_scores_stand_beside_both_baselines_with_standard_errors(tiny_artifact: 
     assert manifest.fitted_until_us < manifest.trained_until_us
 
 
+def test_every_measure_is_documented(tiny_artifact: Path) -> None:
+    """docs/mqtt.md names what the model's message holds under ``scores``."""
+    documented = (ROOT / "docs" / "mqtt.md").read_text()
+    measures = set(read_artifact(tiny_artifact).manifest.scores["1"])
+    for measure in measures:
+        name = "coverage_80" if measure.startswith("coverage_") else measure.removesuffix("_se")
+        assert f"`{name}`" in documented, measure
+    assert {"pinball_bp_har", "pinball_vs_har_se"} <= measures
+
+
 def test_progress_rises_to_one_through_all_phases(tmp_path: Path) -> None:
     """The ratio never falls and the phases come in order."""
     reports: list[Progress] = []
