@@ -163,7 +163,7 @@ class _View:
 
 
 def progress_text(progress: TrainingProgress) -> str:
-    """One line: phase, epoch and losses so far."""
-    epoch = f" epoch {progress.epoch}/{progress.epochs}" if progress.epoch else ""
+    """One line: the epoch, or the phase where there is none, and the loss so far."""
+    stage = f"epoch {progress.epoch}/{progress.epochs}" if progress.epoch else progress.phase
     loss = f", validation loss {progress.validation_loss:.4f}" if progress.validation_loss is not None else ""
-    return f"{progress.phase}{epoch} ({100 * progress.ratio:.0f}%{loss})"
+    return f"{stage} ({100 * progress.ratio:.0f}%{loss})"
