@@ -7,7 +7,6 @@ wall seconds.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -125,12 +124,6 @@ class ManualClock:
 
     def ahead_of_system_us(self) -> int:
         return 0
-
-
-async def sleep_until(clock: Clock, market_us: int) -> None:
-    """Sleeps until market time reaches ``market_us``, in steps that survive a jump of the system clock."""
-    while (remaining_us := market_us - clock.market_us()) > 0:  # noqa: ASYNC110  # time passes without an event
-        await asyncio.sleep(min(remaining_us / clock.speed / MICROSECONDS_PER_SECOND, 1.0))
 
 
 def iso(time_us: int, *, milliseconds: bool = False) -> str:

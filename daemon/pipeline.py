@@ -54,7 +54,6 @@ class Pipeline:
         }
         self._rounds: dict[int, dict[Instrument, Bar]] = {}
         self._unscored: list[Bar] = []
-        self._last_round_us = 0
         self._last_bars: dict[Instrument, Bar] = {}
         self._reference_prices: dict[Instrument, float] = {}
         self._starts: dict[int, dict[Instrument, tuple[Bar, float]]] = {}
@@ -70,11 +69,6 @@ class Pipeline:
     def has_events(self) -> bool:
         """Whether ``events`` would return something, or has something left to do."""
         return bool(self._events or self._unscored)
-
-    @property
-    def last_round_us(self) -> int:
-        """The close time of the last round of bars."""
-        return self._last_round_us
 
     def set_patience(self, patience: Patience) -> None:
         """Other waits from now on."""
@@ -222,7 +216,6 @@ class Pipeline:
             if waiting:
                 return
             bars = self._rounds.pop(close_us)
-            self._last_round_us = close_us
             self._events.append(RoundClosed(close_us, tuple(bars.values())))
             self._filed = len(self._events)
 

@@ -43,7 +43,6 @@ class Series:
         self.patience = patience
         self.state = SymbolState.WARMING_UP
         self.state_reason = "waiting for the first trades"
-        self.state_since_us = 0
         self.malformed = 0
         self.duplicates = 0
         self.last_trade: Trade | None = None
@@ -353,7 +352,7 @@ class Series:
     def _set_state(self, state: SymbolState, now_us: int, reason: str) -> None:
         if state is self.state and reason == self.state_reason:
             return
-        self.state, self.state_reason, self.state_since_us = state, reason, now_us
+        self.state, self.state_reason = state, reason
         self._settle()
         self._flowing = None
         self._events.append(SymbolStateChanged(self.instrument, state, now_us, self.last_trade_at_us, reason))

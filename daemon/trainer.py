@@ -120,6 +120,9 @@ class Trainer:
             result, detail, model_id = await self._run(kind)
         except (ForecastdError, OSError) as error:
             result, detail, model_id = "failed", str(error), None
+        except Exception as error:  # whatever a run meets, it ends as failed and the daemon goes on
+            log.warning("retrain_defect", exc_info=True)
+            result, detail, model_id = "failed", repr(error), None
         finally:
             self._starting = False
             self._metrics.retrain_running.set(0)
@@ -154,13 +157,13 @@ class Trainer:
 
     async def _run(self, kind: str) -> tuple[str, str, str | None]:
         """Result (promoted, rejected, failed, cancelled), why, and the model's id."""
-        bars = await self._history.frame(self.config.instruments, self._clock.market_us())
         if kind not in NETWORK_KINDS:
             info = await self.refit()
             if info is None:
                 return "failed", "the history is too short to fit a model", None
             self.announce_model(info, scores={})
             return "promoted", "refitted on the stored history", info.id
+        bars = await self._history.frame(self.config.instruments, self._clock.market_us())
         if bars.is_empty():
             return "failed", "the store holds no bars yet; import or fetch history first", None
         self._run_dir.mkdir(parents=True, exist_ok=True)

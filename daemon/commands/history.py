@@ -18,6 +18,7 @@ from daemon.errors import EXIT_USAGE, Fatal, RateLimited, Retryable, Unreachable
 from daemon.exchanges import venue
 from daemon.ingest.backfill import RestClient
 from daemon.logs import start_logging
+from daemon.records import LEDGER_NAME
 from daemon.store.bars import Span
 from daemon.store.errors import StoreUnavailable
 from daemon.store.history import import_file
@@ -33,7 +34,7 @@ class HistoryRefused(Fatal):
 
 def open_ledger(config: Config) -> Ledger:
     """The configured store, created where it is missing."""
-    return Ledger(config.instance.state_dir / "ledger.sqlite")
+    return Ledger(config.instance.state_dir / LEDGER_NAME)
 
 
 def import_files(config_file: Path | None, files: Iterable[Path], *, venue_name: str, symbol: str | None) -> None:
@@ -87,7 +88,7 @@ async def _fetch(config: Config, start_us: int) -> None:
 def show(config_file: Path | None, *, json: bool) -> None:
     """Prints what the store holds for the configured interval."""
     config = load_config(config_file, secrets=Secrets.UNCHECKED)
-    path = config.instance.state_dir / "ledger.sqlite"
+    path = config.instance.state_dir / LEDGER_NAME
     try:
         with Ledger(path, read_only=True) as ledger:
             spans = ledger.spans(config.bars.interval_us)

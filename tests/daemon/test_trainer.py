@@ -190,6 +190,18 @@ async def test_a_store_that_fails_ends_the_run_and_is_told(gym: Gym) -> None:
     assert not gym.trainer.running
 
 
+async def test_a_defect_in_a_run_is_a_failed_run(gym: Gym) -> None:
+    """Whatever a run meets, the daemon goes on and the watchers are told."""
+    gym.history.error = ZeroDivisionError("a defect")
+    watching = asyncio.create_task(anext(gym.trainer.watch()))
+    await asyncio.sleep(0)
+    outcome = await gym.trainer.retrain("it is due")
+    assert outcome["outcome"] == "failed"
+    assert "a defect" in outcome["reason"]
+    assert await watching == outcome
+    assert not gym.trainer.running
+
+
 async def test_without_bars_there_is_nothing_to_train_on(gym: Gym) -> None:
     """The reason names the cure."""
     gym.history.bars = BARS.clear()
