@@ -32,6 +32,11 @@ def choose_leaders(instruments: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {venue: choose_leader(names) for venue, names in symbols.items()}
 
 
+def leaders_in(bars: pl.DataFrame) -> dict[str, str]:
+    """The leader of each venue in a frame of bars, whose order of instruments is the configuration's."""
+    return choose_leaders(bars.select("venue", "symbol").unique(maintain_order=True).rows())
+
+
 def _of_leader(values: pl.Expr) -> pl.Expr:
     """``values`` of the leader's row, on the rows of all symbols of its venue at that time."""
     return pl.when(pl.col("is_leader")).then(values).max()

@@ -106,7 +106,7 @@ def loss_ratio(
     losses, baseline, close_time_us: (n,) over all instruments. The instruments of one instant are averaged first,
     for they err together; ``lag`` is the number of bars that neighbouring outcomes share, horizon - 1.
     """
-    ours, theirs = (_mean_by_time(values, close_time_us) for values in (losses, baseline))
+    ours, theirs = (mean_by_time(values, close_time_us) for values in (losses, baseline))
     ratio = float(ours.mean() / theirs.mean())
     return ratio, _standard_error((ours - ratio * theirs) / theirs.mean(), lag + 1)
 
@@ -132,7 +132,7 @@ def direction(forecast: npt.ArrayLike, truth: npt.ArrayLike, *, horizon_bars: in
     return coverage((said == was)[decided], horizon_bars=horizon_bars)
 
 
-def _mean_by_time(values: FloatArray, close_time_us: npt.NDArray[np.int64]) -> FloatArray:
+def mean_by_time(values: FloatArray, close_time_us: npt.NDArray[np.int64]) -> FloatArray:
     """Means of (n,) values that share a time, in time order."""
     _, group = np.unique(close_time_us, return_inverse=True)
     return np.bincount(group, weights=values) / np.bincount(group)

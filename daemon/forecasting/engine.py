@@ -19,7 +19,7 @@ from daemon.forecasting.rounds import Champion, InstrumentForecast, PreparedRoun
 from features.buffer import FeatureBuffer
 from features.market import Bar, Instrument
 from features.windows import LookaheadError, Window
-from models.baselines import RANDOM_WALK_RETURNS, Har, RandomWalk
+from models.baselines import RANDOM_WALK_RETURNS, Ewma, Har, RandomWalk
 from models.forecast import Forecast, ForecastInput, ModelInfo
 from models.history import regular_histories
 from models.specification import BASELINE_KINDS, NETWORK_KINDS
@@ -56,6 +56,7 @@ class ForecastEngine:
         self._buffer = FeatureBuffer(self.instruments, interval_us=interval_us, window=window)
         self._random_walk = RandomWalk(self.horizons, self.levels)
         self._har: Har | None = None
+        self._ewma: Ewma | None = None
         self._champion: Champion | None = None
 
     @property
@@ -65,15 +66,17 @@ class ForecastEngine:
             return self._champion.info if self._champion else None
         if self.kind == "har":
             return self._har.info if self._har else None
+        if self.kind == "ewma":
+            return self._ewma.info if self._ewma else None
         return self._random_walk.info
 
     def load_history(self, bars: pl.DataFrame) -> None:
-        """Fills the buffer from a frame of bars (``features.frames.BARS_SCHEMA``) and fits HAR on all of it.
+        """Fills the buffer from a frame of bars (``features.frames.BARS_SCHEMA``) and fits HAR on all of it, EWMA where that is the kind.
 
-        Where the history is too short for HAR the random walk stands in until the next call.
+        Where the history is too short for them the random walk stands in until the next call.
         """
         self._buffer.load(bars)
-        self._har = self._fit_har(bars)
+        self._har, self._ewma = self._fit_baselines(bars)
 
     def load_champion(self, path: Path, *, device: str = "cpu") -> Champion:
         """Loads a network's artifact without serving it; see ``serve``. Raises ArtifactError or ValueError.
@@ -209,7 +212,7 @@ class ForecastEngine:
     def _ask_baselines(self, given: ForecastInput) -> tuple[tuple[Forecast, ...], str]:
         """What the baselines that can speak say, the best first, and why the last of them could not."""
         spoken, silence = [], ""
-        for baseline in (self._har, self._random_walk):
+        for baseline in (self._har, self._ewma, self._random_walk):
             if baseline is None:
                 continue
             try:
@@ -218,12 +221,15 @@ class ForecastEngine:
                 silence = str(error)
         return tuple(spoken), silence
 
-    def _fit_har(self, bars: pl.DataFrame) -> Har | None:
+    def _fit_baselines(self, bars: pl.DataFrame) -> tuple[Har | None, Ewma | None]:
         histories = regular_histories(bars, interval_us=self.interval_us)
         try:
-            return Har.fit_histories(histories, horizons=self.horizons, levels=self.levels)
+            har = Har.fit_histories(histories, horizons=self.horizons, levels=self.levels)
+            if self.kind != "ewma":
+                return har, None
+            return har, Ewma.fit_histories(histories, horizons=self.horizons, levels=self.levels)
         except ValueError:
-            return None  # too little history; ``load_history`` says so to its readers
+            return None, None  # too little history; ``load_history`` says so to its readers
 
     def _check_fits(self, manifest: Manifest) -> None:
         """Raises ValueError where the artifact was trained for another configuration than the engine's."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from models.artifact import ArtifactDamaged
+from models.specification import BASELINE_KINDS
 from tests.daemon.forecasting.rounds import (
     INSTRUMENTS,
     NOW_US,
@@ -51,14 +52,14 @@ def test_a_champion_speaks_from_the_next_round_on(tiny_artifact: Path) -> None:
     assert made.inference_ms > 0
 
 
-@pytest.mark.parametrize("kind", ["har", "random_walk"])
+@pytest.mark.parametrize("kind", BASELINE_KINDS)
 def test_a_configured_baseline_is_the_model(kind: str) -> None:
-    """Who configures a baseline gets it as the model, with the other one beside it."""
+    """Who configures a baseline gets it as the model, with HAR and the random walk beside it."""
     engine = make_engine(kind)
     engine.load_history(history())
     [made, _] = engine.close_bars(NEXT_US, bars_closing_at(NEXT_US)).forecasts
     assert (made.source, made.issued.model.kind, made.reason) == ("model", kind, None)
-    assert {shadow.model.kind for shadow in made.shadows} == {"har", "random_walk"}
+    assert {shadow.model.kind for shadow in made.shadows} == {"har", "random_walk", kind}
 
 
 def test_short_history_leaves_the_random_walk_and_none_leaves_silence() -> None:
@@ -166,7 +167,7 @@ def test_an_unknown_kind_is_refused() -> None:
         make_engine("crystal_ball")
 
 
-@pytest.mark.parametrize("kind", ["har", "random_walk"])
+@pytest.mark.parametrize("kind", BASELINE_KINDS)
 def test_a_baseline_daemon_never_imports_torch(kind: str) -> None:
     """A whole round with a configured baseline leaves torch out of the process."""
     code = (

@@ -1,4 +1,4 @@
-"""The forecasters that every network must beat, in NumPy: the random walk and HAR with hour and weekday."""
+"""HAR with hour and weekday: the heterogeneous autoregression of the log variance."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from features.windows import RecentBars
-from models.distribution import central_index, probability_above_zero
+from models.baselines.common import ANY_SERIES, LEAST_ROWS, baseline_forecast, centred_quantiles, standardised
 from models.forecast import Forecast, ForecastInput, ModelInfo
 from models.history import (
     Series,
@@ -25,79 +25,10 @@ from models.history import (
 
 FloatArray = npt.NDArray[np.float64]
 
-RANDOM_WALK_RETURNS = 720
-RANDOM_WALK_LEAST_RETURNS = 24
 HAR_LAGS = (1, 24, 168)
-HAR_LEAST_ROWS = 500  # 32 coefficients and the outermost residual quantiles need that many
-ANY_SERIES: Series = ("*", "*")
 _HOUR_US = 3_600_000_000
 _HOURS = 24
 _WEEKDAYS = 7
-
-
-def _forecast(
-    given: ForecastInput,
-    *,
-    horizons: tuple[int, ...],
-    levels: tuple[float, ...],
-    quantiles: FloatArray,
-    volatility: FloatArray,
-    model: ModelInfo,
-) -> Forecast:
-    return Forecast(
-        venue=given.venue,
-        symbol=given.symbol,
-        close_time_us=given.close_time_us,
-        interval_us=given.interval_us,
-        horizons=horizons,
-        levels=levels,
-        quantiles=quantiles,
-        volatility=volatility,
-        prob_up=probability_above_zero(quantiles, levels),
-        attention=None,
-        model=model,
-    )
-
-
-def centred_quantiles(values: FloatArray, levels: Sequence[float]) -> FloatArray:
-    """(N,) to (Q,): empirical quantiles, shifted so that the central one is zero."""
-    quantiles = np.quantile(values, levels)
-    return np.asarray(quantiles - quantiles[central_index(levels)], dtype=np.float64)
-
-
-class RandomWalk:
-    """Median 0, quantiles of the instrument's own last 720 one-bar returns times the square root of the horizon.
-
-    Overlapping returns of the horizon itself would need no scaling, but 720 bars hold only 30 independent
-    24-bar returns, too few for an outer quantile.
-    """
-
-    def __init__(self, horizons: Sequence[int], levels: Sequence[float]) -> None:
-        self.horizons = tuple(horizons)
-        self.levels = tuple(levels)
-        self.info = ModelInfo(id="random_walk", kind="random_walk", trained_until_us=None)
-
-    def forecast(self, inputs: Sequence[ForecastInput]) -> list[Forecast]:
-        """Raises ValueError where fewer than 24 returns are known."""
-        return [self._forecast(given) for given in inputs]
-
-    def _forecast(self, given: ForecastInput) -> Forecast:
-        returns = np.diff(given.recent.log_close[-RANDOM_WALK_RETURNS - 1 :])
-        returns = returns[np.isfinite(returns)]
-        if len(returns) < RANDOM_WALK_LEAST_RETURNS:
-            raise ValueError(
-                f"{given.venue}:{given.symbol} has {len(returns)} known returns, "
-                f"the random walk needs {RANDOM_WALK_LEAST_RETURNS}"
-            )
-        growth = np.sqrt(np.asarray(self.horizons, dtype=np.float64))  # (H,)
-        return _forecast(
-            given,
-            horizons=self.horizons,
-            levels=self.levels,
-            quantiles=growth[:, None] * centred_quantiles(returns, self.levels),
-            volatility=growth * np.sqrt(np.mean(returns**2)),
-            model=self.info,
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,7 +100,7 @@ class Har:
                 coefficients[series] = fitted
         pooled = _fit(list(histories.values()), horizons, levels)
         if pooled is None:
-            raise ValueError(f"HAR needs {HAR_LEAST_ROWS} bars with a known past and future, no series has them")
+            raise ValueError(f"HAR needs {LEAST_ROWS} bars with a known past and future, no series has them")
         coefficients[ANY_SERIES] = pooled
         newest_us = max(int(recent.close_time_us[-1]) for recent in histories.values())
         return cls(horizons, levels, coefficients, trained_until_us=newest_us)
@@ -206,7 +137,7 @@ class Har:
     def _forecast(self, given: ForecastInput) -> Forecast:
         series = (given.venue, given.symbol)
         sigma = self.sigma_now(series, given.recent)
-        return _forecast(
+        return baseline_forecast(
             given,
             horizons=self.horizons,
             levels=self.levels,
@@ -253,18 +184,17 @@ def _fit(histories: Sequence[RecentBars], horizons: Sequence[int], levels: Seque
         variances = np.concatenate([future_variances(recent.variance, horizon) for recent in histories])
         returns = np.concatenate([future_returns(recent.log_close, horizon) for recent in histories])
         usable = np.isfinite(regressors).all(axis=1) & np.isfinite(variances) & np.isfinite(returns)
-        if usable.sum() < HAR_LEAST_ROWS:
+        if usable.sum() < LEAST_ROWS:
             return None
         # The dummies sum to one twice over, so the smallest-norm solution is taken; it also gives
         # hours that never begin a bar (on a 4-hour grid) a weight of zero.
         solution, *_ = np.linalg.lstsq(regressors[usable], np.log(variances[usable]), rcond=1e-9)
         fitted = np.exp(regressors[usable] @ solution)
-        # The mean of r^2/f minimises QLIKE over a constant factor; it also mends the bias of exp(E[log v]).
-        scale = float(np.mean(returns[usable] ** 2 / fitted))
+        scale, residuals = standardised(fitted, returns[usable])
         weights.append(solution)
         scales.append(scale)
         variance_levels.append(scale / float(np.mean(variances[usable] / fitted)))
-        residual_quantiles.append(centred_quantiles(returns[usable] / np.sqrt(scale * fitted), levels))
+        residual_quantiles.append(centred_quantiles(residuals, levels))
     return HarCoefficients(
         np.stack(weights), np.asarray(scales), np.asarray(variance_levels), np.stack(residual_quantiles)
     )

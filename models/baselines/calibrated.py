@@ -1,0 +1,85 @@
+"""One calibration a series, and one pooled over all for a series that was not there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from features.windows import RecentBars
+from models.baselines.common import ANY_SERIES, LEAST_ROWS, Calibration
+from models.history import Series, future_returns
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibrations:
+    """``by_series`` holds ``ANY_SERIES`` too. newest_us: the last close that any of them was fitted on."""
+
+    horizons: tuple[int, ...]
+    levels: tuple[float, ...]
+    newest_us: int
+    by_series: Mapping[Series, Calibration]
+
+    def of(self, series: Series) -> Calibration:
+        """The series' own, else the pooled one."""
+        return self.by_series.get(series, self.by_series[ANY_SERIES])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "horizons": list(self.horizons),
+            "levels": list(self.levels),
+            "trained_until_us": self.newest_us,
+            "series": [
+                {"venue": venue, "symbol": symbol, **calibration.to_json()}
+                for (venue, symbol), calibration in self.by_series.items()
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Calibrations:
+        """The inverse of ``to_json``. Raises KeyError or ValueError for another shape of state."""
+        by_series = {(entry["venue"], entry["symbol"]): Calibration.from_json(entry) for entry in state["series"]}
+        if ANY_SERIES not in by_series:
+            raise ValueError("the state lacks the pooled calibration")
+        return cls(tuple(state["horizons"]), tuple(state["levels"]), int(state["trained_until_us"]), by_series)
+
+
+def fit_calibrations(
+    name: str,
+    histories: Mapping[Series, RecentBars],
+    variances: Mapping[Series, FloatArray],
+    *,
+    horizons: Sequence[int],
+    levels: Sequence[float],
+) -> Calibrations:
+    """From the predicted ``variances`` (N, H) at each bar of the ``histories`` and the returns that followed.
+
+    Raises ValueError, naming the baseline, where no series has enough of both.
+    """
+    returns = {series: returns_ahead(recent, horizons) for series, recent in histories.items()}
+    fitted: dict[Series, Calibration] = {}
+    for series in histories:
+        calibration = Calibration.fit(variances[series], returns[series], levels)
+        if calibration is not None:
+            fitted[series] = calibration
+    width = len(horizons)
+    pooled = Calibration.fit(
+        np.concatenate([np.empty((0, width)), *variances.values()]),
+        np.concatenate([np.empty((0, width)), *(returns[series] for series in variances)]),
+        levels,
+    )
+    if pooled is None:
+        raise ValueError(f"{name} needs {LEAST_ROWS} bars with a known past and future, no series has them")
+    newest_us = max(int(recent.close_time_us[-1]) for recent in histories.values())
+    return Calibrations(tuple(horizons), tuple(levels), newest_us, {**fitted, ANY_SERIES: pooled})
+
+
+def returns_ahead(recent: RecentBars, horizons: Sequence[int]) -> FloatArray:
+    """(N, H) log return over each horizon from each bar; NaN where unknown."""
+    return np.stack([future_returns(recent.log_close, horizon) for horizon in horizons], axis=1)

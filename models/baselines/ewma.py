@@ -1,0 +1,105 @@
+"""EWMA: one exponentially weighted variance, the same for every horizon but for its length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from features.windows import RecentBars
+from models.baselines.calibrated import Calibrations, fit_calibrations
+from models.baselines.common import baseline_forecast
+from models.forecast import Forecast, ForecastInput, ModelInfo
+from models.history import Series, last_known, regular_histories, tail
+
+FloatArray = npt.NDArray[np.float64]
+
+DECAY = 0.94
+_BARS = 400  # 0.94^400 is 2e-11: what lies further back has no weight
+_LEAST_BARS = 24
+_NEWEST_REACH = 23  # the newest variance may be a day of hours old
+_WEIGHTS = DECAY ** np.arange(_BARS, dtype=np.float64)  # newest first
+
+
+def ewma_variance(recent: RecentBars) -> FloatArray:
+    """(N,) weighted mean of the Garman-Klass variances up to each bar; NaN where fewer than 24 are known."""
+    known = np.isfinite(recent.variance)
+    count = len(known)
+    sums, weights, seen = (
+        np.convolve(values, kernel)[:count]
+        for values, kernel in (
+            (np.where(known, recent.variance, 0.0), _WEIGHTS),
+            (known.astype(np.float64), _WEIGHTS),
+            (known.astype(np.float64), np.ones(_BARS)),
+        )
+    )
+    fresh = np.isfinite(last_known(recent.variance, reach=_NEWEST_REACH))
+    enough = fresh & (np.rint(seen) >= _LEAST_BARS)
+    return np.where(enough, sums / np.where(enough, weights, 1.0), np.nan)
+
+
+class Ewma:
+    """Exponentially weighted moving average of the variance with decay 0.94 a bar.
+
+    J.P. Morgan, "RiskMetrics technical document" (1996), with the range of the bar (M. Garman, M. Klass, 1980) in place
+    of its squared return. The variance of h bars is h times that of one, the median is 0; the level and the quantiles
+    are those of past returns over their predicted standard deviation.
+    """
+
+    def __init__(self, calibrations: Calibrations, *, trained_until_us: int) -> None:
+        self.horizons = calibrations.horizons
+        self.levels = calibrations.levels
+        self.info = ModelInfo(id=f"ewma-{trained_until_us}", kind="ewma", trained_until_us=trained_until_us)
+        self._calibrations = calibrations
+        self._growth = np.asarray(self.horizons, dtype=np.float64)  # (H,)
+
+    @classmethod
+    def fit(cls, bars: pl.DataFrame, *, interval_us: int, horizons: Sequence[int], levels: Sequence[float]) -> Ewma:
+        """Calibrates on every series of a bars frame. Raises ValueError where no series has enough history."""
+        return cls.fit_histories(regular_histories(bars, interval_us=interval_us), horizons=horizons, levels=levels)
+
+    @classmethod
+    def fit_histories(
+        cls, histories: Mapping[Series, RecentBars], *, horizons: Sequence[int], levels: Sequence[float]
+    ) -> Ewma:
+        """As ``fit``, from series that are already on their grids."""
+        growth = np.asarray(horizons, dtype=np.float64)
+        variances = {series: ewma_variance(recent)[:, None] * growth for series, recent in histories.items()}
+        calibrations = fit_calibrations("EWMA", histories, variances, horizons=horizons, levels=levels)
+        return cls(calibrations, trained_until_us=calibrations.newest_us)
+
+    def forecast(self, inputs: Sequence[ForecastInput]) -> list[Forecast]:
+        """Raises ValueError where an instrument's known past is too short."""
+        return [self._forecast(given) for given in inputs]
+
+    def _forecast(self, given: ForecastInput) -> Forecast:
+        calibration = self._calibrations.of((given.venue, given.symbol))
+        recent = tail(given.recent, _BARS)
+        variance = ewma_variance(recent)[-1] if len(recent.variance) else np.nan
+        if not np.isfinite(variance):
+            raise ValueError(
+                f"{given.venue}:{given.symbol} has too few bars with a range: EWMA needs {_LEAST_BARS}, one of them "
+                f"among the last {_NEWEST_REACH + 1}"
+            )
+        sigma = calibration.sigma(variance * self._growth)
+        return baseline_forecast(
+            given,
+            horizons=self.horizons,
+            levels=self.levels,
+            quantiles=sigma[:, None] * calibration.residual_quantiles,
+            volatility=sigma,
+            model=self.info,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole state as plain JSON values."""
+        return self._calibrations.to_json()
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Ewma:
+        """The inverse of ``to_json``. Raises KeyError or ValueError for another shape of state."""
+        calibrations = Calibrations.from_json(state)
+        return cls(calibrations, trained_until_us=calibrations.newest_us)

@@ -1,0 +1,65 @@
+"""The random walk: no direction, and the spread of the instrument's own recent returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.baselines.common import baseline_forecast, centred_quantiles
+from models.forecast import Forecast, ForecastInput, ModelInfo
+
+RANDOM_WALK_RETURNS = 720
+RANDOM_WALK_LEAST_RETURNS = 24
+
+
+def recent_returns(given: ForecastInput) -> npt.NDArray[np.float64]:
+    """The known ones of the last 720 one-bar log returns. Raises ValueError where fewer than 24 are."""
+    returns = np.diff(given.recent.log_close[-RANDOM_WALK_RETURNS - 1 :])
+    returns = returns[np.isfinite(returns)]
+    if len(returns) < RANDOM_WALK_LEAST_RETURNS:
+        raise ValueError(
+            f"{given.venue}:{given.symbol} has {len(returns)} known returns, "
+            f"the random walk needs {RANDOM_WALK_LEAST_RETURNS}"
+        )
+    return returns
+
+
+class RandomWalk:
+    """Median 0, quantiles of the instrument's own last 720 one-bar returns times the square root of the horizon.
+
+    Overlapping returns of the horizon itself would need no scaling, but 720 bars hold only 30 independent
+    24-bar returns, too few for an outer quantile.
+    """
+
+    def __init__(self, horizons: Sequence[int], levels: Sequence[float]) -> None:
+        self.horizons = tuple(horizons)
+        self.levels = tuple(levels)
+        self.info = ModelInfo(id="random_walk", kind="random_walk", trained_until_us=None)
+
+    def forecast(self, inputs: Sequence[ForecastInput]) -> list[Forecast]:
+        """Raises ValueError where fewer than 24 returns are known."""
+        return [self._forecast(given) for given in inputs]
+
+    def _forecast(self, given: ForecastInput) -> Forecast:
+        returns = recent_returns(given)
+        growth = np.sqrt(np.asarray(self.horizons, dtype=np.float64))  # (H,)
+        return baseline_forecast(
+            given,
+            horizons=self.horizons,
+            levels=self.levels,
+            quantiles=growth[:, None] * centred_quantiles(returns, self.levels),
+            volatility=growth * np.sqrt(np.mean(returns**2)),
+            model=self.info,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"horizons": list(self.horizons), "levels": list(self.levels)}
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> RandomWalk:
+        """The inverse of ``to_json``."""
+        return cls(state["horizons"], state["levels"])
