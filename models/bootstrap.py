@@ -22,6 +22,7 @@ from models.skill import Estimate
 FloatArray = npt.NDArray[np.float64]
 
 REPLICATES = 500
+_AT_ONCE = 64  # replicates whose counts are floats at one time
 _LONGEST_SHARE = 10  # a tenth of the data at most, so that ten blocks differ
 
 
@@ -34,7 +35,11 @@ class BlockBootstrap:
             raise ValueError(f"a block of {block} rows cannot be cut from {count}")
         self.count = count
         self.block = block
-        self._starts = np.random.default_rng(seed).integers(0, count, (replicates, math.ceil(count / block)))
+        self._blocks = math.ceil(count / block)
+        random = np.random.default_rng(seed)
+        drawn = (random.integers(0, count, self._blocks) for _ in range(replicates))
+        # (R, n) how often the block that begins at each row was drawn; a byte each, for there are R times n of them.
+        self._drawn = np.stack([np.bincount(starts, minlength=count).astype(np.uint8) for starts in drawn])
 
     def means(self, columns: FloatArray) -> FloatArray:
         """(n, k) to (R, k): the column means of each resample, of a whole number of blocks.
@@ -46,7 +51,9 @@ class BlockBootstrap:
         circle = np.concatenate([columns, columns[: self.block - 1]])
         total = np.concatenate([np.zeros((1, columns.shape[1])), np.cumsum(circle, axis=0)])
         sums = total[self.block :] - total[: self.count]  # (n, k): the block that begins at each row
-        return np.asarray(sums[self._starts].mean(axis=1) / self.block)  # (R, B, k) to (R, k)
+        parts = np.array_split(self._drawn, math.ceil(len(self._drawn) / _AT_ONCE))
+        totals = np.concatenate([part.astype(np.float64) @ sums for part in parts])  # (R, n) @ (n, k)
+        return np.asarray(totals / (self._blocks * self.block))
 
     def estimate(self, columns: FloatArray, statistic: Callable[[FloatArray], FloatArray]) -> Estimate:
         """``statistic`` of the (n, k) columns' means, (..., k) to (...), and its standard error over the resamples."""

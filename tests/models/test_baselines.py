@@ -1,6 +1,5 @@
 """The baselines: what they claim, when they refuse, and that HAR earns its place."""
 
-import json
 import subprocess
 import sys
 
@@ -8,11 +7,13 @@ import numpy as np
 import pytest
 
 from features.windows import RecentBars
-from models.baselines import Har, RandomWalk
+from models.baselines import BoostedTrees, Ewma, Garch, Har, MissingExtra, RandomWalk, Reversal
+from models.baselines.ewma import ewma_variance
+from models.baselines.garch import GarchParameters, fit_parameters
 from models.forecast import ForecastInput
 from models.history import future_returns, tail, until
 from models.losses import mean_pinball
-from tests.models.synthetic import HOUR_US, garch_recent
+from tests.models.synthetic import HOUR_US, garch_bars, garch_recent
 
 HORIZONS = (1, 6, 24)
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
@@ -97,17 +98,6 @@ def test_har_refuses_too_little_history() -> None:
         har.forecast([given(tail(recent, 80))])
 
 
-def test_har_state_survives_json() -> None:
-    """The state read back gives the same forecast, bit for bit."""
-    recent = garch_recent(2000, seed=8)
-    har = Har.fit_histories({SERIES: recent}, horizons=HORIZONS, levels=LEVELS)
-    again = Har.from_json(json.loads(json.dumps(har.to_json())))
-    np.testing.assert_array_equal(
-        har.forecast([given(recent)])[0].quantiles, again.forecast([given(recent)])[0].quantiles
-    )
-    assert again.info == har.info
-
-
 def test_har_serves_a_series_it_was_not_fitted_on() -> None:
     """A symbol listed after the fit is forecast with coefficients pooled over all series."""
     recent = garch_recent(2000, seed=9)
@@ -115,8 +105,137 @@ def test_har_serves_a_series_it_was_not_fitted_on() -> None:
     assert np.isfinite(har.forecast([given(recent)])[0].quantiles).all()
 
 
-def test_baselines_do_without_torch() -> None:
-    """Importing the baselines imports neither torch nor safetensors."""
-    code = "import sys, models.baselines; print([m for m in ('torch', 'safetensors') if m in sys.modules])"
+def test_reversal_says_the_opposite_of_the_last_bar() -> None:
+    """Its median has the other sign, at every horizon, and its spread is the random walk's."""
+    recent = garch_recent(1000, seed=11)
+    for stop in range(900, 910):
+        now = given(until(recent, int(recent.close_time_us[stop])))
+        [rule], [walk] = Reversal(HORIZONS, LEVELS).forecast([now]), RandomWalk(HORIZONS, LEVELS).forecast([now])
+        last = recent.log_close[stop] - recent.log_close[stop - 1]
+        assert (np.sign(rule.quantiles[:, 3]) == -np.sign(last)).all()
+        np.testing.assert_allclose(np.diff(rule.quantiles), np.diff(walk.quantiles), atol=1e-15)
+
+
+def test_reversal_moves_by_what_the_rule_earned() -> None:
+    """On prices that take back each move by half, the median is half of the mean move, against the last one."""
+    random = np.random.default_rng(12)
+    moves = np.empty(721)
+    moves[0] = 0.01
+    for index in range(1, 721):
+        moves[index] = -0.5 * moves[index - 1] + 0.01 * random.standard_normal()
+    log_close = np.cumsum(moves)
+    recent = RecentBars(HOUR_US, HOUR_US * np.arange(1, 722), log_close, np.full(721, 1e-4))
+    [forecast] = Reversal((1,), LEVELS).forecast([given(recent)])
+    assert forecast.quantiles[0, 3] * np.sign(moves[-1]) == pytest.approx(-0.5 * np.abs(moves).mean(), rel=0.15)
+
+
+def test_reversal_takes_no_side_after_a_bar_that_did_not_move() -> None:
+    """A last return of zero has no opposite."""
+    recent = garch_recent(100, seed=13)
+    flat = recent.log_close.copy()
+    flat[-1] = flat[-2]
+    [forecast] = Reversal(HORIZONS, LEVELS).forecast(
+        [given(RecentBars(HOUR_US, recent.close_time_us, flat, recent.variance))]
+    )
+    np.testing.assert_array_equal(forecast.quantiles[:, 3], 0.0)
+
+
+def test_ewma_is_the_recursion_of_riskmetrics() -> None:
+    """s2[t] = 0.94 s2[t-1] + 0.06 v[t], once its start is forgotten; unknown bars are left out."""
+    recent = garch_recent(900, seed=14)
+    level = recent.variance[0]
+    for variance in recent.variance[1:]:
+        level = 0.94 * level + 0.06 * variance
+    assert ewma_variance(recent)[-1] == pytest.approx(level, rel=1e-8)
+    holed = recent.variance.copy()
+    holed[-3:] = np.nan
+    without = RecentBars(HOUR_US, recent.close_time_us, recent.log_close, holed)
+    assert ewma_variance(without)[-1] == pytest.approx(ewma_variance(recent)[-4], rel=1e-8)
+
+
+def test_garch_is_its_recursion_and_sums_the_expected_steps() -> None:
+    """The filter written out over 720 returns is omega + alpha r^2 + beta s2; h bars are the sum of h expectations."""
+    log_close = garch_recent(1500, seed=15).log_close
+    fitted = GarchParameters(omega=1e-6, alpha=0.1, beta=0.85, nu=5.0, level=2e-5)
+    variance = fitted.level
+    for square in np.diff(log_close) ** 2:
+        variance = fitted.omega + fitted.alpha * square + fitted.beta * variance
+    steps = [variance]
+    for _ in range(5):
+        steps.append(fitted.omega + 0.95 * steps[-1])
+    one, six = fitted.variance(log_close, (1, 6))[-1]
+    assert one == pytest.approx(variance, rel=1e-9)
+    assert six == pytest.approx(sum(steps), rel=1e-9)
+
+
+def test_garch_finds_the_parameters_that_made_the_returns() -> None:
+    """Fitted on 6000 returns of a GARCH(1,1) with t innovations it comes near all of its parameters."""
+    random = np.random.default_rng(16)
+    omega, alpha, beta, nu = 2e-6, 0.1, 0.85, 6.0
+    variance, returns = omega / (1 - alpha - beta), np.empty(6000)
+    for index in range(6000):
+        returns[index] = np.sqrt(variance * (nu - 2) / nu) * random.standard_t(nu)
+        variance = omega + alpha * returns[index] ** 2 + beta * variance
+    fitted = fit_parameters(np.concatenate([[0.0], np.cumsum(returns)]))
+    assert fitted is not None
+    assert fitted.alpha == pytest.approx(alpha, abs=0.03)
+    assert fitted.beta == pytest.approx(beta, abs=0.04)
+    assert fitted.nu == pytest.approx(nu, abs=1.5)
+    assert fitted.omega == pytest.approx(omega, rel=0.5)
+
+
+@pytest.mark.parametrize("baseline", [Ewma, Garch])
+def test_live_equals_the_whole_history(baseline: type[Ewma | Garch]) -> None:
+    """A forecaster that is given 721 bars, as live, says what one that sees all of them says."""
+    recent = garch_recent(2000, seed=17)
+    fitted = baseline.fit_histories({SERIES: recent}, horizons=HORIZONS, levels=LEVELS)
+    [short], [long] = fitted.forecast([given(tail(recent, 721))]), fitted.forecast([given(recent)])
+    np.testing.assert_allclose(short.volatility, long.volatility, rtol=1e-9)
+
+
+@pytest.mark.parametrize("baseline", [Ewma, Garch])
+def test_a_variance_baseline_beats_the_random_walk_where_variance_clusters(baseline: type[Ewma | Garch]) -> None:
+    """Its pinball loss at one bar is clearly lower, out of sample."""
+    recent = garch_recent(5000, seed=18)
+    fitted = baseline.fit_histories(
+        {SERIES: until(recent, int(recent.close_time_us[3500]))}, horizons=(1,), levels=LEVELS
+    )
+    losses = np.empty((2, 298))
+    for column, stop in enumerate(range(3501, 4991, 5)):
+        now = given(until(recent, int(recent.close_time_us[stop])))
+        truth = future_returns(recent.log_close, 1)[stop]
+        for row, forecaster in enumerate((fitted, RandomWalk((1,), LEVELS))):
+            losses[row, column] = mean_pinball(np.array([truth]), forecaster.forecast([now])[0].quantiles, LEVELS)[0]
+    means = losses.mean(axis=1)
+    assert means[0] < 0.97 * means[1]
+
+
+def test_garch_refuses_a_series_it_was_not_fitted_on() -> None:
+    """Its parameters are one series' own."""
+    recent = garch_recent(2000, seed=19)
+    fitted = Garch.fit_histories({("binance", "ETH-USDT"): recent}, horizons=HORIZONS, levels=LEVELS)
+    with pytest.raises(ValueError, match="BTC-USDT was not in GARCH's fit"):
+        fitted.forecast([given(recent)])
+
+
+@pytest.mark.parametrize(
+    ("baseline", "package", "extra"),
+    [(Garch, "arch", r"forecastd\[garch\]"), (BoostedTrees, "lightgbm", r"forecastd\[lightgbm\]")],
+)
+def test_a_missing_extra_is_named(
+    baseline: type[Garch | BoostedTrees], package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its package a baseline says how to get it."""
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtra, match=extra):
+        baseline.fit(garch_bars(600), interval_us=HOUR_US, horizons=HORIZONS, levels=LEVELS)
+
+
+def test_baselines_do_without_torch_and_extras() -> None:
+    """Importing the baselines imports neither torch nor safetensors, nor what only some of them need."""
+    code = (
+        "import sys, models.baselines, models.candidates; "
+        "print([m for m in ('torch', 'safetensors', 'arch', 'lightgbm', 'scipy', 'pandas') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
