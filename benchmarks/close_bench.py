@@ -31,7 +31,7 @@ from benchmarks.inference_bench import (
     INSTRUMENTS,
     bare_forward,
     busy_process,
-    network_config,
+    drawn,
     random_bars,
     reference_artifact,
 )
@@ -47,7 +47,6 @@ from daemon.publishing.publisher import MqttSettings, OutboxMessage
 from daemon.records import IssuedForecast
 from features.market import HOUR_US, Trade
 from models.artifact import write_artifact
-from models.attention_lstm import AttentionLSTM
 from models.network_forecaster import use_one_thread
 
 ROUNDS = 150
@@ -129,7 +128,7 @@ async def _broker() -> AsyncIterator[tuple[str, int | None]]:
 @asynccontextmanager
 async def _daemon(folder: Path, url: str, port: int | None) -> AsyncIterator[Rounds]:
     bars = random_bars()
-    network = AttentionLSTM(network_config("reference")).eval()
+    network = drawn("attention_lstm", "reference")
     clock = MarketByHand(HISTORY * HOUR_US)
     settings = MqttSettings(url) if port is None else MqttSettings(url).on_embedded_broker(port)
     async with bare_client(settings, mqtt_5=port is None) as client:

@@ -26,17 +26,20 @@ import torch
 
 from benchmarks.table import Row, row
 from features.buffer import FeatureBuffer
+from features.calendar import CALENDAR
 from features.catalogue import FEATURE_NAMES, schema_hash
 from features.frames import BARS_SCHEMA
 from features.market import HOUR_US, Instrument
 from features.scaling import RobustScaler
 from models.artifact import Artifact, Manifest, write_artifact
-from models.attention_lstm import AttentionLSTM, AttentionLSTMConfig
 from models.baselines import Har
-from models.fitting import Fitting, WindowTensors
+from models.batches import WindowTensors
+from models.fitting import Fitting
 from models.forecast import ForecastInput
+from models.network import Network, NetworkConfig, NetworkInput
 from models.network_forecaster import NetworkForecaster, use_one_thread
-from models.presets import RECIPES
+from models.networks import build_member, network_config
+from models.presets import PRESETS
 from models.specification import DEFAULT_HORIZONS, DEFAULT_LEVELS
 
 INSTRUMENTS = [Instrument("binance", symbol) for symbol in ("BTC-USDT", "ETH-USDT", "SOL-USDT")]
@@ -49,7 +52,7 @@ def run() -> list[Row]:
     """The rows of the benchmark table: name, value, unit, guide."""
     use_one_thread()
     bars = random_bars()
-    network = AttentionLSTM(network_config("reference")).eval()
+    network = drawn("attention_lstm", "reference")
     with tempfile.TemporaryDirectory() as folder:
         forecaster = NetworkForecaster.load(write_artifact(Path(folder), reference_artifact(network, bars)))
     inputs = _inputs(bars)
@@ -67,13 +70,19 @@ def run() -> list[Row]:
         row("reference forecast beside a busy process, p99", _p99(beside_s) * 1e3, "ms", 40.0),
         *(
             row(
-                f"reference forward, {count:,} windows",
-                np.median(_in_turn(bare_forward(network, count), rounds=rounds)) * 1e3,
+                f"{kind} reference forward, {count:,} windows",
+                np.median(_in_turn(bare_forward(drawn(kind, "reference"), count), rounds=rounds)) * 1e3,
                 "ms",
             )
+            for kind in PRESETS
             for count, rounds in ((1, 50), (64, 10), (1000, 3))
         ),
-        *(row(f"training, {name}, one thread", _windows_a_second(name), "windows/s") for name in RECIPES),
+        *(
+            row(f"training, {kind} {preset}, one thread", _windows_a_second(kind, preset), "windows/s")
+            for kind, presets in PRESETS.items()
+            for preset in presets
+            if preset != "large"
+        ),
     ]
 
 
@@ -105,37 +114,50 @@ def _in_turn(*actions: Callable[[], object], rounds: int = ROUNDS) -> list[list[
     return durations
 
 
-def network_config(preset: str) -> AttentionLSTMConfig:
-    recipe = RECIPES[preset]
-    return AttentionLSTMConfig(
-        features=len(FEATURE_NAMES), window=WINDOW, symbols=4, horizons=len(DEFAULT_HORIZONS), levels=DEFAULT_LEVELS,
-        hidden=recipe.hidden, layers=recipe.layers, widths=recipe.widths, dropout=recipe.dropout,
-    )  # fmt: skip
+def config_of(kind: str, preset: str) -> NetworkConfig:
+    return network_config(
+        kind,
+        preset,
+        feature_names=FEATURE_NAMES,
+        window=WINDOW,
+        symbols=4,
+        horizons=len(DEFAULT_HORIZONS),
+        levels=DEFAULT_LEVELS,
+    )
 
 
-def bare_forward(network: AttentionLSTM, windows: int = 3) -> Callable[[], object]:
+def drawn(kind: str, preset: str) -> Network:
+    """A network with its weights as they are drawn, ready to answer."""
+    return build_member(config_of(kind, preset)).eval()
+
+
+def made_up_inputs(windows: int) -> NetworkInput:
+    return NetworkInput(
+        values=torch.randn(windows, WINDOW, len(FEATURE_NAMES)),
+        mask=torch.ones(windows, WINDOW, dtype=torch.bool),
+        symbol=torch.arange(windows) % 3,
+        calendar=torch.rand(windows, len(DEFAULT_HORIZONS), len(CALENDAR)),
+    )
+
+
+def bare_forward(network: Network, windows: int = 3) -> Callable[[], object]:
     """The network alone, on windows that are there already."""
-    values = torch.randn(windows, WINDOW, len(FEATURE_NAMES))
-    mask, symbol = torch.ones(windows, WINDOW, dtype=torch.bool), torch.arange(windows) % 3
+    given = made_up_inputs(windows)
 
     def forward() -> object:
         with torch.inference_mode():
-            return network(values, mask, symbol)
+            return network(*given)
 
     return forward
 
 
-def reference_artifact(network: AttentionLSTM, bars: pl.DataFrame) -> Artifact:
+def reference_artifact(network: Network, bars: pl.DataFrame) -> Artifact:
     """The network as an artifact of the daemon, with its weights as they were drawn."""
     random = np.random.default_rng(0)
     rows = random.standard_normal((100, len(FEATURE_NAMES))).astype(np.float32)
-    values, mask, symbol = (
-        torch.randn(3, WINDOW, len(FEATURE_NAMES)),
-        torch.ones(3, WINDOW, dtype=torch.bool),
-        torch.arange(3),
-    )
+    given = made_up_inputs(3)
     with torch.inference_mode():
-        answer = network(values, mask, symbol)
+        answer = network(*given)
     manifest = Manifest(
         id="bench", kind="attention_lstm", preset="reference", feature_names=FEATURE_NAMES,
         schema_hash=schema_hash(FEATURE_NAMES), interval_us=HOUR_US, horizons=DEFAULT_HORIZONS, levels=DEFAULT_LEVELS,
@@ -148,9 +170,7 @@ def reference_artifact(network: AttentionLSTM, bars: pl.DataFrame) -> Artifact:
         scaler=json.loads(RobustScaler.fit(rows, np.ones(100, dtype=np.bool_), FEATURE_NAMES).to_json()),
         har=Har.fit(bars, interval_us=HOUR_US, horizons=DEFAULT_HORIZONS, levels=DEFAULT_LEVELS).to_json(),
         golden={
-            "values": values.numpy(),
-            "mask": mask.numpy(),
-            "symbol": symbol.numpy(),
+            **{name: tensor.numpy() for name, tensor in given._asdict().items()},
             "quantiles": answer.quantiles.numpy(),
             "log_sigma": answer.log_sigma.numpy(),
         },
@@ -188,16 +208,16 @@ def _random_walk(instrument: Instrument, seed: int) -> pl.DataFrame:
     return pl.DataFrame(columns, schema=BARS_SCHEMA)
 
 
-def _windows_a_second(preset: str) -> float:
+def _windows_a_second(kind: str, preset: str) -> float:
     """Training steps on made-up windows, evaluation left out."""
-    recipe = RECIPES[preset]
+    recipe = PRESETS[kind][preset].recipe
     count = recipe.batch_size * recipe.stride * 2
     windows = _made_up(count + 1)
     fitting = Fitting(
         windows,
         train=np.arange(count),
         validation=np.arange(count, count + 1),
-        config=network_config(preset),
+        config=config_of(kind, preset),
         recipe=recipe,
         epochs=3,
         seed=0,
@@ -217,6 +237,7 @@ def _made_up(count: int) -> WindowTensors:
         mask=torch.ones(count + WINDOW, dtype=torch.bool),
         slot=torch.arange(count) + WINDOW,
         symbol=torch.ones(count, dtype=torch.int64),
+        calendar=torch.zeros(count, horizons, len(CALENDAR)),
         returns=torch.randn(count, horizons),
         variances=torch.rand(count, horizons) + 0.5,
         window=WINDOW,

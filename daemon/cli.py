@@ -136,6 +136,30 @@ def retrain(
 
 
 @app.command()
+def train(
+    model: Annotated[str, typer.Option(help="lstm, attention_lstm, transformer or tft.")],
+    symbols: Annotated[
+        list[str] | None,
+        typer.Option(help="BASE-QUOTE, several with commas; default: the configured ones, or the file's."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most so many; default: the preset's.", min=1)] = None,
+    preset: Annotated[str, typer.Option(help="auto, small, reference, or for the transformer large.")] = "auto",
+    seeds: Annotated[int, typer.Option(help="Networks whose average is kept where that pays.", min=1)] = 1,
+    data: Annotated[
+        Path | None, typer.Option(help="Parquet of bars or klines, or a folder of them; default: the store.")
+    ] = None,
+    json: Json = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """Trains one network in the foreground; leaves a candidate and its scores beside HAR and the random walk."""
+    from daemon.commands.train import TrainOptions, run_train
+
+    names = [name for each in symbols or () for name in each.split(",") if name]
+    options = TrainOptions(kind=model, preset=preset, symbols=tuple(names), epochs=epochs, seeds=seeds, data=data)
+    run_train(config_file, options, json=json)
+
+
+@app.command()
 def status(json: Json = False, config_file: ConfigFile = None) -> None:
     """What the daemon is doing now."""
     from daemon.commands.status import show_status

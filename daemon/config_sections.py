@@ -33,6 +33,7 @@ from daemon.config_types import (
 )
 from daemon.records import parse_interval
 from daemon.symbols import Shard
+from models.presets import PRESETS
 
 # The scoreboard reports the median and the 80% and 95% intervals: their levels must be forecast.
 REQUIRED_QUANTILES = (0.025, 0.1, 0.5, 0.9, 0.975)
@@ -118,8 +119,8 @@ class FeaturesSection(Section):
 class ModelSection(Section):
     """Which forecaster, and what it forecasts. ``horizons`` are in bars."""
 
-    kind: Literal["attention_lstm", "har", "random_walk"] = "attention_lstm"
-    preset: Literal["auto", "small", "reference"] = "auto"
+    kind: Literal["lstm", "attention_lstm", "transformer", "tft", "har", "ewma", "random_walk"] = "attention_lstm"
+    preset: Literal["auto", "small", "reference", "large"] = "auto"
     horizons: tuple[Integer, ...] = (1, 2, 3, 6, 12, 24)
     quantiles: tuple[Number, ...] = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:[0-9]+)$")] = "auto"
@@ -140,6 +141,14 @@ class ModelSection(Section):
         if absent:
             raise ValueError(f"lacks {', '.join(map(str, absent))}, which skill and coverage are measured by; add it")
         return quantiles
+
+    @model_validator(mode="after")
+    def _preset_of_the_kind(self) -> Self:
+        presets = PRESETS.get(self.kind)
+        if presets is not None and self.preset not in {"auto", *presets}:
+            has = ", ".join(f'"{name}"' for name in presets)
+            raise KeyProblem("preset", f'was "{self.preset}", which {self.kind} does not have; write "auto", {has}')
+        return self
 
 
 class RetrainSection(Section):

@@ -302,14 +302,21 @@ class Trainer:
         )
 
 
-def training_spec(config: Config, data_file: Path, registry: Registry, parent: str | None) -> TrainingSpec:
-    """What the configuration says about training, for one run over ``data_file``."""
+def training_spec(
+    config: Config, data_file: Path, registry: Registry, parent: str | None, *, kind: str | None = None
+) -> TrainingSpec:
+    """What the configuration says about training, for one run over ``data_file``; ``kind`` for another network.
+
+    Raises ValueError for a kind that is not trained.
+    """
     model = config.model
+    # The preset is the configured network's: another one may not have it.
+    kind, preset = (model.kind, model.preset) if kind in {None, model.kind} else (kind, "auto")
     return TrainingSpec(
         data_file=data_file,
         output_dir=registry.artifacts_dir,
-        kind=model.kind,
-        preset=model.preset,
+        kind=kind,
+        preset=preset,
         interval_us=config.bars.interval_us,
         horizons=model.horizons,
         levels=model.quantiles,

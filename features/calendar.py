@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from features.expressions import Definition
@@ -36,3 +39,21 @@ CALENDAR = (
 )
 
 FAMILIES = {"calendar": CALENDAR}
+
+_LARGEST = {"hours_to_funding": FUNDING_PERIOD_US / HOUR_US}
+
+
+def calendar_ahead(
+    close_time_us: npt.NDArray[np.int64], *, horizons: Sequence[int], interval_us: int
+) -> npt.NDArray[np.float32]:
+    """(N,) cut-offs to (N, H, C): ``CALENDAR`` of the last bar of each target, which depends on the clock alone.
+
+    The target of h bars ends with the bar that opens h - 1 intervals after the cut-off. Hours to funding are in
+    units of the funding period, so that every column lies within -1 and 1.
+    """
+    ahead = (np.asarray(horizons, dtype=np.int64) - 1) * interval_us  # (H,)
+    opens = (close_time_us[:, None] + ahead).ravel()  # (N * H,)
+    columns = pl.DataFrame({"close_time_us": opens}).select(
+        (each.expression / _LARGEST.get(each.name, 1.0)).alias(each.name) for each in CALENDAR
+    )
+    return columns.to_numpy().astype(np.float32).reshape(len(close_time_us), len(horizons), len(CALENDAR))

@@ -1,57 +1,46 @@
-"""The training loop: windows gathered by index on the device, early stopping, one deterministic result."""
+"""The training loop: early stopping on averaged weights, resumable, one deterministic result."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from models.attention_lstm import AttentionLSTM, AttentionLSTMConfig, NetworkOutput
+from models.averaging import WeightAverage
+from models.batches import EVALUATION_BATCH, WindowTensors
+from models.checkpoint import (
+    Checkpoint,
+    fingerprint,
+    optimiser_state,
+    read_checkpoint,
+    restore_optimiser,
+    write_checkpoint,
+)
+from models.ensemble import Ensemble
 from models.heads import pinball_loss, qlike_loss
+from models.network import Network, NetworkConfig, NetworkOutput
+from models.networks import build_member
 from models.presets import Recipe
 
 VOLATILITY_WEIGHT = 0.3  # of QLIKE beside the pinball loss: the range of the bars is the better teacher
 _GRADIENT_NORM = 1.0
-_EVALUATION_BATCH = 1024
+_STEPS_A_READING = 25  # on CUDA: each reading of the loss waits for all that is queued there
 
 
 class TrainingDiverged(Exception):
     """The loss became NaN or infinite; nothing of the run is kept."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class WindowTensors:
-    """All rows on one regular grid and the samples that point into it, on one device.
-
-    values (G, F) scaled, mask (G,); every series is preceded by window - 1 masked rows.
-    slot (N,) grid row of each sample's last bar, symbol (N,) embedding index, returns (N, H) log returns over
-    the scale, variances (N, H) realised variances over the scale's square; NaN where a label is unknown.
-    """
-
-    values: Tensor
-    mask: Tensor
-    slot: Tensor
-    symbol: Tensor
-    returns: Tensor
-    variances: Tensor
-    window: int
-
-    def gather(self, samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """samples (B,) to values (B, L, F), mask (B, L), symbol (B,)."""
-        back = torch.arange(1 - self.window, 1, device=self.slot.device)
-        rows = self.slot[samples].unsqueeze(1) + back  # (B, L)
-        return self.values[rows], self.mask[rows], self.symbol[samples]
-
-
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """``ratio`` of the planned steps that are done; the losses are those of the last finished pass."""
+    """``ratio`` of the planned steps that are done; the losses are the newest that are known."""
 
     epoch: int
     epochs: int
@@ -64,7 +53,7 @@ class EpochReport:
 class Fitted:
     """The network with the weights of its best epoch."""
 
-    network: AttentionLSTM
+    network: Network
     best_epoch: int
     epochs_run: int
     validation_loss: float
@@ -72,7 +61,13 @@ class Fitted:
 
 
 class Fitting:
-    """One run over one set of windows. ``stop`` is asked between steps whether the time is up."""
+    """One run over one set of windows.
+
+    The seed decides all that is random. On CUDA the optimiser is fused and the network runs in bfloat16 where that
+    is safe (``mixed_precision`` says otherwise), its heads and losses in float32. A run with a ``checkpoint_file``
+    writes one after each epoch; killed and started again on the same windows, configuration and recipe, it goes on
+    there and ends with the same weights.
+    """
 
     def __init__(
         self,
@@ -80,123 +75,205 @@ class Fitting:
         *,
         train: npt.NDArray[np.int64],
         validation: npt.NDArray[np.int64],
-        config: AttentionLSTMConfig,
+        config: NetworkConfig,
         recipe: Recipe,
         epochs: int,
         seed: int,
         start_quantiles: npt.NDArray[np.float64],
+        checkpoint_file: Path | None = None,
+        mixed_precision: bool | None = None,
     ) -> None:
-        device = windows.values.device
+        device = windows.device
+        on_gpu = device.type == "cuda"
         self.windows = windows
         self.train = torch.from_numpy(train)
         self.validation = torch.from_numpy(validation).to(device)
         self.recipe = recipe
         self.epochs = epochs
         self.levels = torch.tensor(config.levels, device=device)
+        self._mixed_precision = on_gpu if mixed_precision is None else mixed_precision
+        self._steps_a_reading = _STEPS_A_READING if on_gpu else 1
         self._order = torch.Generator().manual_seed(seed)
         self._seed = seed
         self._steps_an_epoch = math.ceil(len(train) / recipe.stride / recipe.batch_size)
         with _seeded(seed):
-            self.network = AttentionLSTM(config)
+            self.network = build_member(config)
         self.network.quantiles.start_at(start_quantiles)
         self.network.to(device)
+        self._average = WeightAverage(self.network, decay=recipe.average_decay)
         self._optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+            self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=on_gpu or None
         )
+        self._checkpoint_file = checkpoint_file
+        self._fingerprint = "" if checkpoint_file is None else self._identity(start_quantiles)
+        self._epoch, self._best_epoch, self._best_loss = 0, 0, math.inf
+        self._best: dict[str, Tensor] = {}
+        self._stopped: str | None = None
 
     def run(self, *, on_report: Callable[[EpochReport], None], stop: Callable[[], bool]) -> Fitted:
-        """Trains until the epochs, the patience or the time is over. Raises TrainingDiverged."""
+        """Trains until the epochs, the patience or the time is over. Raises TrainingDiverged.
+
+        ``stop`` is asked between steps whether the time is up.
+        """
         with _seeded(self._seed):
-            return self._run(on_report, stop)
+            if not self._resume():
+                self._best_loss, self._best = self.evaluate(), _copy(self._average.network)
+            while self._stopped is None:
+                self._run_epoch(on_report, stop)
+        self.network.load_state_dict(self._best)
+        return Fitted(self.network.eval(), self._best_epoch, self._epoch, self._best_loss, self._stopped)
 
-    def _run(self, on_report: Callable[[EpochReport], None], stop: Callable[[], bool]) -> Fitted:
-        best_loss, best_epoch = self.evaluate(), 0
-        best = _copy(self.network)
-        reason, epoch = "epochs", 0
-        for epoch in range(1, self.epochs + 1):
-            train_loss, finished = self._epoch(epoch, best_loss, on_report, stop)
-            loss = self.evaluate()
-            on_report(EpochReport(epoch, self.epochs, epoch / self.epochs, train_loss, loss))
-            if loss < best_loss:
-                best_loss, best_epoch, best = loss, epoch, _copy(self.network)
-            if not finished:
-                reason = "time"
-                break
-            if epoch - best_epoch >= self.recipe.patience:
-                reason = "patience"
-                break
-        self.network.load_state_dict(best)
-        return Fitted(self.network.eval(), best_epoch, epoch, best_loss, reason)
+    def forget(self) -> None:
+        """Removes the checkpoint: what the run has made is safe elsewhere."""
+        if self._checkpoint_file is not None:
+            self._checkpoint_file.unlink(missing_ok=True)
 
-    def _epoch(
-        self, epoch: int, validation_loss: float, on_report: Callable[[EpochReport], None], stop: Callable[[], bool]
-    ) -> tuple[float, bool]:
-        """The mean training loss, and whether the epoch was finished."""
-        total, finished = 0.0, True
+    def _run_epoch(self, on_report: Callable[[EpochReport], None], stop: Callable[[], bool]) -> None:
+        self._epoch += 1
+        train_loss, finished = self._steps(on_report, stop)
+        loss = self.evaluate()
+        on_report(EpochReport(self._epoch, self.epochs, self._epoch / self.epochs, train_loss, loss))
+        if loss < self._best_loss:
+            self._best_loss, self._best_epoch, self._best = loss, self._epoch, _copy(self._average.network)
+        if not finished:
+            self._stopped = "time"
+        elif self._epoch - self._best_epoch >= self.recipe.patience:
+            self._stopped = "patience"
+        elif self._epoch >= self.epochs:
+            self._stopped = "epochs"
+        if self._checkpoint_file is not None and finished:
+            write_checkpoint(self._checkpoint_file, self._checkpoint())
+
+    def _steps(self, on_report: Callable[[EpochReport], None], stop: Callable[[], bool]) -> tuple[float, bool]:
+        """One epoch's steps: the mean training loss, and whether all were done."""
         self.network.train()
-        batches = self._batches(epoch)
+        batches = self._batches()
+        total, mean, finished = torch.zeros((), device=self.windows.device), None, True
         for done, batch in enumerate(batches, start=1):
-            steps = (epoch - 1) * self._steps_an_epoch + done
-            total += self._step(batch, steps)
-            mean = total / done
-            on_report(EpochReport(epoch, self.epochs, self._ratio(steps), mean, validation_loss))
+            step = (self._epoch - 1) * self._steps_an_epoch + done
+            total += self._step(batch, step)
+            if done % self._steps_a_reading == 0:
+                mean = _finite(total / done, f"the loss by step {step}")
+            on_report(EpochReport(self._epoch, self.epochs, self._ratio(step), mean, self._best_loss))
             if stop():
                 finished = False
                 break
-        return mean, finished
+        return _finite(total / done, f"the loss of epoch {self._epoch}"), finished
 
-    def _batches(self, epoch: int) -> tuple[Tensor, ...]:
-        share = self.train[epoch % self.recipe.stride :: self.recipe.stride]
+    def _batches(self) -> tuple[Tensor, ...]:
+        share = self.train[self._epoch % self.recipe.stride :: self.recipe.stride]
         shuffled = share[torch.randperm(len(share), generator=self._order)]
-        return torch.split(shuffled.to(self.windows.slot.device), self.recipe.batch_size)
+        return torch.split(shuffled.to(self.windows.device), self.recipe.batch_size)
 
-    def _step(self, batch: Tensor, steps: int) -> float:
+    def _step(self, batch: Tensor, step: int) -> Tensor:
+        """Returns the loss, still on the device."""
         for group in self._optimiser.param_groups:
-            group["lr"] = self.recipe.learning_rate * self._annealing(steps)
-        loss = self._loss(self.network(*self.windows.gather(batch)), batch)
+            group["lr"] = self.recipe.learning_rate * self._annealing(step)
+        loss = self._loss(self.network, batch)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), _GRADIENT_NORM)
         self._optimiser.step()
-        value = loss.item()
-        if not math.isfinite(value):
-            raise TrainingDiverged(f"the loss became {value} at step {steps}")
-        return value
+        self._average.update()
+        return loss.detach()
 
-    def _annealing(self, steps: int) -> float:
-        warm_up = min(1.0, steps / self._steps_an_epoch)
-        return warm_up * (0.55 + 0.45 * math.cos(math.pi * self._ratio(steps)))
+    def _annealing(self, step: int) -> float:
+        warm_up = min(1.0, step / self._steps_an_epoch)
+        return warm_up * (0.55 + 0.45 * math.cos(math.pi * self._ratio(step)))
 
-    def _ratio(self, steps: int) -> float:
-        return min(1.0, steps / (self._steps_an_epoch * self.epochs))
+    def _ratio(self, step: int) -> float:
+        return min(1.0, step / (self._steps_an_epoch * self.epochs))
 
-    def _loss(self, output: NetworkOutput, samples: Tensor) -> Tensor:
+    def _loss(self, network: nn.Module, samples: Tensor) -> Tensor:
+        with torch.autocast(self.windows.device.type, dtype=torch.bfloat16, enabled=self._mixed_precision):
+            output: NetworkOutput = network(*self.windows.gather(samples))
+        return self.loss_of(output, samples)
+
+    def loss_of(self, output: NetworkOutput, samples: Tensor) -> Tensor:
+        """What is minimised: pinball and QLIKE together, in units of the scale."""
         quantiles = pinball_loss(self.windows.returns[samples], output.quantiles, self.levels)
         volatility = qlike_loss(self.windows.variances[samples], output.log_sigma)
         return quantiles + VOLATILITY_WEIGHT * volatility
 
     @torch.inference_mode()
-    def evaluate(self) -> float:
-        """The validation loss, in evaluation mode."""
-        self.network.eval()
-        parts = torch.split(self.validation, _EVALUATION_BATCH)
-        total = sum(self._loss(self.network(*self.windows.gather(part)), part).item() * len(part) for part in parts)
-        loss = total / len(self.validation)
-        if not math.isfinite(loss):
-            raise TrainingDiverged(f"the validation loss became {loss}")
-        return loss
+    def evaluate(self, network: Network | Ensemble | None = None) -> float:
+        """The validation loss of ``network``, by default of the averaged weights, in evaluation mode."""
+        judged = (network or self._average.network).eval()
+        parts = torch.split(self.validation, EVALUATION_BATCH)
+        total = sum(self._loss(judged, part).double() * len(part) for part in parts)
+        return _finite(torch.as_tensor(total) / len(self.validation), "the validation loss")
+
+    # ---------------------------------------------------------------- going on after a kill
+
+    def _checkpoint(self) -> Checkpoint:
+        tensors = {
+            "random.cpu": torch.get_rng_state(),
+            "random.order": self._order.get_state(),
+            **{f"network.{name}": each for name, each in self.network.state_dict().items()},
+            **{f"average.{name}": each for name, each in self._average.network.state_dict().items()},
+            **{f"best.{name}": each for name, each in self._best.items()},
+        }
+        if self.windows.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.windows.device)
+        tensors |= {f"optimiser.{name}": each for name, each in optimiser_state(self._optimiser).items()}
+        values = {
+            "fingerprint": self._fingerprint,
+            "epoch": self._epoch,
+            "best_epoch": self._best_epoch,
+            "best_loss": self._best_loss,
+            "averaged_steps": self._average.steps,
+            "stopped": self._stopped,
+        }
+        return Checkpoint(tensors, values)
+
+    def _resume(self) -> bool:
+        """Takes up where a killed run of the same fingerprint stopped; False where there is nothing to take up."""
+        if self._checkpoint_file is None:
+            return False
+        found = read_checkpoint(self._checkpoint_file, fingerprint=self._fingerprint)
+        if found is None:
+            return False
+        device = self.windows.device
+        self.network.load_state_dict(found.part("network"))
+        self._average.network.load_state_dict(found.part("average"))
+        self._best = {name: each.to(device) for name, each in found.part("best").items()}
+        restore_optimiser(self._optimiser, found.part("optimiser"))
+        torch.set_rng_state(found.tensors["random.cpu"])
+        self._order.set_state(found.tensors["random.order"])
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(found.tensors["random.cuda"], device)
+        self._epoch, self._best_epoch = found.values["epoch"], found.values["best_epoch"]
+        self._best_loss, self._stopped = found.values["best_loss"], found.values["stopped"]
+        self._average.steps = found.values["averaged_steps"]
+        return True
+
+    def _identity(self, start_quantiles: npt.NDArray[np.float64]) -> str:
+        """A hash of all that decides the result: windows, split, shape, recipe, seed, threads and torch itself."""
+        said = {
+            "config": asdict(self.network.config),
+            "kind": type(self.network).__name__,
+            "recipe": asdict(self.recipe),
+            "epochs": self.epochs,
+            "seed": self._seed,
+            "window": self.windows.window,
+            "device": self.windows.device.type,
+            "mixed_precision": self._mixed_precision,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+        windows = self.windows
+        tensors = (
+            windows.values, windows.mask, windows.slot, windows.symbol, windows.calendar, windows.returns,
+            windows.variances, self.train, self.validation, torch.from_numpy(start_quantiles),
+        )  # fmt: skip
+        return fingerprint(said, tensors)
 
 
-@torch.inference_mode()
-def predict(
-    network: AttentionLSTM, windows: WindowTensors, samples: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Quantiles (N, H, Q) and log_sigma (N, H) of some samples, in units of the scale."""
-    network.eval()
-    parts = torch.split(torch.from_numpy(samples).to(windows.slot.device), _EVALUATION_BATCH)
-    outputs = [network(*windows.gather(part)) for part in parts]
-    quantiles = torch.cat([output.quantiles for output in outputs]).double().cpu().numpy()
-    return quantiles, torch.cat([output.log_sigma for output in outputs]).double().cpu().numpy()
+def _finite(loss: Tensor, what: str) -> float:
+    value = loss.item()
+    if not math.isfinite(value):
+        raise TrainingDiverged(f"{what} became {value}")
+    return value
 
 
 def _copy(network: nn.Module) -> dict[str, Tensor]:

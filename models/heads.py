@@ -22,7 +22,10 @@ _INITIAL_WEIGHT = 0.01  # small, so that training starts at the given quantiles,
 
 
 class QuantileHead(nn.Module):
-    """(B, D) to (B, H, Q): a centre and cumulative softplus steps outwards, so quantiles never cross."""
+    """A centre and cumulative softplus steps outwards, so quantiles never cross.
+
+    (B, D), one context for all horizons, or (B, H, D), one for each, to (B, H, Q).
+    """
 
     def __init__(self, width: int, horizons: int, levels: Sequence[float]) -> None:
         super().__init__()
@@ -42,7 +45,7 @@ class QuantileHead(nn.Module):
         self.output.bias.copy_(torch.from_numpy(bias.astype(np.float32)).flatten())
 
     def forward(self, context: Tensor) -> Tensor:
-        raw = self.output(context).unflatten(1, (self.horizons, -1))  # (B, H, Q)
+        raw = _by_horizon(self.output, context, self.horizons)  # (B, H, Q)
         centre = CENTRE_GAIN * raw[..., self.centre, None]  # (B, H, 1)
         below = F.softplus(raw[..., : self.centre]).flip(-1).cumsum(-1).flip(-1)
         above = F.softplus(raw[..., self.centre + 1 :]).cumsum(-1)
@@ -50,17 +53,28 @@ class QuantileHead(nn.Module):
 
 
 class VolatilityHead(nn.Module):
-    """(B, D) to (B, H): the log of the standard deviation in units of the scale; untrained, about 0."""
+    """(B, D) or (B, H, D) to (B, H): the log of the standard deviation in units of the scale; untrained, about 0."""
 
     def __init__(self, width: int, horizons: int) -> None:
         super().__init__()
+        self.horizons = horizons
         self.output = nn.Linear(width, horizons)
         nn.init.normal_(self.output.weight, std=_INITIAL_WEIGHT)
         nn.init.zeros_(self.output.bias)
 
     def forward(self, context: Tensor) -> Tensor:
         # A bounded logarithm: within a factor of 20 of the scale, so that no input can overflow.
-        return 3.0 * torch.tanh(self.output(context) / 3.0)
+        raw = _by_horizon(self.output, context, self.horizons).squeeze(-1)  # (B, H)
+        return 3.0 * torch.tanh(raw / 3.0)
+
+
+def _by_horizon(output: nn.Linear, context: Tensor, horizons: int) -> Tensor:
+    """(B, D) or (B, H, D) to (B, H, K) by a layer of H times K outputs: a horizon's own context meets its own K."""
+    if context.dim() == 2:
+        answer: Tensor = output(context)
+        return answer.reshape(len(context), horizons, -1)
+    weight = output.weight.view(horizons, -1, output.in_features)  # (H, K, D)
+    return torch.einsum("bhd,hkd->bhk", context, weight) + output.bias.view(horizons, -1)
 
 
 def pinball_loss(truth: Tensor, quantiles: Tensor, levels: Tensor) -> Tensor:

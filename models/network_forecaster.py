@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from features.calendar import CALENDAR, calendar_ahead
 from features.catalogue import schema_hash
 from features.scaling import RobustScaler
 from models.artifact import Artifact, ArtifactDamaged, ArtifactMismatch, Manifest, read_artifact
-from models.attention_lstm import UNKNOWN_SYMBOL, AttentionLSTM, AttentionLSTMConfig
 from models.baselines import Har
 from models.dataset import least_known_bars
 from models.devices import choose_device
 from models.distribution import probability_above_zero
+from models.ensemble import Ensemble
 from models.forecast import Forecast, ForecastInput, ModelInfo
+from models.network import UNKNOWN_SYMBOL, Network, NetworkOutput
+from models.networks import build_network, config_from_json
 
 FloatArray = npt.NDArray[np.float64]
 _PARITY = 1e-3  # in units of the scale; devices and thread counts differ by 1e-5
@@ -32,7 +34,7 @@ class NetworkForecaster:
     standard deviation that the artifact's own HAR predicts from the recent bars.
     """
 
-    def __init__(self, manifest: Manifest, network: AttentionLSTM, scaler: RobustScaler, har: Har) -> None:
+    def __init__(self, manifest: Manifest, network: Network | Ensemble, scaler: RobustScaler, har: Har) -> None:
         self.manifest = manifest
         self.info = ModelInfo(id=manifest.id, kind=manifest.kind, trained_until_us=manifest.trained_until_us)
         self._network = network
@@ -90,7 +92,9 @@ class NetworkForecaster:
         values = np.stack([self._scaler.transform(window.values, window.mask) for window in windows])  # (B, L, F)
         mask = np.stack([window.mask for window in windows])  # (B, L)
         symbol = np.array([self._symbols.get(f"{given.venue}:{given.symbol}", UNKNOWN_SYMBOL) for given in inputs])
-        return _run(self._network, self._device, values, mask, symbol)
+        closes = np.array([given.close_time_us for given in inputs], dtype=np.int64)
+        calendar = calendar_ahead(closes, horizons=self.manifest.horizons, interval_us=self.manifest.interval_us)
+        return _run(self._network, self._device, *map(torch.from_numpy, (values, mask, symbol, calendar)))
 
     def _forecast(
         self, given: ForecastInput, quantiles: FloatArray, log_sigma: FloatArray, attention: FloatArray
@@ -118,21 +122,12 @@ def use_one_thread() -> None:
 
 
 def _run(
-    network: AttentionLSTM,
-    device: torch.device,
-    values: npt.NDArray[np.float32],
-    mask: npt.NDArray[np.bool_],
-    symbol: npt.NDArray[np.int64],
+    network: Network | Ensemble, device: torch.device, *given: torch.Tensor
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     with torch.inference_mode():
-        output = network(
-            torch.from_numpy(values).to(device),
-            torch.from_numpy(mask).to(device),
-            torch.from_numpy(symbol).to(device),
-            with_attention=True,
-        )
+        output: NetworkOutput = network(*(tensor.to(device) for tensor in given), with_attention=True)
     answers = (output.quantiles, output.log_sigma, output.attention)
-    quantiles, log_sigma, attention = (answer.double().cpu().numpy() for answer in answers)
+    quantiles, log_sigma, attention = (answer.double().cpu().numpy() for answer in answers if answer is not None)
     return quantiles, log_sigma, attention
 
 
@@ -147,23 +142,23 @@ def _check_features(manifest: Manifest, path: Path) -> None:
         )
 
 
-def _build(artifact: Artifact, path: Path) -> AttentionLSTM:
+def _build(artifact: Artifact, path: Path) -> Network | Ensemble:
     try:
-        network = AttentionLSTM(_config(artifact.manifest.network))
+        network = build_network(config_from_json(artifact.manifest.kind, artifact.manifest.network))
         network.load_state_dict({name: torch.from_numpy(value) for name, value in artifact.weights.items()})
+    except KeyError as error:
+        raise ArtifactMismatch(f"{path} is of kind {artifact.manifest.kind!r}, which this program lacks") from error
     except (TypeError, RuntimeError) as error:
         raise ArtifactMismatch(f"the weights of {path} do not fit the network of this program: {error}") from error
     return network.eval()
 
 
-def _config(state: Mapping[str, Any]) -> AttentionLSTMConfig:
-    return AttentionLSTMConfig(**{**state, "levels": tuple(state["levels"]), "widths": tuple(state["widths"])})
-
-
-def _check_golden(network: AttentionLSTM, artifact: Artifact, path: Path) -> None:
-    golden = artifact.golden
-    device = next(network.parameters()).device
-    quantiles, log_sigma, _ = _run(network, device, golden["values"], golden["mask"], golden["symbol"])
+def _check_golden(network: Network | Ensemble, artifact: Artifact, path: Path) -> None:
+    golden, horizons = artifact.golden, len(artifact.manifest.horizons)
+    # Artifacts from before a network knew the calendar of its targets hold none, and their network reads none.
+    calendar = golden.get("calendar", np.zeros((len(golden["values"]), horizons, len(CALENDAR)), dtype=np.float32))
+    given = [torch.from_numpy(each) for each in (golden["values"], golden["mask"], golden["symbol"], calendar)]
+    quantiles, log_sigma, _ = _run(network, next(network.parameters()).device, *given)
     error = max(np.abs(quantiles - golden["quantiles"]).max(), np.abs(log_sigma - golden["log_sigma"]).max())
     if not error <= _PARITY:  # written so that NaN fails too
         raise ArtifactMismatch(f"{path} answers its golden windows {error:.2g} away from when it was saved")

@@ -1,56 +1,75 @@
-"""How each preset shapes and trains a network: plain records, importable without torch."""
+"""Every kind of network with its presets, how each shapes and trains it: plain records, importable without torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """One preset of the attention LSTM."""
+    """How a network is trained."""
 
-    hidden: int  # width of each LSTM layer
-    layers: int  # LSTM layers
-    widths: tuple[int, ...]  # layers between the weighted sum of hours and the heads
-    dropout: float  # between LSTM layers and before the heads
     epochs: int  # at most
     patience: int  # epochs without a better validation loss before training stops
     batch_size: int  # windows per step
     learning_rate: float  # of AdamW, warmed up over the first epoch and annealed to a tenth by a cosine
     weight_decay: float  # of AdamW
     stride: int  # an epoch sees one window in this many, another one each time
+    average_decay: float = 0.0  # of the exponential moving average of the weights, per step; 0 takes the last weights
 
 
-RECIPES = {
-    # The CPU's default: about 20 times as fast as the reference, for the demo and small machines.
-    "small": Recipe(
-        hidden=64,
-        layers=1,
-        widths=(64, 32),
-        dropout=0.1,
-        epochs=8,
-        patience=2,
-        batch_size=256,
-        learning_rate=0.002,
-        weight_decay=0.01,
-        stride=3,
-    ),
-    "reference": Recipe(
-        hidden=256,
-        layers=3,
-        widths=(128, 64),
-        dropout=0.2,
-        epochs=150,
-        patience=12,
-        batch_size=128,
-        learning_rate=0.001,
-        weight_decay=0.01,
-        stride=1,
-    ),
-}
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A size: ``shape`` are fields of the kind's own configuration (models/<kind>.py), ``recipe`` how it is trained."""
+
+    shape: Mapping[str, Any]
+    recipe: Recipe
 
 
-def choose_recipe(preset: str, *, on_gpu: bool) -> tuple[str, Recipe]:
-    """The preset's name and recipe, ``auto`` resolved. Raises KeyError for an unknown preset."""
+# The CPU's default, for the demo and small machines.
+_SMALL = Recipe(
+    epochs=8, patience=2, batch_size=256, learning_rate=0.002, weight_decay=0.01, stride=3, average_decay=0.98
+)
+_REFERENCE = Recipe(
+    epochs=150, patience=12, batch_size=128, learning_rate=0.001, weight_decay=0.01, stride=1, average_decay=0.999
+)
+# Attention blocks without recurrence diverge at the LSTMs' rate.
+_SLOWER = replace(_REFERENCE, batch_size=256, learning_rate=0.0003, weight_decay=0.05)
+
+PRESETS: Mapping[str, Mapping[str, Preset]] = MappingProxyType(
+    {
+        "lstm": {
+            "small": Preset({"hidden": 64, "layers": 1, "widths": (64, 32), "dropout": 0.1}, _SMALL),
+            "reference": Preset({"hidden": 256, "layers": 3, "widths": (128, 64), "dropout": 0.2}, _REFERENCE),
+        },
+        "attention_lstm": {
+            "small": Preset({"hidden": 64, "layers": 1, "widths": (64, 32), "dropout": 0.1}, _SMALL),
+            "reference": Preset({"hidden": 256, "layers": 3, "widths": (128, 64), "dropout": 0.2}, _REFERENCE),
+        },
+        "transformer": {
+            "small": Preset(
+                {"hidden": 64, "layers": 2, "feedforward": 128, "widths": (64, 32), "dropout": 0.1},
+                replace(_SMALL, learning_rate=0.001),
+            ),
+            "reference": Preset(
+                {"hidden": 128, "layers": 4, "feedforward": 512, "widths": (128, 64), "dropout": 0.2}, _SLOWER
+            ),
+            "large": Preset(
+                {"hidden": 384, "layers": 5, "feedforward": 1536, "widths": (256, 128), "dropout": 0.2}, _SLOWER
+            ),
+        },
+        "tft": {
+            "small": Preset({"hidden": 32, "variable": 4, "heads": 4, "dropout": 0.1}, _SMALL),
+            "reference": Preset({"hidden": 128, "variable": 8, "heads": 4, "dropout": 0.2}, _SLOWER),
+        },
+    }
+)
+
+
+def choose_preset(kind: str, preset: str, *, on_gpu: bool) -> tuple[str, Preset]:
+    """The preset's name and the preset, ``auto`` resolved. Raises KeyError for an unknown kind or preset."""
     name = ("reference" if on_gpu else "small") if preset == "auto" else preset
-    return name, RECIPES[name]
+    return name, PRESETS[kind][name]

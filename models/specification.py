@@ -8,48 +8,57 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from models.presets import PRESETS
+
 DEFAULT_HORIZONS = (1, 2, 3, 6, 12, 24)
 DEFAULT_LEVELS = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
-NETWORK_KINDS = ("attention_lstm",)
-BASELINE_KINDS = ("har", "random_walk")
-PRESETS = ("auto", "small", "reference")
+DEFAULT_KIND = "attention_lstm"
+NETWORK_KINDS = tuple(PRESETS)
+BASELINE_KINDS = ("har", "ewma", "random_walk")
+PRESET_NAMES = ("auto", *dict.fromkeys(name for presets in PRESETS.values() for name in presets))
 _HOUR_US = 3_600_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSpec:
-    """One training run. The same specification, data and thread count give the same weights.
+    """One training run. On the CPU the same specification, data and thread count give the same weights.
 
     A run that ``time_budget_s`` cuts short is the exception: where it is cut depends on the machine.
     """
 
-    data_file: Path  # Parquet of bars: features.table.BARS_SCHEMA
+    data_file: Path  # Parquet of bars or klines, or a folder of them (models.bars_file)
     output_dir: Path  # the finished artifact appears here as one folder
-    kind: str = "attention_lstm"
+    kind: str = DEFAULT_KIND
     preset: str = "auto"  # small on the CPU, reference on CUDA
     interval_us: int = _HOUR_US
     horizons: tuple[int, ...] = DEFAULT_HORIZONS  # in bars, ascending
     levels: tuple[float, ...] = DEFAULT_LEVELS  # quantile levels, ascending
     window: int = 48  # bars that the network sees
+    symbols: tuple[str, ...] = ()  # of the data; empty takes all
     seed: int = 0
+    seeds: int = 1  # networks trained, from ``seed`` on; their average is kept where it beats the best of them
     device: str = "auto"  # auto | cpu | cuda | cuda:N
     epochs: int | None = None  # None: the preset's
     time_budget_s: float | None = None  # wall time for the whole run; None: no limit
     threads: int | None = None  # torch's threads on the CPU; None: all cores but one
     parent: str | None = None  # id of the artifact that this one is meant to replace
+    run_dir: Path | None = None  # where a killed run finds how far it was; None begins anew
 
     def __post_init__(self) -> None:
         if self.kind not in NETWORK_KINDS:
             raise ValueError(f"kind was {self.kind!r}; what can be trained is {', '.join(NETWORK_KINDS)}")
-        if self.preset not in PRESETS:
-            raise ValueError(f"preset was {self.preset!r}; there are {', '.join(PRESETS)}")
+        presets = ("auto", *PRESETS[self.kind])
+        if self.preset not in presets:
+            raise ValueError(f"preset was {self.preset!r}; {self.kind} has {', '.join(presets)}")
+        if self.seeds < 1:
+            raise ValueError(f"seeds was {self.seeds}, must be at least 1")
         for name, values in (("horizons", self.horizons), ("levels", self.levels)):
             if not values or list(values) != sorted(set(values)):
                 raise ValueError(f"{name} were {values}, must be ascending and not empty")
 
     def to_json(self) -> str:
         """A JSON object; ``from_json`` reads it back."""
-        return json.dumps(asdict(self) | {"data_file": str(self.data_file), "output_dir": str(self.output_dir)})
+        return json.dumps(asdict(self), default=str)  # a path is the only value that is none of JSON's own
 
     @classmethod
     def from_json(cls, text: str) -> TrainingSpec:
@@ -58,11 +67,12 @@ class TrainingSpec:
         unknown = set(given) - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(f"unknown keys in the training specification: {', '.join(sorted(unknown))}")
-        for name in ("horizons", "levels"):
+        for name in ("horizons", "levels", "symbols"):
             if name in given:
                 given[name] = tuple(given[name])
-        for name in ("data_file", "output_dir"):
-            given[name] = Path(given[name])
+        for name in ("data_file", "output_dir", "run_dir"):
+            if given.get(name) is not None:
+                given[name] = Path(given[name])
         return cls(**given)
 
 

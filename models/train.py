@@ -13,40 +13,38 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import argparse
-import json
-import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 
-from features.catalogue import schema_hash
-from models.artifact import Artifact, ArtifactError, Manifest, weights_digest, write_artifact
-from models.attention_lstm import AttentionLSTMConfig
+from models.artifact import ArtifactError, write_artifact
+from models.assembly import assemble
 from models.bars_file import read_bars
+from models.batches import WindowTensors, window_tensors
 from models.dataset import TrainingData, prepare
 from models.devices import choose_device
-from models.fitting import EpochReport, Fitted, Fitting, TrainingDiverged, WindowTensors, predict
-from models.presets import Recipe, choose_recipe
-from models.scoring import scores
-from models.specification import Progress, TrainingSpec
+from models.ensemble import Ensemble
+from models.fitting import EpochReport, Fitted, Fitting, TrainingDiverged
+from models.network import Network
+from models.networks import ensemble, network_config
+from models.presets import choose_preset
+from models.specification import DEFAULT_KIND, NETWORK_KINDS, PRESET_NAMES, Progress, TrainingSpec
 
 _FEATURES_SHARE = 0.05  # of the progress bar; the rest but for the last is training
 _TRAINED_SHARE = 0.97
 _RESERVED_SHARE = 0.05  # of the time budget, for scoring and writing
-_GOLDEN_WINDOWS = 3
 
 
 def train(
     spec: TrainingSpec,
     *,
-    symbols: Sequence[str] = (),
     on_progress: Callable[[Progress], None] = lambda _: None,
     checkpoint: Callable[[], None] = lambda: None,
     monotonic_s: Callable[[], float] = time.monotonic,
@@ -54,13 +52,12 @@ def train(
     """Trains as specified and returns the folder of the finished artifact, below ``spec.output_dir``.
 
     Its id ends with a hash of the weights: where the same run has left the same artifact before, that one stays.
-    ``symbols`` are those of the file to train on; empty means all.
 
     ``checkpoint`` is called between steps: it may block to pause the run, or raise to cancel it, and then
-    nothing is left behind. Raises ValueError for data that cannot be trained on, TrainingDiverged where the loss
-    is no longer finite, ArtifactError where the result cannot be written.
+    nothing is left behind but what ``spec.run_dir`` asks for. Raises ValueError for data that cannot be trained on,
+    TrainingDiverged where the loss is no longer finite, ArtifactError where the result cannot be written.
     """
-    return _Run(spec, symbols, on_progress, checkpoint, monotonic_s).run()
+    return _Run(spec, on_progress, checkpoint, monotonic_s).run()
 
 
 class _Run:
@@ -69,15 +66,14 @@ class _Run:
     def __init__(
         self,
         spec: TrainingSpec,
-        symbols: Sequence[str],
         on_progress: Callable[[Progress], None],
         checkpoint: Callable[[], None],
         monotonic_s: Callable[[], float],
     ) -> None:
         self.spec = spec
-        self.symbols = symbols
         self.device = choose_device(spec.device)
-        self.preset, self.recipe = choose_recipe(spec.preset, on_gpu=self.device.type == "cuda")
+        self.preset, chosen = choose_preset(spec.kind, spec.preset, on_gpu=self.device.type == "cuda")
+        self.recipe = chosen.recipe
         self.epochs = spec.epochs or self.recipe.epochs
         self.threads = spec.threads or max(1, (os.cpu_count() or 1) - 1)
         self._on_progress = on_progress
@@ -89,32 +85,55 @@ class _Run:
     def run(self) -> Path:
         self._report("features", 0.0)
         torch.set_num_threads(self.threads)
-        data = prepare(read_bars(self.spec.data_file, symbols=self.symbols), self.spec)
+        data = prepare(read_bars(self.spec.data_file, symbols=self.spec.symbols), self.spec)
         self._checkpoint()
-        windows = window_tensors(data, window=self.spec.window, device=self.device)
+        windows = window_tensors(data, self.spec, device=self.device)
         self._training_started_s = self._monotonic_s()
         self._report("training", _FEATURES_SHARE)
-        fitting = self._fitting(data, windows)
-        fitted = fitting.run(on_report=self._epoch_reported, stop=self._stop)
+        fittings, members = self._members(data, windows)
         self._report("scoring", _TRAINED_SHARE)
-        artifact = self._artifact(data, windows, fitted)
+        network, losses = _best_of(fittings[-1], members)
+        training = self._training(data, members, losses)
+        artifact = assemble(self.spec, data, preset=self.preset, windows=windows, network=network, training=training)
         self._checkpoint()
         path = self.spec.output_dir / artifact.manifest.id
         if not path.exists():
             write_artifact(self.spec.output_dir, artifact)
+        for fitting in fittings:
+            fitting.forget()
         self._report("done", 1.0, remaining_s=0.0)
         return path
 
-    def _fitting(self, data: TrainingData, windows: WindowTensors) -> Fitting:
+    def _members(self, data: TrainingData, windows: WindowTensors) -> tuple[list[Fitting], list[Fitted]]:
+        """One fitted network for each seed; fewer where the time is up."""
+        fittings: list[Fitting] = []
+        members: list[Fitted] = []
+        while len(members) < self.spec.seeds and (not members or members[-1].stopped != "time"):
+            fittings.append(self._fitting(data, windows, self.spec.seed + len(members)))
+            reported = partial(self._epoch_reported, before=len(members))
+            members.append(fittings[-1].run(on_report=reported, stop=self._stop))
+        return fittings, members
+
+    def _fitting(self, data: TrainingData, windows: WindowTensors, seed: int) -> Fitting:
+        run_dir = self.spec.run_dir
         return Fitting(
             windows,
             train=data.split.train,
             validation=data.split.validation,
-            config=network_config(data, self.spec, self.recipe),
+            config=network_config(
+                self.spec.kind,
+                self.preset,
+                feature_names=data.feature_names,
+                window=self.spec.window,
+                symbols=len(data.series) + 1,
+                horizons=len(self.spec.horizons),
+                levels=self.spec.levels,
+            ),
             recipe=self.recipe,
             epochs=self.epochs,
-            seed=self.spec.seed,
+            seed=seed,
             start_quantiles=np.mean([data.har.residual_quantiles(series) for series in data.series], axis=0),
+            checkpoint_file=None if run_dir is None else run_dir / f"seed-{seed}.safetensors",
         )
 
     def _stop(self) -> bool:
@@ -125,10 +144,11 @@ class _Run:
     def _elapsed_s(self) -> float:
         return self._monotonic_s() - self._started_s
 
-    def _epoch_reported(self, report: EpochReport) -> None:
+    def _epoch_reported(self, report: EpochReport, *, before: int) -> None:
+        """``before``: how many seeds are done."""
         training_s = self._monotonic_s() - self._training_started_s
-        remaining_s = training_s * (1.0 - report.ratio) / report.ratio
-        ratio = report.ratio
+        ratio = (before + report.ratio) / self.spec.seeds
+        remaining_s = training_s * (1.0 - ratio) / ratio
         if self.spec.time_budget_s is not None:
             left_s = max(self.spec.time_budget_s - self._elapsed_s(), 0.0)
             remaining_s = min(remaining_s, left_s)
@@ -147,109 +167,34 @@ class _Run:
             Progress(phase=phase, ratio=ratio, elapsed_s=self._elapsed_s(), epochs=self.epochs, **details)
         )
 
-    def _artifact(self, data: TrainingData, windows: WindowTensors, fitted: Fitted) -> Artifact:
-        chosen = data.split.validation
-        quantiles, log_sigma = predict(fitted.network, windows, chosen)
-        measured = scores(
-            data,
-            chosen=chosen,
-            quantiles=quantiles,
-            log_sigma=log_sigma,
-            horizons=self.spec.horizons,
-            levels=self.spec.levels,
-        )
-        weights = {name: tensor.cpu().numpy() for name, tensor in fitted.network.state_dict().items()}
-        return Artifact(
-            manifest=self._manifest(data, fitted, measured, weights_digest(weights)),
-            weights=weights,
-            scaler=json.loads(data.scaler.to_json()),
-            har=data.har.to_json(),
-            golden=_golden(windows, chosen, fitted),
-        )
-
-    def _manifest(self, data: TrainingData, fitted: Fitted, measured: dict[str, Any], digest: str) -> Manifest:
-        oldest_us = min(int(recent.close_time_us[0]) for recent in data.histories.values()) - self.spec.interval_us
-        newest_us = max(int(recent.close_time_us[-1]) for recent in data.histories.values())
-        return Manifest(
-            id=f"{self.spec.kind}-{newest_us // 1_000_000}-{digest}",
-            kind=self.spec.kind,
-            preset=self.preset,
-            feature_names=data.feature_names,
-            schema_hash=schema_hash(data.feature_names),
-            interval_us=self.spec.interval_us,
-            horizons=self.spec.horizons,
-            levels=self.spec.levels,
-            window=self.spec.window,
-            symbols=tuple(f"{venue}:{symbol}" for venue, symbol in data.series),
-            network=asdict(fitted.network.config),
-            data_from_us=oldest_us,
-            fitted_until_us=data.split.cut_us,
-            trained_until_us=newest_us,
-            scores=measured,
-            training=asdict(self.recipe)
-            | {
-                "epochs": self.epochs,
-                "best_epoch": fitted.best_epoch,
-                "epochs_run": fitted.epochs_run,
-                "stopped_by": fitted.stopped,
-                "validation_loss": fitted.validation_loss,
-                "train_windows": len(data.split.train),
-                "validation_windows": len(data.split.validation),
-                "device": str(self.device),
-                "threads": self.threads,
-            },
-            seed=self.spec.seed,
-            parent=self.spec.parent,
-            versions={
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-                "polars": pl.__version__,
-            },
-        )
+    def _training(self, data: TrainingData, members: Sequence[Fitted], losses: Mapping[str, Any]) -> dict[str, Any]:
+        """How it was trained, for the manifest; of several seeds the epochs are the first's."""
+        first = members[0]
+        return asdict(self.recipe) | {
+            "epochs": self.epochs,
+            "best_epoch": first.best_epoch,
+            "epochs_run": first.epochs_run,
+            "stopped_by": members[-1].stopped,
+            **losses,
+            "train_windows": len(data.split.train),
+            "validation_windows": len(data.split.validation),
+            "device": str(self.device),
+            "threads": self.threads,
+        }
 
 
-def network_config(data: TrainingData, spec: TrainingSpec, recipe: Recipe) -> AttentionLSTMConfig:
-    """The network that fits these data."""
-    return AttentionLSTMConfig(
-        features=len(data.feature_names),
-        window=spec.window,
-        symbols=len(data.series) + 1,
-        horizons=len(spec.horizons),
-        levels=spec.levels,
-        hidden=recipe.hidden,
-        layers=recipe.layers,
-        widths=recipe.widths,
-        dropout=recipe.dropout,
-    )
-
-
-def window_tensors(data: TrainingData, *, window: int, device: torch.device) -> WindowTensors:
-    """All rows and labels on the device, labels in units of each sample's scale."""
-    samples = data.samples
-    return WindowTensors(
-        values=torch.from_numpy(data.values).to(device),
-        mask=torch.from_numpy(data.mask).to(device),
-        slot=torch.from_numpy(samples.slot).to(device),
-        symbol=torch.from_numpy(samples.series + 1).to(device),
-        returns=torch.from_numpy(samples.log_returns / samples.sigma).float().to(device),
-        variances=torch.from_numpy(samples.variances / samples.sigma**2).float().to(device),
-        window=window,
-    )
-
-
-def _golden(windows: WindowTensors, chosen: Any, fitted: Fitted) -> dict[str, Any]:
-    """A few windows and the network's answers, for the parity check wherever the artifact is loaded."""
-    picked = chosen[np.linspace(0, len(chosen) - 1, _GOLDEN_WINDOWS).astype(np.int64)]
-    values, mask, symbol = windows.gather(torch.from_numpy(picked).to(windows.slot.device))
-    quantiles, log_sigma = predict(fitted.network, windows, picked)
-    return {
-        "values": values.cpu().numpy(),
-        "mask": mask.cpu().numpy(),
-        "symbol": symbol.cpu().numpy(),
-        "quantiles": quantiles,
-        "log_sigma": log_sigma,
-    }
+def _best_of(judge: Fitting, members: Sequence[Fitted]) -> tuple[Network | Ensemble, dict[str, Any]]:
+    """The average of all seeds where its validation loss is below that of the best seed, else that seed's network."""
+    best = min(members, key=lambda member: member.validation_loss)
+    losses: dict[str, Any] = {"validation_loss": best.validation_loss}
+    if len(members) == 1:
+        return best.network, losses
+    averaged = ensemble([member.network for member in members])
+    loss = judge.evaluate(averaged)
+    losses |= {"seed_losses": [member.validation_loss for member in members], "average_loss": loss}
+    if loss >= best.validation_loss:
+        return best.network, losses
+    return averaged.eval(), losses | {"validation_loss": loss}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -258,25 +203,32 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="Parquet of bars or klines, or a folder of them")
     parser.add_argument("--symbols", nargs="+", default=[], metavar="BASE-QUOTE", help="only these; default: all")
     parser.add_argument("--out", type=Path, required=True, help="folder in which the artifact appears")
-    parser.add_argument("--preset", default="auto", help="auto | small | reference")
+    parser.add_argument("--model", default=DEFAULT_KIND, help=" | ".join(NETWORK_KINDS))
+    parser.add_argument("--preset", default="auto", help=" | ".join(PRESET_NAMES))
     parser.add_argument("--epochs", type=_positive(int), help="default: the preset's")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=_positive(int), default=1, help="networks whose average is kept if that pays")
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
     parser.add_argument("--interval-seconds", type=_positive(int), default=3600, help="length of a bar")
     parser.add_argument("--time-budget-seconds", type=_positive(float), help="wall time for the whole run")
+    parser.add_argument("--run-dir", type=Path, help="keep here how far the run is; killed, it then goes on")
     given = parser.parse_args(arguments)
     try:
         spec = TrainingSpec(
             data_file=given.data,
             output_dir=given.out,
+            kind=given.model,
             preset=given.preset,
+            symbols=tuple(given.symbols),
             epochs=given.epochs,
             seed=given.seed,
+            seeds=given.seeds,
             device=given.device,
             interval_us=given.interval_seconds * 1_000_000,
             time_budget_s=given.time_budget_seconds,
+            run_dir=given.run_dir,
         )
-        path = train(spec, symbols=given.symbols, on_progress=_Printer(terminal=sys.stdout.isatty()))
+        path = train(spec, on_progress=_Printer(terminal=sys.stdout.isatty()))
     except (ValueError, TrainingDiverged, ArtifactError) as error:
         print(f"models.train: {error}", file=sys.stderr)  # noqa: T201  # this is a command
         return 2 if isinstance(error, ValueError) else 1

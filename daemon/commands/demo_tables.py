@@ -10,8 +10,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from daemon.commands.retrain import progress_text
 from daemon.commands.status import ratio
+from daemon.commands.training_bar import progress_text
 from daemon.forecasting.score_rows import ScoreRow
 from daemon.reporting import SHOWN_HORIZONS
 from daemon.serving.status import AttentionStatus, ForecastStatus, HorizonStatus, StatusDocument, SymbolStatus

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from daemon.commands.demo_tables import band_text, head, live_table, shown_horizons, summary_table, training_line
-from daemon.commands.retrain import progress_text
+from daemon.commands.training_bar import progress_text
 from daemon.records import IssuedForecast
 from daemon.reporting import forecast_status
 from models.specification import Progress

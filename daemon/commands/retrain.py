@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from daemon.clock import SystemClock
 from daemon.commands.history import open_ledger
 from daemon.commands.status import client_for
+from daemon.commands.training_bar import TrainingBar, progress_text
 from daemon.config import Config, Secrets, load_config
 from daemon.errors import EXIT_UNAVAILABLE, Fatal, Retryable, Unreachable
 from daemon.logs import start_logging
@@ -112,8 +112,7 @@ class _View:
         self.outcome: dict[str, Any] | None = None
         self._json = json
         self._console = Console(stderr=False)
-        self._bar: Progress | None = None
-        self._task = TaskID(0)
+        self._bar = TrainingBar(self._console)
         self._told = -1
 
     def show(self, reply: dict[str, Any]) -> None:
@@ -133,9 +132,7 @@ class _View:
         sys.stdout.flush()
 
     def close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        self._bar.close()
 
     def _progress(self, reply: dict[str, Any]) -> None:
         progress = msgspec.convert(reply["progress"], TrainingProgress)
@@ -144,26 +141,7 @@ class _View:
         if self._json:
             self.say(reply, "")
         elif self._console.is_terminal:
-            self._advance(progress, text)
+            self._bar.show(progress)
         elif tenth != self._told:
             self._told = tenth
             self.say(reply, text)
-
-    def _advance(self, progress: TrainingProgress, text: str) -> None:
-        if self._bar is None:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.percentage:>3.0f}%"),
-                TimeElapsedColumn(),
-            )
-            self._task = self._bar.add_task(text, total=1.0)
-            self._bar.start()
-        self._bar.update(self._task, completed=progress.ratio, description=text)
-
-
-def progress_text(progress: TrainingProgress) -> str:
-    """One line: the epoch, or the phase where there is none, and the loss so far."""
-    stage = f"epoch {progress.epoch}/{progress.epochs}" if progress.epoch else progress.phase
-    loss = f", validation loss {progress.validation_loss:.4f}" if progress.validation_loss is not None else ""
-    return f"{stage} ({100 * progress.ratio:.0f}%{loss})"

@@ -11,6 +11,7 @@ import pytest
 
 from daemon.store.ledger import Ledger
 
+SAMPLE = str(Path(__file__).resolve().parents[2] / "daemon" / "simulator" / "sample")
 EMPTY = "/dev/null"  # a configuration file that sets nothing: without any file a running demo would be found
 
 
@@ -41,6 +42,14 @@ def forecastd(*arguments: str, state_dir: Path) -> subprocess.CompletedProcess[s
         (["status", "-c", EMPTY], 69, "no running forecastd"),
         (["retrain", "--cancel", "-c", EMPTY], 69, "no running forecastd"),
         (["retrain", "--now", "-c", EMPTY], 69, "history fetch"),
+        (["train"], 2, "--model"),
+        (["train", "--model", "oracle"], 2, "lstm, attention_lstm, transformer, tft"),
+        (["train", "--model", "lstm", "--preset", "large"], 2, "lstm has auto, small, reference"),
+        (["train", "--model", "lstm", "--epochs", "0"], 2, "--epochs"),
+        (["train", "--model", "lstm", "--data", "missing.parquet"], 2, "missing.parquet: there is no such file"),
+        (["train", "--model", "lstm", "--data", SAMPLE, "--symbols", "XRP-USDT"], 2, "the symbols in it: BTC-USDT"),
+        (["train", "--model", "lstm", "-c", EMPTY], 69, "history fetch first, or name a file with --data"),
+        (["train", "--model", "lstm", "-c", EMPTY, "--symbols", "XRP-USDT"], 2, "holds no XRP-USDT"),
         (["history", "show"], 2, "no store yet"),
         (["history", "fetch", "--from", "yesterday"], 2, "--from"),
         (["history", "import", "missing.csv"], 2, "missing.csv"),
@@ -79,6 +88,14 @@ password_file = "${CREDENTIALS_DIRECTORY}/mqtt-password"
         (["config", "show"], 0, "${CREDENTIALS_DIRECTORY}/mqtt-password"),
         (["status"], 69, "no running forecastd"),
         (["retrain", "--now"], 69, "history fetch"),
+        (["train"], 2, "--model"),
+        (["train", "--model", "oracle"], 2, "lstm, attention_lstm, transformer, tft"),
+        (["train", "--model", "lstm", "--preset", "large"], 2, "lstm has auto, small, reference"),
+        (["train", "--model", "lstm", "--epochs", "0"], 2, "--epochs"),
+        (["train", "--model", "lstm", "--data", "missing.parquet"], 2, "missing.parquet: there is no such file"),
+        (["train", "--model", "lstm", "--data", SAMPLE, "--symbols", "XRP-USDT"], 2, "the symbols in it: BTC-USDT"),
+        (["train", "--model", "lstm", "-c", EMPTY], 69, "history fetch first, or name a file with --data"),
+        (["train", "--model", "lstm", "-c", EMPTY, "--symbols", "XRP-USDT"], 2, "holds no XRP-USDT"),
         (["history", "show"], 2, "no store yet"),
         (["run"], 78, "CREDENTIALS_DIRECTORY is not set"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+import typing
 from collections.abc import Callable
 from datetime import time
 from pathlib import Path
@@ -16,10 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from daemon.config import Config, Feed, Secrets, known_keys, load_config
+from daemon.config_sections import ModelSection
 from daemon.config_show import config_schema, reloadable_changes, show, with_reloadable
 from daemon.config_types import duration
 from daemon.errors import EXIT_CONFIG, ConfigError
 from features.market import HOUR_US, Instrument
+from models.specification import BASELINE_KINDS, NETWORK_KINDS, PRESET_NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = {"HOME": "/home/ann"}
@@ -163,8 +166,18 @@ def test_a_part_of_feeds_by_environment_is_refused() -> None:
     )
 
 
+def test_a_preset_that_the_kind_lacks_is_refused() -> None:
+    """Only the transformer is large; the error names what there is."""
+    environ = {"FORECASTD__MODEL__PRESET": "large", **HOME}
+    (line,) = problems(environ=environ)
+    assert line.endswith('was "large", which attention_lstm does not have; write "auto", "small", "reference"')
+    large = load_config(environ={"FORECASTD__MODEL__KIND": "transformer", **environ})
+    assert (large.model.kind, large.model.preset) == ("transformer", "large")
+
+
 BAD_LINES = {
-    'model.kind = "oracle"': 'model.kind: was "oracle"; write "attention_lstm", "har" or "random_walk"',
+    'model.kind = "oracle"': 'model.kind: was "oracle"; write "lstm", "attention_lstm", "transformer", "tft", "har", '
+    '"ewma" or "random_walk"',
     "features.window = 4": "features.window: was 4; it must be greater than or equal to 8",
     "bars.grace_s = -1": "bars.grace_s: was -1; it must be greater than or equal to 0",
     'bars.interval = "7m"': "bars.interval: interval was '7m'; it must divide a day, e.g. 5s, 1m, 15m, 1h, 4h, 1d",
@@ -549,3 +562,10 @@ def test_one_address_of_a_venue_may_be_regional(write: Write) -> None:
     """A regional stream host beside the venue's own REST host is one market all the same."""
     path = write('[[feeds]]\nvenue = "binance"\nsymbols = ["BTC-USDT"]\nws_url = "wss://stream.example.com:9443"')
     assert load_config(path, environ=HOME).feeds[0].rest_url == ""
+
+
+def test_every_kind_that_can_serve_can_be_configured() -> None:
+    """The configuration names exactly the networks and baselines that the program has."""
+    kinds = typing.get_args(ModelSection.model_fields["kind"].annotation)
+    assert kinds == (*NETWORK_KINDS, *BASELINE_KINDS)
+    assert typing.get_args(ModelSection.model_fields["preset"].annotation) == PRESET_NAMES

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
+import numpy as np
 import polars as pl
 import pytest
 
+from features.calendar import CALENDAR, FUNDING_PERIOD_US, calendar_ahead
 from features.table import feature_rows
 from tests.features.market_data import HOUR_US, random_walk
 
@@ -47,3 +49,18 @@ def test_the_weekend_is_saturday_and_sunday_in_utc(opens: datetime, weekend: flo
 def test_hours_to_funding(hour: int, hours: float) -> None:
     """Funding is at 00, 08 and 16 UTC; 0 where the next bar opens with one."""
     assert calendar_of(datetime(2024, 3, 5, hour, tzinfo=UTC))["hours_to_funding"] == hours
+
+
+def test_the_calendar_ahead_is_the_one_that_later_rows_will_have() -> None:
+    """That of a target of h bars is in the row h - 1 bars on; hours to funding are shares of the funding period."""
+    rows = feature_rows(random_walk(("BTC-USDT",), 60), interval_us=HOUR_US, leaders={"binance": "BTC-USDT"})
+    closes, horizons = rows["close_time_us"].to_numpy()[:30], (1, 3, 24)
+    ahead = calendar_ahead(closes, horizons=horizons, interval_us=HOUR_US)
+    assert ahead.shape == (30, 3, len(CALENDAR))
+    assert ahead.dtype == np.float32
+    assert np.abs(ahead).max() <= 1.0
+    for column, each in enumerate(CALENDAR):
+        largest = FUNDING_PERIOD_US / HOUR_US if each.name == "hours_to_funding" else 1.0
+        for index, horizon in enumerate(horizons):
+            later = rows[each.name].to_numpy()[horizon - 1 : horizon + 29] / largest
+            np.testing.assert_allclose(ahead[:, index, column], later, atol=1e-6)

@@ -1,10 +1,12 @@
-"""The network: its attention, its mask, its unknown symbol, and that all of it learns."""
+"""The attention LSTM beyond what every network promises: where its attention starts, and its unknown symbol."""
 
 import pytest
 import torch
 
-from models.attention_lstm import UNKNOWN_SYMBOL, AttentionLSTM, AttentionLSTMConfig
-from models.heads import pinball_loss, qlike_loss
+from features.catalogue import FEATURE_NAMES
+from models.attention_lstm import AttentionLSTM, AttentionLSTMConfig
+from models.network import UNKNOWN_SYMBOL
+from models.networks import build_network, network_config
 
 LEVELS = (0.1, 0.5, 0.9)
 
@@ -18,43 +20,13 @@ def network() -> AttentionLSTM:
     return AttentionLSTM(config)
 
 
-def batch(count: int = 3, hours: int = 48) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return torch.randn(count, hours, 5), torch.ones(count, hours, dtype=torch.bool), torch.arange(count) % 4
-
-
-def test_attention_sums_to_one_and_masked_hours_get_none(network: AttentionLSTM) -> None:
-    """The weights are a distribution over the known hours."""
-    values, mask, symbol = batch()
-    mask[:, 10:20] = False
-    attention = network.eval()(values, mask, symbol, with_attention=True).attention
-    torch.testing.assert_close(attention.sum(1), torch.ones(3))
-    assert (attention[:, 10:20] == 0).all()
-    assert (attention[:, :10] > 0).all()
-
-
-def test_attention_comes_only_on_request(network: AttentionLSTM) -> None:
-    """Training does not carry what nobody asked for."""
-    assert network(*batch()).attention is None
-
-
-def test_a_window_without_a_known_hour_is_still_finite(network: AttentionLSTM) -> None:
-    """Where nothing is known the attention still sums to one and nothing is NaN."""
-    values, mask, symbol = batch()
-    mask[:] = False
-    output = network.eval()(values * 0, mask, symbol, with_attention=True)
-    assert output.quantiles.isfinite().all()
-    torch.testing.assert_close(output.attention.sum(1), torch.ones(3))
-
-
-def test_gradients_reach_every_parameter(network: AttentionLSTM) -> None:
-    """Every parameter has a gradient after one step, the embedding rows of the batch's symbols included."""
-    network.config = AttentionLSTMConfig(**{**_state(network), "symbol_dropout": 0.5})
-    output = network.train()(*batch(64))
-    loss = pinball_loss(torch.randn(64, 2), output.quantiles, torch.tensor(LEVELS))
-    (loss + qlike_loss(torch.rand(64, 2), output.log_sigma)).backward()
-    without = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    assert without == []
-    assert network.symbol.weight.grad[UNKNOWN_SYMBOL].abs().sum() > 0
+def test_attention_starts_with_the_newest_hours(network: AttentionLSTM) -> None:
+    """Untrained, an hour weighs less the older it is, and the last four weigh more than half."""
+    values, mask = torch.zeros(1, 48, 5), torch.ones(1, 48, dtype=torch.bool)
+    output = network.eval()(values, mask, torch.zeros(1, dtype=torch.int64), torch.zeros(1, 2, 9), with_attention=True)
+    [weights] = output.attention
+    assert (weights.diff() > 0).all()
+    assert weights[-4:].sum() > 0.5
 
 
 def test_symbols_are_hidden_in_training_only(network: AttentionLSTM) -> None:
@@ -66,11 +38,17 @@ def test_symbols_are_hidden_in_training_only(network: AttentionLSTM) -> None:
 
 
 def test_reference_shape_is_three_layers_of_256() -> None:
-    """The defaults are the reference: 3 LSTM layers of 256 and a 256-128-64 trunk (with the symbol beside it)."""
-    network = AttentionLSTM(AttentionLSTMConfig(features=96, window=48, symbols=4, horizons=6, levels=LEVELS))
-    assert (network.lstm.num_layers, network.lstm.hidden_size, network.lstm.input_size) == (3, 256, 97)
+    """The reference: 3 LSTM layers of 256 and a 256-128-64 trunk (with the symbol beside it)."""
+    network = build_network(
+        network_config(
+            "attention_lstm",
+            "reference",
+            feature_names=FEATURE_NAMES,
+            window=48,
+            symbols=4,
+            horizons=6,
+            levels=LEVELS,
+        )
+    )
+    assert (network.lstm.num_layers, network.lstm.hidden_size, network.lstm.input_size) == (3, 256, 111)
     assert [layer.out_features for layer in network.trunk if hasattr(layer, "out_features")] == [128, 64]
-
-
-def _state(network: AttentionLSTM) -> dict[str, object]:
-    return {name: getattr(network.config, name) for name in network.config.__slots__}

@@ -2,21 +2,25 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from models.attention_lstm import AttentionLSTMConfig
-from models.fitting import EpochReport, Fitted, Fitting, TrainingDiverged, WindowTensors, predict
-from models.presets import Recipe
+from models.averaging import WeightAverage
+from models.batches import WindowTensors, predict
+from models.fitting import EpochReport, Fitted, Fitting, TrainingDiverged
+from models.lstm import LSTMConfig
+from models.presets import PRESETS, Recipe
+from models.tft import TFTConfig
+from models.transformer import TransformerConfig
 
 LEVELS = (0.1, 0.5, 0.9)
 NORMAL = np.array([[-1.28, 0.0, 1.28]])
-RECIPE = Recipe(
-    hidden=8, layers=1, widths=(8,), dropout=0.1, epochs=6, patience=6, batch_size=32, learning_rate=0.01,
-    weight_decay=0.0, stride=1,
-)  # fmt: skip
+RECIPE = Recipe(epochs=6, patience=6, batch_size=32, learning_rate=0.01, weight_decay=0.0, stride=1, average_decay=0.9)
 
 
 def windows(count: int = 600, *, window: int = 8) -> WindowTensors:
@@ -31,36 +35,47 @@ def windows(count: int = 600, *, window: int = 8) -> WindowTensors:
         mask=torch.ones(len(values), dtype=torch.bool),
         slot=torch.from_numpy(slot),
         symbol=torch.ones(count, dtype=torch.int64),
+        calendar=torch.zeros(count, 1, 9),
         returns=torch.from_numpy(returns),
         variances=torch.from_numpy((sigma**2).astype(np.float32))[:, None],
         window=window,
     )
 
 
+SHARED: dict[str, Any] = {"features": 2, "window": 8, "symbols": 2, "horizons": 1, "levels": LEVELS, "hidden": 8}
+CONFIGS = {
+    "lstm": LSTMConfig(**SHARED, layers=1, widths=(8,)),
+    "attention_lstm": AttentionLSTMConfig(**SHARED, layers=1, widths=(8,)),
+    "transformer": TransformerConfig(**SHARED, layers=1, feedforward=16, widths=(8,)),
+    "tft": TFTConfig(**SHARED, volatility=(0,), direction=(1,), variable=2, heads=2),
+}
+
+
+def fitting_of(data: WindowTensors, recipe: Recipe = RECIPE, kind: str = "attention_lstm", **options: Any) -> Fitting:
+    given = {"epochs": recipe.epochs, "seed": 3, "start_quantiles": NORMAL} | options
+    config = CONFIGS[kind]
+    return Fitting(data, train=np.arange(450), validation=np.arange(470, 600), config=config, recipe=recipe, **given)
+
+
 def fit(
-    data: WindowTensors, recipe: Recipe = RECIPE, *, stop_after: int | None = None
+    data: WindowTensors, recipe: Recipe = RECIPE, kind: str = "attention_lstm", *, stop_after: int | None = None
 ) -> tuple[Fitted, list[EpochReport]]:
     reports: list[EpochReport] = []
-    fitting = Fitting(
-        data,
-        train=np.arange(450),
-        validation=np.arange(470, 600),
-        config=AttentionLSTMConfig(
-            features=2, window=8, symbols=2, horizons=1, levels=LEVELS, hidden=8, layers=1, widths=(8,)
-        ),
-        recipe=recipe,
-        epochs=recipe.epochs,
-        seed=3,
-        start_quantiles=NORMAL,
-    )
+    fitting = fitting_of(data, recipe, kind)
     fitted = fitting.run(on_report=reports.append, stop=lambda: stop_after is not None and len(reports) >= stop_after)
     return fitted, reports
 
 
-def test_it_learns_a_spread_that_the_scale_does_not_know() -> None:
+def test_every_kind_is_tried_here() -> None:
+    """No network is left out of what follows."""
+    assert list(CONFIGS) == list(PRESETS)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_it_learns_a_spread_that_the_scale_does_not_know(kind: str) -> None:
     """Where a feature tells calm from wild, quantiles and volatility follow it."""
     data = windows()
-    fitted, _ = fit(data, replace(RECIPE, epochs=25, patience=25))
+    fitted, _ = fit(data, replace(RECIPE, epochs=25, patience=25), kind)
     quantiles, log_sigma = predict(fitted.network, data, np.arange(470, 600))
     wild = data.values[data.slot[470:600], 0].numpy() > 0
     width = quantiles[:, 0, 2] - quantiles[:, 0, 0]
@@ -78,6 +93,96 @@ def test_two_runs_give_identical_weights_whatever_the_global_seed() -> None:
     assert torch.equal(before, torch.get_rng_state())
     for name, tensor in first.network.state_dict().items():
         assert torch.equal(tensor, second.network.state_dict()[name]), name
+
+
+class Killed(Exception):
+    """Stands for the end of the process: nothing of the run's own code is reached any more."""
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("killed_at", [1, 20, 46])
+def test_a_killed_run_goes_on_and_ends_with_the_same_weights(kind: str, killed_at: int, tmp_path: Path) -> None:
+    """Killed in its first, second or fourth epoch and started again, it equals the run that was left alone."""
+    undisturbed = fitting_of(windows(), kind=kind).run(on_report=lambda _: None, stop=lambda: False)
+    file, steps = tmp_path / "seed-3.safetensors", iter(range(1, 1000))
+
+    def killed() -> bool:
+        if next(steps) == killed_at:
+            raise Killed
+        return False
+
+    with pytest.raises(Killed):
+        fitting_of(windows(), kind=kind, checkpoint_file=file).run(on_report=lambda _: None, stop=killed)
+    assert file.exists() == (killed_at > 15)
+    torch.manual_seed(killed_at)
+    again = fitting_of(windows(), kind=kind, checkpoint_file=file)
+    reports: list[EpochReport] = []
+    fitted = again.run(on_report=reports.append, stop=lambda: False)
+    assert reports[0].epoch == 1 + killed_at // 15
+    assert (fitted.best_epoch, fitted.validation_loss) == (undisturbed.best_epoch, undisturbed.validation_loss)
+    for name, tensor in undisturbed.network.state_dict().items():
+        assert torch.equal(tensor, fitted.network.state_dict()[name]), name
+    again.forget()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_finished_run_is_not_done_again(tmp_path: Path) -> None:
+    """Killed between its last epoch and its artifact, it only hands over what it has."""
+    file = tmp_path / "seed-3.safetensors"
+    first = fitting_of(windows(), checkpoint_file=file).run(on_report=lambda _: None, stop=lambda: False)
+    reports: list[EpochReport] = []
+    again = fitting_of(windows(), checkpoint_file=file).run(on_report=reports.append, stop=lambda: False)
+    assert reports == []
+    assert again.stopped == first.stopped
+    assert torch.equal(again.network.symbol.weight, first.network.symbol.weight)
+
+
+@pytest.mark.parametrize("spoil", ["data", "recipe", "seed", "cut"])
+def test_a_checkpoint_of_another_run_is_not_taken_up(spoil: str, tmp_path: Path) -> None:
+    """Other data, another recipe or seed, or a file that was cut: the run begins anew."""
+    file = tmp_path / "seed-3.safetensors"
+    fitting_of(windows(), checkpoint_file=file).run(on_report=lambda _: None, stop=lambda: False)
+    data, recipe, seed = windows(), RECIPE, 3
+    if spoil == "data":
+        data.returns[5] += 1e-3
+    elif spoil == "recipe":
+        recipe = replace(RECIPE, learning_rate=0.02)
+    elif spoil == "seed":
+        seed = 4
+    else:
+        file.write_bytes(file.read_bytes()[:-10])
+    reports: list[EpochReport] = []
+    fitting_of(data, recipe, seed=seed, checkpoint_file=file).run(on_report=reports.append, stop=lambda: False)
+    assert reports[0].epoch == 1
+
+
+def test_half_precision_trains(tmp_path: Path) -> None:
+    """In bfloat16, as on CUDA, the loss falls and the weights stay float32."""
+    data = windows()
+    # Without oneDNN: whether its LSTM knows bfloat16 depends on the processor.
+    with torch.backends.mkldnn.flags(enabled=False):
+        fitting = fitting_of(data, replace(RECIPE, epochs=10), mixed_precision=True)
+        before = fitting.evaluate()
+        fitted = fitting.run(on_report=lambda _: None, stop=lambda: False)
+    assert fitted.validation_loss < before - 0.1
+    assert {tensor.dtype for tensor in fitted.network.state_dict().values()} == {torch.float32}
+
+
+def test_what_is_kept_is_the_average_of_the_weights() -> None:
+    """The average follows its formula, short memory first; without decay it is the weights themselves."""
+    weights = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(weights.weight)
+    average, none = WeightAverage(weights, decay=0.5), WeightAverage(weights, decay=0.0)
+    expected = 0.0
+    for step, value in enumerate((1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)):
+        torch.nn.init.constant_(weights.weight, value)
+        average.update()
+        none.update()
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * value
+        assert average.network.weight.item() == pytest.approx(expected)
+        assert none.network.weight.item() == value
+    assert not average.network.weight.requires_grad
 
 
 def test_patience_ends_a_run_that_gets_worse_and_the_best_weights_are_kept() -> None:

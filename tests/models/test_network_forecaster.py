@@ -6,23 +6,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from models.artifact import ArtifactMismatch, read_artifact, write_artifact
 from models.network_forecaster import NetworkForecaster
-from tests.models.test_forecast import inputs
+from tests.models.synthetic import HOUR_US, garch_bars
+from tests.models.test_forecast import NOW_US, SYMBOLS, inputs
 
 
 @pytest.fixture
-def forecaster(tiny_artifact: Path) -> NetworkForecaster:
-    return NetworkForecaster.load(tiny_artifact)
+def forecaster(artifact_of_each_kind: Path) -> NetworkForecaster:
+    return NetworkForecaster.load(artifact_of_each_kind)
 
 
 def test_loading_twice_gives_equal_forecasts(
-    tiny_artifact: Path, forecaster: NetworkForecaster, tmp_path: Path
+    artifact_of_each_kind: Path, forecaster: NetworkForecaster, tmp_path: Path
 ) -> None:
     """A copy of the folder is the same model."""
-    copy = shutil.copytree(tiny_artifact, tmp_path / tiny_artifact.name)
+    copy = shutil.copytree(artifact_of_each_kind, tmp_path / artifact_of_each_kind.name)
     given = inputs(names=forecaster.manifest.feature_names)
     again = NetworkForecaster.load(copy)
     for first, second in zip(forecaster.forecast(given), again.forecast(given), strict=True):
@@ -36,6 +38,46 @@ def test_an_unseen_symbol_is_the_unknown_symbol(forecaster: NetworkForecaster) -
     np.testing.assert_array_equal(first.quantiles, second.quantiles)
     known = forecaster.forecast([replace(stranger, symbol="BTC-USDT")])[0]
     assert not np.array_equal(first.quantiles, known.quantiles)
+
+
+def test_nothing_after_the_cut_off_changes_the_forecast(forecaster: NetworkForecaster) -> None:
+    """With every later bar multiplied by a hundred the forecasts are the same; with the last known one they are not."""
+    bars, names = garch_bars(1300, SYMBOLS), forecaster.manifest.feature_names
+    before = forecaster.forecast(inputs(bars, names))
+    for first, changes in ((NOW_US, False), (NOW_US - HOUR_US, True)):
+        spoiled = pl.when(pl.col("open_time_us") >= first).then(1.3).otherwise(1.0)
+        after = forecaster.forecast(
+            inputs(bars.with_columns(pl.col("open", "high", "low", "close", "volume") * spoiled), names)
+        )
+        for one, other in zip(before, after, strict=True):
+            assert np.array_equal(one.quantiles, other.quantiles) != changes
+
+
+def test_an_answer_has_attention_over_the_window(forecaster: NetworkForecaster) -> None:
+    """48 weights that sum to one, and quantiles in order."""
+    for forecast in forecaster.forecast(inputs(names=forecaster.manifest.feature_names)):
+        assert forecast.attention.shape == (48,)
+        assert forecast.attention.sum() == pytest.approx(1.0, abs=1e-6)
+        assert (np.diff(forecast.quantiles, axis=1) >= 0).all()
+
+
+def test_an_artifact_from_before_the_calendar_is_served(tiny_artifact: Path, tmp_path: Path) -> None:
+    """Golden windows without a calendar and a network without ``members`` are those of earlier versions."""
+    artifact = read_artifact(tiny_artifact)
+    golden = {name: tensor for name, tensor in artifact.golden.items() if name != "calendar"}
+    network = {name: value for name, value in artifact.manifest.network.items() if name != "members"}
+    earlier = replace(artifact, golden=golden, manifest=replace(artifact.manifest, network=network))
+    given = inputs(names=artifact.manifest.feature_names)
+    old, new = (NetworkForecaster.load(each) for each in (write_artifact(tmp_path, earlier), tiny_artifact))
+    np.testing.assert_array_equal(old.forecast(given)[0].quantiles, new.forecast(given)[0].quantiles)
+
+
+def test_a_kind_that_this_program_lacks_is_a_mismatch(tiny_artifact: Path, tmp_path: Path) -> None:
+    """A later program's network is refused by its kind."""
+    artifact = read_artifact(tiny_artifact)
+    later = replace(artifact, manifest=replace(artifact.manifest, kind="oracle"))
+    with pytest.raises(ArtifactMismatch, match="'oracle'"):
+        NetworkForecaster.load(write_artifact(tmp_path, later))
 
 
 def test_another_feature_schema_is_a_mismatch(tiny_artifact: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ def spec(**changes: object) -> TrainingSpec:
 
 def test_a_specification_survives_json() -> None:
     """What is written is read back, types included."""
-    given = spec(horizons=(1, 5), epochs=3, time_budget_s=2.5, parent="older")
+    given = spec(horizons=(1, 5), epochs=3, time_budget_s=2.5, parent="older", symbols=("A-B",), run_dir=Path("run"))
     assert TrainingSpec.from_json(given.to_json()) == given
 
 
@@ -24,7 +24,15 @@ def test_an_unknown_key_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"kind": "crystal_ball"}, {"preset": "huge"}, {"horizons": (3, 1)}, {"levels": ()}]
+    "changes",
+    [
+        {"kind": "crystal_ball"},
+        {"preset": "huge"},
+        {"preset": "large"},
+        {"horizons": (3, 1)},
+        {"levels": ()},
+        {"seeds": 0},
+    ],
 )
 def test_an_impossible_specification_is_refused(changes: dict[str, object]) -> None:
     """Unknown kinds and presets and unordered horizons are refused where they are made."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import polars as pl
 import pytest
 
 from models.artifact import ArtifactError, read_artifact
+from models.fitting import Fitting
+from models.network_forecaster import NetworkForecaster
 from models.specification import Progress
 from models.train import main, train
 from tests.models.trained import HORIZONS, tiny_spec
@@ -79,6 +82,31 @@ def test_a_checkpoint_that_raises_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
         train(tiny_spec(tmp_path), checkpoint=cancel_at_the_third)
     assert not (tmp_path / "artifacts").exists()
+
+
+def test_several_seeds_are_averaged_where_that_pays(tmp_path: Path) -> None:
+    """The artifact says what each seed and their average lost, and holds whichever lost least."""
+    path = train(tiny_spec(tmp_path, seeds=2, epochs=2))
+    manifest = read_artifact(path).manifest
+    losses, average = manifest.training["seed_losses"], manifest.training["average_loss"]
+    assert len(set(losses)) == 2
+    pays = average < min(losses)
+    assert manifest.network["members"] == (2 if pays else 1)
+    assert manifest.training["validation_loss"] == min(average, *losses)
+    NetworkForecaster.load(path)
+
+
+def test_an_average_that_does_not_pay_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where it loses more than the best seed, that seed's network is the artifact, as if it had been alone."""
+    best = train(tiny_spec(tmp_path / "alone", epochs=2))
+    judged = Fitting.evaluate
+    monkeypatch.setattr(Fitting, "evaluate", lambda self, *given: judged(self, *given) + 9.0 * len(given))
+    both = train(tiny_spec(tmp_path / "both", epochs=2, seeds=2))
+    manifest = read_artifact(both).manifest
+    assert manifest.network["members"] == 1
+    assert manifest.training["average_loss"] > min(manifest.training["seed_losses"])
+    if manifest.training["seed_losses"][0] == min(manifest.training["seed_losses"]):
+        assert both.name == best.name
 
 
 def test_the_time_budget_is_kept(tmp_path: Path) -> None:
@@ -152,6 +180,30 @@ def test_the_command_trains_with_nothing_else_imported(tmp_path: Path) -> None:
     manifest = read_artifact(Path(path)).manifest
     assert manifest.preset == "small"
     assert manifest.symbols == ("binance:BTC-USDT",)
+
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on(tmp_path: Path) -> None:
+    """After ``kill -9`` in its second epoch the same command goes on there and leaves the same artifact."""
+    spec, run_dir = tiny_spec(tmp_path), tmp_path / "run"
+    command = [
+        sys.executable, "-m", "models.train", "--data", str(spec.data_file), "--out", str(spec.output_dir),
+        "--epochs", "4", "--run-dir", str(run_dir), "--device", "cpu",
+    ]  # fmt: skip
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as killed:
+        for line in killed.stdout:
+            if json.loads(line)["epoch"] == 2:
+                killed.kill()
+                break
+    assert killed.returncode == -signal.SIGKILL
+    [checkpoint] = run_dir.iterdir()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    *lines, path = done.stdout.splitlines()
+    assert next(epoch for line in lines if (epoch := json.loads(line)["epoch"])) == 2
+    assert not checkpoint.exists()
+    alone = [*command[:-4], "--device", "cpu"]
+    undisturbed = subprocess.run(alone, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    assert undisturbed.stdout.splitlines()[-1] == path, "another hash of the weights"
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ BARS = 1500
 
 def tiny_spec(folder: Path, **changes: object) -> TrainingSpec:
     """A specification that trains in about a second; its data file is written."""
+    folder.mkdir(parents=True, exist_ok=True)
     data_file = folder / "bars.parquet"
     if not data_file.exists():
         garch_bars(BARS).write_parquet(data_file)
