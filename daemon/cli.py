@@ -160,6 +160,60 @@ def train(
 
 
 @app.command()
+def backtest(
+    symbols: Annotated[
+        list[str] | None,
+        typer.Option(help="BASE-QUOTE, several with commas; default: the configured ones, or the files'."),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="First day of forecasts, e.g. 2025-01-01; default: 90 days before --to."),
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", help="Day after the last forecast; default: as far as bars go.")
+    ] = None,
+    folds: Annotated[int, typer.Option(help="Retrainings, evenly over that time.", min=1)] = 3,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Kinds to judge, several with commas: a network is trained in each fold.")
+    ] = None,
+    baselines: Annotated[
+        list[str] | None,
+        typer.Option(help="What stands beside: random_walk, reversal and har always; default: all that are installed."),
+    ] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Parquet of bars or klines, or a folder of them; default: the store.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="Of networks: auto, small, reference or large.")] = "auto",
+    epochs: Annotated[int | None, typer.Option(help="Of networks, at most; default: the preset's.", min=1)] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="A folder for report.html, backtest.json and the trained networks.")
+    ] = None,
+    json: Json = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """Walk-forward evaluation on the past, through the code that runs live, beside the baselines."""
+    from daemon.backtesting.plan import BacktestOptions
+    from daemon.commands.backtest import run_backtest
+
+    def listed(names: list[str] | None) -> tuple[str, ...]:
+        return tuple(name for each in names or () for name in each.split(",") if name)
+
+    options = BacktestOptions(
+        symbols=listed(symbols),
+        start=start,
+        end=end,
+        folds=folds,
+        models=listed(model),
+        baselines=listed(baselines),
+        data=tuple(data or ()),
+        preset=preset,
+        epochs=epochs,
+        report=report,
+    )
+    run_backtest(config_file, options, json=json)
+
+
+@app.command()
 def status(json: Json = False, config_file: ConfigFile = None) -> None:
     """What the daemon is doing now."""
     from daemon.commands.status import show_status

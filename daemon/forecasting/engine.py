@@ -71,9 +71,10 @@ class ForecastEngine:
         return self._random_walk.info
 
     def load_history(self, bars: pl.DataFrame) -> None:
-        """Fills the buffer from a frame of bars (``features.frames.BARS_SCHEMA``) and fits HAR on all of it, EWMA where that is the kind.
+        """Fills the buffer from a frame of bars (``features.frames.BARS_SCHEMA``) and fits HAR on all of it.
 
-        Where the history is too short for them the random walk stands in until the next call.
+        EWMA is fitted too where that is the kind. Where the history is too short for them the random walk stands in
+        until the next call.
         """
         self._buffer.load(bars)
         self._har, self._ewma = self._fit_baselines(bars)

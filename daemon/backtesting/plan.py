@@ -1,0 +1,177 @@
+"""What a backtest runs over: bars, dates, folds and kinds, from the command's options and the configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from daemon.clock import SystemClock, from_iso, iso
+from daemon.commands.history import open_ledger
+from daemon.config import Config
+from daemon.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
+from features.market import Instrument
+from models.bars_file import BarsRefused, read_bars
+from models.candidates import ALWAYS, RIVALS, Settings, installed_rivals, is_installed, known_kinds
+from models.inputs import reach_bars
+from models.splits import Fold, walk_forward_folds
+
+DAY_US = 86_400_000_000
+DEFAULT_DAYS = 90
+
+
+class BacktestRefused(Fatal):
+    """The command's arguments do not fit together, or not the data."""
+
+    exit_code = EXIT_USAGE
+
+
+class NoBars(Fatal):
+    """The store holds nothing to test on."""
+
+    exit_code = EXIT_UNAVAILABLE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BacktestOptions:
+    """What was asked for; None and empty mean the default.
+
+    models: kinds to judge. baselines: what stands beside them, all that are installed where empty. report: a folder.
+    """
+
+    symbols: tuple[str, ...] = ()
+    start: str | None = None
+    end: str | None = None
+    folds: int = 3
+    models: tuple[str, ...] = ()
+    baselines: tuple[str, ...] = ()
+    data: tuple[Path, ...] = ()
+    preset: str = "auto"
+    epochs: int | None = None
+    report: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A backtest that can run. kinds: those to judge first, then the baselines."""
+
+    bars: pl.DataFrame
+    folds: tuple[Fold, ...]
+    kinds: tuple[str, ...]
+    settings: Settings
+
+    @property
+    def from_us(self) -> int:
+        return self.folds[0].test_from_us
+
+    @property
+    def until_us(self) -> int:
+        return self.folds[-1].test_until_us
+
+
+def make_plan(config: Config, options: BacktestOptions) -> Plan:
+    """Raises BacktestRefused where the options fit neither one another nor the data, NoBars for an empty store."""
+    kinds = chosen_kinds(options)
+    interval_us = config.bars.interval_us
+    bars = _from_files(options) if options.data else _from_store(config, options)
+    first_us, last_us = _span(bars, interval_us)
+    # The last close of the data is a cut-off too, although its outcome is not known yet.
+    until_us = _time("--to", options.end, interval_us) if options.end else last_us + interval_us
+    from_us = _time("--from", options.start, interval_us) if options.start else until_us - DEFAULT_DAYS * DAY_US
+    if not first_us < from_us < until_us <= last_us + interval_us:
+        raise BacktestRefused(
+            f"--from {iso(from_us)} and --to {iso(until_us)} must be in this order and within the bars, "
+            f"{iso(first_us)} to {iso(last_us)}"
+        )
+    settings = Settings(
+        interval_us=interval_us,
+        horizons=config.model.horizons,
+        levels=config.model.quantiles,
+        window=config.features.window,
+        preset=config.model.preset if options.preset == "auto" else options.preset,
+        device=config.model.device,
+        epochs=options.epochs,
+        threads=max(1, (os.cpu_count() or 1) - 1),
+        keep_in=None if options.report is None else options.report / "models",
+    )
+    try:
+        folds = walk_forward_folds(
+            first_us=first_us,
+            from_us=from_us,
+            until_us=until_us,
+            count=options.folds,
+            interval_us=interval_us,
+            label_span_us=max(settings.horizons) * interval_us,
+            history_us=config.retrain.history.microseconds,
+        )
+    except ValueError as error:
+        raise BacktestRefused(str(error)) from error
+    return Plan(bars, folds, kinds, settings)
+
+
+def chosen_kinds(options: BacktestOptions) -> tuple[str, ...]:
+    """Those to judge, then the baselines. Raises BacktestRefused for one that is unknown or not installed."""
+    for option, names, known in (
+        ("--model", options.models, known_kinds()),
+        ("--baselines", options.baselines, RIVALS),
+    ):
+        if unknown := [name for name in names if name not in known]:
+            raise BacktestRefused(f"{option}: there is no {', '.join(unknown)}; there are {', '.join(known)}")
+        if absent := [name for name in names if not is_installed(name)]:
+            raise BacktestRefused(f'{option}: {absent[0]} is not installed: pip install "forecastd[{absent[0]}]"')
+    return tuple(dict.fromkeys((*options.models, *(options.baselines or installed_rivals()), *ALWAYS)))
+
+
+def _time(option: str, text: str, interval_us: int) -> int:
+    """A day or instant of UTC, on the grid of bars."""
+    try:
+        time_us = from_iso(text)
+    except ValueError as error:
+        raise BacktestRefused(f"{option} was {text!r}; write a day or time of UTC, e.g. 2025-01-01") from error
+    return -(-time_us // interval_us) * interval_us
+
+
+def _span(bars: pl.DataFrame, interval_us: int) -> tuple[int, int]:
+    """The first open and the last close."""
+    opens = bars["open_time_us"]
+    return int(opens.min()), int(opens.max()) + interval_us  # type: ignore[arg-type]  # an integer column
+
+
+def _from_files(options: BacktestOptions) -> pl.DataFrame:
+    """All files together; of each, the symbols that are wanted and there."""
+    try:
+        if len(options.data) == 1:
+            return read_bars(options.data[0], symbols=options.symbols)
+        bars = pl.concat([read_bars(path) for path in options.data])
+        return _only(bars, options.symbols) if options.symbols else bars
+    except BarsRefused as error:
+        raise BacktestRefused(str(error)) from error
+
+
+def _only(bars: pl.DataFrame, symbols: Sequence[str]) -> pl.DataFrame:
+    there = bars["symbol"].unique().to_list()
+    if unknown := [symbol for symbol in symbols if symbol not in there]:
+        raise BacktestRefused(
+            f"--symbols: the files hold no {', '.join(unknown)}; they hold {', '.join(sorted(there))}"
+        )
+    return bars.filter(pl.col("symbol").is_in(symbols))
+
+
+def _from_store(config: Config, options: BacktestOptions) -> pl.DataFrame:
+    interval_us, now_us = config.bars.interval_us, SystemClock().market_us()
+    with open_ledger(config) as ledger:
+        stored = [Instrument(span.venue, span.symbol) for span in ledger.spans(interval_us)]
+        chosen = [each for each in stored if each.symbol in options.symbols] if options.symbols else config.instruments
+        if unknown := set(options.symbols) - {each.symbol for each in stored}:
+            held = ", ".join(map(str, stored)) or "none"
+            raise BacktestRefused(f"--symbols: the store holds no {', '.join(sorted(unknown))}; it holds {held}")
+        bars = ledger.bars_frame(chosen, interval_us, 0, now_us)
+    if bars.height <= reach_bars(config.features.window):
+        raise NoBars(
+            f"{config.instance.state_dir}: the store holds {bars.height} bars, too few to test on; forecastd history "
+            "fetch first, or name files with --data"
+        )
+    return bars

@@ -1,0 +1,117 @@
+"""``forecastd backtest``: walk-forward evaluation through the live code path."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+# An idle OpenMP worker that spins takes the core of whoever else runs here; read where torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+from daemon.backtesting.document import document
+from daemon.backtesting.plan import BacktestOptions, BacktestRefused, Plan, make_plan
+from daemon.backtesting.report import render
+from daemon.backtesting.tables import print_document
+from daemon.commands.console import open_console
+from daemon.config import Secrets, load_config
+from daemon.errors import Fatal
+from daemon.logs import start_logging
+from models.outcomes import Outcomes
+from models.walkforward import FoldTask, Step, evaluate_fold, fold_tasks, walk_forward
+
+
+class BacktestFailed(Fatal):
+    """A network could not be trained or loaded."""
+
+
+def run_backtest(config_file: Path | None, options: BacktestOptions, *, json: bool) -> None:
+    """Prints tables or one JSON document; with ``options.report`` also writes ``report.html`` and ``backtest.json``.
+
+    Trained networks are kept below the report's folder: the same command after a kill goes on where it was. Raises
+    BacktestRefused, NoBars or BacktestFailed.
+    """
+    start_logging(level="warning")
+    plan = make_plan(load_config(config_file, secrets=Secrets.UNCHECKED), options)
+    if options.report is not None:
+        _make_folder(options.report)
+    view = _View(len(plan.folds))
+    try:
+        outcomes = _walk(plan, view)
+    finally:
+        view.close()
+    told = document(plan, outcomes)
+    if json:
+        sys.stdout.write(jsonlib.dumps(told) + "\n")
+    else:
+        print_document(open_console(), told)
+    if options.report is not None:
+        (options.report / "backtest.json").write_text(jsonlib.dumps(told, indent=1) + "\n", "utf-8")
+        page = options.report / "report.html"
+        page.write_text(render(told, outcomes), "utf-8")
+        sys.stderr.write(f"report: {page}\n")
+
+
+def _walk(plan: Plan, view: _View) -> Outcomes:
+    def one_by_one(_: Callable[[FoldTask], Outcomes], tasks: Iterable[FoldTask]) -> Iterable[Outcomes]:
+        return [evaluate_fold(task, on_step=view.show) for task in tasks]
+
+    try:
+        return walk_forward(fold_tasks(plan.bars, plan.folds, plan.kinds, plan.settings), mapper=one_by_one)
+    except ValueError as error:
+        where = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+        raise BacktestRefused(f"{error}{where}; begin later, give more history, or leave it out") from error
+    except RuntimeError as error:
+        raise BacktestFailed(str(error)) from error
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BacktestRefused(f"--report was {folder}, which cannot be made: {error.strerror}") from error
+    if not os.access(folder, os.W_OK):
+        raise BacktestRefused(f"--report was {folder}, which cannot be written")
+
+
+class _View:
+    """On standard error: a bar on a terminal, one line a step off it."""
+
+    def __init__(self, folds: int) -> None:
+        self._folds = folds
+        self._console = Console(stderr=True)
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._told = ""
+
+    def show(self, step: Step) -> None:
+        text = f"retraining {step.fold + 1}/{self._folds}: {step.kind}"
+        if self._console.is_terminal:
+            self._advance(text, (step.fold + step.ratio) / self._folds)
+        elif text != self._told:
+            self._told = text
+            sys.stderr.write(text + "\n")
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _advance(self, text: str, ratio: float) -> None:
+        if self._bar is None:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._bar.add_task(text, total=1.0)
+            self._bar.start()
+        self._bar.update(self._task, completed=ratio, description=text)
