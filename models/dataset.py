@@ -11,9 +11,8 @@ import polars as pl
 
 from features.catalogue import FEATURE_NAMES
 from features.expressions import WARM_UP_ROWS
-from features.frames import SERIES_KEYS
 from features.labels import label_rows
-from features.market_wide import choose_leaders
+from features.market_wide import leaders_in
 from features.scaling import RobustScaler, usable_features
 from features.table import feature_rows
 from features.windows import Panel, RecentBars, panel
@@ -73,7 +72,7 @@ def prepare(bars: pl.DataFrame, spec: TrainingSpec) -> TrainingData:
     if not histories:
         raise ValueError("there are no bars to train on")
     cut_us = _cut(histories, spec)
-    rows = feature_rows(bars, interval_us=spec.interval_us, leaders=choose_leaders(_series_in_order(bars)))
+    rows = feature_rows(bars, interval_us=spec.interval_us, leaders=leaders_in(bars))
     past = rows.filter(pl.col("close_time_us") <= cut_us)
     names = usable_features(past, FEATURE_NAMES)
     fitted_on = panel(past, names)
@@ -85,11 +84,6 @@ def prepare(bars: pl.DataFrame, spec: TrainingSpec) -> TrainingData:
     split = split_in_time(samples.close_time_us, cut_us=cut_us, label_span_us=max(spec.horizons) * spec.interval_us)
     values, mask = _padded(table, scaler, spec.window)
     return TrainingData(tuple(names), table.keys, histories, scaler, har, values, mask, samples, split)
-
-
-def _series_in_order(bars: pl.DataFrame) -> list[Series]:
-    """The instruments in the order in which the bars name them: the configuration's, which decides the leader."""
-    return [(venue, symbol) for venue, symbol in bars.select(SERIES_KEYS).unique(maintain_order=True).rows()]
 
 
 def _cut(histories: Mapping[Series, RecentBars], spec: TrainingSpec) -> int:

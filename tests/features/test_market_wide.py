@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.market_wide import choose_leader, choose_leaders
+from features.market_wide import choose_leader, choose_leaders, leaders_in
 from features.table import feature_rows
 from tests.features.market_data import HOUR_US, random_walk
 
@@ -85,3 +85,11 @@ def test_a_leader_that_is_out_leaves_nulls(bars: pl.DataFrame) -> None:
     assert np.isnan(of(rows, "ETH-USDT", "leader_return_1")[300])
     assert np.isfinite(of(rows, "ETH-USDT", "log_return_1")[300])
     assert np.isfinite(of(rows, "ETH-USDT", "beta_24")[300])
+
+
+def test_a_frame_of_bars_names_its_leaders_by_its_order() -> None:
+    """Without bitcoin the first instrument of the frame leads; with it, bitcoin, wherever it stands."""
+    order = pl.DataFrame({"venue": ["binance"] * 4, "symbol": ["SOL-USDT", "SOL-USDT", "ETH-USDT", "ADA-USDT"]})
+    assert leaders_in(order) == {"binance": "SOL-USDT"}
+    later = pl.DataFrame({"venue": ["binance"], "symbol": ["BTC-USDT"]})
+    assert leaders_in(pl.concat([order, later])) == {"binance": "BTC-USDT"}
