@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from daemon.clock import ManualClock
+from daemon.exchanges.base import Traits
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.liveness import Patience
 from daemon.pipeline import Pipeline
@@ -39,7 +40,7 @@ def make_pipeline() -> Pipeline:
     return Pipeline(
         (BTC, ETH),
         interval_us=HOUR_US,
-        decimals=8,
+        traits={"binance": Traits()},
         patience=Patience(grace_us=1, proof_wait_us=1),
         scoreboard=Scoreboard(interval_us=HOUR_US, levels=LEVELS),
     )
