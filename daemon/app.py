@@ -23,14 +23,14 @@ from daemon.orders import Orders
 from daemon.parts import Hooks, Parts, build, patience_for, status_payload
 from daemon.publishing.embedded_broker import EmbeddedBroker
 from daemon.reporting import status_document
-from daemon.resuming import republish, resume_scoreboard, resume_series
+from daemon.resuming import republish, resume_scoreboard, resume_series, unaudited
 from daemon.serving.control import ControlServer, serving_path
 from daemon.serving.gpu import GpuCollector
 from daemon.serving.http import HttpServer
 from daemon.serving.notify import Notifier, announce_ready, run_watchdog, status_line
 from daemon.serving.status import StatusDocument
 from daemon.warmup import RECENT_BARS
-from features.market import Instrument, interval_start
+from features.market import Bar, Instrument, interval_start
 from models.artifact import ArtifactError
 from models.specification import NETWORK_KINDS
 
@@ -254,11 +254,14 @@ class App:
         parts, config = self.parts, self.config
         now_us = self.clock.market_us()
 
-        def load() -> None:
+        def load() -> list[Bar]:
             resume_series(parts.pipeline, parts.ledger, config.instruments, now_us)
             resume_scoreboard(parts.pipeline.scoreboard, parts.ledger, now_us - 30 * 86_400_000_000)
+            return unaudited(parts.ledger, config.instruments, config.bars.interval_us, now_us)
 
-        await parts.store.call(load)
+        for bar in await parts.store.call(load):
+            if parts.auditing is not None:
+                parts.auditing.watch(bar)
         republish(parts.mailbox, parts.ledger, config.instruments, config.bars.interval_us)
         parts.health.part_up("store")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import structlog
@@ -24,11 +25,12 @@ from daemon.ingest.audit import (
     verdict_of_trades,
 )
 from daemon.ingest.backfill import RestClient
-from features.market import Audit, Bar, Completeness, Trade
+from features.market import Audit, Bar, Completeness, Instrument, Trade
 
 log = structlog.get_logger(__name__)
 
 _FIRST_S, _LAST_S = 15.0, 60.0
+_MOST_UNANSWERED = 4
 _MOST_FETCHED_AGAIN = 50_000  # ids: what a busy hour holds
 
 
@@ -51,6 +53,7 @@ class Auditing:
     ) -> None:
         self._rests = rests
         self._clock = clock
+        self._unanswered: Counter[tuple[Instrument, int]] = Counter()
         self._on_audited = on_audited
         self._on_remade = on_remade
         self._on_contradicted = on_contradicted
@@ -88,6 +91,9 @@ class Auditing:
         if not self._schedule.is_current(due.bar):
             return  # the bar was revised while the venue was asked: the revision is compared by itself
         self._schedule.settle([due.bar])
+        if not answered and self._may_ask_again(due.bar):
+            self._schedule.watch(due.bar, self._clock.wall_s())
+            return
         if candle is None:
             silent = answered and not due.bar.trades and due.bar.open is None
             outcome, words = (Audit.EQUAL, NO_CANDLE_NO_TRADE) if silent else (Audit.UNAVAILABLE, NO_CANDLE)
@@ -101,6 +107,15 @@ class Auditing:
             self._on_remade(due.bar, again)
         elif found and candle is not None and due.bar.completeness is Completeness.UNPROVEN:
             self._on_contradicted(candle)
+
+    def _may_ask_again(self, bar: Bar) -> bool:
+        """Whether a venue that did not answer is asked about this bar for some more minutes."""
+        key = (bar.instrument, bar.open_time_us)
+        self._unanswered[key] += 1
+        if self._unanswered[key] <= _MOST_UNANSWERED:
+            return True
+        del self._unanswered[key]
+        return False
 
     def _differences(self, bar: Bar, candle: Bar | None) -> Differences:
         if candle is None:

@@ -72,6 +72,7 @@ def _report(world: World, judgement: Judgement, took_s: float) -> dict[str, Any]
         "messages": world.heard.messages,
         "verdicts": {name: dict(counts) for name, counts in judgement.verdicts.items()},
         "audits": {name: dict(counts) for name, counts in judgement.audits.items()},
+        "unproven_and_wrong": judgement.unproven_and_wrong,
         "faults": faults,
         "daemon_kills": len(world.lives) - 1,
         "broker_restarts": world.broker_restarts,
@@ -94,7 +95,8 @@ def _table(report: dict[str, Any]) -> str:
     lines.append(
         f"\n{report['bars']} bars, {report['forecasts']} forecasts, {report['messages']} messages, "
         f"{report['daemon_kills']} kills -9, {report['broker_restarts']} broker restarts, "
-        f"{report['memory_mb_most']} MB at most, seed {report['seed']}, {report['took_s']} s"
+        f"{report['unproven_and_wrong']} unproven bars wrong, {report['memory_mb_most']} MB at most, "
+        f" seed {report['seed']}, {report['took_s']} s"
     )
     return "\n".join(lines)
 

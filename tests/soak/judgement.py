@@ -35,6 +35,7 @@ class Judgement:
     audits: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     forecasts: int = 0
     bars: int = 0
+    unproven_and_wrong: int = 0
     counts: Counter[str] = field(default_factory=Counter)
 
     def broken(self, kind: str, words: str) -> None:
@@ -95,25 +96,31 @@ def _judge_bar(judgement: Judgement, bar: Bar, true: Truth, *, numbered: bool) -
             if numbered and (bar.first_trade_id, bar.last_trade_id) != (true.first_id, true.last_id):
                 judgement.broken("false proof", f"{where}: ids {bar.first_trade_id} to {bar.last_trade_id}")
         case Completeness.GAP if numbered:
-            within = all(
-                bar.open_time_us <= lost.after_us and (lost.before_us or bar.close_time_us + 1) < bar.close_time_us
-                for lost in bar.missing_ranges
-            )
-            lacking = true.trades - (bar.trades or 0)
-            exact = bar.missing_trades == lacking if within else (bar.missing_trades or 0) >= lacking
-            if not exact:
-                judgement.broken("miscount", f"{where}: {bar.missing_trades} missing, it lacks {lacking}")
+            _judge_count(judgement, bar, true, where)
         case Completeness.GAP:
             if not bar.missing_ranges:
                 judgement.broken("silent gap", f"{where}: says not where")
         case Completeness.UNPROVEN:
-            if wrong and bar.audit is not Audit.DIFFERS:
-                judgement.broken("unnoticed", f"{where}, audit {bar.audit.value}: {wrong}")
+            if wrong and bar.audit is Audit.EQUAL:
+                judgement.broken("false audit", f"{where}: {wrong}")
+            elif wrong:  # as its verdict allows: nothing proves it
+                judgement.unproven_and_wrong += 1
         case Completeness.VENUE_CANDLE:
             if wrong:
                 judgement.broken("false candle", f"{where}: {wrong}")
             if bar.taker_buy_volume is not None and not numbered:
                 judgement.broken("false candle", f"{where}: says who took, which no candle does")
+
+
+def _judge_count(judgement: Judgement, bar: Bar, true: Truth, where: str) -> None:
+    """What is missing is counted exactly; a range that reaches beyond the bar may hold some of its neighbours."""
+    within = all(
+        bar.open_time_us <= lost.after_us and lost.before_us is not None and lost.before_us < bar.close_time_us
+        for lost in bar.missing_ranges
+    )
+    missing, lacking = bar.missing_trades or 0, true.trades - (bar.trades or 0)
+    if missing < lacking or (within and missing != lacking):
+        judgement.broken("miscount", f"{where}: {missing} missing, it lacks {lacking}")
 
 
 def _differences(bar: Bar, true: Truth) -> dict[str, tuple[object, object]]:
@@ -168,8 +175,8 @@ def _judge_messages(judgement: Judgement, world: World) -> None:
     for (topic, open_time, revision), payloads in world.heard.bars.items():
         if len(payloads) > 1:
             told = [msgspec.json.decode(each) for each in sorted(payloads)][:2]
-            changed = {key for key in told[0] if told[0][key] != told[1].get(key)}
-            judgement.broken("two bars", f"{topic} at {open_time}, revision {revision}: {sorted(changed)}")
+            changed = {key: (told[0][key], told[1].get(key)) for key in told[0] if told[0][key] != told[1].get(key)}
+            judgement.broken("two bars", f"{topic} at {open_time}, revision {revision}: {changed}")
     heard = {tuple(topic.split("/")[4:6]) for topic, _, _ in world.heard.bars}
     for name in world.venues:
         for symbol in world.symbols:
