@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 DOWNLOAD := Installing into $(VENV): about 300 MB are downloaded with a CPU build of torch, 3 GB with CUDA. It may be silent for minutes.
 
-.PHONY: run test lint bench dashboards clean
+# For each venue, in `make fuzz`.
+FUZZ_SECONDS ?= 60
+
+.PHONY: run test lint bench soak fuzz dashboards clean
 
 run: $(VENV)/.ready-run
 	$(BIN)/forecastd demo
@@ -21,6 +24,14 @@ lint: $(VENV)/.ready-dev
 
 bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks
+
+fuzz: $(VENV)/.ready-fuzz
+	$(BIN)/python -m tests.fuzz.fuzz_parsers --seconds $(FUZZ_SECONDS)
+
+# The daemon against seven exchanges that misbehave; about 45 minutes. SOAK=... for other lengths, see --help.
+SOAK ?= --bars 500 --report soak-report.json
+soak: $(VENV)/.ready-dev
+	$(BIN)/python -m tests.soak $(SOAK)
 
 dashboards: $(VENV)/.ready-dev
 	$(BIN)/python -m grafana.build
@@ -40,5 +51,9 @@ $(VENV)/.ready-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
 	touch $@ $(VENV)/.ready-run
 
+$(VENV)/.ready-fuzz: $(VENV)/.ready-dev
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev,fuzz]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .fuzz

@@ -18,6 +18,8 @@ from benchmarks.table import Row, markdown, surroundings
 BENCHMARKS = {
     "bar": "frame to bar without I/O, beside bare decoding",
     "ingest": "frame to bar over a loopback websocket, beside bare websockets",
+    "symbols": "a thousand symbols at 20,000 trades a second: the share of one core",
+    "gap": "a gap of 10,000 trades repaired, beside what the venue's limits allow",
     "close": "bar closed to PUBACK, beside bare forward and publish, idle and beside a busy process",
     "features": "feature rows of one bar close and of years of history",
     "inference": "forecasts beside the bare network, and training windows a second",

@@ -21,7 +21,7 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.frames import Frame, Opcode
 
-from benchmarks.bar_bench import seeded_pipeline, venue_feed
+from benchmarks.bar_bench import begun_pipeline, venue_feed
 from benchmarks.frames import Frames, load_frames
 from benchmarks.table import Row, ratio, row
 from daemon.clock import SystemClock
@@ -37,7 +37,7 @@ CHUNK = 1_000
 
 def run() -> list[Row]:
     """The rows of the benchmark table."""
-    loaded = load_frames(FRAMES)
+    loaded = load_frames("binance", FRAMES)
     with _venue() as url:
         rounds = [(_timed(bare_rate, url, loaded), _timed(daemon_rate, url, loaded)) for _ in range(ROUNDS)]
     bare, daemon = zip(*rounds, strict=True)
@@ -62,7 +62,7 @@ async def bare_rate(url: str, loaded: Frames) -> float:
 async def daemon_rate(url: str, loaded: Frames) -> float:
     """Frames a second that reach the open bars, from the first trade to the last."""
     clock, wire = SystemClock(), Binance(loaded.symbols)
-    pipeline = seeded_pipeline(wire, loaded.symbols, loaded.frames)
+    pipeline = begun_pipeline(wire, loaded)
     feed = venue_feed(wire, loaded.symbols, pipeline, clock)
     counted = _Counted(feed, len(loaded.frames))
     stream = MarketStream(wire, loaded.symbols, url, listener=counted, clock=clock)
@@ -117,7 +117,7 @@ def _venue() -> Iterator[str]:
 
 
 async def _serve() -> None:
-    chunks = _chunks(load_frames(FRAMES).frames)
+    chunks = _chunks(load_frames("binance", FRAMES).frames)
 
     async def handle(socket: ServerConnection) -> None:
         assert socket.request is not None

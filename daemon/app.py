@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -16,19 +17,20 @@ from daemon.config import Config
 from daemon.config_show import ReloadChanges, reloadable_changes, with_reloadable
 from daemon.errors import ConfigError, ForecastdError, RegionRefused, Verdict, judge
 from daemon.events import SymbolState
+from daemon.feeding import Counts
 from daemon.ingest.backfill import RestClient
 from daemon.orders import Orders
 from daemon.parts import Hooks, Parts, build, patience_for, status_payload
 from daemon.publishing.embedded_broker import EmbeddedBroker
 from daemon.reporting import status_document
-from daemon.resuming import republish, resume_scoreboard, resume_series
+from daemon.resuming import republish, resume_scoreboard, resume_series, unaudited
 from daemon.serving.control import ControlServer, serving_path
 from daemon.serving.gpu import GpuCollector
 from daemon.serving.http import HttpServer
 from daemon.serving.notify import Notifier, announce_ready, run_watchdog, status_line
 from daemon.serving.status import StatusDocument
 from daemon.warmup import RECENT_BARS
-from features.market import Instrument, interval_start
+from features.market import Bar, Instrument, interval_start
 from models.artifact import ArtifactError
 from models.specification import NETWORK_KINDS
 
@@ -79,7 +81,7 @@ class App:
         self._stopping = asyncio.Event()
         self._warm = asyncio.Event()
         self._notifier = Notifier.from_environment(environ)
-        self._shown: dict[Instrument, tuple[int, int]] = {}
+        self._shown: dict[Instrument, Counts] = {}
 
     # ---------------------------------------------------------------- from outside
 
@@ -156,6 +158,7 @@ class App:
         try:
             await control.start()  # first: a second daemon on this state must not touch the ledger
             parts.health.part_up("control socket")
+            await self._know_the_time()
             await self._resume()
             self.http_address = await http.start()
             parts.health.part_up("http")
@@ -228,15 +231,37 @@ class App:
 
     # ---------------------------------------------------------------- jobs
 
+    async def _know_the_time(self) -> None:
+        """A clock that is an hour off would resume and start bars in the wrong hour: the venues are asked first.
+
+        The first that answers is enough; where none does within seconds, the trades' own times tell later.
+        """
+        feeds = self.parts.feeds.values()
+        measuring = [asyncio.create_task(feed.measure_skew(), name=f"first skew {feed.venue}") for feed in feeds]
+        told = [asyncio.create_task(feed.clock_told.wait(), name=f"time of {feed.venue}") for feed in feeds]
+        every: list[asyncio.Task[Any]] = [*measuring, *told]
+        try:
+            await asyncio.wait(every, timeout=_CLOCK_PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+            for task in measuring:
+                if task.done():
+                    task.result()  # what ends a measurement ends the daemon: a region that is refused, say
+        finally:
+            for task in every:
+                task.cancel()
+            await asyncio.gather(*every, return_exceptions=True)
+
     async def _resume(self) -> None:
         parts, config = self.parts, self.config
         now_us = self.clock.market_us()
 
-        def load() -> None:
+        def load() -> list[Bar]:
             resume_series(parts.pipeline, parts.ledger, config.instruments, now_us)
             resume_scoreboard(parts.pipeline.scoreboard, parts.ledger, now_us - 30 * 86_400_000_000)
+            return unaudited(parts.ledger, config.instruments, config.bars.interval_us, now_us)
 
-        await parts.store.call(load)
+        for bar in await parts.store.call(load):
+            if parts.auditing is not None:
+                parts.auditing.watch(bar)
         republish(parts.mailbox, parts.ledger, config.instruments, config.bars.interval_us)
         parts.health.part_up("store")
 
@@ -292,10 +317,6 @@ class App:
 
     async def _tick(self) -> None:
         patience = patience_for(self.config, self.clock)
-        with suppress(TimeoutError):
-            # A clock that is an hour off would start the bars in the wrong hour: the venue is asked first.
-            async with asyncio.timeout(_CLOCK_PATIENCE_S):
-                await asyncio.gather(*(feed.clock_checked.wait() for feed in self.parts.feeds.values()))
         pause_s = min(0.1, max(patience.grace_us / self.clock.speed / 1e6 / 8, 0.01))
         while True:
             self.parts.pipeline.time_advanced(self.clock.market_us(), self.clock.wall_s())
@@ -316,8 +337,8 @@ class App:
                 self._prune()
 
     def _save_trades(self) -> None:
-        for instrument, trades, state in self.parts.pipeline.unsaved_trades():
-            self.parts.store.submit(self.parts.ledger.save_trades, instrument, trades, state)
+        if batches := self.parts.pipeline.unsaved_trades():
+            self.parts.store.submit(self.parts.ledger.save_trades_of, batches)
 
     def _prune(self) -> None:
         parts, keep, now_us = self.parts, self.config.store, self.clock.market_us()

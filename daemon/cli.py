@@ -108,7 +108,7 @@ def replay(
     interval: Annotated[str, typer.Option(help="Length of a bar.")] = "1h",
     bars: Annotated[Path | None, typer.Option(help="Write the bars here (Parquet).")] = None,
     forecasts: Annotated[Path | None, typer.Option(help="Write the forecasts here, one JSON line each.")] = None,
-    symbol: Annotated[str | None, typer.Option(help="BASE-QUOTE, where the file does not say.")] = None,
+    symbol: Annotated[str | None, typer.Option(help="Only this one; needed where a table names none.")] = None,
     json: Json = False,
 ) -> None:
     """Recorded trades through the same pipeline, without network, as fast as it goes."""
@@ -223,17 +223,18 @@ def status(json: Json = False, config_file: ConfigFile = None) -> None:
 
 @app.command()
 def simulate(
-    venue: Annotated[str, typer.Option(help="Whose protocol to speak.")] = "binance",
+    venue: Annotated[str, typer.Option(help="Whose protocol to speak, e.g. kraken.")] = "binance",
     data: Annotated[Path | None, typer.Option(help="Bars to replay; default: the shipped sample.")] = None,
     speed: Annotated[float | None, typer.Option(help="Market seconds per second, at the recorded times.")] = None,
     interval: Annotated[str | None, typer.Option(help="On the system clock: play each bar this long, e.g. 5s.")] = None,
     port: Annotated[int, typer.Option(help="Websocket port, REST on the next; 0: any two free ones.")] = 0,
     live_days: Annotated[float, typer.Option(help="How much of the data is played live.")] = 30.0,
+    faults: Annotated[Path | None, typer.Option(help="TOML file with the faults to inject.")] = None,
 ) -> None:
     """The exchange simulator alone; prints its addresses as one JSON line."""
     from daemon.commands.simulate import run_simulator
 
-    run_simulator(venue=venue, data=data, speed=speed, interval=interval, port=port, live_days=live_days)
+    run_simulator(venue=venue, data=data, speed=speed, interval=interval, port=port, live_days=live_days, faults=faults)
 
 
 @history.command("import")

@@ -66,7 +66,7 @@ class InstanceSection(Section):
 class Feed(Section):
     """One venue and its symbols. An empty address means the venue's own."""
 
-    venue: Literal["binance"]
+    venue: Literal["binance", "coinbase", "kraken", "bybit", "bybit_linear", "okx", "bitstamp"]
     symbols: tuple[Symbol, ...]
     ws_url: WebsocketUrl = ""
     rest_url: RestUrl = ""

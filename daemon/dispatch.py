@@ -10,10 +10,12 @@ import structlog
 
 from daemon.auditing import Auditing
 from daemon.clock import Clock, iso
+from daemon.errors import DataFault
 from daemon.events import (
     BarAudited,
     BarClosed,
     BarRevised,
+    CandleWanted,
     Event,
     FeedMute,
     ForecastIssued,
@@ -149,15 +151,13 @@ class Dispatcher:
                 self._forecast_issued(event)
             case Scored():
                 self._scored(event)
-            case SeedWanted():
-                self._feeds[event.instrument.venue].seed(event)
-            case RepairWanted():
-                self._feeds[event.instrument.venue].repair(event)
+            case SeedWanted() | RepairWanted() | CandleWanted():
+                self._feeds[event.instrument.venue].ask(event)
             case FeedMute():
                 self._feeds[event.instrument.venue].resubscribe(event)
             case GapOpened():
                 self._metrics.trade_gaps.labels(*event.instrument).inc()
-                log.warning("gap_opened", instrument=str(event.instrument), missing=event.missing.count)
+                log.warning("gap_opened", instrument=str(event.instrument), missing=event.missing)
                 self._mailbox.event(payloads.gap_opened(event))
             case GapRepaired():
                 self._metrics.trade_gaps_repaired.labels(*event.instrument).inc()
@@ -234,7 +234,12 @@ class Dispatcher:
     def _forecast_issued(self, event: ForecastIssued) -> None:
         issued, made = event.issued, event.issued.forecast
         instrument = Instrument(made.venue, made.symbol)
-        payload = payloads.forecast(issued)
+        try:
+            payload = payloads.forecast(issued)
+        except DataFault as error:
+            # A number that no message can hold: this forecast stays here, and the daemon lives on.
+            log.error("forecast_withheld", id=issued.id, kind=made.model.kind, reason=str(error))  # noqa: TRY400
+            return
         self.latest[instrument] = issued
         closed_s = self._closed_s.get(instrument, self._clock.wall_s())
         saved = self._store.submit(
@@ -293,6 +298,7 @@ class Dispatcher:
     def _symbol_state_changed(self, event: SymbolStateChanged) -> None:
         log.info("symbol_state", instrument=str(event.instrument), state=event.state.value, reason=event.reason)
         self._mailbox.symbol_status(event)
+        self._metrics.show_state(event.instrument, event.state)
         if event.state is SymbolState.STALE or event.state is SymbolState.WARMING_UP:
             self._health.symbol_unreachable(event.instrument, event.reason)
         else:

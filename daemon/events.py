@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from daemon.records import IssuedForecast, MissingRange, Score
+from daemon.records import Interruption, IssuedForecast, MissingIds, Score
 from features.market import Bar, Instrument
 from models.forecast import Forecast
 
@@ -32,15 +32,15 @@ class RoundClosed(msgspec.Struct, frozen=True):
 
 
 class GapOpened(msgspec.Struct, frozen=True):
-    """Trade ids were skipped."""
+    """Trades may be lost: ids were skipped, or the venue was not heard since ``Interruption.after_us``."""
 
     instrument: Instrument
-    missing: MissingRange
+    missing: MissingIds | Interruption
     at_us: int
 
 
 class GapRepaired(msgspec.Struct, frozen=True):
-    """No id is missing any more; ``trades`` were fetched since the first gap opened."""
+    """Nothing is missing any more; ``trades`` were fetched since the first gap opened."""
 
     instrument: Instrument
     trades: int
@@ -48,7 +48,11 @@ class GapRepaired(msgspec.Struct, frozen=True):
 
 
 class RepairReason(StrEnum):
-    """Why trades are asked for by REST."""
+    """Why trades are asked for by REST.
+
+    GAP: some are known to be missing. PROOF: to see whether any lie beyond those known, at a close. PROBE: the same
+    because the stream is silent.
+    """
 
     GAP = "gap"
     PROOF = "proof"
@@ -56,12 +60,23 @@ class RepairReason(StrEnum):
 
 
 class RepairWanted(msgspec.Struct, frozen=True):
-    """Trades from ``from_id`` on are wanted: up to ``until_id``, or to the newest where that is None."""
+    """Trades from ``from_id`` on are wanted: up to ``until_id``, or to the newest where that is None.
+
+    after_us: event time of the last trade before them. from_id: None where only that time is known.
+    """
 
     instrument: Instrument
-    from_id: int
+    from_id: int | None
     until_id: int | None
+    after_us: int
     reason: RepairReason
+
+
+class CandleWanted(msgspec.Struct, frozen=True):
+    """Trades of the interval that opens at ``open_us`` are lost for good: the venue's own candle must stand in."""
+
+    instrument: Instrument
+    open_us: int
 
 
 class SeedWanted(msgspec.Struct, frozen=True):
@@ -130,6 +145,7 @@ Event = (
     | GapOpened
     | GapRepaired
     | RepairWanted
+    | CandleWanted
     | SeedWanted
     | FeedMute
     | SymbolStateChanged

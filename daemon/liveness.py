@@ -10,6 +10,8 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
 
     catch_up_s: after a start no bar closes without proof for so long, unless the venue has been asked before.
     unheard_age_us: a trade that the venue knows and the stream did not bring counts as unheard at this age.
+    clock_margin_us: by how much market time and the venue's may differ. furthest_ahead_us: a trade that is further
+    ahead of market time than this is nonsense, not news.
     """
 
     grace_us: int
@@ -19,6 +21,8 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     halted_after_s: float = 600.0
     catch_up_s: float = 30.0
     unheard_age_us: int = 5_000_000
+    clock_margin_us: int = 1_000_000
+    furthest_ahead_us: int = 60_000_000
 
 
 class Hearing:

@@ -18,6 +18,7 @@ from daemon.dispatch import Dispatcher
 from daemon.errors import ConfigError
 from daemon.events import BarAudited
 from daemon.exchanges import venue
+from daemon.exchanges.base import traits
 from daemon.feeding import VenueFeed
 from daemon.forecasting.engine import ForecastEngine
 from daemon.forecasting.inference import Inference
@@ -40,14 +41,13 @@ from daemon.store.ledger import Ledger
 from daemon.store.thread import StoreThread
 from daemon.trainer import Trainer
 from daemon.warmup import History
-from features.market import Bar
+from features.market import Bar, Trade
 from models.registry import Registry
 from models.specification import Progress
 
 log = structlog.get_logger(__name__)
 
 _CONNECTED = "connected"
-_BINANCE_DECIMALS = 8  # digits behind the point of every size and volume that Binance sends
 
 
 class Hooks(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +94,13 @@ def patience_for(config: Config, clock: Clock) -> Patience:
     wait_s = min(30.0, bar_wall_s / 10)
     grace_s = min(config.bars.grace_s, wait_s / 2)
     scale = clock.speed * 1e6
-    return Patience(grace_us=int(grace_s * scale), proof_wait_us=int(wait_s * scale), unheard_age_us=int(5 * scale))
+    return Patience(
+        grace_us=int(grace_s * scale),
+        proof_wait_us=int(wait_s * scale),
+        unheard_age_us=int(5 * scale),
+        clock_margin_us=int(scale),
+        furthest_ahead_us=int(60 * scale),
+    )
 
 
 def build(config: Config, *, clock: Clock, hooks: Hooks, broker_port: int | None) -> Parts:
@@ -124,7 +130,14 @@ def build(config: Config, *, clock: Clock, hooks: Hooks, broker_port: int | None
     inference = Inference(_engine(config), device=config.model.device)
     feeds: dict[str, VenueFeed] = {}
     rests: dict[str, RestClient] = {}
-    auditing = _auditing(config, clock, rests, lambda audit: dispatcher.bar_audited(audit))  # noqa: PLW0108  # it is made below
+    auditing = _auditing(
+        config,
+        clock,
+        rests,
+        on_audited=lambda audit: dispatcher.bar_audited(audit),  # noqa: PLW0108  # it is made below
+        on_remade=pipeline.remake,
+        on_contradicted=pipeline.overrule,
+    )
     dispatcher = Dispatcher(
         pipeline=pipeline,
         feeds=feeds,
@@ -205,7 +218,7 @@ def _pipeline(config: Config, clock: Clock) -> Pipeline:
     return Pipeline(
         config.instruments,
         interval_us=config.bars.interval_us,
-        decimals=_BINANCE_DECIMALS,
+        traits={feed.venue: traits(venue(feed.venue, [])) for feed in config.feeds},
         patience=patience_for(config, clock),
         scoreboard=Scoreboard(interval_us=config.bars.interval_us, levels=config.model.quantiles),
     )
@@ -223,12 +236,25 @@ def _engine(config: Config) -> ForecastEngine:
 
 
 def _auditing(
-    config: Config, clock: Clock, rests: Mapping[str, RestClient], on_audited: Callable[[BarAudited], None]
+    config: Config,
+    clock: Clock,
+    rests: Mapping[str, RestClient],
+    *,
+    on_audited: Callable[[BarAudited], None],
+    on_remade: Callable[[Bar, list[Trade]], None],
+    on_contradicted: Callable[[Bar], None],
 ) -> Auditing | None:
     if not config.bars.audit:
         return None
     bar_wall_s = config.bars.interval_us / 1e6 / clock.speed
-    return Auditing(rests, clock=clock, bar_wall_s=bar_wall_s, on_audited=on_audited)
+    return Auditing(
+        rests,
+        clock=clock,
+        bar_wall_s=bar_wall_s,
+        on_audited=on_audited,
+        on_remade=on_remade,
+        on_contradicted=on_contradicted,
+    )
 
 
 def _feeds(

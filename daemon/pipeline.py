@@ -18,6 +18,7 @@ from daemon.events import (
     RoundClosed,
     Scored,
 )
+from daemon.exchanges.base import Traits
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.liveness import Patience
 from daemon.records import DataQuality, IssuedForecast, Latency, SequenceState
@@ -38,17 +39,22 @@ class Pipeline:
         instruments: Sequence[Instrument],
         *,
         interval_us: int,
-        decimals: int,
+        traits: Mapping[str, Traits],
         patience: Patience,
         scoreboard: Scoreboard,
     ) -> None:
+        """``traits``: of every venue among the instruments."""
         self.interval_us = interval_us
         self.scoreboard = scoreboard
         self._events: list[Event] = []
         self._filed = 0
         self._series: dict[Instrument, Series] = {
             instrument: Series(
-                instrument, interval_us=interval_us, decimals=decimals, patience=patience, events=self._events
+                instrument,
+                interval_us=interval_us,
+                traits=traits[instrument.venue],
+                patience=patience,
+                events=self._events,
             )
             for instrument in instruments
         }
@@ -106,6 +112,14 @@ class Pipeline:
         """Trades of one instrument from the stream, in the venue's order."""
         self._series[instrument].trades_received(trades, now_us, wall_s)
 
+    def subscribed(self, instrument: Instrument, now_us: int) -> None:
+        """The venue's stream of the instrument is heard from now on."""
+        self._series[instrument].subscribed(now_us)
+
+    def unheard(self, instrument: Instrument, heard_until_us: int, now_us: int) -> None:
+        """The stream of the instrument is not heard, nor surely was it since ``heard_until_us``."""
+        self._series[instrument].unheard(heard_until_us, now_us)
+
     def seeded(
         self,
         instrument: Instrument,
@@ -128,17 +142,34 @@ class Pipeline:
         trades: Sequence[Trade],
         *,
         head_reached: bool,
+        whole: bool,
         asked_at_us: int,
         now_us: int,
         wall_s: float,
     ) -> None:
-        """The answer to a RepairWanted."""
+        """The answer to a RepairWanted; see ``Series.repair_received``."""
         self._series[instrument].repair_received(
-            trades, head_reached=head_reached, asked_at_us=asked_at_us, now_us=now_us, wall_s=wall_s
+            trades, head_reached=head_reached, whole=whole, asked_at_us=asked_at_us, now_us=now_us, wall_s=wall_s
         )
 
+    def candle_received(self, instrument: Instrument, candle: Bar | None, now_us: int, wall_s: float) -> None:
+        """The answer to a CandleWanted; None where the venue has no such candle yet."""
+        self._series[instrument].candle_received(candle, now_us, wall_s)
+
+    def without_candles(self, instrument: Instrument, wall_s: float) -> None:
+        """The answer to a CandleWanted where no candle of the venue fits the interval."""
+        self._series[instrument].without_candles(wall_s)
+
+    def remake(self, bar: Bar, trades: Sequence[Trade]) -> None:
+        """The venue's own trades of a closed bar differ from those that were heard: they make it now."""
+        self._series[bar.instrument].remake(bar.open_time_us, trades)
+
+    def overrule(self, candle: Bar) -> None:
+        """The venue's final candle contradicts a closed bar whose trades nothing proves."""
+        self._series[candle.instrument].overrule(candle)
+
     def request_failed(self, instrument: Instrument, reason: str, now_us: int, wall_s: float) -> None:
-        """The venue could not answer a SeedWanted or RepairWanted."""
+        """The venue could not answer a SeedWanted, RepairWanted or CandleWanted."""
         self._series[instrument].request_failed(reason, now_us, wall_s)
 
     def time_advanced(self, now_us: int, wall_s: float) -> None:
@@ -168,6 +199,7 @@ class Pipeline:
                     missing_trades=bar.missing_trades,
                     window_bars_missing=forecast.window_bars_missing,
                     clock_skew_ms=self.clock_skew_ms,
+                    missing_ranges=bar.missing_ranges,
                 ),
                 skill=self.scoreboard.skill(*instrument, kind=forecast.issued.model.kind),
                 latency=Latency(
@@ -193,7 +225,7 @@ class Pipeline:
         return events
 
     def unsaved_trades(self) -> list[tuple[Instrument, list[Trade], SequenceState]]:
-        """Trades since the last call with the state that covers them, to be stored in one transaction each."""
+        """Trades since the last call with the state that covers them, each pair to be stored in one transaction."""
         batches = []
         for instrument, series in self._series.items():
             state, trades = series.sequence_state(), series.take_unsaved()

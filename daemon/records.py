@@ -5,19 +5,23 @@ from __future__ import annotations
 import msgspec
 
 from daemon.clock import iso
-from features.market import Completeness
+from features.market import Completeness, MissingTrades
 from models.forecast import Forecast
 
 LEDGER_NAME = "ledger.sqlite"  # in the state directory
 
 
 class DataQuality(msgspec.Struct, frozen=True, kw_only=True):
-    """What the forecast was made from. ``missing_trades`` is of the last bar, ``window_bars_missing`` of the window."""
+    """What the forecast was made from. ``missing_trades`` is of the last bar, ``window_bars_missing`` of the window.
+
+    missing_trades: None where trades are missing and nobody knows how many.
+    """
 
     completeness: Completeness
-    missing_trades: int
+    missing_trades: int | None
     window_bars_missing: int
     clock_skew_ms: int | None
+    missing_ranges: tuple[MissingTrades, ...] = ()
 
 
 class Skill(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,7 +119,7 @@ def parse_interval(text: str) -> int:
     return interval_us
 
 
-class MissingRange(msgspec.Struct, frozen=True):
+class MissingIds(msgspec.Struct, frozen=True):
     """Trade ids ``first_id..last_id`` that were never received, between two trades whose times bound them."""
 
     first_id: int
@@ -128,13 +132,27 @@ class MissingRange(msgspec.Struct, frozen=True):
         return self.last_id - self.first_id + 1
 
 
+class Interruption(msgspec.Struct, frozen=True):
+    """A time in which nobody listened to an instrument; trades between the two times may have been lost.
+
+    after_us: the last time that is covered. before_us: when the venue was heard again; None while it is not.
+    given_up: the venue was asked for the trades in between and does not have them any more.
+    """
+
+    after_us: int
+    before_us: int | None = None
+    given_up: bool = False
+
+
 class SequenceState(msgspec.Struct, frozen=True, kw_only=True):
     """Where one instrument's trade sequence stands; stored in the same transaction as the trades it covers.
 
-    Every id from the one at ``covered_from_us`` up to ``last_id`` was received, except those in ``missing``.
+    Every trade from ``covered_from_us`` on up to ``last_id`` was received, except those in ``missing``; at a venue
+    whose ids prove nothing, every trade up to ``last_time_us`` except those in ``interruptions``.
     """
 
     last_id: int
     last_time_us: int
     covered_from_us: int
-    missing: tuple[MissingRange, ...] = ()
+    missing: tuple[MissingIds, ...] = ()
+    interruptions: tuple[Interruption, ...] = ()

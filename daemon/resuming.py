@@ -11,7 +11,7 @@ from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline import Pipeline
 from daemon.publishing.mailbox import Mailbox
 from daemon.store.ledger import Ledger
-from features.market import Bar, Completeness, Instrument, interval_start
+from features.market import Audit, Bar, Completeness, Instrument, interval_start
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ def resume_series(pipeline: Pipeline, ledger: Ledger, instruments: Sequence[Inst
         if state is None or now_us - state.last_time_us > reach_us or state.last_time_us > now_us + reach_us:
             continue
         first_open_us = interval_start(state.covered_from_us, pipeline.interval_us)
-        if last is not None and last.completeness is not Completeness.VENUE_CANDLE:
+        if last is not None and not is_history(last):
             first_open_us = max(first_open_us, last.close_time_us)
         told = revisable(ledger, instrument, pipeline.interval_us, first_open_us)
         first_open_us = told[0].open_time_us if told else first_open_us
@@ -74,8 +74,20 @@ def republish(mailbox: Mailbox, ledger: Ledger, instruments: Sequence[Instrument
     """The last bar and forecast of each instrument again, as they were: the broker may have forgotten them."""
     for instrument in instruments:
         last = ledger.last_bar(instrument, interval_us)
-        if last is not None and last.completeness is not Completeness.VENUE_CANDLE:
+        if last is not None and not is_history(last):
             mailbox.bar(last)
     for stored in ledger.latest_forecasts():
         if Instrument(stored.venue, stored.symbol) in instruments and stored.interval_us == interval_us:
             mailbox.stored_forecast(stored, expires_at_us=stored.close_time_us + _EXPIRY_BARS * interval_us)
+
+
+def unaudited(ledger: Ledger, instruments: Sequence[Instrument], interval_us: int, now_us: int) -> list[Bar]:
+    """The bars of the last hours or days whose comparison with the venue's candle a stop has prevented."""
+    since_us = now_us - _REVISABLE_BARS * interval_us
+    recent = (bar for each in instruments for bar in ledger.bars(each, interval_us, since_us, now_us))
+    return [bar for bar in recent if bar.audit is Audit.PENDING and not is_history(bar)]
+
+
+def is_history(bar: Bar) -> bool:
+    """Whether the bar is a candle from before the start, and not one that stands in for trades of ours."""
+    return bar.completeness is Completeness.VENUE_CANDLE and bar.revision == 0 and not bar.missing_ranges

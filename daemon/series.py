@@ -1,67 +1,93 @@
 """One instrument from trades to closed bars: continuity, open bars, closing, repair and liveness. No I/O.
 
-A bar closes as soon as it is proven: a trade at or past its end joined by id, or the venue answered, asked
-after the boundary plus grace, that nothing lies beyond the watermark. Past ``proof_wait`` it closes
-unproven or with a gap, and a revision follows when the proof comes.
+A bar closes as soon as all that can be known of its trades is known: where ids are contiguous that is proof (a trade
+at or past its end joined by id, or the venue answered, asked after the boundary plus grace, that nothing lies beyond
+the watermark), elsewhere that the venue was heard past the boundary. Past ``proof_wait`` it closes as it is, and a
+revision follows when more is known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from daemon.bar_keeper import BarKeeper
 from daemon.events import (
     BarClosed,
     BarRevised,
     Event,
-    FeedMute,
-    GapOpened,
-    GapRepaired,
     RepairReason,
-    RepairWanted,
-    SeedWanted,
     SymbolState,
-    SymbolStateChanged,
 )
-from daemon.ingest.continuity import Admission, Continuity
-from daemon.inquiry import Inquiry
+from daemon.exchanges.base import Ids, Traits
+from daemon.flow import IdFlow, flow_for
+from daemon.ingest.beginnings import resumed, seeded_state, unheard
+from daemon.ingest.continuity import Admission, Continuity, Known
+from daemon.ingest.id_continuity import IdContinuity
+from daemon.ingest.time_continuity import TimeContinuity
 from daemon.liveness import Hearing, Patience
-from daemon.records import SequenceState
-from features.bars import OpenBar
+from daemon.questions import Questions
+from daemon.records import Interruption, SequenceState
+from daemon.standing import Standing
 from features.market import Bar, Instrument, Trade, interval_start
 
-_FURTHEST_AHEAD_US = 86_400_000_000  # a trade more than a day ahead of our clock is nonsense, not news
+_FURTHEST_BEHIND_US = 86_400_000_000  # a trade that is a day older than the sequence is nonsense, not late
+_OPENED = (Admission.OPENED_GAP, Admission.OPENED_GAP_ONLY)
+_LEFT_OUT = (Admission.DUPLICATE, Admission.OPENED_GAP_ONLY)
 
 
 class Series:
     """The state of one instrument. ``events`` is the pipeline's list, shared by all series."""
 
     def __init__(
-        self, instrument: Instrument, *, interval_us: int, decimals: int, patience: Patience, events: list[Event]
+        self,
+        instrument: Instrument,
+        *,
+        interval_us: int,
+        traits: Traits,
+        patience: Patience,
+        events: list[Event],
     ) -> None:
         self.instrument = instrument
         self.patience = patience
-        self.state = SymbolState.WARMING_UP
-        self.state_reason = "waiting for the first trades"
         self.malformed = 0
         self.duplicates = 0
-        self.last_trade: Trade | None = None
         self._events = events
-        self._bars = BarKeeper(instrument, interval_us=interval_us, decimals=decimals)
-        self._inquiry = Inquiry()
-        self._continuity: Continuity | None = None
+        self._numbered = traits.ids is Ids.CONTIGUOUS
+        self._bars = BarKeeper(
+            instrument,
+            interval_us=interval_us,
+            decimals=traits.decimals,
+            ordered=traits.ids is not Ids.IDENTITY,
+            numbered=self._numbered,
+            opens_at_previous_close=traits.opens_at_previous_close,
+        )
+        self._hearing = Hearing()
+        self._questions = Questions(
+            instrument, bars=self._bars, hearing=self._hearing, candles=not self._numbered, events=events
+        )
+        self._ids: IdContinuity | None = None
+        self._times: TimeContinuity | None = None
         self._trades = 0
         self._unsaved: list[Trade] = []
-        self._flowing: OpenBar | None = None  # the open bar, while trades come as they should
-        self._run: list[Trade] = []  # taken by take_next, not yet counted, nor in the open bar
-        self._head_asked_at_us = 0
-        self._gap_trades = 0
-        self._hearing = Hearing()
-        self._joining = False
+        self._last_trade: Trade | None = None
+        self._flow = flow_for(traits.ids)
+        self.take_next = self._flow.take_next  # what is quicker than ``trades_received``, for nearly all trades
+        self._standing = Standing(instrument, last_trade_at_us=lambda: self.last_trade_at_us, events=events)
         self._catching_up = False
         self._started_s: float | None = None
+        self._subscribed = False
+        self._heard_time_us = 0  # event time of the newest trade that the stream itself brought
 
     # ---------------------------------------------------------------- where the sequence stands
+
+    @property
+    def state(self) -> SymbolState:
+        """What subscribers are told."""
+        return self._standing.state
+
+    @property
+    def state_reason(self) -> str:
+        return self._standing.reason
 
     @property
     def warm(self) -> bool:
@@ -81,15 +107,21 @@ class Series:
     @property
     def trades(self) -> int:
         """Records taken so far, duplicates left out."""
-        return self._trades + len(self._run)
+        return self._trades + len(self._flow.run)
+
+    @property
+    def last_trade(self) -> Trade | None:
+        return self._flow.run[-1] if self._flow.run else self._last_trade
 
     @property
     def last_trade_at_us(self) -> int | None:
-        return self.last_trade.time_us if self.last_trade else None
+        last = self.last_trade
+        return last.time_us if last else None
 
     @property
     def last_price(self) -> float | None:
-        return self.last_trade.price if self.last_trade else None
+        last = self.last_trade
+        return last.price if last else None
 
     @property
     def late_dropped(self) -> int:
@@ -98,7 +130,7 @@ class Series:
 
     @property
     def missing_trades(self) -> int:
-        return sum(lost.count for lost in self._continuity.missing) if self._continuity else 0
+        return self._continuity.missing_trades if self._continuity else 0
 
     def take_unsaved(self) -> list[Trade]:
         """The trades since the last call; ``sequence_state`` covers them."""
@@ -109,20 +141,22 @@ class Series:
     def sequence_state(self) -> SequenceState | None:
         return self._continuity.state() if self._continuity else None
 
+    # ---------------------------------------------------------------- the start
+
     def resume(
         self, state: SequenceState, trades: Sequence[Trade], *, first_open_us: int, told: Sequence[Bar] = ()
     ) -> None:
         """Goes on from a stored state; ``trades`` are the stored ones since ``first_open_us``.
 
-        told: bars from ``first_open_us`` on that were closed before, of which the first is not proven yet.
+        told: bars from ``first_open_us`` on that were closed before, of which the first is not settled yet.
         """
         self._catching_up = True
-        self._continuity = Continuity(state)
         self._bars.start(first_open_us)
         for trade in trades:
             self._bars.add(trade)
         self._bars.restore(told)
-        self.last_trade = max(trades, key=lambda trade: trade.trade_id, default=None)
+        self._keep(resumed(state, trades, numbered=self._numbered, first_open_us=first_open_us, told=told))
+        self._last_trade = max(trades, key=lambda trade: (trade.time_us, trade.trade_id), default=None)
 
     def seed(
         self,
@@ -136,34 +170,55 @@ class Series:
     ) -> None:
         """Starts the sequence at ``from_time_us``, the answer to a SeedWanted.
 
-        page: the venue's first trades at or after that time. latest: its newest trade, asked for after an
-        empty page; None where the instrument never traded. whole: whether nothing before the page is missing
-        from its interval; else that first bar can never be proven.
+        page: the venue's first trades at or after that time. latest: where the page is empty, its newest trade, or
+        its last one before that time; None where the instrument never traded. whole: whether nothing before the
+        page is missing from its interval; else that first bar can never be proven.
         """
         if not page and latest is not None and latest.time_us >= from_time_us:
             self.request_failed("trades came while the start was asked for", now_us, wall_s)
             return
-        if page:
-            last_id, last_time_us = page[0].trade_id - 1, from_time_us - 1
-        elif latest is not None:
-            last_id, last_time_us = latest.trade_id, latest.time_us
-        else:
-            last_id, last_time_us = -1, from_time_us - 1
-        self._inquiry.end(helped=True, wall_s=wall_s)
-        self._continuity = Continuity(
-            SequenceState(
-                last_id=last_id,
-                last_time_us=last_time_us,
-                covered_from_us=from_time_us if whole else from_time_us + self._bars.interval_us,
-            )
-        )
-        self._bars.start(interval_start(from_time_us, self._bars.interval_us))
-        self._joining = self._catching_up = True
-        self._started_s = wall_s
-        self.last_trade = latest
+        self._questions.ended(helped=True, wall_s=wall_s)
+        covered_from_us = from_time_us if whole else from_time_us + self._bars.interval_us
+        state = seeded_state(page, latest, from_time_us=from_time_us, covered_from_us=covered_from_us)
+        self._keep(IdContinuity(state) if self._numbered else TimeContinuity(state))
+        self._begin(from_time_us, wall_s)
+        self._last_trade = latest
         self._admit(page, now_us)
 
-    # ---------------------------------------------------------------- trades in
+    def _keep(self, continuity: IdContinuity | TimeContinuity) -> None:
+        self._ids = continuity if isinstance(continuity, IdContinuity) else None
+        self._times = continuity if isinstance(continuity, TimeContinuity) else None
+        if isinstance(self._flow, IdFlow):
+            self._flow.continuity = self._ids
+        else:
+            self._flow.continuity = self._times
+
+    def _begin(self, from_time_us: int, wall_s: float) -> None:
+        self._bars.start(interval_start(from_time_us, self._bars.interval_us))
+        self._standing.joining = self._catching_up = True
+        self._started_s = wall_s
+
+    def _begin_unheard(self, now_us: int, wall_s: float) -> None:
+        """Where ids prove nothing the sequence begins with an interruption: nobody listened to what is over."""
+        from_us = interval_start(now_us, self._bars.interval_us)
+        self._keep(unheard(from_us, until_us=now_us if self._subscribed else None))
+        self._begin(from_us, wall_s)
+
+    # ---------------------------------------------------------------- the stream
+
+    def subscribed(self, now_us: int) -> None:
+        """The venue's stream is heard from now on."""
+        self._subscribed = True
+        if self._continuity is not None:
+            self._continuity.resumed(now_us + self.patience.clock_margin_us)
+
+    def unheard(self, heard_until_us: int, now_us: int) -> None:
+        """The venue's stream is not heard any more, nor surely was it since ``heard_until_us``."""
+        self._subscribed = False
+        if self._continuity is not None:
+            self._stop_flow()
+            after_us = max(heard_until_us - self.patience.clock_margin_us, self._heard_time_us)
+            self._interrupted(after_us, now_us)
 
     def trades_received(self, trades: Sequence[Trade], now_us: int, wall_s: float) -> None:
         """Trades from the stream, in the venue's order. Before the seed they are left to the repair by id.
@@ -174,53 +229,80 @@ class Series:
         if self._continuity is None:
             return
         self._admit(trades, now_us)
+        self._heard_time_us = max(self._heard_time_us, trades[-1].time_us)
         if self.state is not SymbolState.LIVE:
             self._set_state(SymbolState.LIVE, now_us, "trades are coming in")
         if self._continuity.last_time_us >= self.next_close_us:
             self._close_bars(now_us)
-        self._flowing = self._bars.current
+        self._flow.bar = self._bars.current
 
-    def take_next(self, trade: Trade) -> bool:
-        """Takes a trade from the stream if it is simply the next of the open bar, as nearly every trade is.
-
-        False, and nothing has happened, where there is more to it: then it belongs to ``trades_received``.
-        """
-        continuity, flowing = self._continuity, self._flowing
-        if continuity is None or flowing is None or trade.trade_id != continuity.last_id + 1:
-            return False
-        time_us = trade.time_us
-        if not flowing.open_time_us <= time_us < flowing.close_time_us or not trade.count:
-            return False
-        continuity.last_id, continuity.last_time_us = trade.trade_id, time_us
-        self._hearing.heard_just_now()
-        self.last_trade = trade
-        self._run.append(trade)
-        return True
+    # ---------------------------------------------------------------- answers in
 
     def repair_received(
-        self, trades: Sequence[Trade], *, head_reached: bool, asked_at_us: int, now_us: int, wall_s: float
+        self,
+        trades: Sequence[Trade],
+        *,
+        head_reached: bool,
+        whole: bool,
+        asked_at_us: int,
+        now_us: int,
+        wall_s: float,
     ) -> None:
-        """The answer to a RepairWanted. ``asked_at_us`` is market time before the venue was asked."""
-        reason = self._inquiry.reason
-        assert self._continuity is not None, f"{self.instrument} was repaired before it was seeded"
-        before = self.trades
-        missing_before = self.missing_trades
+        """The answer to a RepairWanted. ``asked_at_us`` is market time before the venue was asked.
+
+        head_reached: the answer goes up to the newest trade. whole: nothing that was asked for is left out.
+        """
+        continuity, reason, asked = self._continuity, self._questions.reason, self._questions.asked
+        assert continuity is not None, f"{self.instrument} was repaired before it was seeded"
+        if asked is None:  # given up in the meantime: the trades are welcome all the same
+            self._admit(trades, now_us)
+            return
+        before, was_whole = self.trades, continuity.whole
         self._admit(trades, now_us)
         fresh = self.trades - before
+        continuity.answered(asked, head_reached=head_reached, whole=whole, asked_at_us=asked_at_us)
         if head_reached:
-            self._head_asked_at_us = max(self._head_asked_at_us, asked_at_us)
-            self._catching_up = self._catching_up and bool(self._continuity.missing)
-        helped = fresh > 0 or (head_reached and reason is not RepairReason.GAP)
-        self._inquiry.end(helped=helped, wall_s=wall_s)
-        if missing_before:
-            self._gap_trades += missing_before - self.missing_trades
+            self._catching_up = self._catching_up and not continuity.whole
+        helped = fresh > 0 or (head_reached and whole and reason is not RepairReason.GAP)
+        self._questions.ended(helped=helped or (not was_whole and continuity.whole), wall_s=wall_s)
+        if reason is RepairReason.GAP and not self._numbered:
+            self._standing.fetched(fresh)
+            if not whole:
+                self._standing.given_up()
+        if self._times is not None and reason is RepairReason.PROOF and fresh and not whole:
+            self._times.lost(asked.after_us, asked_at_us)
+            self._bars.doubt(asked.after_us)
         self._close_bars(now_us)
         if reason is RepairReason.PROBE:
-            self._judge_probe(trades, fresh, now_us, wall_s, asked_at_us)
+            since_us = asked_at_us if whole else asked.after_us
+            old_us = asked_at_us - self.patience.unheard_age_us
+            unheard = not whole or any(trade.time_us < old_us for trade in trades)
+            self._judge_probe(fresh, now_us, wall_s, unheard=unheard, since_us=since_us)
+
+    def candle_received(self, candle: Bar | None, now_us: int, wall_s: float) -> None:
+        """The answer to a CandleWanted: the venue's candle, or None where it has none yet."""
+        self._questions.ended(helped=candle is not None, wall_s=wall_s)
+        if candle is not None:
+            self._bars.stand_in(candle)
+        self._close_bars(now_us)
+
+    def remake(self, open_us: int, trades: Sequence[Trade]) -> None:
+        """Makes a closed bar from these trades instead of those that were heard; its revision follows."""
+        self._bars.remake(open_us, trades)
+
+    def overrule(self, candle: Bar) -> None:
+        """The venue's candle counts from now on where nothing proves the trades that were heard."""
+        if not self._numbered:
+            self._bars.overrule(candle)
+
+    def without_candles(self, wall_s: float) -> None:
+        """The venue has no candle that fits this interval: a gap stays one."""
+        self._questions.without_candles()
+        self._questions.ended(helped=False, wall_s=wall_s)
 
     def request_failed(self, reason: str, now_us: int, wall_s: float) -> None:
-        """A RepairWanted or SeedWanted could not be answered; it will be asked again later."""
-        self._inquiry.end(helped=False, wall_s=wall_s)
+        """A question could not be answered; it will be asked again later."""
+        self._questions.ended(helped=False, wall_s=wall_s)
         if self._continuity is None:
             self._set_state(SymbolState.WARMING_UP, now_us, f"the venue could not be asked: {reason}")
         elif self._hearing.quiet_for_s(wall_s) > self.patience.stale_after_s:
@@ -230,129 +312,126 @@ class Series:
 
     def time_advanced(self, now_us: int, wall_s: float) -> None:
         """Closes what can be closed, revises what became better known, and asks for what is missing."""
-        if self._inquiry.overdue(wall_s, self.patience.answer_timeout_s):
+        if self._questions.overdue(wall_s, self.patience.answer_timeout_s):
             self.request_failed("no answer in time", now_us, wall_s)
         if self._continuity is None:
-            self._want_seed(now_us, wall_s)
-            return
-        self._hearing.note(wall_s)
+            if self._numbered:
+                self._questions.ask_start(now_us, wall_s)
+                return
+            self._begin_unheard(now_us, wall_s)
+        continuity = self._continuity
+        assert continuity is not None
+        self._note_heard(wall_s)
         if self._started_s is None:
             self._started_s = wall_s
         if wall_s - self._started_s > self.patience.catch_up_s:
             self._catching_up = False
         self._close_bars(now_us)
-        if not self._inquiry.under_way:
+        if not self._questions.under_way:
             # Only now, so that a long repair makes one revision of each bar and not hundreds.
-            self._announce_repair(now_us)
-            self._events += map(BarRevised, self._bars.revisions(self._knowledge, now_us))
-            self._want_repair(now_us, wall_s)
+            if continuity.whole:
+                self._standing.whole_again(now_us)
+                self._catching_up = self._catching_up and self.state is not SymbolState.LIVE
+            knowledge = self._known_at(now_us)
+            self._events += map(BarRevised, self._bars.revisions(knowledge, now_us))
+            self._questions.ask_next(continuity, knowledge, self.patience, now_us=now_us, wall_s=wall_s)
 
     # ---------------------------------------------------------------- inside
+
+    @property
+    def _continuity(self) -> Continuity | None:
+        return self._ids or self._times
 
     def _admit(self, trades: Sequence[Trade], now_us: int) -> None:
         continuity = self._continuity
         assert continuity is not None
         self._settle()
-        latest_us = now_us + _FURTHEST_AHEAD_US
+        latest_us = now_us + self.patience.furthest_ahead_us
+        earliest_us = continuity.covered_from_us - _FURTHEST_BEHIND_US
         for trade in trades:
-            if trade.time_us > latest_us:
+            if not earliest_us <= trade.time_us <= latest_us:
                 self.malformed += 1
                 continue
+            newest_us = continuity.last_time_us
             admission = continuity.admit(trade)
-            if admission is Admission.DUPLICATE:
-                self.duplicates += 1
+            if self._ids is not None and admission in _OPENED:
+                self._standing.gap_opened(self._ids.missing[-1], now_us)
+            if admission in _LEFT_OUT:
+                self.duplicates += admission is Admission.DUPLICATE
                 continue
-            if admission is Admission.OPENED_GAP and not self._joining:
-                self._events.append(GapOpened(self.instrument, continuity.missing[-1], now_us))
+            if admission is Admission.FILLED and self._numbered:
+                self._standing.fetched(trade.span)
             self._trades += 1
             self._unsaved.append(trade)
-            if trade.trade_id == continuity.last_id:
-                self.last_trade = trade
+            if continuity.last_time_us != newest_us or trade.time_us >= newest_us:
+                self._last_trade = trade
             self._bars.add(trade)
 
     def _settle(self) -> None:
         """Puts the trades that ``take_next`` took where all others are."""
-        if self._run and self._flowing is not None:
-            self._trades += len(self._run)
-            self._unsaved += self._run
-            self._flowing.extend(self._run)
-            self._run.clear()
+        bar = self._flow.bar
+        if self._flow.run and bar is not None:
+            run = self._flow.settle()
+            self._trades += len(run)
+            self._last_trade = run[-1]
+            self._heard_time_us = max(self._heard_time_us, run[-1].time_us)
+            self._unsaved += run
+            bar.extend(run)
 
-    def _proven(self, close_us: int) -> bool:
-        """Whether every id of the interval that ends at ``close_us`` is known of; some may still be missing."""
-        assert self._continuity is not None
-        if close_us - self._bars.interval_us < self._continuity.covered_from_us:
-            return False
-        return self._continuity.last_time_us >= close_us or self._head_asked_at_us >= close_us + self.patience.grace_us
+    def _note_heard(self, wall_s: float) -> None:
+        if self._flow.heard:
+            self._flow.heard = False
+            self._hearing.heard_just_now()
+        self._hearing.note(wall_s)
 
-    def _knowledge(self, open_us: int, close_us: int) -> tuple[bool, int]:
-        assert self._continuity is not None
-        return self._proven(close_us), self._continuity.missing_between(open_us, close_us)
+    def _known_at(self, now_us: int) -> Callable[[int, int], Known]:
+        continuity, grace_us = self._continuity, self.patience.grace_us
+        assert continuity is not None
+
+        def known(open_us: int, close_us: int) -> Known:
+            return continuity.known(open_us, close_us, now_us=now_us, grace_us=grace_us)
+
+        return known
 
     def _close_bars(self, now_us: int) -> None:
+        assert self._continuity is not None
+        if max(now_us, self._continuity.last_time_us) < self._bars.next_close_us:
+            return
+        knowledge = self._known_at(now_us)
         while True:
-            close_us = self._bars.next_close_us
-            proven, missing = self._knowledge(self._bars.next_open_us, close_us)
+            open_us, close_us = self._bars.next_open_us, self._bars.next_close_us
             waits = self._catching_up or now_us < close_us + self.patience.proof_wait_us
-            if waits and (missing or not proven):
+            if waits and not knowledge(open_us, close_us).final and not self._bars.has_candle(open_us):
                 return
-            self._settle()
-            self._flowing = None
-            self._events.append(BarClosed(self._bars.close(self._knowledge, now_us), now_us - close_us))
+            self._stop_flow()
+            self._events.append(BarClosed(self._bars.close(knowledge, now_us), now_us - close_us))
+            if self._times is not None:
+                self._times.forget_before(self._bars.first_kept_us)
 
-    # ---------------------------------------------------------------- asking the venue
-
-    def _want_seed(self, now_us: int, wall_s: float) -> None:
-        if self._inquiry.may_begin(wall_s):
-            self._inquiry.begin(RepairReason.PROOF, wall_s)
-            self._events.append(SeedWanted(self.instrument, interval_start(now_us, self._bars.interval_us)))
-
-    def _want_repair(self, now_us: int, wall_s: float) -> None:
+    def _interrupted(self, after_us: int, now_us: int) -> None:
         assert self._continuity is not None
-        if not self._inquiry.may_begin(wall_s):
-            return
-        boundary_us = self._bars.first_unproven_us
-        if self._continuity.missing:
-            lost = self._continuity.missing[0]
-            self._ask(RepairWanted(self.instrument, lost.first_id, lost.last_id, RepairReason.GAP), wall_s)
-        elif now_us >= boundary_us + self.patience.grace_us and not self._proven(boundary_us):
-            self._ask(self._beyond_watermark(RepairReason.PROOF), wall_s)
-        elif self._hearing.probe_due(wall_s, self.patience.stale_after_s):
-            self._hearing.probed(wall_s)
-            self._ask(self._beyond_watermark(RepairReason.PROBE), wall_s)
+        if self._continuity.interrupted(after_us):
+            self._bars.doubt(after_us)
+            self._standing.gap_opened(Interruption(after_us), now_us)
 
-    def _beyond_watermark(self, reason: RepairReason) -> RepairWanted:
-        assert self._continuity is not None
-        return RepairWanted(self.instrument, self._continuity.last_id + 1, None, reason)
+    def _judge_probe(self, fresh: int, now_us: int, wall_s: float, *, unheard: bool, since_us: int) -> None:
+        """A quiet market answers with nothing new; a dead subscription is given away by trades it did not bring.
 
-    def _ask(self, wanted: RepairWanted, wall_s: float) -> None:
-        self._inquiry.begin(wanted.reason, wall_s)
-        self._events.append(wanted)
-
-    def _announce_repair(self, now_us: int) -> None:
-        if self.missing_trades:
-            return
-        if self._gap_trades and not self._joining:
-            self._events.append(GapRepaired(self.instrument, self._gap_trades, now_us))
-        self._gap_trades = 0
-        if self.state is SymbolState.LIVE:
-            self._joining = self._catching_up = False
-
-    # ---------------------------------------------------------------- liveness
-
-    def _judge_probe(self, trades: Sequence[Trade], fresh: int, now_us: int, wall_s: float, asked_at_us: int) -> None:
-        """A quiet market answers with nothing new; a dead subscription is given away by trades it did not bring."""
-        unheard = sum(1 for trade in trades if trade.time_us < asked_at_us - self.patience.unheard_age_us)
+        unheard: some of the ``fresh`` trades are too old to be still on their way.
+        """
         if fresh and unheard:
-            self._set_state(SymbolState.STALE, now_us, f"{fresh} trades did not come by the stream")
-            self._events.append(FeedMute(self.instrument, fresh))
+            self._stop_flow()
+            self._standing.mute(fresh, now_us)
+            self._interrupted(since_us, now_us)
         elif not fresh and self._hearing.quiet_for_s(wall_s) > self.patience.halted_after_s:
             self._set_state(SymbolState.HALTED, now_us, "the venue confirms that nothing was traded")
 
     def _set_state(self, state: SymbolState, now_us: int, reason: str) -> None:
-        if state is self.state and reason == self.state_reason:
-            return
-        self.state, self.state_reason = state, reason
+        if state is not self.state:
+            self._stop_flow()
+        self._standing.set_state(state, now_us, reason)
+
+    def _stop_flow(self) -> None:
+        """The next trade takes the long way, which looks at everything."""
         self._settle()
-        self._flowing = None
-        self._events.append(SymbolStateChanged(self.instrument, state, now_us, self.last_trade_at_us, reason))
+        self._flow.bar = None

@@ -41,7 +41,10 @@ class GridSum:
 
 
 class OpenBar:
-    """The bar of one interval while its trades come in; it can still be asked and added to after the close."""
+    """The bar of one interval while its trades come in; it can still be asked and added to after the close.
+
+    ties_by_id: whether ids order trades of the same time; else they stand in the order in which they were added.
+    """
 
     __slots__ = (
         "_first",
@@ -51,6 +54,7 @@ class OpenBar:
         "_quote",
         "_taker_quote",
         "_taker_volume",
+        "_ties_by_id",
         "_trades",
         "_unfolded",
         "_volume",
@@ -61,8 +65,9 @@ class OpenBar:
         "open_time_us",
     )
 
-    def __init__(self, instrument: Instrument, *, open_time_us: int, interval_us: int) -> None:
+    def __init__(self, instrument: Instrument, *, open_time_us: int, interval_us: int, ties_by_id: bool = True) -> None:
         self.instrument = instrument
+        self._ties_by_id = ties_by_id
         self.open_time_us = open_time_us
         self.interval_us = interval_us
         self.close_time_us = open_time_us + interval_us
@@ -94,11 +99,12 @@ class OpenBar:
             self._fold()
 
     def bar(
-        self, *, completeness: Completeness, known_at_us: int, missing_trades: int, revision: int, decimals: int
+        self, *, completeness: Completeness, known_at_us: int, missing_trades: int | None, revision: int, decimals: int
     ) -> Bar:
         """The bar as far as it is known; prices are None and sums zero where no trade happened.
 
-        Open and close are the prices of the trades that come first and last by (time, id).
+        Open and close are the prices of the trades that come first and last by (time, id), or by time and then as
+        they were added. Ids are told where they order the trades.
         """
         self._fold()
         first, last = self._first, self._last
@@ -119,7 +125,7 @@ class OpenBar:
             taker_buy_quote_volume=self._taker_quote.value(decimals),
             completeness=completeness,
             known_at_us=known_at_us,
-            first_trade_id=first.trade_id if first else None,
+            first_trade_id=first.trade_id - first.span + 1 if first else None,
             last_trade_id=last.trade_id if last else None,
             missing_trades=missing_trades,
             late_trades=self.late_trades,
@@ -149,8 +155,14 @@ class OpenBar:
         earliest_us, latest_us = min(times_us), max(times_us)
         earliest = [trade for trade in trades if trade.time_us == earliest_us]
         latest = [trade for trade in trades if trade.time_us == latest_us]
-        self._first = min([*earliest, self._first or earliest[0]], key=_moment)
-        self._last = max([*latest, self._last or latest[0]], key=_moment)
+        if self._ties_by_id:
+            self._first = min([*earliest, self._first or earliest[0]], key=_moment)
+            self._last = max([*latest, self._last or latest[0]], key=_moment)
+            return
+        if self._first is None or earliest_us < self._first.time_us:
+            self._first = earliest[0]
+        if self._last is None or latest_us >= self._last.time_us:
+            self._last = latest[-1]
 
 
 def _moment(trade: Trade) -> tuple[int, int]:

@@ -41,7 +41,7 @@ def bars_frame(bars: Iterable[Bar]) -> pl.DataFrame:
 
 
 def _is_complete(bar: Bar) -> bool:
-    return bar.completeness != "gap" and bar.missing_trades == 0
+    return bar.completeness != "gap" and not bar.missing_trades
 
 
 def regular_bars(frame: pl.DataFrame, interval_us: int) -> pl.DataFrame:

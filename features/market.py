@@ -26,7 +26,7 @@ class Completeness(StrEnum):
 
     PROVEN: every trade id of the interval is accounted for.
     UNPROVEN: nothing is known to be missing, nothing proves that nothing is.
-    GAP: ``missing_trades`` trades are known to be missing.
+    GAP: ``missing_trades`` trades are known to be missing; None where nobody knows how many.
     VENUE_CANDLE: the venue's own candle stands in for trades.
     EMPTY: proven to hold no trade.
     """
@@ -55,6 +55,8 @@ class Trade(msgspec.Struct, frozen=True, gc=False, array_like=True):
     price, size: in the quote and in the base currency.
     taker_buys: whether the TAKER was the buyer.
     count: raw trades merged into this record.
+    span: ids that this record covers, ``trade_id`` being the last of them; more than 1 where a venue merges trades
+        that have ids of their own.
     """
 
     trade_id: int
@@ -63,6 +65,19 @@ class Trade(msgspec.Struct, frozen=True, gc=False, array_like=True):
     size: float
     taker_buys: bool
     count: int = 1
+    span: int = 1
+
+
+class MissingTrades(msgspec.Struct, frozen=True, gc=False):
+    """Trades that were never received, between two moments.
+
+    first_id, last_id: their ids, None where the venue's ids do not say. before_us: None while nothing later is known.
+    """
+
+    first_id: int | None
+    last_id: int | None
+    after_us: int
+    before_us: int | None
 
 
 class Bar(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -71,7 +86,8 @@ class Bar(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     Prices are None where no trade happened; any other None means that no source knows the value.
     ``volume`` and ``taker_buy_volume`` are in the base currency, ``quote_volume`` and
     ``taker_buy_quote_volume`` in the quote currency. ``known_at_us`` is the market time at which
-    this revision was made.
+    this revision was made. ``missing_ranges`` says which trades are missing, the first few where they are many;
+    a venue's candle stands in for those.
     """
 
     venue: str
@@ -91,10 +107,11 @@ class Bar(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     known_at_us: int
     first_trade_id: int | None = None
     last_trade_id: int | None = None
-    missing_trades: int = 0
+    missing_trades: int | None = 0
     late_trades: int = 0
     revision: int = 0
     audit: Audit = Audit.PENDING
+    missing_ranges: tuple[MissingTrades, ...] = ()
 
     def __post_init__(self) -> None:
         if self.open is None or self.high is None or self.low is None or self.close is None:

@@ -32,7 +32,13 @@ EDGES = {
 NO_INPUT_OUTPUT = (
     "daemon/pipeline.py",
     "daemon/series.py",
+    "daemon/bar_keeper.py",
+    "daemon/questions.py",
+    "daemon/standing.py",
+    "daemon/ingest/audit.py",
     "daemon/ingest/continuity.py",
+    "daemon/ingest/id_continuity.py",
+    "daemon/ingest/time_continuity.py",
     "daemon/publishing/topics.py",
     "daemon/publishing/payloads.py",
     "daemon/forecasting/scoreboard.py",

@@ -12,16 +12,18 @@ import msgspec
 import polars as pl
 
 from daemon.errors import EXIT_USAGE, Fatal
-from daemon.exchanges import VENUE_NAMES
+from daemon.exchanges import VENUE_NAMES, venue
+from daemon.exchanges.base import traits
 from daemon.logs import start_logging
 from daemon.publishing import payloads
-from daemon.recordings import RecordingRefused, read
+from daemon.recordings import read
 from daemon.records import parse_interval
 from daemon.replay import Replay, Replayed
 from daemon.symbols import is_symbol, spell
 from features.market import Audit, Instrument
 from models.baselines import RANDOM_WALK_LEAST_RETURNS
 
+_MISSING = pl.List(pl.Struct({"first_id": pl.Int64, "last_id": pl.Int64, "after": pl.String, "before": pl.String}))
 _LEAST_BARS = RANDOM_WALK_LEAST_RETURNS + 1
 
 
@@ -46,11 +48,10 @@ def run_replay(
     interval_us = _checked(venue_name, interval, symbol)
     _check_folder("--bars", bars_file)
     _check_folder("--forecasts", forecasts_file)
-    recording = list(read(file, venue_name=venue_name, symbol=symbol))
-    if not recording:
-        raise RecordingRefused(f"{file}: holds no trades")
-    instruments = [Instrument(venue_name, name) for name in dict.fromkeys(each.symbol for each in recording)]
-    replayed = Replay(instruments, interval_us=interval_us).run(recording, venue_name)
+    recording = read(file, venue_name=venue_name, symbol=symbol)
+    instruments = [Instrument(venue_name, name) for name in recording.symbols]
+    known = {venue_name: traits(venue(venue_name, None))}
+    replayed = Replay(instruments, interval_us=interval_us, traits=known).run(recording, venue_name)
     if bars_file is not None:
         bars_table(replayed).write_parquet(bars_file)
     if forecasts_file is not None:
@@ -62,8 +63,8 @@ def _checked(venue_name: str, interval: str, symbol: str | None) -> int:
     """The interval in microseconds, once the arguments are usable."""
     if venue_name not in VENUE_NAMES:
         raise ReplayRefused(f"--venue was {venue_name!r}; known venues: {', '.join(VENUE_NAMES)}")
-    if symbol is not None and not is_symbol(symbol):
-        raise ReplayRefused(f"--symbol was {symbol!r}; write {spell(symbol) or 'BASE-QUOTE, e.g. BTC-USDT'}")
+    if symbol is not None and not is_symbol(symbol) and (spelt := spell(symbol)) is not None:
+        raise ReplayRefused(f"--symbol was {symbol!r}; write {spelt}")  # others may be what a venue calls a contract
     try:
         return parse_interval(interval)
     except ValueError as error:
@@ -96,10 +97,14 @@ def bars_table(replayed: Replayed) -> pl.DataFrame:
     counts = dict.fromkeys(
         ("revision", "trades", "first_trade_id", "last_trade_id", "missing_trades", "late_trades"), pl.Int64
     )
-    table = pl.DataFrame(rows, infer_schema_length=None, schema_overrides={**numbers, **counts})
-    return table.with_columns(
-        pl.col("open_time", "close_time").str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_unit="us", time_zone="UTC")
-    )
+    types: dict[str, pl.DataType | type[pl.DataType]] = {**numbers, **counts, "missing_ranges": _MISSING}
+    table = pl.DataFrame(rows, infer_schema_length=None, schema_overrides=types)
+    ranges = pl.element().struct.with_fields(_times(pl.field("after")), _times(pl.field("before")))
+    return table.with_columns(_times(pl.col("open_time", "close_time")), pl.col("missing_ranges").list.eval(ranges))
+
+
+def _times(texts: pl.Expr) -> pl.Expr:
+    return texts.str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", time_zone="UTC")
 
 
 def _summarise(file: Path, replayed: Replayed, *, json: bool) -> None:

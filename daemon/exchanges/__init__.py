@@ -8,14 +8,29 @@ from types import MappingProxyType
 from daemon.errors import ConfigError
 from daemon.exchanges.base import Venue
 from daemon.exchanges.binance import Binance
+from daemon.exchanges.bitstamp import Bitstamp
+from daemon.exchanges.bybit import Bybit, BybitLinear
+from daemon.exchanges.coinbase import Coinbase
+from daemon.exchanges.kraken import Kraken
+from daemon.exchanges.okx import Okx
 
-_VENUES: Mapping[str, Callable[[Sequence[str]], Venue]] = MappingProxyType({Binance.name: Binance})
+_VENUES: Mapping[str, Callable[[Sequence[str] | None], Venue]] = MappingProxyType(
+    {
+        Binance.name: Binance,
+        Coinbase.name: Coinbase,
+        Kraken.name: Kraken,
+        Bybit.name: Bybit,
+        BybitLinear.name: BybitLinear,
+        Okx.name: Okx,
+        Bitstamp.name: Bitstamp,
+    }
+)
 
 VENUE_NAMES = tuple(_VENUES)
 
 
-def venue(name: str, symbols: Sequence[str]) -> Venue:
-    """The venue called ``name``, told which BASE-QUOTE symbols it will see.
+def venue(name: str, symbols: Sequence[str] | None) -> Venue:
+    """The venue called ``name``, told which BASE-QUOTE symbols it will see; None for whatever a recording holds.
 
     Raises ConfigError for an unknown venue and for a symbol that the venue cannot spell.
     """

@@ -9,21 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TypeVar
 
 import msgspec
 
-from daemon.errors import ConfigError, DataFault
+from daemon.errors import DataFault
 from daemon.exchanges.base import (
     Acknowledged,
     ClosingSoon,
     Heartbeat,
+    Ids,
+    KeepAlive,
     Limits,
     Listed,
     Message,
     Refused,
     RestRequest,
     TradesMessage,
+    TradesPage,
+    TradesWanted,
 )
 from daemon.exchanges.binance_wire import (
     MOST_FILLS,
@@ -33,43 +36,36 @@ from daemon.exchanges.binance_wire import (
     Event,
     ExchangeInfo,
     Kline,
+    RawTrade,
     RestTrade,
     ServerTime,
 )
+from daemon.exchanges.decoding import MALFORMED, decode_body
+from daemon.exchanges.names import Names
+from daemon.records import parse_interval
+from daemon.symbols import spell
 from features.market import Bar, Completeness, Trade
 
-T = TypeVar("T")
-
+# Up to a day; weeks and months divide no day.
 _INTERVALS = {
-    "1s": 1_000_000,
-    "1m": 60_000_000,
-    "3m": 180_000_000,
-    "5m": 300_000_000,
-    "15m": 900_000_000,
-    "30m": 1_800_000_000,
-    "1h": 3_600_000_000,
-    "2h": 7_200_000_000,
-    "4h": 14_400_000_000,
-    "6h": 21_600_000_000,
-    "8h": 28_800_000_000,
-    "12h": 43_200_000_000,
-    "1d": 86_400_000_000,
+    name: parse_interval(name)
+    for name in ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d")
 }
 _INTERVAL_NAMES = {length_us: name for name, length_us in _INTERVALS.items()}
-
+_TRADES_PER_PAGE = 1000
 
 _SERVER_SHUTDOWN = ClosingSoon("serverShutdown")
 _HEARTBEAT = Heartbeat()
-_MALFORMED = (msgspec.MsgspecError, RecursionError, UnicodeError)
 
 _decode_combined = msgspec.json.Decoder(CombinedTrade, strict=False).decode
 _decode_raw = msgspec.json.Decoder(AggregateTrade, strict=False).decode
+_decode_raw_trade = msgspec.json.Decoder(RawTrade, strict=False).decode
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_event = msgspec.json.Decoder(Event).decode
 
 
 class Binance:
-    """Binance's wire knowledge for the given BASE-QUOTE symbols; raises ConfigError for symbols it cannot spell."""
+    """Binance's wire knowledge; see ``Venue``. Raises ConfigError for symbols it cannot spell."""
 
     name = "binance"
     # The market-data-only hosts: no key, and they answer from regions that the trading hosts refuse.
@@ -77,27 +73,35 @@ class Binance:
     default_rest_url = "https://data-api.binance.vision"
     limits = Limits(
         streams_per_connection=1024,
+        symbols_per_request=100,
         messages_per_second=5,
         connection_lifetime_s=24 * 3600,
         connections_per_5_minutes=300,
-        rest_weight_per_minute=6000,
-        trades_per_page=1000,
+        rest_burst=3000,  # 6,000 of weight a minute
+        rest_per_s=50,
         candles_per_page=1000,
     )
+    ids = Ids.CONTIGUOUS
+    newest_first = False
+    decimals = 8
+    opens_at_previous_close = False
+    keep_alive: KeepAlive | None = None  # the server pings, and the websocket library answers
 
-    def __init__(self, symbols: Sequence[str]) -> None:
-        self._symbols = {_native(symbol): symbol for symbol in symbols}
-        if len(self._symbols) < len(set(symbols)):
-            raise ConfigError([f"binance spells two of these symbols alike: {', '.join(sorted(symbols))}"])
+    def __init__(self, symbols: Sequence[str] | None) -> None:
+        self._names = Names(self.name, symbols, native=lambda base, quote: base + quote, spell=spell)
+        self._find = self._names.find
 
     def native(self, symbol: str) -> str:
-        return _native(symbol)
+        return self._names.native(symbol)
 
     def stream_url(self, ws_url: str) -> str:
         return f"{ws_url.rstrip('/').removesuffix('/stream')}/stream"
 
+    def opening(self) -> Sequence[str]:
+        return ()
+
     def subscribe(self, symbols: Sequence[str], request_id: int) -> str:
-        streams = [f"{_native(symbol).lower()}@aggTrade" for symbol in symbols]
+        streams = [f"{self.native(symbol).lower()}@aggTrade" for symbol in symbols]
         return msgspec.json.encode({"method": "SUBSCRIBE", "params": streams, "id": request_id}).decode()
 
     def list_subscriptions(self, request_id: int) -> str:
@@ -107,18 +111,16 @@ class Binance:
         """Aggregate trades first: they are nearly every frame, and one typed pass decides and converts."""
         try:
             trade = _decode_combined(frame).data
-        except _MALFORMED:
+        except MALFORMED:
             return self._decode_other(frame)
         count = trade.l - trade.f + 1
-        if 0 < count <= MOST_FILLS and (symbol := self._symbols.get(trade.s)) is not None:
+        if 0 < count <= MOST_FILLS and (symbol := self._find(trade.s)) is not None:
             return TradesMessage(symbol, [Trade(trade.a, trade.T * 1000, trade.p, trade.q, not trade.m, count)])
         return self._trades_message(trade)  # raises what is wrong with it
 
     def _trades_message(self, trade: AggregateTrade) -> TradesMessage:
         count = trade.l - trade.f + 1
-        symbol = self._symbols.get(trade.s)
-        if symbol is None:
-            raise DataFault(f"binance sent trades of {trade.s!r}, which nobody asked for")
+        symbol = self._names.known(trade.s)
         if not 0 < count <= MOST_FILLS:
             raise DataFault(f"binance aggTrade {trade.a} holds raw trades {trade.f} to {trade.l}")
         return TradesMessage(symbol, [Trade(trade.a, trade.T * 1000, trade.p, trade.q, not trade.m, count)])
@@ -126,7 +128,7 @@ class Binance:
     def _decode_other(self, frame: bytes | str) -> Message:
         try:
             return self._classify(frame, _decode_envelope(frame))
-        except _MALFORMED as error:
+        except MALFORMED as error:
             raise DataFault(f"binance frame: {error}") from error
 
     def _classify(self, frame: bytes | str, envelope: Envelope) -> Message:
@@ -136,7 +138,7 @@ class Binance:
             return self._trades_message(_decode_raw(frame))
         if envelope.e == "serverShutdown":
             return _SERVER_SHUTDOWN
-        if envelope.e is not None:
+        if envelope.e is not None or envelope.book is not None or envelope.ticker is not None:
             return _HEARTBEAT
         return self._classify_answer(envelope)
 
@@ -158,34 +160,42 @@ class Binance:
         if envelope.result is None:
             return Acknowledged(request_id)
         natives = [stream.removesuffix("@aggTrade").upper() for stream in envelope.result]
-        return Listed(request_id, tuple(self._symbols[native] for native in natives if native in self._symbols))
+        return Listed(request_id, self._names.present(natives))
 
-    def trades_from_id(self, symbol: str, from_id: int) -> RestRequest:
-        return self._aggregate_trades(symbol, fromId=from_id, limit=self.limits.trades_per_page)
+    def trades(self, wanted: TradesWanted) -> RestRequest:
+        if wanted.from_id is not None:
+            return self._aggregate_trades(wanted.symbol, fromId=wanted.from_id, limit=_TRADES_PER_PAGE)
+        start_ms = -(-wanted.from_time_us // 1000)
+        return self._aggregate_trades(wanted.symbol, startTime=start_ms, limit=_TRADES_PER_PAGE)
 
-    def trades_from_time(self, symbol: str, from_time_us: int) -> RestRequest:
-        start_ms = -(-from_time_us // 1000)
-        return self._aggregate_trades(symbol, startTime=start_ms, limit=self.limits.trades_per_page)
+    def decode_trades(self, body: bytes, wanted: TradesWanted, request: RestRequest) -> TradesPage:
+        """A record that Binance invalidated has ``count`` and ``size`` 0, see ``TradesPage``."""
+        trades = [record.to_trade() for record in decode_body(self.name, body, list[RestTrade])]
+        if any(left.trade_id >= right.trade_id for left, right in pairwise(trades)):
+            raise DataFault("binance answered with aggTrades out of order")
+        asked = request.query.get("fromId")
+        if trades and isinstance(asked, int) and trades[0].trade_id < asked:
+            raise DataFault(f"binance was asked for {wanted.symbol} from {asked}, not {trades[0].trade_id}")
+        more = len(trades) == _TRADES_PER_PAGE and (wanted.until_id is None or trades[-1].trade_id < wanted.until_id)
+        after = trades[-1].trade_id + 1 if trades else 0
+        following = self._aggregate_trades(wanted.symbol, fromId=after, limit=_TRADES_PER_PAGE) if more else None
+        return TradesPage(trades, following)
 
     def latest_trade(self, symbol: str) -> RestRequest:
         return self._aggregate_trades(symbol, limit=1)
 
-    def _aggregate_trades(self, symbol: str, **query: int) -> RestRequest:
-        return RestRequest("/api/v3/aggTrades", {"symbol": _native(symbol), **query}, weight=4)
+    def last_trade_before(self, symbol: str, time_us: int) -> None:
+        """Not needed: the first trade from a time on has an id, and the one before it is one less."""
 
-    def decode_trades(self, body: bytes) -> list[Trade]:
-        """Oldest first; a record that Binance invalidated has ``count`` and ``size`` 0 (see ``Venue``)."""
-        trades = [record.to_trade() for record in _decode_body(body, list[RestTrade])]
-        if any(left.trade_id >= right.trade_id for left, right in pairwise(trades)):
-            raise DataFault("binance answered with aggTrades out of order")
-        return trades
+    def _aggregate_trades(self, symbol: str, **query: int) -> RestRequest:
+        return RestRequest("/api/v3/aggTrades", {"symbol": self.native(symbol), **query}, weight=4)
 
     def candle_interval(self, interval_us: int) -> int | None:
         return max((length for length in _INTERVALS.values() if interval_us % length == 0), default=None)
 
     def candles(self, symbol: str, interval_us: int, start_us: int, end_us: int) -> RestRequest:
         query: dict[str, str | int] = {
-            "symbol": _native(symbol),
+            "symbol": self.native(symbol),
             "interval": _INTERVAL_NAMES[interval_us],
             "startTime": -(-start_us // 1000),
             "endTime": -(-end_us // 1000) - 1,  # both ends are inclusive at Binance
@@ -198,7 +208,7 @@ class Binance:
         try:
             return [
                 _to_bar(kline, symbol=symbol, interval_us=interval_us, known_at_us=known_at_us)
-                for kline in _decode_body(body, list[Kline])
+                for kline in decode_body(self.name, body, list[Kline])
                 if _is_whole(kline, interval_us) and kline.open_ms * 1000 + interval_us <= known_at_us
             ]
         except ValueError as error:  # Bar refuses prices that contradict one another
@@ -208,27 +218,41 @@ class Binance:
         return RestRequest("/api/v3/exchangeInfo", {"showPermissionSets": "false"}, weight=20)
 
     def decode_instruments(self, body: bytes) -> dict[str, str]:
-        return {f"{symbol.base}-{symbol.quote}": symbol.status for symbol in _decode_body(body, ExchangeInfo).symbols}
+        return {
+            f"{symbol.base}-{symbol.quote}": symbol.status
+            for symbol in decode_body(self.name, body, ExchangeInfo).symbols
+        }
 
     def server_time(self) -> RestRequest:
         return RestRequest("/api/v3/time", {}, weight=1)
 
-    def decode_server_time(self, body: bytes) -> int:
-        return _decode_body(body, ServerTime).time_ms * 1000
+    def decode_server_time(self, body: bytes, date: str) -> int:  # noqa: ARG002  # the body says it to the millisecond
+        return decode_body(self.name, body, ServerTime).time_ms * 1000
+
+    def check_answer(self, body: bytes) -> None:
+        """Binance complains with an HTTP status."""
 
 
-def _native(symbol: str) -> str:
-    base, dash, quote = symbol.partition("-")
-    if not (dash and base.isalnum() and quote.isalnum() and symbol == symbol.upper()):
-        raise ConfigError([f"symbol was {symbol!r}; write BASE-QUOTE in capitals, e.g. BTC-USDT"])
-    return base + quote
+class BinanceRawTrades(Binance):
+    """Every fill by itself, for recordings of the raw ``trade`` stream. Its ids have no holes either.
 
+    They are another sequence than the aggregate ids: a recording is read as one or as the other.
+    """
 
-def _decode_body(body: bytes, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(body, type=kind, strict=False)
-    except _MALFORMED as error:
-        raise DataFault(f"binance answer: {error}") from error
+    def decode(self, frame: bytes | str) -> Message:
+        message = super().decode(frame)
+        if isinstance(message, TradesMessage):
+            return _HEARTBEAT
+        envelope = _decode_envelope(frame)
+        is_trade = envelope.e == "trade" if envelope.stream is None else envelope.stream.endswith("@trade")
+        if not is_trade:
+            return message
+        try:
+            trade = _decode_raw_trade(frame if envelope.stream is None else envelope.data)
+        except MALFORMED as error:
+            raise DataFault(f"binance frame: {error}") from error
+        time_us = trade.T * 1000
+        return TradesMessage(self._names.known(trade.s), [Trade(trade.t, time_us, trade.p, trade.q, not trade.m)])
 
 
 def _is_whole(kline: Kline, interval_us: int) -> bool:
@@ -238,6 +262,8 @@ def _is_whole(kline: Kline, interval_us: int) -> bool:
 def _to_bar(kline: Kline, *, symbol: str, interval_us: int, known_at_us: int) -> Bar:
     """A kline without trades repeats the last close: its prices are nobody's, so the bar has none."""
     traded = kline.trades > 0
+    if traded and kline.low <= 0:
+        raise DataFault(f"binance kline of {symbol} at {kline.open_ms} ms has no price")
     return Bar(
         venue=Binance.name,
         symbol=symbol,

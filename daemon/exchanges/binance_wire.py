@@ -10,17 +10,10 @@ from typing import Annotated, Literal
 import msgspec
 
 from daemon.errors import DataFault
+from daemon.exchanges.decoding import Id, NotNegative, Positive, TimeMs
 from features.market import Trade
 
-EARLIEST_MS = 1_230_768_000_000  # 2009-01-01: before any coin was traded
-LATEST_MS = 4_102_444_800_000  # 2100-01-01
 MOST_FILLS = 10_000_000  # no taker order fills so many others at one price
-
-# Numbers come as strings, where a lax decoder takes "NaN" and "inf" too: the bounds refuse both.
-Positive = Annotated[float, msgspec.Meta(gt=0, lt=1e15)]
-NotNegative = Annotated[float, msgspec.Meta(ge=0, lt=1e15)]
-Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-TimeMs = Annotated[int, msgspec.Meta(ge=EARLIEST_MS, lt=LATEST_MS)]
 
 
 class AggregateTrade(msgspec.Struct, gc=False):
@@ -39,6 +32,18 @@ class AggregateTrade(msgspec.Struct, gc=False):
 
 class CombinedTrade(msgspec.Struct, gc=False):
     data: AggregateTrade
+
+
+class RawTrade(msgspec.Struct, gc=False):
+    """A fill of the raw ``trade`` stream: ``t`` is its id, the rest as in ``AggregateTrade``."""
+
+    e: Literal["trade"]
+    s: str
+    t: Id
+    p: Positive
+    q: Positive
+    T: TimeMs
+    m: bool
 
 
 class RestTrade(msgspec.Struct, gc=False):
@@ -86,7 +91,10 @@ class Complaint(msgspec.Struct):
 
 
 class Envelope(msgspec.Struct):
-    """Every frame that is no aggregate trade: another stream's, an answer, an error or an announcement."""
+    """Every frame that is no aggregate trade: another stream's, an answer, an error or an announcement.
+
+    Books and book tickers of a single stream have no ``e``: ``book`` and ``ticker`` are their update ids.
+    """
 
     stream: str | None = None
     data: msgspec.Raw = msgspec.Raw()  # empty where there is none
@@ -96,6 +104,8 @@ class Envelope(msgspec.Struct):
     code: int | None = None
     msg: str = ""
     error: Complaint | None = None
+    book: int | None = msgspec.field(name="lastUpdateId", default=None)
+    ticker: int | None = msgspec.field(name="u", default=None)
 
 
 class Symbol(msgspec.Struct):

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from features.market import Audit, Bar, Completeness, Instrument
+from features.bars import OpenBar
+from features.market import Audit, Bar, Completeness, Instrument, Trade
 
 # Sums of decimals in floating point; the venue's own candle is rounded to its last digit.
 _RELATIVE = 1e-9
@@ -21,12 +22,24 @@ _TOLERANCE = {"volume": _RELATIVE, "taker_buy_volume": _RELATIVE} | dict.fromkey
 )
 _MOST_WAITING = 64  # closed bars per instrument that still wait for their candle; the oldest go unaudited
 
+_DECIMALS = 12  # finer than any venue's sums
+
+NO_CANDLE = "the venue has no candle of this bar"
+NO_CANDLE_NO_TRADE = "the venue lists no candle where nothing was traded"
+HEARD_RIGHT = "the venue's trades, fetched again, make the same bar: its candle is wrong or another account of it"
+HEARD_WRONG = "the venue's trades, fetched again, differ from those that were heard: the bar is made anew from them"
+
 Differences = dict[str, tuple[float | None, float | None]]
 
 
-def differences(bar: Bar, candle: Bar) -> Differences:
-    """Fields in which a bar and the venue's candle disagree; what either does not know is not compared."""
+def differences(bar: Bar, candle: Bar, *, opens_at_previous_close: bool = False) -> Differences:
+    """Fields in which a bar and the venue's candle disagree; what either does not know is not compared.
+
+    opens_at_previous_close: the candle's open is the close before it, which its high and low include, too.
+    """
     found: Differences = {}
+    if opens_at_previous_close and bar.open is not None and candle.open is not None:
+        bar = _opened_at(bar, candle.open)
     for name in (*_EXACT, *_TOLERANCE):
         ours, theirs = getattr(bar, name), getattr(candle, name)
         if theirs is None or (ours is None and name not in _EXACT[:4]):
@@ -37,6 +50,13 @@ def differences(bar: Bar, candle: Bar) -> Differences:
     return found
 
 
+def _opened_at(bar: Bar, price: float) -> Bar:
+    """The bar as if its first trade had been at ``price``."""
+    assert bar.high is not None
+    assert bar.low is not None
+    return msgspec.structs.replace(bar, open=price, high=max(bar.high, price), low=min(bar.low, price))
+
+
 def verdict(bar: Bar, found: Mapping[str, object]) -> str:
     """Who is right about a bar, in words."""
     if not found:
@@ -44,6 +64,26 @@ def verdict(bar: Bar, found: Mapping[str, object]) -> str:
     if bar.completeness in {Completeness.PROVEN, Completeness.EMPTY}:
         return "the bar holds every trade id of its interval: the venue's candle is wrong or another account of it"
     return "trades are missing or not proven: the venue's candle is nearer to the truth"
+
+
+def remade(bar: Bar, trades: Iterable[Trade]) -> Bar:
+    """The bar as these trades make it."""
+    made = OpenBar(bar.instrument, open_time_us=bar.open_time_us, interval_us=bar.interval_us)
+    for trade in trades:
+        if trade.count and bar.open_time_us <= trade.time_us < bar.close_time_us:
+            made.add(trade)
+    return made.bar(
+        completeness=bar.completeness,
+        known_at_us=bar.known_at_us,
+        missing_trades=0,
+        revision=bar.revision,
+        decimals=_DECIMALS,
+    )
+
+
+def verdict_of_trades(bar: Bar, again: Bar) -> str:
+    """Who is right about a proven bar, once its trades were fetched again."""
+    return HEARD_WRONG if differences(bar, again) else HEARD_RIGHT
 
 
 class Due(msgspec.Struct, frozen=True):

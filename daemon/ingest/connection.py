@@ -5,22 +5,36 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Coroutine, Sequence
-from itertools import count
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from daemon.clock import Clock
 from daemon.errors import ConfigError, DataFault, ForecastdError, Retryable, Unreachable
-from daemon.exchanges.base import Acknowledged, ClosingSoon, Heartbeat, Listed, Message, Refused, TradesMessage, Venue
+from daemon.exchanges.base import (
+    Acknowledged,
+    ClosingSoon,
+    Heartbeat,
+    KeepAlive,
+    Listed,
+    Message,
+    Refused,
+    TradesBatch,
+    TradesMessage,
+    Venue,
+)
 from daemon.ingest.listener import StreamListener, StreamSettings
 from daemon.ingest.refusals import is_loopback, refusal
+from daemon.ingest.subscriptions import Subscriptions
+
+_ALIVE_PERIOD_S = 1.0
 
 
 class Connection:
     """One websocket and its symbols.
 
     ``on_change`` is called when the connection ended or asks to be replaced: see ``ended``, ``replace_reason``.
+    ``heard_until_us`` is market time up to which the venue was surely heard.
     """
 
     def __init__(
@@ -39,6 +53,7 @@ class Connection:
         self.ended: str | None = None
         self.fault: BaseException | None = None
         self.replace_reason: str | None = None
+        self.heard_until_us = clock.market_us()
         self._verified_at_s: float | None = None
         self._venue = venue
         self._url = venue.stream_url(ws_url)
@@ -47,20 +62,30 @@ class Connection:
         self._settings = settings
         self._lifetime_s = lifetime_s
         self._on_change = on_change
-        self._request_ids = count(1)
-        self._answers: dict[int, asyncio.Future[Message]] = {}
-        self._unlisted: tuple[str, ...] = ()
         self._frames = 0
-        self._next_request_s = clock.wall_s()
+        self._next_send_s = clock.wall_s()
         self._tasks: list[asyncio.Task[None]] = []
         self._socket: ClientConnection | None = None
+        self._subscriptions = Subscriptions(
+            venue, symbols, send=self._send, listener=listener, clock=clock, settings=settings
+        )
 
     @property
     def must_be_replaced(self) -> bool:
         return self.ended is not None or self.replace_reason is not None
 
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The symbols whose subscription the venue has confirmed."""
+        return self._subscriptions.served
+
+    @property
+    def unserved(self) -> tuple[str, ...]:
+        """The symbols that the venue did not take."""
+        return self._subscriptions.unserved
+
     def served_s(self) -> float:
-        """Wall seconds since the venue listed the subscriptions."""
+        """Wall seconds since the venue confirmed the subscriptions."""
         return 0.0 if self._verified_at_s is None else self._clock.wall_s() - self._verified_at_s
 
     def raise_fault(self) -> None:
@@ -69,16 +94,19 @@ class Connection:
             raise self.fault
 
     async def open(self) -> None:
-        """Returns when the venue has acknowledged and listed at least one symbol; trades flow before that already.
+        """Returns when the venue has confirmed at least one symbol; trades flow before that already.
 
         Raises Retryable, RateLimited, RegionRefused, ConfigError for an impossible address, or OSError.
         """
         self._socket = await self._handshake()
         self._start(self._read(self._socket), "read")
+        self._start(self._note_alive(), "alive")
         await self._verify()
         self._verified_at_s = self._clock.wall_s()
         self._start(self._watch(), "watch")
         self._start(self._age(), "age")
+        if self._venue.keep_alive is not None:
+            self._start(self._keep_alive(self._venue.keep_alive), "keep-alive")
 
     async def close(self) -> None:
         """Ends the connection and everything that belongs to it."""
@@ -130,61 +158,28 @@ class Connection:
     # Subscribing
 
     async def _verify(self) -> None:
-        await self._subscribe(self.symbols)
-        await self._compare_with_list()
-        if set(self._unlisted) == set(self.symbols):
-            raise Retryable(f"{self._venue.name} listed none of {', '.join(self.symbols)}")
+        for frame in self._venue.opening():
+            await self._send(frame)
+        await self._subscriptions.ask()
+        if not self.served:
+            raise Retryable(f"{self._venue.name} confirmed none of {', '.join(self.symbols)}")
 
-    async def _subscribe(self, symbols: Sequence[str]) -> None:
-        for start in range(0, len(symbols), self._settings.symbols_per_request):
-            await self._subscribe_together(symbols[start : start + self._settings.symbols_per_request])
-
-    async def _subscribe_together(self, symbols: Sequence[str]) -> None:
-        """One wrong symbol spoils its whole request, so a refused request is halved until it stands alone."""
-        request_id = next(self._request_ids)
-        answer = await self._ask(self._venue.subscribe(symbols, request_id), request_id)
-        if not isinstance(answer, Refused):
-            return
-        if len(symbols) == 1:
-            self._listener.refused(symbols[0], answer.reason)
-            return
-        middle = len(symbols) // 2
-        await self._subscribe_together(symbols[:middle])
-        await self._subscribe_together(symbols[middle:])
-
-    async def _compare_with_list(self) -> None:
-        request_id = next(self._request_ids)
-        answer = await self._ask(self._venue.list_subscriptions(request_id), request_id)
-        if not isinstance(answer, Listed):
-            raise Retryable(f"{self._venue.name} would not list the subscriptions: {answer}")
-        before = self._unlisted if self._verified_at_s is not None else self.symbols
-        self._unlisted = tuple(symbol for symbol in self.symbols if symbol not in answer.symbols)
-        for symbol in before:
-            if symbol not in self._unlisted:
-                self._listener.subscribed(symbol)
-        for symbol in self._unlisted:
-            self._listener.refused(symbol, "acknowledged but not listed")
-
-    async def _ask(self, request: str, request_id: int) -> Message:
-        """Sends one request and returns its answer; one at a time, no faster than the venue allows."""
+    async def _send(self, text: str) -> None:
+        """Sends in turn, at half the pace that the venue allows: pings and pongs count too, and networks bunch."""
         assert self._socket is not None
-        await asyncio.sleep(self._next_request_s - self._clock.wall_s())
-        # Half of what the venue allows: pings and pongs count too, and the network bunches messages up.
-        self._next_request_s = self._clock.wall_s() + 2 / self._venue.limits.messages_per_second
-        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._answers[request_id] = answer
+        at_s = max(self._next_send_s, self._clock.wall_s())
+        self._next_send_s = at_s + 2 / self._venue.limits.messages_per_second
+        await asyncio.sleep(at_s - self._clock.wall_s())
         try:
-            async with asyncio.timeout(self._settings.answer_timeout_s):
-                if self.ended is None:
-                    await self._socket.send(request)
-                return await answer
+            if self.ended is None:
+                async with asyncio.timeout(self._settings.answer_timeout_s):
+                    await self._socket.send(text)
         except TimeoutError as error:
-            waited_s = self._settings.answer_timeout_s
-            raise Retryable(f"{self._venue.name} left a request unanswered for {waited_s:g} s") from error
+            raise Retryable(f"{self._venue.name} takes nothing any more") from error
         except ConnectionClosed as error:
-            raise Retryable(f"connection ended while subscribing: {closing_words(error)}") from error
-        finally:
-            del self._answers[request_id]
+            raise Retryable(f"connection ended: {closing_words(error)}") from error
+        if self.ended is not None:
+            raise Retryable(f"connection ended: {self.ended}")
 
     # Reading
 
@@ -202,37 +197,56 @@ class Connection:
                 continue
             if type(message) is TradesMessage:
                 trades(message.symbol, message.trades)
+            elif type(message) is TradesBatch:
+                for each in message.messages:
+                    trades(each.symbol, each.trades)
             else:
                 self._take(message)
 
     def _take(self, message: Message) -> None:
         if isinstance(message, ClosingSoon):
             self.request_replacement(message.reason)
-        elif isinstance(message, Acknowledged | Listed):
-            self._resolve(message.request_id, message)
-        elif isinstance(message, Refused):
-            # An error may come without an id; requests go one at a time, so it belongs to the one that waits.
-            self._resolve(next(iter(self._answers), 0) if message.request_id is None else message.request_id, message)
+        elif isinstance(message, Acknowledged | Listed | Refused):
+            self._subscriptions.take(message)
         else:
             assert isinstance(message, Heartbeat)
-
-    def _resolve(self, request_id: int, message: Message) -> None:
-        answer = self._answers.get(request_id)
-        if answer is not None and not answer.done():
-            answer.set_result(message)
 
     # Watching and ending
 
     async def _watch(self) -> None:
-        """Asks again for symbols that are not listed, and asks anything at all once the socket has gone quiet."""
+        """Asks again for symbols that are not confirmed, and notices a socket on which nothing comes any more."""
+        subscriptions = self._subscriptions
         while True:
-            frames = self._frames
-            await asyncio.sleep(self._settings.resubscribe_s if self._unlisted else self._settings.quiet_s)
-            if self._unlisted:
-                await self._subscribe(self._unlisted)
-                await self._compare_with_list()
-            elif frames == self._frames:
-                await self._compare_with_list()
+            frames, served, unserved = self._frames, self.served, self.unserved
+            confirmed_at_us = subscriptions.confirmed_at_us
+            await asyncio.sleep(self._settings.resubscribe_s if unserved else self._settings.quiet_s)
+            if unserved:
+                await subscriptions.ask()
+            elif frames == self._frames and not await subscriptions.check_list():
+                raise Retryable(f"{self._venue.name} sent nothing for {self._settings.quiet_s:g} s")
+            self._tell_changes(served, confirmed_at_us)
+
+    def _tell_changes(self, before: tuple[str, ...], confirmed_at_us: int) -> None:
+        if fresh := [symbol for symbol in self.served if symbol not in before]:
+            self._listener.connected(fresh)
+        if lost := [symbol for symbol in self.unserved if symbol in before]:
+            self._listener.disconnected(
+                lost, "the venue lists it no more", self._settings.resubscribe_s, confirmed_at_us
+            )
+
+    async def _note_alive(self) -> None:
+        frames, checked_us = self._frames, self._clock.market_us()
+        while True:
+            await asyncio.sleep(_ALIVE_PERIOD_S)
+            if frames != self._frames:
+                # The frames came after the last check: up to then, everything was surely read.
+                self.heard_until_us, frames = checked_us, self._frames
+            checked_us = self._clock.market_us()
+
+    async def _keep_alive(self, keep_alive: KeepAlive) -> None:
+        while True:
+            await asyncio.sleep(keep_alive.every_s)
+            await self._send(keep_alive.text)
 
     async def _age(self) -> None:
         await asyncio.sleep(self._lifetime_s)
@@ -261,9 +275,7 @@ class Connection:
         if self.ended is not None:
             return
         self.ended = reason
-        for answer in self._answers.values():
-            if not answer.done():
-                answer.set_exception(Retryable(f"connection ended while subscribing: {reason}"))
+        self._subscriptions.end(f"connection ended: {reason}")
         self._on_change(self)
 
 

@@ -1,73 +1,99 @@
-"""The id watermark of one instrument: which trades are new, which ids are missing, what is proven. No I/O."""
+"""What continuity means: which trades are new, and what is known of the trades of an interval. No I/O.
+
+``IdContinuity`` proves it by contiguous ids, ``TimeContinuity`` keeps account of interruptions where a venue has none.
+"""
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from enum import Enum
+from typing import NamedTuple, Protocol
 
-from daemon.records import MissingRange, SequenceState
-from features.market import Trade
+from daemon.records import SequenceState
+from features.market import Completeness, MissingTrades, Trade
+
+MOST_RANGES = 16  # that travel with a bar; their number is told whole
 
 
 class Admission(Enum):
-    """What a trade means to the sequence."""
+    """What a trade means to the sequence. DUPLICATE and OPENED_GAP_ONLY mean that it must be left out."""
 
     JOINED = "joined"
     OPENED_GAP = "opened_gap"
+    OPENED_GAP_ONLY = "opened_gap_only"
     FILLED = "filled"
     DUPLICATE = "duplicate"
 
 
-class Continuity:
-    """Every id after the seed is either received once, or listed in ``missing``.
+class Known(NamedTuple):
+    """What is known of the trades of one interval.
 
-    Ids are contiguous per instrument; the seed is the last id before the part that this sequence covers.
+    completeness: the verdict on a bar that closes now; PROVEN says EMPTY of a bar without trades.
+    missing: how many trades are missing, None where nobody knows. final: neither waiting nor asking can tell more.
+    ranges: which, at most ``MOST_RANGES`` of them.
     """
 
-    __slots__ = ("covered_from_us", "last_id", "last_time_us", "missing")
+    completeness: Completeness
+    missing: int | None
+    final: bool
+    ranges: tuple[MissingTrades, ...] = ()
 
-    def __init__(self, state: SequenceState) -> None:
-        self.last_id = state.last_id
-        self.last_time_us = state.last_time_us
-        self.covered_from_us = state.covered_from_us
-        self.missing: list[MissingRange] = list(state.missing)
+
+class Lost(NamedTuple):
+    """Trades to ask for: after ``after_us``, from ``from_id`` (None: by time) to ``until_id`` (None: the newest)."""
+
+    from_id: int | None
+    until_id: int | None
+    after_us: int
+
+
+class Continuity(Protocol):
+    """The account of one instrument's trades. ``last_time_us``: event time of the newest trade.
+
+    covered_from_us: bars that open earlier are not whole.
+    """
+
+    last_time_us: int
+    covered_from_us: int
+
+    @property
+    def missing_trades(self) -> int:
+        """Trades that are known to be missing."""
+        ...
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is missing that the venue could still give."""
+        ...
 
     def admit(self, trade: Trade) -> Admission:
-        """Takes note of a trade's id; DUPLICATE means that the trade must be dropped."""
-        trade_id = trade.trade_id
-        if trade_id == self.last_id + 1:
-            self.last_id = trade_id
-            self.last_time_us = trade.time_us
-            return Admission.JOINED
-        if trade_id <= self.last_id:
-            return self._fill(trade)
-        self.missing.append(MissingRange(self.last_id + 1, trade_id - 1, self.last_time_us, trade.time_us))
-        self.last_id = trade_id
-        self.last_time_us = trade.time_us
-        return Admission.OPENED_GAP
+        """Takes note of a trade."""
+        ...
 
-    def missing_between(self, start_us: int, end_us: int) -> int:
-        """Missing ids whose trades may have happened in ``[start_us, end_us)``."""
-        return sum(lost.count for lost in self.missing if lost.after_us < end_us and lost.before_us >= start_us)
+    def known(self, open_us: int, close_us: int, *, now_us: int, grace_us: int) -> Known:
+        """What is known of the trades in ``[open_us, close_us)``."""
+        ...
 
-    def state(self) -> SequenceState:
-        return SequenceState(
-            last_id=self.last_id,
-            last_time_us=self.last_time_us,
-            covered_from_us=self.covered_from_us,
-            missing=tuple(self.missing),
-        )
+    def to_ask(self) -> Lost | None:
+        """The next missing part to ask for; each is offered in turn."""
+        ...
 
-    def _fill(self, trade: Trade) -> Admission:
-        trade_id = trade.trade_id
-        index = bisect_right(self.missing, trade_id, key=lambda lost: lost.first_id) - 1
-        if index < 0 or trade_id > self.missing[index].last_id:
-            return Admission.DUPLICATE
-        lost = self.missing[index]
-        rest = []
-        if lost.first_id < trade_id:
-            rest.append(MissingRange(lost.first_id, trade_id - 1, lost.after_us, trade.time_us))
-        if trade_id < lost.last_id:
-            rest.append(MissingRange(trade_id + 1, lost.last_id, trade.time_us, lost.before_us))
-        self.missing[index : index + 1] = rest
-        return Admission.FILLED
+    def newest(self) -> Lost:
+        """Everything beyond what is known."""
+        ...
+
+    def answered(self, asked: Lost, *, head_reached: bool, whole: bool, asked_at_us: int) -> None:
+        """The venue's trades for ``asked`` have been admitted.
+
+        head_reached: they went up to the newest at ``asked_at_us``. whole: none between is withheld.
+        """
+        ...
+
+    def interrupted(self, after_us: int) -> bool:
+        """Nobody listens since ``after_us``: whether that is news, and puts the bars since then in doubt."""
+        ...
+
+    def resumed(self, at_us: int) -> None:
+        """The venue is heard again."""
+        ...
+
+    def state(self) -> SequenceState: ...

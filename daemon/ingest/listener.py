@@ -23,7 +23,7 @@ class StreamListener(Protocol):
         ...
 
     def subscribed(self, symbol: str) -> None:
-        """The venue acknowledged and listed the symbol, on a first or on a later connection."""
+        """The venue confirmed the symbol, on a first or on a later connection: its trades are heard from now on."""
         ...
 
     def refused(self, symbol: str, reason: str) -> None:
@@ -34,8 +34,11 @@ class StreamListener(Protocol):
         """A verified connection now serves these symbols, where none or an older one did before."""
         ...
 
-    def disconnected(self, symbols: Sequence[str], reason: str, next_try_s: float) -> None:
-        """No connection serves these symbols; the next attempt begins in ``next_try_s`` wall seconds."""
+    def disconnected(self, symbols: Sequence[str], reason: str, next_try_s: float, heard_until_us: int) -> None:
+        """No connection serves these symbols; the next attempt begins in ``next_try_s`` wall seconds.
+
+        heard_until_us: market time up to which the last connection surely read all that came.
+        """
         ...
 
 

@@ -35,19 +35,21 @@ class Backoff:
 
 
 class TokenBucket:
-    """A budget that refills steadily. Never more than ``limit`` is taken in any ``per_s`` seconds.
+    """A budget that refills steadily: ``burst`` at once, ``per_s`` of it back every wall second."""
 
-    A full bucket and one period's refill together make ``limit``, so each is half of it.
-    """
-
-    def __init__(self, limit: float, *, per_s: float, clock: Clock, sleep: Sleep = asyncio.sleep) -> None:
-        self._capacity = limit / 2
-        self._refill_per_s = limit / 2 / per_s
-        self._level = self._capacity
+    def __init__(self, burst: float, *, per_s: float, clock: Clock, sleep: Sleep = asyncio.sleep) -> None:
+        self._capacity = burst
+        self._refill_per_s = per_s
+        self._level = burst
         self._clock = clock
         self._updated_s = clock.wall_s()
         self._sleep = sleep
         self._turn = asyncio.Lock()
+
+    @classmethod
+    def within(cls, limit: float, *, per_s: float, clock: Clock, sleep: Sleep = asyncio.sleep) -> TokenBucket:
+        """Never more than ``limit`` in any ``per_s`` seconds: a full bucket and one period's refill are half each."""
+        return cls(limit / 2, per_s=limit / 2 / per_s, clock=clock, sleep=sleep)
 
     async def take(self, amount: float) -> None:
         """Waits, in the order of asking, until ``amount`` is there, and takes it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from typing import NamedTuple
 
 import aiohttp
 import msgspec
@@ -27,6 +28,21 @@ class RestSettings(msgspec.Struct, frozen=True, kw_only=True):
     longest_pause_s: float = 30.0
     most_body_bytes: int = 64 * 2**20  # Binance's exchangeInfo is the largest answer, about 10 MB
     pages_per_call: int = 10
+    # A start that is paged to from the newest trade, at a venue that cannot be asked by time: a busy hour.
+    pages_per_start: int = 400
+
+
+class Answer(NamedTuple):
+    """The body of an answer, and its Date header, empty where there is none.
+
+    at_s: the middle of the round trip that brought it, in wall seconds, without the waiting and the attempts before.
+    took_s: how long that round trip was.
+    """
+
+    body: bytes
+    date: str
+    at_s: float
+    took_s: float
 
 
 class RestTransport:
@@ -51,7 +67,7 @@ class RestTransport:
         self._owns_session = session is None
         self._sleep = sleep
         self._draw = draw
-        self._budget = TokenBucket(venue.limits.rest_weight_per_minute, per_s=60, clock=clock, sleep=sleep)
+        self._budgets: dict[str, TokenBucket] = {}
         self._paused_until_s = clock.wall_s()
         self._was_served = False
 
@@ -60,8 +76,8 @@ class RestTransport:
             await self._session.close()
             self._session = None
 
-    async def get(self, request: RestRequest) -> bytes:
-        """The body of the venue's answer.
+    async def get(self, request: RestRequest) -> Answer:
+        """The venue's answer.
 
         Raises RateLimited for a pause that is too long to wait out, RegionRefused, DataFault where the venue calls
         the request wrong or answers with too much, and Retryable once every attempt has failed.
@@ -69,7 +85,8 @@ class RestTransport:
         backoff = Backoff(first_s=self._settings.backoff_first_s, cap_s=self._settings.backoff_cap_s, draw=self._draw)
         for attempts_left in reversed(range(self._settings.attempts)):
             await self._wait_out_pause()
-            await self._budget.take(request.weight)
+            await self._budget(request.pace).take(request.weight)
+            await self._wait_out_pause()  # the venue may have said stop to another while this one waited its turn
             try:
                 return await self._attempt(request)
             except RateLimited as error:
@@ -82,13 +99,22 @@ class RestTransport:
                 await self._sleep(backoff.next_s())
         raise AssertionError("the last attempt returns or raises")
 
+    def _budget(self, pace: str) -> TokenBucket:
+        if pace not in self._budgets:  # as many as a venue has instruments, at most
+            limits = self._venue.limits
+            self._budgets[pace] = TokenBucket(
+                limits.rest_burst, per_s=limits.rest_per_s, clock=self._clock, sleep=self._sleep
+            )
+        return self._budgets[pace]
+
     async def _wait_out_pause(self) -> None:
         while (pause_s := self._paused_until_s - self._clock.wall_s()) > 0:
             if pause_s > self._settings.longest_pause_s:
                 raise RateLimited(f"{self._venue.name} asks for {pause_s:.0f} s of silence", retry_after_s=pause_s)
             await self._sleep(pause_s)
 
-    async def _attempt(self, request: RestRequest) -> bytes:
+    async def _attempt(self, request: RestRequest) -> Answer:
+        sent_s = self._clock.wall_s()
         try:
             async with self._opened_session().get(
                 self._url + request.path,
@@ -102,7 +128,9 @@ class RestTransport:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Retryable(f"GET {self._url}{request.path}: {str(error) or type(error).__name__}") from error
         self._judge(request, response, body)
-        return body
+        self._venue.check_answer(body)
+        took_s = self._clock.wall_s() - sent_s
+        return Answer(body, response.headers.get("Date", ""), at_s=sent_s + took_s / 2, took_s=took_s)
 
     def _opened_session(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -63,6 +63,7 @@ class Feed:
         self._replacement_due = asyncio.Event()
         self._next_try_at_s = clock.wall_s()
         self._last_failure: str | None = None
+        self._heard_until_us = 0
 
     @property
     def state(self) -> FeedState:
@@ -119,7 +120,12 @@ class Feed:
         self._plan_next_try(at_least_s=error.retry_after_s if isinstance(error, RateLimited) else 0.0)
         self._last_failure = str(error) or repr(error)
         if not self._connected:
-            self._listener.disconnected(self.symbols, self._last_failure, self._until_next_try_s())
+            self._tell_disconnected(self._last_failure)
+
+    def _tell_disconnected(self, reason: str) -> None:
+        if self._serving is not None:
+            self._heard_until_us = max(self._heard_until_us, self._serving.heard_until_us)
+        self._listener.disconnected(self.symbols, reason, self._until_next_try_s(), self._heard_until_us)
 
     def _plan_next_try(self, *, at_least_s: float = 0.0) -> None:
         self._next_try_at_s = self._clock.wall_s() + max(at_least_s, self._backoff.next_s())
@@ -138,11 +144,16 @@ class Feed:
         old, self._serving = self._serving, connection
         self._was_connected = True
         self._replacement_due.clear()
-        self._listener.connected(self.symbols)
+        self._listener.connected(connection.served)
         if connection.must_be_replaced:
             self._notice(connection)
         if old is not None:
+            self._heard_until_us = max(self._heard_until_us, old.heard_until_us)
             await self._retire(old)
+        if connection.ended is None and (unserved := connection.unserved):
+            self._listener.disconnected(
+                unserved, "the venue did not take it", self._settings.resubscribe_s, self._heard_until_us
+            )
 
     async def _retire(self, old: Connection) -> None:
         try:
@@ -168,7 +179,7 @@ class Feed:
             self._replacement_due.set()
         if connection.ended is not None:
             self._last_failure = connection.ended
-            self._listener.disconnected(self.symbols, connection.ended, self._until_next_try_s())
+            self._tell_disconnected(connection.ended)
 
 
 class MarketStream:
@@ -193,7 +204,7 @@ class MarketStream:
         self._settings = settings
         self._sleep = sleep
         self._draw = draw
-        self._budget = TokenBucket(venue.limits.connections_per_5_minutes, per_s=300, clock=clock, sleep=sleep)
+        self._budget = TokenBucket.within(venue.limits.connections_per_5_minutes, per_s=300, clock=clock, sleep=sleep)
         size = venue.limits.streams_per_connection
         self._feeds = [self._feed(symbols[start : start + size]) for start in range(0, len(symbols), size)]
         self._tasks: list[asyncio.Task[None]] = []

@@ -118,6 +118,7 @@ class Outbox:
             self._ready[lane] = None
         else:
             del self._waiting[lane]
+        self._keep_bounds()  # a message that came for this lane in the meantime waits only from now on
         first = message not in self._repeats
         self._repeats.discard(message)
         return first
@@ -132,6 +133,7 @@ class Outbox:
         else:
             queue.appendleft(message)
         self._ready = {lane: None} | self._ready
+        self._keep_bounds()
 
     def requeue_retained(self, market_us: int) -> None:
         """Puts the newest message of every retained topic before everything else, once more where it was delivered.

@@ -30,10 +30,12 @@ from daemon.publishing.wire import (
     EventMessage,
     ForecastMessage,
     Horizon,
+    MissingRange,
     Model,
     ModelMessage,
     ModelPromoted,
     ModelRejected,
+    Quality,
     RetrainFinished,
     RetrainStarted,
     StatusMessage,
@@ -41,8 +43,8 @@ from daemon.publishing.wire import (
     TradeGapOpened,
     TradeGapRepaired,
 )
-from daemon.records import IssuedForecast, Latency, Skill, interval_name
-from features.market import Bar
+from daemon.records import DataQuality, IssuedForecast, Latency, MissingIds, Skill, interval_name
+from features.market import Bar, MissingTrades
 from models.forecast import Forecast, ModelInfo
 
 __all__ = [
@@ -123,7 +125,7 @@ def forecast(issued: IssuedForecast) -> bytes:
         model=_model(made.model),
         horizons=[_horizon(made, row, issued.reference_price) for row in range(len(made.horizons))],
         attention=None if made.attention is None else [_return(weight) for weight in made.attention],
-        data_quality=issued.quality,
+        data_quality=_quality(issued.quality),
         skill=None if issued.skill is None else _skill(issued.skill),
         latency_ms=_latency(issued.latency),
     )
@@ -152,9 +154,36 @@ def bar(made: Bar) -> bytes:
         missing_trades=made.missing_trades,
         late_trades=made.late_trades,
         audit=made.audit,
+        missing_ranges=_missing_ranges(made.missing_ranges),
         **shared,
     )
     return encode(message)
+
+
+def _quality(made: DataQuality) -> Quality:
+    return Quality(
+        completeness=made.completeness,
+        missing_trades=made.missing_trades,
+        window_bars_missing=made.window_bars_missing,
+        clock_skew_ms=made.clock_skew_ms,
+        missing_ranges=_missing_ranges(made.missing_ranges),
+    )
+
+
+def _missing_ranges(ranges: Sequence[MissingTrades]) -> list[MissingRange]:
+    return [
+        MissingRange(
+            first_id=each.first_id,
+            last_id=each.last_id,
+            after=iso(each.after_us, milliseconds=True),
+            before=_iso_or_none(each.before_us),
+        )
+        for each in ranges
+    ]
+
+
+def _iso_or_none(time_us: int | None) -> str | None:
+    return None if time_us is None else iso(time_us, milliseconds=True)
 
 
 def status(state: str, *, since_us: int, version: str, reason: str) -> bytes:
@@ -226,16 +255,18 @@ def bar_audit_mismatch(audit: BarAudited) -> BarAuditMismatch:
 
 
 def gap_opened(opened: GapOpened) -> TradeGapOpened:
+    """Ids and their number are None where the venue's ids say nothing; ``before`` while nothing is heard yet."""
     missing = opened.missing
+    ids = missing if isinstance(missing, MissingIds) else None
     return TradeGapOpened(
         at=iso(opened.at_us),
         venue=opened.instrument.venue,
         symbol=opened.instrument.symbol,
-        first_missing_id=missing.first_id,
-        last_missing_id=missing.last_id,
-        missing_trades=missing.count,
+        first_missing_id=ids.first_id if ids else None,
+        last_missing_id=ids.last_id if ids else None,
+        missing_trades=ids.count if ids else None,
         after=iso(missing.after_us, milliseconds=True),
-        before=iso(missing.before_us, milliseconds=True),
+        before=_iso_or_none(missing.before_us),
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from daemon.records import DataQuality, Latency, Skill
+from daemon.records import Latency, Skill
 from features.market import Audit, Completeness
 
 FORECAST_SCHEMA = "forecastd.forecast.v1"
@@ -38,6 +38,25 @@ class Horizon(msgspec.Struct, frozen=True, kw_only=True):
     prob_up: float
 
 
+class MissingRange(msgspec.Struct, frozen=True, kw_only=True):
+    """Trades that are missing between two times; ids where the venue's say. ``before`` None: there is no end yet."""
+
+    first_id: int | None
+    last_id: int | None
+    after: str
+    before: str | None
+
+
+class Quality(msgspec.Struct, frozen=True, kw_only=True):
+    """What the forecast was made from: the last bar's verdict and what is missing from it, and from the window."""
+
+    completeness: Completeness
+    missing_trades: int | None
+    window_bars_missing: int
+    clock_skew_ms: int | None
+    missing_ranges: list[MissingRange]
+
+
 class ForecastMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag=FORECAST_SCHEMA):
     """forecastd.forecast.v1"""
 
@@ -53,7 +72,7 @@ class ForecastMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="sche
     model: Model
     horizons: list[Horizon]
     attention: list[float] | None
-    data_quality: DataQuality
+    data_quality: Quality
     skill: Skill | None
     latency_ms: Latency
 
@@ -80,9 +99,10 @@ class BarMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", 
     first_trade_id: int | None
     last_trade_id: int | None
     completeness: Completeness
-    missing_trades: int
+    missing_trades: int | None
     late_trades: int
     audit: Audit
+    missing_ranges: list[MissingRange]
 
 
 class StatusMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag=STATUS_SCHEMA):
@@ -169,19 +189,22 @@ class BarAuditMismatch(EventMessage, frozen=True, kw_only=True, tag="bar_audit_m
 
 
 class TradeGapOpened(EventMessage, frozen=True, kw_only=True, tag="gap_opened"):
-    """Trade ids ``first_missing_id..last_missing_id`` were skipped between two trades whose times bound them."""
+    """Trades may be lost after ``after``, and before ``before`` unless that is None: the venue is not heard yet.
+
+    Ids and their number are None where the venue's ids say nothing.
+    """
 
     venue: str
     symbol: str
-    first_missing_id: int
-    last_missing_id: int
-    missing_trades: int
+    first_missing_id: int | None
+    last_missing_id: int | None
+    missing_trades: int | None
     after: str
-    before: str
+    before: str | None
 
 
 class TradeGapRepaired(EventMessage, frozen=True, kw_only=True, tag="gap_repaired"):
-    """No id is missing any more; ``trades`` were fetched."""
+    """Nothing is missing any more; ``trades`` were fetched."""
 
     venue: str
     symbol: str

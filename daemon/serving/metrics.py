@@ -14,6 +14,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from daemon.clock import MICROSECONDS_PER_SECOND
+from daemon.events import SymbolState
 from daemon.records import Skill
 from features.market import Completeness, Instrument
 from models.forecast import ModelInfo
@@ -97,6 +98,11 @@ class Metrics:
         self.skill_coverage_ratio.labels(*key, "0.95", skill.window).set(_known(skill.coverage_95))
         self.skill_scored_forecasts.labels(*key, skill.window).set(skill.scored)
 
+    def show_state(self, instrument: Instrument, state: SymbolState) -> None:
+        """Shows which of its states a symbol is in."""
+        for each in SymbolState:
+            self.symbol_state.labels(*instrument, each.value).set(int(each is state))
+
     def watch_queue(self, name: str, depth: Callable[[], int], *, capacity: int) -> None:
         """Shows a bounded queue; ``depth`` is asked at every scrape, on the event loop."""
         self.queue_depth.labels(name).set_function(depth)
@@ -108,6 +114,9 @@ class Metrics:
         self.trades_duplicate = self._counter("trades_duplicate_total", "Trades dropped as already seen.", of_symbol)
         self.frames_malformed = self._counter("frames_malformed_total", "Frames that could not be read.", ("venue",))
         self.feed_connected = self._gauge("feed_connected", "1 while the symbol's stream is acknowledged.", of_symbol)
+        self.symbol_state = self._gauge(
+            "symbol_state", "1 for the state that the symbol is in, 0 for the others.", (*of_symbol, "state")
+        )
         self.feed_reconnects = self._counter("feed_reconnects_total", "Connections lost and made again.", of_symbol)
         self.feed_last_trade_timestamp = self._gauge(
             "feed_last_trade_timestamp_seconds", "Event time of the newest trade.", of_symbol
@@ -118,6 +127,9 @@ class Metrics:
         self.clock_skew = self._gauge("clock_skew_seconds", "The venue's clock minus this machine's.", ("venue",))
         self.trade_gaps = self._counter("trade_gaps_total", "Gaps found in the trade ids.", of_symbol)
         self.trade_gaps_repaired = self._counter("trade_gaps_repaired_total", "Gaps filled through REST.", of_symbol)
+        self.trades_malformed = self._counter(
+            "trades_malformed_total", "Trades left out for a time that cannot be.", of_symbol
+        )
         self.trades_missing = self._gauge("trades_missing", "Trade ids known to be missing now.", of_symbol)
 
     def _define_bars(self) -> None:
@@ -217,6 +229,8 @@ class Metrics:
         return (
             self.trades,
             self.trades_duplicate,
+            self.trades_malformed,
+            self.symbol_state,
             self.feed_connected,
             self.feed_reconnects,
             self.feed_last_trade_timestamp,
@@ -242,6 +256,7 @@ class Metrics:
         for counter in (
             self.trades,
             self.trades_duplicate,
+            self.trades_malformed,
             self.feed_reconnects,
             self.trade_gaps,
             self.trade_gaps_repaired,
@@ -249,6 +264,7 @@ class Metrics:
         ):
             counter.labels(*instrument)
         self.feed_connected.labels(*instrument).set(0)
+        self.show_state(instrument, SymbolState.WARMING_UP)
         self.trades_missing.labels(*instrument).set(0)
         self.frames_malformed.labels(instrument.venue)
         self.clock_skew.labels(instrument.venue).set(UNKNOWN)

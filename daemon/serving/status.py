@@ -15,7 +15,7 @@ class BarStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     close_time: str
     completeness: str
-    missing_trades: int
+    missing_trades: int | None
     revision: int
     trades: int | None = None
 

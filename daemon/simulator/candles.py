@@ -1,41 +1,31 @@
-"""Klines as Binance words them: from the bars themselves, several bars together, or from their trades."""
+"""Candles of a tape in exact integers: from the bars themselves, several bars together, or from their trades.
+
+How a venue words them, and which it leaves out, is its dialect's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from daemon.records import parse_interval
 from daemon.simulator.market_data import Series
 from daemon.simulator.reconstruct import BarFigures
 from daemon.simulator.tape import AggregateTrade, Tape
 
-# Binance's intervals up to a day; its 3d, 1w and 1M are not simulated.
-INTERVALS = {
-    name: parse_interval(name)
-    for name in ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d")
-}
-PUBLISHED_DECIMALS = 8
 
-Kline = list[int | str]
+class Candle(NamedTuple):
+    """``figures.trades`` counts raw trades, ``records`` aggregate ones; ``closed`` is False for the running candle."""
 
-
-class _Candle(NamedTuple):
     open_us: int
     figures: BarFigures
-
-
-def fixed(value: int, decimals: int) -> str:
-    """``value * 10**-decimals`` with the 8 decimals that Binance prints, more where exactness needs them."""
-    whole, fraction = divmod(value, 10**decimals)
-    digits = f"{fraction:0{decimals}d}" if decimals else ""
-    return f"{whole}.{digits:0<{PUBLISHED_DECIMALS}}"
+    records: int
+    closed: bool
 
 
 class Candles:
-    """Closed candles of a tape: a running one is never served."""
+    """Candles of any interval that is a multiple or a whole part of the played bars."""
 
     def __init__(self, tape: Tape) -> None:
         self._tape = tape
@@ -45,34 +35,71 @@ class Candles:
         played_us = self._tape.timeline.interval_us
         return interval_us % played_us == 0 or played_us % interval_us == 0
 
-    def klines(
+    def closed(
         self, symbol: str, interval_us: int, *, start_us: int | None, end_us: int | None, limit: int, now_us: int
-    ) -> list[Kline]:
+    ) -> list[Candle]:
         """Candles with an open time from ``start_us`` to ``end_us``, both included, that are over at ``now_us``.
 
-        The first ``limit`` from ``start_us`` on; without a start the last ``limit``.
+        The first ``limit`` from ``start_us`` on; without a start the last ``limit``. Oldest first.
         """
-        timeline = self._tape.timeline
-        first_us = -(-timeline.start_us // interval_us) * interval_us
-        closed_us = min(now_us, self._tape.end_us) // interval_us * interval_us - interval_us
-        last_us = closed_us if end_us is None else min(closed_us, end_us // interval_us * interval_us)
-        if start_us is None:
-            opens = range(max(first_us, last_us - (limit - 1) * interval_us), last_us + 1, interval_us)
-        else:
-            opens = range(max(first_us, -(-start_us // interval_us) * interval_us), last_us + 1, interval_us)[:limit]
+        opens = self._opens(interval_us, start_us, end_us, self._over_us(interval_us, now_us))
+        chosen = opens[:limit] if start_us is not None else opens[max(len(opens) - limit, 0) :]
+        return list(self._made(symbol, interval_us, chosen, now_us))
+
+    def newest(
+        self,
+        symbol: str,
+        interval_us: int,
+        *,
+        start_us: int | None,
+        end_us: int | None,
+        limit: int,
+        now_us: int,
+        running: bool,
+    ) -> list[Candle]:
+        """The last ``limit`` candles of that span, oldest first; with ``running`` the unfinished one is one of them."""
+        opens = self._opens(interval_us, start_us, end_us, self._over_us(interval_us, now_us) + running * interval_us)
+        return list(self._made(symbol, interval_us, opens[max(len(opens) - limit, 0) :], now_us))
+
+    def _over_us(self, interval_us: int, now_us: int) -> int:
+        """Open time of the last candle that is over."""
+        return min(now_us, self._tape.end_us) // interval_us * interval_us - interval_us
+
+    def _opens(self, interval_us: int, start_us: int | None, end_us: int | None, newest_us: int) -> range:
+        first_us = -(-self._tape.timeline.start_us // interval_us) * interval_us
+        if start_us is not None:
+            first_us = max(first_us, -(-start_us // interval_us) * interval_us)
+        # The data may end in mid-candle: what has no trade ahead of it is not served.
+        last_us = min(newest_us, (self._tape.end_us - 1) // interval_us * interval_us)
+        if end_us is not None:
+            last_us = min(last_us, end_us // interval_us * interval_us)
+        return range(first_us, last_us + 1, interval_us)
+
+    def _made(self, symbol: str, interval_us: int, opens: range, now_us: int) -> Iterator[Candle]:
         series = self._tape.data.series[symbol]
-        made = self._joined if interval_us >= timeline.interval_us else self._cut
-        return [_worded(series, interval_us, candle) for candle in made(series, interval_us, opens)]
+        made = self._joined if interval_us >= self._tape.timeline.interval_us else self._cut
+        return made(series, interval_us, opens, now_us)
 
-    def _joined(self, series: Series, interval_us: int, opens: range) -> Iterator[_Candle]:
-        """One or several whole bars a candle."""
-        bars = interval_us // self._tape.timeline.interval_us
+    def _joined(self, series: Series, interval_us: int, opens: range, now_us: int) -> Iterator[Candle]:
+        """One or several whole bars a candle; of the bar that is under way, the trades so far."""
+        timeline = self._tape.timeline
+        bars = interval_us // timeline.interval_us
+        under_way = timeline.index_at(now_us)
         for open_us in opens:
-            first = self._tape.timeline.index_at(open_us)
-            if series.present[first : first + bars].any():
-                yield _Candle(open_us, _together(series.figures(at) for at in range(first, first + bars)))
+            first = timeline.index_at(open_us)
+            last = min(first + bars, len(self._tape.data))
+            if not series.present[first:last].any():
+                continue
+            whole = range(first, min(last, under_way))
+            figures = [series.figures(at) for at in whole]
+            records = self._tape.records(series.symbol, whole.start, max(whole.stop, whole.start))
+            if first <= under_way < last:
+                trades = self._so_far(series.symbol, under_way, now_us)
+                figures.append(_of_trades(trades, _close_before(series, under_way)))
+                records += len(trades)
+            yield Candle(open_us, _together(figures), records, open_us + interval_us <= now_us)
 
-    def _cut(self, series: Series, interval_us: int, opens: range) -> Iterator[_Candle]:
+    def _cut(self, series: Series, interval_us: int, opens: range, now_us: int) -> Iterator[Candle]:
         """Several candles a bar, from its trades; flat and empty where there were none."""
         timeline = self._tape.timeline
         trades: dict[int, list[AggregateTrade]] = {}
@@ -82,19 +109,26 @@ class Candles:
             if not series.present[index]:
                 continue
             if index != held:
-                trades, held = self._by_candle(series.symbol, index, interval_us), index
+                trades, held = self._by_candle(series.symbol, index, interval_us, now_us), index
                 earlier = [at for at in trades if at < open_us]
-                before = int(series.close[index - 1] if index else series.open[index])
-                last_price = trades[max(earlier)][-1].price if earlier else before
-            figures = _of_trades(trades.get(open_us, []), last_price)
+                last_price = trades[max(earlier)][-1].price if earlier else _close_before(series, index)
+            own = trades.get(open_us, [])
+            figures = _of_trades(own, last_price)
             last_price = figures.close
-            yield _Candle(open_us, figures)
+            yield Candle(open_us, figures, len(own), open_us + interval_us <= now_us)
 
-    def _by_candle(self, symbol: str, index: int, interval_us: int) -> dict[int, list[AggregateTrade]]:
+    def _so_far(self, symbol: str, index: int, now_us: int) -> list[AggregateTrade]:
+        return [trade for trade in self._tape.bar(symbol, index) if trade.time_ms * 1000 <= now_us]
+
+    def _by_candle(self, symbol: str, index: int, interval_us: int, now_us: int) -> dict[int, list[AggregateTrade]]:
         found: dict[int, list[AggregateTrade]] = {}
-        for trade in self._tape.bar(symbol, index):
+        for trade in self._so_far(symbol, index, now_us):
             found.setdefault(trade.time_ms * 1000 // interval_us * interval_us, []).append(trade)
         return found
+
+
+def _close_before(series: Series, index: int) -> int:
+    return int(series.close[index - 1] if index else series.open[0])
 
 
 def _together(bars: Iterable[BarFigures]) -> BarFigures:
@@ -107,7 +141,7 @@ def _together(bars: Iterable[BarFigures]) -> BarFigures:
     )
 
 
-def _of_trades(trades: list[AggregateTrade], last_price: int) -> BarFigures:
+def _of_trades(trades: Sequence[AggregateTrade], last_price: int) -> BarFigures:
     if not trades:
         return BarFigures(last_price, last_price, last_price, last_price, 0, 0, 0, 0, 0)
     prices = [trade.price for trade in trades]
@@ -123,20 +157,3 @@ def _of_trades(trades: list[AggregateTrade], last_price: int) -> BarFigures:
         taker_buy_volume=sum(trade.size for trade in bought),
         taker_buy_quote_volume=sum(trade.price * trade.size for trade in bought),
     )
-
-
-def _worded(series: Series, interval_us: int, candle: _Candle) -> Kline:
-    """Binance's twelve columns."""
-    figures = candle.figures
-    prices = (fixed(price, series.price_decimals) for price in figures[:4])
-    return [
-        candle.open_us // 1000,
-        *prices,
-        fixed(figures.volume, series.size_decimals),
-        (candle.open_us + interval_us) // 1000 - 1,
-        fixed(figures.quote_volume, series.quote_decimals),
-        figures.trades,
-        fixed(figures.taker_buy_volume, series.size_decimals),
-        fixed(figures.taker_buy_quote_volume, series.quote_decimals),
-        "0",
-    ]

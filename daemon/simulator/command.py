@@ -9,10 +9,15 @@ import signal
 import sys
 from pathlib import Path
 
-from daemon.clock import ScaledClock, SystemClock
+import msgspec
+
+from daemon.clock import Clock, ScaledClock, SystemClock
 from daemon.errors import EXIT_USAGE, DataFault, Fatal, Unreachable
 from daemon.records import parse_interval
+from daemon.simulator.dialects import DIALECTS
 from daemon.simulator.exchange import Addresses, SimulatedExchange
+from daemon.simulator.faults.log import Injected
+from daemon.simulator.faults.plan import FaultPlan, load_plan
 from daemon.simulator.loading import load, load_sample
 from daemon.simulator.market_data import MarketData, Timeline
 
@@ -34,24 +39,29 @@ async def simulate(
     interval: str | None = None,
     port: int = 0,
     live_days: float = DEFAULT_LIVE_DAYS,
+    faults: Path | None = None,
 ) -> None:
     """Runs a simulated exchange in the foreground and prints its addresses as one JSON line when it is ready.
 
+    venue: whose protocol it speaks, one of ``DIALECTS``.
     data: Parquet file or folder of bars; None is the shipped sample.
     speed: market seconds per wall second, with the bars at the times at which they happened and the last
         ``live_days`` of the data live. None runs on the system clock, with the live bars played from now on.
     interval: on the system clock, how long each bar is played, e.g. "5s"; None is the data's own interval.
     port: of the websocket; REST listens on the next one. 0 takes any two free ports.
+    faults: TOML file with a plan of faults; each is written to standard error as a JSON line when it happens.
 
     Raises SimulationRefused for settings that do not fit and data that cannot be replayed, Unreachable for a port
     that is taken.
     """
     if problem := _problem(venue=venue, speed=speed, interval=interval, port=port):
         raise SimulationRefused(problem)
+    plan = _plan(faults)
     market = _market(data)
     for note in market.notes:
         sys.stderr.write(f"{note}\n")
-    exchange = _exchange(market, speed=speed, interval=interval, live_days=live_days)
+    exchange = _exchange(market, venue=venue, speed=speed, interval=interval, live_days=live_days, plan=plan)
+    exchange.log.on_fault = _tell
     try:
         addresses = await _started(exchange, port)
         sys.stdout.write(json.dumps({**addresses._asdict(), "symbols": market.symbols}) + "\n")
@@ -63,8 +73,8 @@ async def simulate(
 
 def _problem(*, venue: str, speed: float | None, interval: str | None, port: int) -> str | None:
     """What is wrong with the arguments by themselves."""
-    if venue != "binance":
-        return f"--venue was {venue!r}; the simulator speaks binance"
+    if venue not in DIALECTS:
+        return f"--venue was {venue!r}; the simulator speaks {', '.join(DIALECTS)}"
     if speed is not None and interval is not None:
         return "--speed and --interval exclude each other: one scales the clock, one the bars"
     if speed is not None and not 0 < speed < math.inf:
@@ -81,17 +91,35 @@ def _market(data: Path | None) -> MarketData:
         raise SimulationRefused(f"--data: {' '.join(str(error).split())}") from error
 
 
-def _exchange(market: MarketData, *, speed: float | None, interval: str | None, live_days: float) -> SimulatedExchange:
+def _plan(faults: Path | None) -> FaultPlan:
+    try:
+        return FaultPlan() if faults is None else load_plan(faults)
+    except DataFault as error:
+        raise SimulationRefused(f"--faults: {error}") from error
+
+
+def _tell(fault: Injected) -> None:
+    sys.stderr.write(msgspec.json.encode(fault).decode() + "\n")
+    sys.stderr.flush()
+
+
+def _exchange(
+    market: MarketData, *, venue: str, speed: float | None, interval: str | None, live_days: float, plan: FaultPlan
+) -> SimulatedExchange:
     try:
         live_index = market.live_index(live_days=live_days)
         interval_us = market.interval_us if interval is None else parse_interval(interval)
     except ValueError as error:
         raise SimulationRefused(str(error)) from error
-    if speed is not None:
-        return SimulatedExchange(market, clock=ScaledClock(start_us=market.open_us(live_index), speed=speed))
-    clock = SystemClock()
+    clock: Clock = SystemClock()
     timeline = Timeline.retimed(interval_us=interval_us, live_index=live_index, live_from_us=clock.market_us())
-    return SimulatedExchange(market, clock=clock, timeline=timeline)
+    if speed is not None:
+        clock = ScaledClock(start_us=market.open_us(live_index), speed=speed)
+        timeline = Timeline.as_recorded(market)
+    try:
+        return SimulatedExchange(market, clock=clock, venue=venue, timeline=timeline, faults=plan)
+    except ValueError as error:
+        raise SimulationRefused(f"--faults: {error}") from error
 
 
 async def _started(exchange: SimulatedExchange, port: int) -> Addresses:

@@ -1,24 +1,27 @@
-"""An exchange on loopback that speaks Binance's protocol and replays real bars as trades on a shared clock."""
+"""An exchange on loopback that speaks a venue's protocol and replays real bars as trades on a shared clock."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections import Counter, deque
+import random
 from typing import NamedTuple
 
-import msgspec
 from aiohttp import web
 
-from daemon.clock import MICROSECONDS_PER_SECOND, Clock
+from daemon.clock import Clock
+from daemon.simulator.dialects import DIALECTS
+from daemon.simulator.faults.injector import Injector
+from daemon.simulator.faults.log import FaultLog
+from daemon.simulator.faults.malformed import malformed
+from daemon.simulator.faults.meddling import Meddling
+from daemon.simulator.faults.plan import FaultPlan, Form
+from daemon.simulator.market import Market
 from daemon.simulator.market_data import MarketData, Timeline
-from daemon.simulator.rest import WEIGHT_PER_MINUTE, RestApi, worded
-from daemon.simulator.streams import LARGEST_BACKLOG_BYTES, StreamServer
-from daemon.simulator.tape import AggregateTrade, Tape
-
-# Steps of wall time in which the sender walks: fine enough not to delay a bar's close, coarse enough to cost nothing.
-_SHORTEST_STEP_S = 0.01
-_LONGEST_STEP_S = 0.05
+from daemon.simulator.playing import Player
+from daemon.simulator.rest import Failure, RestApi
+from daemon.simulator.sockets import LARGEST_BACKLOG_BYTES, StreamServer
+from daemon.simulator.tape import Tape
+from daemon.simulator.truth import Truth, truth
 
 
 class Addresses(NamedTuple):
@@ -32,7 +35,11 @@ class SimulatedExchange:
     """Serves history by REST, and from ``live_from_us`` on sends each trade when the clock reaches its time.
 
     ``ended`` is set when the clock passes the end of the data. The methods from ``drop_connections`` on make the
-    exchange misbehave, for tests and rehearsals; symbols are in Binance's spelling, e.g. ``BTCUSDT``.
+    exchange misbehave, for tests and rehearsals; what they did is in ``log``. Symbols are BASE-QUOTE or in Binance's
+    spelling, e.g. ``BTCUSDT``.
+
+    venue: whose protocol it speaks. faults: carried out from ``start`` on. rest_limit: what REST requests may spend
+    in a window, instead of the venue's own number. Raises ValueError for faults of symbols that are not simulated.
     """
 
     def __init__(
@@ -40,23 +47,32 @@ class SimulatedExchange:
         data: MarketData,
         *,
         clock: Clock,
+        venue: str = "binance",
         timeline: Timeline | None = None,
         live_from_us: int | None = None,
-        weight_per_minute: int = WEIGHT_PER_MINUTE,
+        faults: FaultPlan | None = None,
+        rest_limit: float | None = None,
         largest_backlog_bytes: int = LARGEST_BACKLOG_BYTES,
     ) -> None:
         self.ended = asyncio.Event()
         self.tape = Tape(data, timeline or Timeline.as_recorded(data))
-        self._clock = clock
+        self.log = FaultLog(venue, clock.market_us)
         self._live_from_us = live_from_us
-        self._rest = RestApi(self.tape, clock, weight_per_minute=weight_per_minute)
-        self._streams = StreamServer(largest_backlog_bytes=largest_backlog_bytes)
+        self._market = Market(self.tape, clock)
+        self._dialect = DIALECTS[venue](self._market)
+        if rest_limit is not None:
+            self._dialect.quota.limit = rest_limit
+        self._rest = RestApi(self._dialect, self._market)
+        self._streams = StreamServer(self._dialect, largest_backlog_bytes=largest_backlog_bytes)
+        plan = faults or FaultPlan()
+        for fault in plan.faults:
+            if fault.symbol is not None:
+                self._known(fault.symbol)
+        self._meddling = Meddling(self._streams.publish, self._market.muted, random.Random(plan.seed))
+        self._player = Player(self._market, self._meddling.passing, hold_us=self._dialect.hold_us)
+        self._injector = Injector(plan, self)
         self._runner: web.AppRunner | None = None
-        self._player: asyncio.Task[None] | None = None
-        self._closings: set[asyncio.Task[None]] = set()
-        self._muted: set[str] = set()
-        self._withheld: Counter[str] = Counter()
-        self._doubled: Counter[str] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, *, ws_port: int = 0, rest_port: int = 0) -> Addresses:
         """Listens on loopback (port 0: any free one) and starts to play."""
@@ -64,131 +80,165 @@ class SimulatedExchange:
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", rest_port).start()
         ws_url = await self._streams.start(ws_port)
-        self._player = asyncio.create_task(self._play(), name="simulated-exchange")
+        begin_us = self._market.now_us() if self._live_from_us is None else self._live_from_us
+        self._market.begin_us = max(begin_us, self.tape.timeline.start_us)
+        self._keep(asyncio.create_task(self._play(), name="simulated-exchange"))
+        self._keep(asyncio.create_task(self._injector.run(), name="simulated-faults"))
         return Addresses(ws_url, f"http://127.0.0.1:{self._runner.addresses[0][1]}")
 
     async def stop(self) -> None:
-        tasks = [*self._closings, *([self._player] if self._player else [])]
+        """Raises what ended the playing or the faults before their time."""
+        self._meddling.stop()
+        self._injector.stop()
+        tasks, self._tasks = self._tasks, set()
         for task in tasks:
             task.cancel()
-        for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        self._player = None
+        results = await asyncio.gather(*tasks, return_exceptions=True)
         await self._streams.stop()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
 
-    async def drop_connections(self, code: int = 1006) -> None:
-        """Closes every websocket with ``code``; 1006 cuts the connection without a word."""
-        await self._streams.drop(set(self._streams.clients), code)
+    def truth(self, symbol: str, open_us: int, interval_us: int) -> Truth:
+        """What a bar really was, or will be: the same on every venue but for ids and the count of trades."""
+        return truth(self.tape, self._known(symbol), open_us, interval_us, self._dialect.numbered)
 
-    def refuse_connections(self, refusing: bool = True) -> None:
-        """Answers new websocket connections with HTTP 503 until told otherwise."""
-        self._streams.refusing = refusing
-
-    def mute(self, symbol: str) -> None:
-        """Withholds a symbol's trades from the websocket; REST goes on serving them."""
-        self._muted.add(self._known(symbol))
-
-    def unmute(self, symbol: str) -> None:
-        self._muted.discard(symbol)
-
-    def skip(self, symbol: str, count: int) -> None:
-        """Withholds the next ``count`` trades of a symbol from the websocket: a gap that REST can repair."""
-        self._withheld[self._known(symbol)] += count
-
-    def duplicate(self, symbol: str, count: int) -> None:
-        """Sends the next ``count`` trades of a symbol twice."""
-        self._doubled[self._known(symbol)] += count
-
-    def send_raw(self, text: str) -> None:
-        """Sends any text to every websocket, e.g. a malformed frame."""
-        self._streams.send_raw(text)
-
-    def announce_shutdown(self, grace_s: float) -> None:
-        """Says ``serverShutdown`` on every present websocket and closes those after ``grace_s`` wall seconds."""
-        moment_ms = self._clock.market_us() // 1000
-        self._streams.announce("!serverShutdown", f'{{"e":"serverShutdown","E":{moment_ms}}}')
-        present = set(self._streams.clients)
-
-        async def close_later() -> None:
-            await asyncio.sleep(grace_s)
-            await self._streams.drop(present & self._streams.clients, 1001)
-
-        task = asyncio.create_task(close_later(), name="simulated-shutdown")
-        self._closings.add(task)
-        task.add_done_callback(self._closings.discard)
-
-    def rest_failing(self, status: int | None) -> None:
-        """Answers every REST request with an HTTP status; None ends it."""
-        self._rest.failing = status
-
-    def stall(self) -> None:
-        """Makes every present websocket half-open: nothing more is sent, read or ponged. New ones work."""
-        self._streams.stall()
-
-    def halt(self, symbol: str, *, bars: int = 1) -> range:
-        """Lets nobody trade a symbol in the next ``bars`` bars that have not begun; which bars those are."""
-        first = self.tape.timeline.index_at(self._clock.market_us()) + 1
-        halted = range(max(first, 0), min(first + bars, len(self.tape.data)))
-        for index in halted:
-            self.tape.empty(self._known(symbol), index)
-        return halted
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return self._market.symbols
 
     @property
     def connections(self) -> int:
         """Open websockets."""
         return len(self._streams.clients)
 
+    # Trades on the websocket; REST goes on serving them as they were
+
+    def mute(self, symbol: str) -> None:
+        """Withholds a symbol's trades from the websocket."""
+        self._market.muted.add(self._known(symbol))
+        self.log.note("mute", self._known(symbol))
+
+    def unmute(self, symbol: str) -> None:
+        self._market.muted.discard(self._known(symbol))
+        self.log.note("unmute", self._known(symbol))
+
+    def skip(self, symbol: str, count: int) -> None:
+        """Withholds the next ``count`` trades of a symbol: a gap that REST can repair."""
+        self._meddling.drop(self._known(symbol), count)
+        self.log.note("drop", self._known(symbol), count=count)
+
+    def duplicate(self, symbol: str, count: int) -> None:
+        """Sends the next ``count`` trades of a symbol twice."""
+        self._meddling.duplicate(self._known(symbol), count)
+        self.log.note("duplicate", self._known(symbol), count=count)
+
+    def reorder(self, symbol: str, count: int, *, for_s: float = 1.0) -> None:
+        """Sends the next ``count`` trades of a symbol in another order, when all are there or ``for_s`` is over."""
+        self._meddling.reorder(self._known(symbol), count, for_s)
+        self.log.note("reorder", self._known(symbol), count=count, for_s=for_s)
+
+    def delay(self, symbol: str, count: int, *, for_s: float) -> None:
+        """Holds the next ``count`` trades of a symbol back for so long each; later ones pass them."""
+        self._meddling.delay(self._known(symbol), count, for_s)
+        self.log.note("delay", self._known(symbol), count=count, for_s=for_s)
+
+    def batch(self, for_s: float) -> None:
+        """Holds every trade back for so long and sends all at once, in order."""
+        self._meddling.batch(for_s)
+        self.log.note("batch", for_s=for_s)
+
+    # Frames and connections
+
+    def send_raw(self, text: str) -> None:
+        """Sends any text to every websocket, e.g. a malformed frame."""
+        self._streams.say_to_all(lambda _: (text,))
+        self.log.note("raw", bytes=len(text))
+
+    def send_malformed(self, form: Form) -> None:
+        """Sends every websocket the last frame with trades, spoilt."""
+        text = malformed(form, self._streams.last_frame)
+        self._streams.say_to_all(lambda _: (text,))
+        self.log.note("malformed", form=form, bytes=len(text))
+
+    def stall(self) -> None:
+        """Makes every present websocket half-open: nothing more is sent, read or ponged. New ones work."""
+        self._streams.stall()
+        self.log.note("stall", connections=self.connections)
+
+    async def drop_connections(self, code: int = 1006) -> None:
+        """Closes every websocket with ``code``; 1006 cuts the connection without a word."""
+        self.log.note("close", code=code, connections=self.connections)
+        await self._streams.drop(set(self._streams.clients), code)
+
+    def refuse_connections(self, refusing: bool = True) -> None:
+        """Answers new websocket connections with HTTP 503 until told otherwise."""
+        self._streams.refusing = refusing
+        self.log.note("refuse" if refusing else "admit")
+
+    def announce_shutdown(self, grace_s: float) -> None:
+        """Announces the close as the venue does and closes every present websocket after ``grace_s`` wall seconds.
+
+        A venue without an announcement says nothing before.
+        """
+        self._streams.say_to_all(lambda conversation: conversation.farewell())
+        self.log.note("shutdown", grace_s=grace_s, connections=self.connections)
+        present = set(self._streams.clients)
+
+        async def close_later() -> None:
+            await asyncio.sleep(grace_s)
+            await self._streams.drop(present & self._streams.clients, 1001)
+
+        self._keep(asyncio.create_task(close_later(), name="simulated-shutdown"))
+
+    # REST, the clock and the market
+
+    def rest_failing(self, status: int | None, *, retry_after_s: int | None = None) -> None:
+        """Answers every REST request with an HTTP status; None ends it."""
+        self._rest.failure = None if status is None else Failure(status, retry_after_s)
+        self.log.note("rest", status=status, retry_after_s=retry_after_s)
+
+    def rest_complaining(self, complaining: bool = True) -> None:
+        """Answers every REST request with the venue's own words for too many requests."""
+        self._rest.failure = Failure(None) if complaining else None
+        self.log.note("complain" if complaining else "rest", **({} if complaining else {"status": None}))
+
+    def set_skew(self, ms: int) -> None:
+        """Puts the exchange's clock so far ahead of the machine's: trades, REST time and Date follow it."""
+        self._market.skew_us = ms * 1000
+        self.log.note("skew", ms=ms)
+
+    def halt(self, symbol: str, *, bars: int = 1) -> range:
+        """Lets nobody trade a symbol in the next ``bars`` bars that have not begun; which bars those are."""
+        first = self.tape.timeline.index_at(self._market.happened_us()) + 1
+        halted = range(max(first, 0), min(first + bars, len(self.tape.data)))
+        for index in halted:
+            self.tape.empty(self._known(symbol), index)
+        self._player.forget()
+        opens = [self.tape.timeline.open_us(index) for index in halted]
+        self.log.note("halt", self._known(symbol), open_us=opens)
+        return halted
+
     def _known(self, symbol: str) -> str:
-        if symbol not in self.tape.data.series:
+        native = symbol.replace("-", "")
+        if native not in self.tape.data.series:
             raise ValueError(f"{symbol} is not simulated; there are {', '.join(self.tape.data.symbols)}")
-        return symbol
+        return native
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        """A task that failed ends the exchange, and is kept for ``stop`` to raise."""
+        if task.cancelled() or task.exception() is None:
+            self._tasks.discard(task)
+        else:
+            self.ended.set()
 
     async def _play(self) -> None:
-        """Walks the clock bar by bar, sending what has come due."""
-        timeline = self.tape.timeline
-        begin_us = self._clock.market_us() if self._live_from_us is None else self._live_from_us
-        begin_us = max(begin_us, timeline.start_us)
-        for index in range(timeline.index_at(begin_us), len(self.tape.data)):
-            await self._until(timeline.open_us(index))
-            await self._play_bar(index, begin_us // 1000)
-        await self._until(self.tape.end_us)
+        await self._player.play()
         self.ended.set()
-
-    async def _play_bar(self, index: int, begin_ms: int) -> None:
-        coming = deque(self._merged(index, begin_ms))
-        while coming:
-            await self._until(coming[0][1].time_ms * 1000)
-            now_ms = self._clock.market_us() // 1000
-            while coming and coming[0][1].time_ms <= now_ms:
-                self._send(*coming.popleft())
-            # A jump of the clock makes whole bars due at once: let the sockets drain between them.
-            await asyncio.sleep(0)
-
-    def _merged(self, index: int, begin_ms: int) -> list[tuple[str, AggregateTrade]]:
-        """All symbols' trades of one bar in the order of their times."""
-        merged = [(symbol, trade) for symbol in self.tape.data.symbols for trade in self.tape.bar(symbol, index)]
-        merged.sort(key=lambda entry: entry[1].time_ms)
-        return [entry for entry in merged if entry[1].time_ms >= begin_ms]
-
-    async def _until(self, market_us: int) -> None:
-        while (ahead_us := market_us - self._clock.market_us()) > 0:
-            ahead_s = ahead_us / MICROSECONDS_PER_SECOND / self._clock.speed
-            await asyncio.sleep(min(max(ahead_s, _SHORTEST_STEP_S), _LONGEST_STEP_S))
-
-    def _send(self, symbol: str, trade: AggregateTrade) -> None:
-        if symbol in self._muted:
-            return
-        if self._withheld[symbol] > 0:
-            self._withheld[symbol] -= 1
-            return
-        copies = 2 if self._doubled[symbol] > 0 else 1
-        self._doubled[symbol] -= copies - 1
-        record = worded(self.tape.data.series[symbol], trade)
-        event = {"e": "aggTrade", "E": trade.time_ms, "s": symbol, **record}
-        payload = msgspec.json.encode(event).decode()
-        for _ in range(copies):
-            self._streams.publish(f"{symbol.lower()}@aggTrade", payload)

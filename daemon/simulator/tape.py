@@ -23,7 +23,10 @@ _CACHED_BARS = 128
 
 
 class AggregateTrade(NamedTuple):
-    """One aggregate trade. price and size in ticks and lots; first_id..last_id are the raw trades merged."""
+    """One aggregate trade. price and size in ticks and lots; first_id..last_id are the raw trades merged.
+
+    place: how many trades of its bar are older.
+    """
 
     id: int
     price: int
@@ -32,6 +35,7 @@ class AggregateTrade(NamedTuple):
     last_id: int
     time_ms: int
     buyer_is_maker: bool
+    place: int
 
 
 class _Ids(NamedTuple):
@@ -73,6 +77,11 @@ class Tape:
             self._bars.popitem(last=False)
         return trades
 
+    def records(self, symbol: str, first: int, last: int) -> int:
+        """How many aggregate trades the bars from ``first`` up to and without ``last`` hold."""
+        ids = self._ids[symbol].aggregate
+        return int(ids[last] - ids[first])
+
     def from_id(self, symbol: str, first_id: int, limit: int, until_us: int) -> list[AggregateTrade]:
         """Trades with that id or a later one that have happened at ``until_us``, oldest first."""
         start = bisect_right(self._ids[symbol].aggregate, first_id) - 1
@@ -81,19 +90,26 @@ class Tape:
 
     def between(self, symbol: str, start_ms: int, end_ms: int, limit: int, until_us: int) -> list[AggregateTrade]:
         """Trades from ``start_ms`` to ``end_ms``, both included, oldest first."""
-        start = self.timeline.index_at(start_ms * 1000)
-        last_us = min(until_us, end_ms * 1000)
-        upwards = (trade for trade in self._from_bar(symbol, max(start, 0), last_us) if trade.time_ms >= start_ms)
-        return list(islice(upwards, limit))
+        return list(islice(self.upwards(symbol, start_ms, min(until_us, end_ms * 1000)), limit))
 
     def latest(self, symbol: str, limit: int, until_us: int) -> list[AggregateTrade]:
         """The last trades that have happened at ``until_us``, oldest first."""
-        found: list[AggregateTrade] = []
+        return list(islice(self.downwards(symbol, until_us), limit))[::-1]
+
+    def upwards(self, symbol: str, start_ms: int, until_us: int) -> Iterator[AggregateTrade]:
+        """Trades from ``start_ms`` on that have happened at ``until_us``, oldest first."""
+        start = self.timeline.index_at(start_ms * 1000)
+        return (trade for trade in self._from_bar(symbol, max(start, 0), until_us) if trade.time_ms >= start_ms)
+
+    def downwards(self, symbol: str, until_us: int, *, below_id: int | None = None) -> Iterator[AggregateTrade]:
+        """Trades with an id below ``below_id`` that have happened at ``until_us``, newest first."""
         index = min(self.timeline.index_at(until_us), len(self.data) - 1)
-        while index >= 0 and len(found) < limit:
-            found = [*_until(self.bar(symbol, index), until_us), *found]
-            index -= 1
-        return found[-limit:]
+        if below_id is not None:
+            index = min(index, bisect_left(self._ids[symbol].aggregate, below_id) - 1)
+        for at in range(index, -1, -1):
+            for trade in reversed(_until(self.bar(symbol, at), until_us)):
+                if below_id is None or trade.id < below_id:
+                    yield trade
 
     def _from_bar(self, symbol: str, index: int, until_us: int) -> Iterator[AggregateTrade]:
         last = min(self.timeline.index_at(until_us), len(self.data) - 1)
@@ -120,6 +136,7 @@ class Tape:
             (ends - 1).tolist(),
             times.tolist(),
             (~records.taker_buys).tolist(),
+            range(len(times)),
         )
 
 

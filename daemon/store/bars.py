@@ -43,7 +43,7 @@ IMPORT_ROWS = 5_000
 _COLUMNS = (
     "interval_us, open_time_us, open, high, low, close, volume, quote_volume, trades, taker_buy_volume, "
     "taker_buy_quote_volume, completeness, known_at_us, first_trade_id, last_trade_id, missing_trades, late_trades, "
-    "revision, audit"
+    "revision, audit, missing_ranges"
 )
 _NAMES = _COLUMNS.split(", ")
 # Two candles of one hour may come from sources of which each lacks a column: a null never wipes out a known value.
@@ -107,6 +107,7 @@ class BarTable(Database):
             late_trades=pl.lit(0),
             revision=pl.lit(0),
             audit=pl.lit(str(Audit.UNAVAILABLE)),
+            missing_ranges=pl.lit(None),
         )
         return sum(self._import(part) for part in frame.iter_slices(IMPORT_ROWS))
 
@@ -187,15 +188,22 @@ class BarTable(Database):
 
 
 def _row(bar: Bar) -> tuple[object, ...]:
-    return tuple(str(value) if isinstance(value, Completeness | Audit) else value for value in _values(bar))
+    return tuple(_stored(getattr(bar, name)) for name in _NAMES)
 
 
-def _values(bar: Bar) -> Iterable[object]:
-    return (getattr(bar, name) for name in _NAMES)
+def _stored(value: object) -> object:
+    if isinstance(value, Completeness | Audit):
+        return str(value)
+    if isinstance(value, tuple):
+        return msgspec.json.encode(value) if value else None
+    return value
 
 
 def _bar(instrument: Instrument, row: tuple[object, ...]) -> Bar:
     values = dict(zip(_NAMES, row, strict=True))
+    ranges = values.pop("missing_ranges")
+    if isinstance(ranges, bytes):
+        values["missing_ranges"] = msgspec.json.decode(ranges)
     return msgspec.convert({"venue": instrument.venue, "symbol": instrument.symbol, **values}, Bar)
 
 

@@ -97,6 +97,35 @@ MIGRATIONS: tuple[Migration, ...] = (
             "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
         ),
     ),
+    Migration(
+        "bars of venues whose ids prove nothing: missing trades may be unknown, and say where they are missing",
+        (
+            """CREATE TABLE bars_2 (
+                instrument_id INTEGER NOT NULL REFERENCES instruments (id),
+                interval_us INTEGER NOT NULL,
+                open_time_us INTEGER NOT NULL,
+                open REAL, high REAL, low REAL, close REAL,
+                volume REAL NOT NULL,
+                quote_volume REAL,
+                trades INTEGER,
+                taker_buy_volume REAL,
+                taker_buy_quote_volume REAL,
+                completeness TEXT NOT NULL,
+                known_at_us INTEGER NOT NULL,
+                first_trade_id INTEGER,
+                last_trade_id INTEGER,
+                missing_trades INTEGER,
+                late_trades INTEGER NOT NULL,
+                revision INTEGER NOT NULL,
+                audit TEXT NOT NULL,
+                missing_ranges BLOB,
+                PRIMARY KEY (instrument_id, interval_us, open_time_us)
+            ) WITHOUT ROWID""",
+            "INSERT INTO bars_2 SELECT *, NULL FROM bars",
+            "DROP TABLE bars",
+            "ALTER TABLE bars_2 RENAME TO bars",
+        ),
+    ),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from sqlite3 import Connection
 
 import msgspec
 
@@ -16,18 +17,28 @@ class TradeTable(Database):
 
     def save_trades(self, instrument: Instrument, trades: Sequence[Trade], state: SequenceState) -> None:
         """Stores ``trades`` as one chunk together with the state that covers them."""
+        self.save_trades_of([(instrument, trades, state)])
+
+    def save_trades_of(self, batches: Sequence[tuple[Instrument, Sequence[Trade], SequenceState]]) -> None:
+        """The same for many instruments at once: a thousand transactions a second would keep a core busy."""
         with self._writing() as connection:
-            instrument_id = self._instrument_id(instrument)
-            if trades:
-                times_us = [trade.time_us for trade in trades]
-                connection.execute(
-                    "INSERT INTO trade_chunks (instrument_id, first_time_us, last_time_us, trades) VALUES (?, ?, ?, ?)",
-                    (instrument_id, min(times_us), max(times_us), msgspec.msgpack.encode(trades)),
-                )
+            for instrument, trades, state in batches:
+                self._save(connection, instrument, trades, state)
+
+    def _save(
+        self, connection: Connection, instrument: Instrument, trades: Sequence[Trade], state: SequenceState
+    ) -> None:
+        instrument_id = self._instrument_id(instrument)
+        if trades:
+            times_us = [trade.time_us for trade in trades]
             connection.execute(
-                "INSERT OR REPLACE INTO sequence_states (instrument_id, state) VALUES (?, ?)",
-                (instrument_id, msgspec.msgpack.encode(state)),
+                "INSERT INTO trade_chunks (instrument_id, first_time_us, last_time_us, trades) VALUES (?, ?, ?, ?)",
+                (instrument_id, min(times_us), max(times_us), msgspec.msgpack.encode(trades)),
             )
+        connection.execute(
+            "INSERT OR REPLACE INTO sequence_states (instrument_id, state) VALUES (?, ?)",
+            (instrument_id, msgspec.msgpack.encode(state)),
+        )
 
     def sequence_state(self, instrument: Instrument) -> SequenceState | None:
         """Where the instrument's trade sequence stands, None where it never began."""

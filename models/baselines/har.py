@@ -186,9 +186,9 @@ def _fit(histories: Sequence[RecentBars], horizons: Sequence[int], levels: Seque
         usable = np.isfinite(regressors).all(axis=1) & np.isfinite(variances) & np.isfinite(returns)
         if usable.sum() < LEAST_ROWS:
             return None
-        # The dummies sum to one twice over, so the smallest-norm solution is taken; it also gives
-        # hours that never begin a bar (on a 4-hour grid) a weight of zero.
+        # The dummies sum to one twice over, so the smallest-norm solution is taken.
         solution, *_ = np.linalg.lstsq(regressors[usable], np.log(variances[usable]), rcond=1e-9)
+        solution = _with_unseen_times(solution, regressors[usable])
         fitted = np.exp(regressors[usable] @ solution)
         scale, residuals = standardised(fitted, returns[usable])
         weights.append(solution)
@@ -198,3 +198,17 @@ def _fit(histories: Sequence[RecentBars], horizons: Sequence[int], levels: Seque
     return HarCoefficients(
         np.stack(weights), np.asarray(scales), np.asarray(variance_levels), np.stack(residual_quantiles)
     )
+
+
+def _with_unseen_times(weights: FloatArray, regressors: FloatArray) -> FloatArray:
+    """Hours and weekdays that the fit never saw get the mean weight of those it saw.
+
+    The dummies carry the level of the whole regression: without it, the first bar of a new hour after a fit on half
+    a day of short bars would be forecast with a variance that is off by orders of magnitude.
+    """
+    completed = weights.copy()
+    lags = len(HAR_LAGS)
+    for block in (slice(lags, lags + _HOURS), slice(lags + _HOURS, lags + _HOURS + _WEEKDAYS)):
+        seen = regressors[:, block].any(axis=0)
+        completed[block] = np.where(seen, weights[block], weights[block][seen].mean())
+    return completed

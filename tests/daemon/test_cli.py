@@ -60,7 +60,7 @@ def forecastd(*arguments: str, state_dir: Path) -> subprocess.CompletedProcess[s
         (["history", "import", "missing.csv"], 2, "missing.csv"),
         (["replay", "missing.parquet"], 2, "no such file"),
         (["replay", __file__, "--interval", "7s"], 2, "--interval"),
-        (["replay", __file__, "--venue", "kraken"], 2, "kraken"),
+        (["replay", __file__, "--venue", "mtgox"], 2, "mtgox"),
         (["replay", __file__, "--symbol", "BTCUSDT"], 2, "BTC-USDT"),
         (["replay", __file__, "--bars", "/nowhere/bars.parquet"], 2, "no folder /nowhere"),
         (["replay", __file__, "--forecasts", "/nowhere/f.ndjson"], 2, "no folder /nowhere"),

@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from daemon.clock import ManualClock
 from daemon.errors import DataFault, RegionRefused, Retryable
 from daemon.events import FeedMute, RepairReason, RepairWanted, SeedWanted
-from daemon.feeding import VenueFeed
-from daemon.ingest.backfill import RestClient, TradesAnswer
+from daemon.feeding import Counts, VenueFeed
+from daemon.ingest.backfill import RestClient, Start, TradesAnswer
 from daemon.ingest.stream import MarketStream
 from daemon.pipeline import Pipeline
 from daemon.serving.metrics import Metrics
@@ -28,7 +28,7 @@ class FakeRest:
     """A venue with a few trades, or with an error for every question."""
 
     def __init__(self, *trades: Trade) -> None:
-        self.trades = list(trades)
+        self.trades_there = list(trades)
         self.error: Exception | None = None
         self.asked: list[str] = []
         self.hang = asyncio.Event()
@@ -41,18 +41,15 @@ class FakeRest:
         if self.error is not None:
             raise self.error
 
-    async def trades_from_time(self, symbol: str, time_us: int) -> TradesAnswer:
-        await self._answer("from time")
-        return TradesAnswer([each for each in self.trades if each.time_us >= time_us], True, NOW_US)
+    async def start(self, symbol: str, from_time_us: int) -> Start:
+        await self._answer("start")
+        found = [each for each in self.trades_there if each.time_us >= from_time_us]
+        return Start(found, None if found or not self.trades_there else self.trades_there[-1])
 
-    async def trades_from_id(self, symbol: str, from_id: int, until_id: int | None) -> TradesAnswer:
+    async def trades(self, symbol: str, *, from_id: int, until_id: int | None, after_us: int) -> TradesAnswer:
         await self._answer(f"from {from_id} until {until_id}")
-        found = [each for each in self.trades if from_id <= each.trade_id <= (until_id or each.trade_id)]
-        return TradesAnswer(found, True, NOW_US)
-
-    async def latest_trade(self, symbol: str) -> Trade | None:
-        await self._answer("latest")
-        return self.trades[-1] if self.trades else None
+        found = [each for each in self.trades_there if from_id <= each.trade_id <= (until_id or each.trade_id)]
+        return TradesAnswer(found, head_reached=True, whole=True, asked_at_us=NOW_US)
 
     async def server_time_skew_ms(self) -> int:
         await self._answer("time")
@@ -105,7 +102,7 @@ class Joined:
 async def test_a_seed_starts_the_sequence() -> None:
     """The venue's first page is where the series begins, and the dispatcher is woken."""
     at = Joined(FakeRest(trade(7, 0.1), trade(8, 0.2)))
-    at.feed.seed(SeedWanted(BTC, START_US))
+    at.feed.ask(SeedWanted(BTC, START_US))
     await at.answered()
     assert at.pipeline.series[BTC].warm
     assert at.pipeline.series[BTC].trades == 2
@@ -116,9 +113,9 @@ async def test_a_quiet_market_is_seeded_behind_its_newest_trade() -> None:
     """Nothing traded since the boundary: the newest trade before it says where the ids stand."""
     rest = FakeRest(trade(7, -1.0))
     at = Joined(rest)
-    at.feed.seed(SeedWanted(BTC, START_US))
+    at.feed.ask(SeedWanted(BTC, START_US))
     await at.answered()
-    assert rest.asked == ["from time", "latest"]
+    assert rest.asked == ["start"]
     state = at.pipeline.series[BTC].sequence_state()
     assert state is not None
     assert state.last_id == 7
@@ -131,7 +128,10 @@ async def test_a_repair_brings_the_lost_trades() -> None:
     at.pipeline.seeded(BTC, [trade(1, 0.1)], None, from_time_us=START_US, now_us=NOW_US, wall_s=0.0)
     at.pipeline.trades_received(BTC, [trade(3, 0.3)], NOW_US, 0.0)
     assert at.pipeline.series[BTC].missing_trades == 1
-    at.feed.repair(RepairWanted(BTC, 2, 2, RepairReason.GAP))
+    at.pipeline.time_advanced(NOW_US, 0.0)
+    (wanted,) = [event for event in at.pipeline.events() if isinstance(event, RepairWanted)]
+    assert wanted == RepairWanted(BTC, 2, 2, trade(1, 0.1).time_us, RepairReason.GAP)
+    at.feed.ask(wanted)
     await at.answered()
     assert rest.asked == ["from 2 until 2"]
     assert at.pipeline.series[BTC].missing_trades == 0
@@ -146,7 +146,7 @@ async def test_a_venue_that_cannot_be_asked_is_asked_again(error: Exception) -> 
     at.pipeline.time_advanced(NOW_US, NOW_US / 1e6)
     (wanted, *_) = [event for event in at.pipeline.events() if isinstance(event, SeedWanted)]
     with capture_logs() as logs:
-        at.feed.seed(wanted)
+        at.feed.ask(wanted)
         await at.answered()
     assert [entry["event"] for entry in logs] == ["venue_not_asked"]
     assert not at.pipeline.series[BTC].warm
@@ -172,8 +172,8 @@ async def test_malformed_frames_and_connections_are_counted() -> None:
     btc = BTC._asdict()
     at.feed.connected(["BTC-USDT"])
     assert at.sample("feed_connected", **btc) == 1
-    at.feed.disconnected(["BTC-USDT"], "gone", 0.5)
-    at.feed.disconnected(["BTC-USDT"], "refused", 1.0)
+    at.feed.disconnected(["BTC-USDT"], "gone", 0.5, NOW_US)
+    at.feed.disconnected(["BTC-USDT"], "refused", 1.0, NOW_US)
     assert at.sample("feed_connected", **btc) == 0
     at.feed.connected(["BTC-USDT"])
     assert at.sample("feed_reconnects_total", **btc) == 1
@@ -182,7 +182,7 @@ async def test_malformed_frames_and_connections_are_counted() -> None:
 async def test_counters_show_what_the_series_counted() -> None:
     """Trades and duplicates are brought up to date, each counted once."""
     at = Joined(FakeRest())
-    shown: dict[Instrument, tuple[int, int]] = {}
+    shown: dict[Instrument, Counts] = {}
     at.pipeline.seeded(BTC, [trade(1, 0.1)], None, from_time_us=START_US, now_us=NOW_US, wall_s=0.0)
     for _ in range(2):
         at.feed.trades("BTC-USDT", [trade(2, 0.2)])
@@ -196,7 +196,7 @@ async def test_closing_leaves_no_request_behind() -> None:
     rest = FakeRest()
     rest.hang.clear()
     at = Joined(rest)
-    at.feed.seed(SeedWanted(BTC, START_US))
+    at.feed.ask(SeedWanted(BTC, START_US))
     await asyncio.sleep(0)
     await at.feed.close()
     assert rest.closed

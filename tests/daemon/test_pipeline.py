@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from daemon.events import BarClosed, BarRevised, Event, ForecastIssued, RoundClosed, Scored
+from daemon.exchanges.base import Traits
 from daemon.forecasting.rounds import InstrumentForecast, RoundForecasts
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.liveness import Patience
@@ -20,7 +21,7 @@ def make_pipeline() -> Pipeline:
     return Pipeline(
         (BTC, ETH),
         interval_us=HOUR_US,
-        decimals=8,
+        traits={"binance": Traits()},
         patience=PATIENCE,
         scoreboard=Scoreboard(interval_us=HOUR_US, levels=LEVELS),
     )
@@ -33,7 +34,8 @@ def trade(trade_id: int, hours: float, price: float = 100.0) -> Trade:
 def seed(pipeline: Pipeline, *instruments: Instrument) -> None:
     """Starts sequences at START_US with one trade."""
     for each in instruments:
-        pipeline.seeded(each, [trade(1, 0.1)], None, from_time_us=START_US, now_us=START_US, wall_s=0.0)
+        first = trade(1, 0.1)
+        pipeline.seeded(each, [first], None, from_time_us=START_US, now_us=first.time_us, wall_s=0.0)
 
 
 def feed(pipeline: Pipeline, instrument: Instrument, *trades: Trade) -> None:
@@ -114,7 +116,7 @@ def test_a_revision_is_no_new_round() -> None:
     assert first.bar.completeness is Completeness.GAP
     late_us = START_US + HOUR_US + 60_000_000
     pipeline.repair_received(
-        BTC, [trade(2, 0.5, 120.0)], head_reached=True, asked_at_us=late_us, now_us=late_us, wall_s=3800.0
+        BTC, [trade(2, 0.5, 120.0)], head_reached=True, whole=True, asked_at_us=late_us, now_us=late_us, wall_s=3800.0
     )
     pipeline.time_advanced(late_us + 1, 3801.0)
     events = pipeline.events()

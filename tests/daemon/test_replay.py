@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,20 +12,28 @@ import polars as pl
 import pytest
 
 from daemon.commands.replay import bars_table, run_replay
+from daemon.errors import EXIT_USAGE, Fatal
+from daemon.exchanges import venue
+from daemon.exchanges.base import traits
 from daemon.publishing.payloads import schema
-from daemon.recordings import Recorded, RecordingRefused, read
+from daemon.recordings import RecordingRefused, read
 from daemon.replay import Replay, Replayed
-from features.market import Completeness, Instrument, Trade
+from features.market import Completeness, Instrument
+from tests.daemon import captures
+from tests.daemon.captures import START_S, capture, connected, received
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 HOUR_US = 3_600_000_000
 START = datetime(2024, 1, 1, 0, 10, tzinfo=UTC)
 
 
-def replay(file: Path, *, symbol: str | None = None, interval_us: int = HOUR_US) -> Replayed:
-    recording = list(read(file, venue_name="binance", symbol=symbol))
-    instruments = [Instrument("binance", name) for name in dict.fromkeys(each.symbol for each in recording)]
-    return Replay(instruments, interval_us=interval_us).run(recording, "binance")
+def replay(
+    file: Path, *, venue_name: str = "binance", symbol: str | None = None, interval_us: int = HOUR_US
+) -> Replayed:
+    recording = read(file, venue_name=venue_name, symbol=symbol)
+    instruments = [Instrument(venue_name, name) for name in recording.symbols]
+    known = {venue_name: traits(venue(venue_name, None))}
+    return Replay(instruments, interval_us=interval_us, traits=known).run(recording, venue_name)
 
 
 def trades_table(count: int = 600, *, symbol: str = "BTCUSDT") -> pl.DataFrame:
@@ -181,50 +190,173 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, change: object, say
     assert "\n" not in str(refused.value)
 
 
-def frame(trade_id: int, time_ms: int, price: str = "58001.03", symbol: str = "BTCUSDT") -> str:
-    fields = {"e": "aggTrade", "E": time_ms, "s": symbol, "a": trade_id, "p": price, "q": "0.5"}
-    data = {**fields, "f": trade_id * 2, "l": trade_id * 2 + 1, "T": time_ms, "m": True, "M": True}
-    return json.dumps({"stream": "btcusdt@aggTrade", "data": data})
+# Captures
 
 
-def test_a_capture_is_read_frame_by_frame(tmp_path: Path) -> None:
-    """Capture lines go through the venue's own decoder; what was sent and what is malformed is left out."""
-    start_ms = 1_700_000_000_000
-    lines = [
-        json.dumps({"ts": 1.0, "dir": "send", "data": "{}"}),
-        json.dumps({"ts": 1.0, "dir": "recv", "data": frame(1, start_ms)}),
-        json.dumps({"ts": 1.0, "dir": "recv", "data": frame(2, start_ms + 10, price="NaN")}),
-        json.dumps({"ts": 1.0, "dir": "recv", "data": frame(2, start_ms + 10)}),
-    ]
-    (tmp_path / "capture.jsonl").write_text("\n".join(lines))
-    recording = list(read(tmp_path / "capture.jsonl", venue_name="binance", symbol=None))
-    assert recording == [
-        Recorded("BTC-USDT", [Trade(1, start_ms * 1000, 58001.03, 0.5, False, 2)]),
-        Recorded("BTC-USDT", [Trade(2, (start_ms + 10) * 1000, 58001.03, 0.5, False, 2)]),
+MINUTE_US = 60_000_000
+START_US = START_S * 1_000_000
+
+
+def bars_of(file: Path, venue_name: str, *, interval_us: int = MINUTE_US) -> list[tuple[int, str, int | None]]:
+    """Minutes since the start, verdict and trades of each bar of the one symbol in a capture."""
+    bars = replay(file, venue_name=venue_name, interval_us=interval_us).bars
+    return [
+        ((open_us - START_US) // interval_us, bar.completeness.value, bar.trades)
+        for (_, open_us), bar in sorted(bars.items())
     ]
 
 
-def test_a_symbol_is_taken_out_of_a_capture_of_several(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The others are left out in silence: they are no mistake. One that is not there is told beside those that are."""
-    start_ms = 1_700_000_000_000
-    frames = [frame(1, start_ms), frame(7, start_ms, symbol="ETHUSDT"), frame(2, start_ms)]
-    (tmp_path / "capture.jsonl").write_text("\n".join(frames))
-    recording = read(tmp_path / "capture.jsonl", venue_name="binance", symbol="ETH-USDT")
-    assert [each.symbol for each in recording] == ["ETH-USDT"]
-    assert not caplog.records
-    with pytest.raises(RecordingRefused, match="holds no FOO-BAR; the symbols in it: BTC-USDT, ETH-USDT"):
-        list(read(tmp_path / "capture.jsonl", venue_name="binance", symbol="FOO-BAR"))
+def lines(frame: Callable[[int, float], str], *trades: tuple[int, float], delay_s: float = 0.1) -> list[str]:
+    """Capture lines of trades (id, second), each received a moment later."""
+    return [received(START_S + at_s + delay_s, frame(number, START_S + at_s)) for number, at_s in trades]
 
 
-def test_a_capture_without_aggregate_trades_says_what_it_holds(tmp_path: Path) -> None:
-    """Frames of other streams are named, and which are read."""
-    other = [
-        json.dumps({"stream": "btcusdt@trade", "data": {"e": "trade", "s": "BTCUSDT", "t": 1}}),
-        json.dumps({"e": "depthUpdate", "s": "BTCUSDT"}),
+@pytest.mark.parametrize(
+    ("venue_name", "old"),
+    [
+        ("okx", captures.okx(10, START_S - 72_000)),
+        ("coinbase", captures.coinbase(10, START_S - 72_000, kind="last_match")),
+        ("coinbase", captures.coinbase_snapshot((8, START_S - 300), (9, START_S - 300), (10, START_S - 200))),
+        ("kraken", captures.kraken(*(("BTC/USD", number, START_S - 500 + number) for number in (8, 9, 10)))),
+    ],
+)
+def test_what_a_subscription_repeats_opens_no_old_bar(venue_name: str, old: str, tmp_path: Path) -> None:
+    """Trades from before the interval in which they came only say where the next one joins."""
+    frame = {"okx": captures.okx, "coinbase": captures.coinbase}.get(
+        venue_name, lambda number, at_s: captures.kraken(("BTC/USD", number, at_s))
+    )
+    live = lines(frame, (11, 70), (12, 130), (13, 190))
+    file = capture(tmp_path, connected(START_S + 5), received(START_S + 6, old), *live)
+    assert bars_of(file, venue_name) == [(0, "unproven", 0), (1, "proven", 1), (2, "proven", 1), (3, "unproven", 1)]
+    lost = capture(tmp_path, connected(START_S + 5), received(START_S + 6, old), *live[1:])
+    assert bars_of(lost, venue_name)[:3] == [(0, "gap", 0), (1, "gap", 0), (2, "gap", 1)]
+
+
+def test_a_snapshot_counts_from_the_open_interval_on(tmp_path: Path) -> None:
+    """Of a snapshot's trades those of the interval in which it came are in its first bar."""
+    snapshot = captures.coinbase_snapshot(*((number, START_S - 100 + number * 20) for number in range(1, 8)))
+    live = lines(captures.coinbase, (8, 65), (9, 125))
+    file = capture(tmp_path, connected(START_S + 44), received(START_S + 45, snapshot), *live)
+    assert bars_of(file, "coinbase") == [(0, "unproven", 3), (1, "proven", 1), (2, "unproven", 1)]
+
+
+def test_a_trade_that_came_late_is_no_repetition(tmp_path: Path) -> None:
+    """What happened while the recorder listened counts, however late it came."""
+    live = lines(captures.binance, (1, 1.5), (2, 1.6), (3, 4.2), (4, 5.2), delay_s=2.0)
+    file = capture(tmp_path, connected(START_S + 1), *live)
+    verdicts = bars_of(file, "binance", interval_us=1_000_000)
+    assert verdicts == [
+        (1, "unproven", 4),
+        (2, "empty", 0),
+        (3, "empty", 0),
+        (4, "proven", 2),
+        (5, "unproven", 2),
     ]
-    (tmp_path / "capture.jsonl").write_text("\n".join(other))
-    with pytest.raises(RecordingRefused, match=r"no aggTrade frame, .* but depthUpdate, trade frames"):
-        list(read(tmp_path / "capture.jsonl", venue_name="binance", symbol=None))
+
+
+def test_without_receipt_times_every_trade_counts(tmp_path: Path) -> None:
+    """Nothing tells a repetition from news there: all of a snapshot makes bars."""
+    frames = [captures.coinbase_snapshot((1, START_S), (2, START_S + 61)), captures.coinbase(3, START_S + 122)]
+    assert bars_of(capture(tmp_path, *frames), "coinbase") == [(0, "unproven", 1), (1, "proven", 1), (2, "unproven", 1)]
+
+
+TIMED = {"bybit": captures.bybit, "bybit_linear": captures.bybit_linear, "bitstamp": captures.bitstamp}
+
+
+@pytest.mark.parametrize("venue_name", TIMED)
+def test_a_capture_without_provable_ids_is_one_listening(venue_name: str, tmp_path: Path) -> None:
+    """Nothing is proven and nothing is a gap, a quiet minute included; a trade told twice counts once."""
+    live = lines(TIMED[venue_name], (5, 10), (9, 70), (9, 70), (12, 190))
+    expected = [(0, "unproven", 1), (1, "unproven", 1), (2, "unproven", 0), (3, "unproven", 1)]
+    assert bars_of(capture(tmp_path, connected(START_S + 5), *live), venue_name) == expected
+
+
+@pytest.mark.parametrize("venue_name", TIMED)
+def test_a_lost_connection_is_a_gap_where_ids_prove_nothing(venue_name: str, tmp_path: Path) -> None:
+    """The minutes between the last line and the next trade may lack any number of trades; those around do not."""
+    before = lines(TIMED[venue_name], (5, 10), (9, 70))
+    after = lines(TIMED[venue_name], (12, 190), (13, 250))
+    file = capture(tmp_path, connected(START_S + 5), *before, connected(START_S + 185), *after)
+    result = replay(file, venue_name=venue_name, interval_us=MINUTE_US)
+    assert bars_of(file, venue_name) == [
+        (0, "unproven", 1),
+        *[(minute, "gap", trades) for minute, trades in ((1, 1), (2, 0), (3, 1))],
+        (4, "unproven", 1),
+    ]
+    assert {bar.missing_trades for bar in result.bars.values() if bar.completeness is Completeness.GAP} == {None}
+
+
+def test_a_lost_connection_costs_nothing_where_ids_join(tmp_path: Path) -> None:
+    """Ids tell by themselves what was lost."""
+    before, after = lines(captures.okx, (5, 10), (6, 70)), lines(captures.okx, (6, 70), (7, 190), delay_s=115)
+    file = capture(tmp_path, connected(START_S + 5), *before, connected(START_S + 180), *after)
+    assert [verdict for _, verdict, _ in bars_of(file, "okx")] == ["unproven", "proven", "empty", "unproven"]
+
+
+def test_two_connections_feed_one_sequence(tmp_path: Path) -> None:
+    """What one connection misses the other brings; what both bring counts once."""
+    first = lines(captures.binance, (1, 10), (2, 70), (4, 130))
+    second = lines(captures.binance, (1, 10), (3, 80), (4, 130), delay_s=0.2)
+    named = [
+        line.replace('"dir"', f'"conn": "{name}", "dir"')
+        for name, each in (("a", first), ("b", second))
+        for line in each
+    ]
+    named.sort(key=lambda line: json.loads(line)["ts"])
+    opened = [connected(START_S + 5, conn=name) for name in "ab"]
+    file = capture(tmp_path, *opened, *named)
+    assert bars_of(file, "binance") == [(0, "unproven", 2), (1, "proven", 4), (2, "unproven", 2)]
+    assert replay(file, interval_us=MINUTE_US).duplicates == 2
+
+
+def test_a_quiet_symbol_among_busy_ones(tmp_path: Path) -> None:
+    """A symbol with a single trade gets its bars to the end of the capture, at any interval."""
+    busy = lines(captures.binance, *((number, number * 0.3) for number in range(200)))
+    quiet = received(START_S + 1, captures.binance(7, START_S + 0.9, symbol="ETHUSDT"))
+    file = capture(tmp_path, *busy[:5], quiet, *busy[5:])
+    result = replay(file, interval_us=1_000_000)
+    of_quiet = [bar for bar in result.bars.values() if bar.symbol == "ETH-USDT"]
+    assert [bar.trades for bar in of_quiet] == [2] + [0] * 59
+    assert {bar.completeness for bar in of_quiet} == {Completeness.UNPROVEN}
+
+
+def test_the_last_interval_is_told_though_the_one_before_waits(tmp_path: Path) -> None:
+    """A capture that ends a moment after a boundary gives both bars."""
+    live = lines(captures.binance, (1, 10), (2, 20), (3, 61))
+    assert bars_of(capture(tmp_path, *live), "binance") == [(0, "unproven", 4), (1, "unproven", 2)]
+
+
+def test_bars_with_gaps_are_written(tmp_path: Path) -> None:
+    """The bars file holds the missing ranges, with times, and reads back."""
+    live = lines(captures.okx, (1, 10), (2, 70), (5, 130), (6, 190))
+    (tmp_path / "whole").mkdir()
+    options = {"forecasts_file": None, "symbol": None, "json": True}
+    for folder, trades in ((tmp_path, live), (tmp_path / "whole", live[:2])):
+        run_replay(capture(folder, *trades), venue_name="okx", interval="1m", bars_file=folder / "b.parquet", **options)  # type: ignore[arg-type]
+    table, whole = pl.read_parquet(tmp_path / "b.parquet"), pl.read_parquet(tmp_path / "whole" / "b.parquet")
+    assert table.schema == whole.schema
+    (lost,) = table["missing_ranges"][1]
+    assert (lost["first_id"], lost["last_id"]) == (3, 4)
+    assert lost["after"] == datetime.fromtimestamp(START_S + 70, tz=UTC)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"venue_name": "ftx"}, "--venue was 'ftx'; known venues: binance, coinbase"),
+        ({"symbol": "btcusdt"}, "--symbol was 'btcusdt'; write BTC-USDT"),
+        ({"symbol": "BTC-USD-SWAP"}, "holds no BTC-USD-SWAP; the symbols in it: BTC-USDT"),
+        ({"interval": "7s"}, "--interval"),
+        ({"bars_file": Path("/nowhere/bars.parquet")}, "there is no folder /nowhere"),
+    ],
+)
+def test_arguments_that_do_not_fit(arguments: dict[str, object], says: str, tmp_path: Path) -> None:
+    """Each is told before the work, in one line."""
+    options = {"venue_name": "okx", "interval": "1m", "bars_file": None, "forecasts_file": None, "symbol": None}
+    with pytest.raises(Fatal, match=says) as refused:
+        run_replay(capture(tmp_path, captures.okx(1, START_S)), json=False, **{**options, **arguments})  # type: ignore[arg-type]
+    assert refused.value.exit_code == EXIT_USAGE
+    assert "\n" not in str(refused.value)
 
 
 XRP = SHARED / "data/trades/binance_spot_XRPETH_aggtrades_20191011-20191013.parquet"

@@ -12,6 +12,7 @@ import pytest
 
 from daemon.clock import ManualClock, from_iso
 from daemon.config import Config, load_config
+from daemon.exchanges.base import Traits
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.liveness import Patience
 from daemon.pipeline import Pipeline
@@ -31,7 +32,9 @@ TRAINING = Progress(phase="training", ratio=0.4, elapsed_s=4.0, epoch=3, epochs=
 @pytest.fixture
 def pipeline() -> Pipeline:
     scoreboard = Scoreboard(interval_us=HOUR_US, levels=LEVELS)
-    return Pipeline([BITCOIN], interval_us=HOUR_US, decimals=8, patience=PATIENCE, scoreboard=scoreboard)
+    return Pipeline(
+        [BITCOIN], interval_us=HOUR_US, traits={"binance": Traits()}, patience=PATIENCE, scoreboard=scoreboard
+    )
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from daemon.clock import ManualClock
+from daemon.exchanges.base import Traits
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.liveness import Patience
 from daemon.pipeline import Pipeline
@@ -17,9 +18,9 @@ from daemon.publishing.mailbox import Mailbox
 from daemon.publishing.settings import MqttSettings
 from daemon.publishing.topics import Topics
 from daemon.records import SequenceState
-from daemon.resuming import republish, resume_scoreboard, resume_series, revisable
+from daemon.resuming import republish, resume_scoreboard, resume_series, revisable, unaudited
 from daemon.store.ledger import Ledger
-from features.market import HOUR_US, Bar, Completeness, Instrument, Trade
+from features.market import HOUR_US, Audit, Bar, Completeness, Instrument, MissingTrades, Trade
 from models.forecast import Forecast
 from tests.daemon.forecasting.moments import LEVELS, START_US, bar, forecast, issue
 from tests.daemon.publishing.harness import Record, publisher
@@ -39,7 +40,7 @@ def make_pipeline() -> Pipeline:
     return Pipeline(
         (BTC, ETH),
         interval_us=HOUR_US,
-        decimals=8,
+        traits={"binance": Traits()},
         patience=Patience(grace_us=1, proof_wait_us=1),
         scoreboard=Scoreboard(interval_us=HOUR_US, levels=LEVELS),
     )
@@ -93,6 +94,25 @@ def test_a_candle_of_the_venue_does_not_end_the_open_bar(ledger: Ledger) -> None
     pipeline = make_pipeline()
     resume_series(pipeline, ledger, (BTC,), START_US + 75 * MINUTE_US)
     assert pipeline.series[BTC].first_open_us == START_US
+
+
+@pytest.mark.parametrize("changes", [{"revision": 1}, {"missing_ranges": (MissingTrades(None, None, 1, 2),)}])
+def test_a_candle_that_stood_in_for_lost_trades_was_a_bar_of_ours(ledger: Ledger, changes: dict[str, object]) -> None:
+    """A bar that closed as the venue's candle is not closed again after a restart, with another content."""
+    save_trades(ledger, 5, 70)
+    ledger.save_bars([msgspec.structs.replace(live(1), completeness=Completeness.VENUE_CANDLE, **changes)])
+    pipeline = make_pipeline()
+    resume_series(pipeline, ledger, (BTC,), START_US + 75 * MINUTE_US)
+    assert pipeline.series[BTC].first_open_us == START_US + HOUR_US
+
+
+def test_what_a_stop_kept_from_its_audit_is_audited(ledger: Ledger) -> None:
+    """Bars of ours without an outcome are compared after the start; the venue's own candles are not."""
+    waiting = live(1)
+    settled = msgspec.structs.replace(live(2), audit=Audit.EQUAL)
+    candle = msgspec.structs.replace(live(3), completeness=Completeness.VENUE_CANDLE)
+    ledger.save_bars([waiting, settled, candle])
+    assert unaudited(ledger, (BTC,), HOUR_US, START_US + 4 * HOUR_US) == [waiting]
 
 
 @pytest.mark.parametrize("minutes", [3 * 60, -3 * 60], ids=["long ago", "in the future"])

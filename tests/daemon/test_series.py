@@ -21,6 +21,7 @@ from daemon.events import (
     SymbolState,
     SymbolStateChanged,
 )
+from daemon.exchanges.base import Traits
 from daemon.liveness import Patience
 from daemon.series import Series
 from features.bars import OpenBar
@@ -55,7 +56,7 @@ class VenueAndDaemon:
 
     def _new_series(self) -> Series:
         self.events = []
-        return Series(INSTRUMENT, interval_us=INTERVAL_US, decimals=8, patience=PATIENCE, events=self.events)
+        return Series(INSTRUMENT, interval_us=INTERVAL_US, traits=Traits(), patience=PATIENCE, events=self.events)
 
     @property
     def wall_s(self) -> float:
@@ -63,8 +64,8 @@ class VenueAndDaemon:
 
     def deliver(self, trades: list[Trade]) -> None:
         """As a feed does: the quick way where it will do."""
-        if len(trades) != 1 or not self.series.take_next(trades[0]):
-            self.series.trades_received(trades, self.now_us, self.wall_s)
+        if rest := trades[self.series.take_next(trades) :]:
+            self.series.trades_received(rest, self.now_us, self.wall_s)
 
     def tick(self, to_s: float) -> None:
         """Lets market time pass to ``to_s`` after the start, a quarter of a second at a time."""
@@ -96,6 +97,7 @@ class VenueAndDaemon:
                 self.series.repair_received(
                     page,
                     head_reached=len(past) < self.page,
+                    whole=True,
                     asked_at_us=self.now_us,
                     now_us=self.now_us,
                     wall_s=self.wall_s,
@@ -331,12 +333,12 @@ def test_only_the_next_trade_of_the_open_bar_is_taken_the_quick_way() -> None:
     world = VenueAndDaemon(make_trades([1, 2, 3]))
     world.tick(1)
     series, (first, second, third) = world.series, world.trades
-    assert not series.take_next(first)  # not live before a trade went the whole way
+    assert not series.take_next([first])  # not live before a trade went the whole way
     series.trades_received([first], world.now_us, world.wall_s)
     for wrong in (first, third, msgspec.structs.replace(second, time_us=second.time_us + INTERVAL_US)):
-        assert not series.take_next(wrong)
-    assert series.take_next(second)
-    assert not series.take_next(second)
+        assert not series.take_next([wrong])
+    assert series.take_next([second, second]) == 1
+    assert not series.take_next([second])
     assert (series.trades, series.last_price) == (2, second.price)
     assert series.take_unsaved() == [first, second]
     assert series.take_unsaved() == []

@@ -98,6 +98,18 @@ def test_har_refuses_too_little_history() -> None:
         har.forecast([given(tail(recent, 80))])
 
 
+def test_har_knows_what_it_says_of_an_hour_that_it_never_saw() -> None:
+    """Fitted on half a day of minutes, it forecasts the next hour as it forecast the last, not a thousandfold."""
+    recent = garch_recent(1500, seed=5)
+    minute_us = HOUR_US // 60
+    first_us = int(recent.close_time_us[0])
+    times = first_us - first_us % (24 * HOUR_US) + minute_us * np.arange(1, 1501)
+    minutes = RecentBars(minute_us, times, recent.log_close, recent.variance)
+    har = Har.fit_histories({SERIES: until(minutes, int(times[719]))}, horizons=HORIZONS, levels=LEVELS)
+    before, after = (har.sigma_now(SERIES, until(minutes, int(times[at]))) for at in (718, 725))
+    assert ((after / before < 5) & (after / before > 0.2)).all(), after / before
+
+
 def test_har_serves_a_series_it_was_not_fitted_on() -> None:
     """A symbol listed after the fit is forecast with coefficients pooled over all series."""
     recent = garch_recent(2000, seed=9)

@@ -1,34 +1,41 @@
-"""Binance's wire: what is read, what is refused, and that nothing but DataFault comes out."""
+"""Binance's own traps; what it shares with every venue is in the contract suite."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections import defaultdict
 from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from daemon.errors import ConfigError, DataFault
-from daemon.exchanges.base import Acknowledged, ClosingSoon, Heartbeat, Listed, Refused, TradesMessage
+from daemon.exchanges.base import (
+    Acknowledged,
+    ClosingSoon,
+    Heartbeat,
+    Refused,
+    TradesMessage,
+    TradesPage,
+    TradesWanted,
+    Venue,
+)
 from daemon.exchanges.binance import Binance
 from features.market import Completeness, Trade
+from tests.daemon.exchanges.samples.binance import SAMPLE
 
 RECORDINGS = Path(__file__).parents[4] / "shared" / "recordings" / "binance"
 needs_recordings = pytest.mark.skipif(not RECORDINGS.exists(), reason=f"no recordings at {RECORDINGS}")
 
 SYMBOLS = ("BTC-USDT", "ETH-USDT", "DOT-USDT")
-FRAME = (
-    b'{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1617566591315,"s":"BTCUSDT","a":665076760,'
-    b'"p":"58001.03000000","q":"0.08620500","f":745522877,"l":745522879,"T":1617566591314,"m":true,"M":true}}'
-)
+FRAME = SAMPLE.trade_frame
 RAW = FRAME[FRAME.index(b'"data":') + 7 : -1]
-TRADE = Trade(665076760, 1617566591314_000, 58001.03, 0.086205, taker_buys=False, count=3)
+(TRADE,) = SAMPLE.trades
 HOUR_US = 3_600_000_000
 BOUNDLESS = 4_000_000_000_000_000
+WANTED = TradesWanted(
+    symbol="BTC-USDT", from_id=None, from_time_us=1_000_001, until_id=None, asked_at_us=1_634_950_000_000_000
+)
 
 
 @pytest.fixture
@@ -36,66 +43,32 @@ def binance() -> Binance:
     return Binance(SYMBOLS)
 
 
+def page(binance: Binance, body: bytes, wanted: TradesWanted = WANTED) -> TradesPage:
+    return binance.decode_trades(body, wanted, binance.trades(wanted))
+
+
 def captured_frames(name: str) -> list[bytes]:
     lines = (json.loads(line) for line in (RECORDINGS / name).read_text().splitlines())
     return [line["data"].encode() for line in lines if line["dir"] == "recv"]
 
 
-@pytest.mark.parametrize("frame", [FRAME, RAW, FRAME.decode()], ids=["combined", "raw", "text"])
-def test_aggregate_trade(binance: Binance, frame: bytes | str) -> None:
-    """A frame becomes one trade: taker side from the maker flag, count from the raw ids, microseconds."""
+@pytest.mark.parametrize("frame", [RAW, RAW.decode()], ids=["bytes", "text"])
+def test_aggregate_trade_of_a_raw_stream(binance: Binance, frame: bytes | str) -> None:
+    """The payload without its envelope is the same trade."""
     assert binance.decode(frame) == TradesMessage("BTC-USDT", [TRADE])
-
-
-@pytest.mark.parametrize(
-    ("frame", "message"),
-    [
-        (b'{"result":null,"id":1}', Acknowledged(1)),
-        (b'{"result":["ethusdt@aggTrade","btcusdt@aggTrade"],"id":3}', Listed(3, ("ETH-USDT", "BTC-USDT"))),
-        (b'{"result":[],"id":4}', Listed(4, ())),
-        (b'{"result":["xrpusdt@aggTrade","btcusdt@trade"],"id":5}', Listed(5, ())),
-        (b'{"code":2,"msg":"Invalid request"}', Refused(None, "Invalid request (code 2)")),
-        (b'{"code":2,"msg":"Invalid request","id":7}', Refused(7, "Invalid request (code 2)")),
-        (b'{"error":{"code":3,"msg":"no"},"id":7}', Refused(7, "no (code 3)")),
-        (b'{"e":"serverShutdown","E":1770123456789}', ClosingSoon("serverShutdown")),
-        (
-            b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}',
-            ClosingSoon("serverShutdown"),
-        ),
-        (b'{"stream":"btcusdt@kline_1m","data":{"e":"kline","E":1,"s":"BTCUSDT","k":{}}}', Heartbeat()),
-        (b'{"stream":"btcusdt@bookTicker","data":{"u":1,"s":"BTCUSDT"}}', Heartbeat()),
-        (b'{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345}', Heartbeat()),
-    ],
-)
-def test_other_frames(binance: Binance, frame: bytes, message: object) -> None:
-    """Answers, errors, announcements and other streams are told apart."""
-    assert binance.decode(frame) == message
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (b'"58001.03000000"', b'"NaN"'),
-        (b'"58001.03000000"', b'"inf"'),
-        (b'"58001.03000000"', b'"-1"'),
-        (b'"58001.03000000"', b'"0.00000000"'),
-        (b'"58001.03000000"', b'"1e15"'),
-        (b'"58001.03000000"', b'"1e999"'),
-        (b'"58001.03000000"', b'"abc"'),
-        (b'"58001.03000000"', b"null"),
-        (b'"0.08620500"', b'"0"'),
-        (b'"0.08620500"', b"[]"),
-        (b'"a":665076760', b'"a":-1'),
-        (b'"a":665076760', b'"a":99999999999999999999'),
         (b'"a":665076760,', b""),
         (b'"l":745522879', b'"l":745522876'),
         (b'"l":745522879', b'"l":9999999999999'),
         (b'"f":745522877', b'"f":-1'),
-        (b'"T":1617566591314', b'"T":1617566591'),
-        (b'"T":1617566591314', b'"T":1617566591314000'),
         (b'"m":true', b'"m":"perhaps"'),
         (b'"s":"BTCUSDT"', b'"s":"XRPUSDT"'),
-        (b'"s":"BTCUSDT"', b'"s":7'),
+        (b'"p":"58001.03000000"', b'"p":"NaN"'),
+        (b'"T":1617566591314', b'"T":1617566591314000'),
     ],
 )
 def test_refused_trades(binance: Binance, old: bytes, new: bytes) -> None:
@@ -106,80 +79,11 @@ def test_refused_trades(binance: Binance, old: bytes, new: bytes) -> None:
             binance.decode(frame.replace(old, new))
 
 
-@pytest.mark.parametrize(
-    "frame",
-    [
-        b"",
-        b"{}",
-        b"[]",
-        b"7",
-        b'"text"',
-        b"null",
-        b'{"id":1}',
-        b'{"result":null}',
-        b'{"result":7,"id":1}',
-        b"[" * 100_000,
-        b'{"stream":' * 50_000,
-        b'{"data":' * 50_000,
-        b'{"stream":"x","data":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
-        b'{"a":"' + b"x" * 1_000_000,
-        b"\xff\xfe{}",
-        b'{"stream":"\xff"}',
-        "\ud800",
-    ],
-    ids=lambda frame: repr(frame[:20]),
-)
-def test_malformed_frames(binance: Binance, frame: bytes | str) -> None:
-    """Empty, deep, huge, truncated and undecodable frames are DataFaults."""
+@pytest.mark.parametrize("frame", [b'{"id":1}', b'{"result":null}', b'{"result":7,"id":1}'])
+def test_answers_that_are_none(binance: Binance, frame: bytes) -> None:
+    """An answer without its question, or with a result of another kind, is a DataFault."""
     with pytest.raises(DataFault):
         binance.decode(frame)
-
-
-def test_every_truncation_is_a_data_fault(binance: Binance) -> None:
-    """No prefix of a frame passes for a whole one."""
-    for length in range(len(FRAME)):
-        with pytest.raises(DataFault):
-            binance.decode(FRAME[:length])
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
-    max_leaves=12,
-)
-known_keys = st.sampled_from(
-    ["stream", "data", "e", "result", "id", "code", "msg", "error", "s", "a", "p", "q", "f", "l", "T", "m"]
-)
-near_frames = st.dictionaries(
-    known_keys, json_values | st.dictionaries(known_keys, json_values) | st.sampled_from(["aggTrade", "x@aggTrade"])
-)
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.one_of(st.binary(max_size=200), near_frames.map(lambda value: json.dumps(value).encode())))
-def test_decode_raises_nothing_but_data_faults(frame: bytes) -> None:
-    """Whatever arrives, decode returns a message or raises DataFault."""
-    binance = Binance(SYMBOLS)
-    with contextlib.suppress(DataFault):
-        binance.decode(frame)
-    for decode in (binance.decode_trades, binance.decode_instruments, binance.decode_server_time):
-        with contextlib.suppress(DataFault):
-            decode(frame)
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.integers(0, len(FRAME) - 1), st.binary(min_size=0, max_size=3))
-def test_damaged_frames(position: int, damage: bytes) -> None:
-    """A trade frame with damaged bytes is refused or still holds a trade within bounds."""
-    try:
-        message = Binance(SYMBOLS).decode(FRAME[:position] + damage + FRAME[position + 1 :])
-    except DataFault:
-        return
-    if isinstance(message, TradesMessage):
-        (trade,) = message.trades
-        assert 0 < trade.price < 1e15
-        assert 0 < trade.size < 1e15
-        assert trade.count >= 1
 
 
 @needs_recordings
@@ -237,14 +141,14 @@ def test_documented_examples(binance: Binance) -> None:
     assert isinstance(binance.decode(examples["serverShutdown_combined"]), ClosingSoon)
     assert isinstance(binance.decode(examples["blockTrade_NOT_in_trade_stream"]), Heartbeat)
     assert isinstance(Binance(["BNB-BTC"]).decode(examples["aggTrade"]), TradesMessage)
-    (trade,) = binance.decode_trades(examples["rest_aggTrade_invalidated_duplicate"].encode())
+    (trade,) = page(binance, examples["rest_aggTrade_invalidated_duplicate"].encode()).trades
     assert trade == Trade(26129, 1498793709153_000, 0.0, 0.0, taker_buys=False, count=0)
 
 
 @needs_recordings
 def test_recorded_rest_answers(binance: Binance) -> None:
     """Recorded aggTrades and klines are read whole; the klines carry taker volume."""
-    trades = binance.decode_trades((RECORDINGS / "rest_aggTrades_2021.json").read_bytes())
+    trades = page(binance, (RECORDINGS / "rest_aggTrades_2021.json").read_bytes()).trades
     assert [trade.trade_id for trade in trades] == list(range(966492862, 966492872))
     body = (RECORDINGS / "rest_klines_2021.json").read_bytes()
     bars = binance.decode_candles(body, symbol="BTC-USDT", interval_us=60_000_000, known_at_us=BOUNDLESS)
@@ -265,13 +169,6 @@ def test_subscribe_and_list(binance: Binance) -> None:
     assert binance.stream_url("ws://127.0.0.1:1/") == "ws://127.0.0.1:1/stream"
 
 
-@pytest.mark.parametrize("symbol", ["BTCUSDT", "btc-usdt", "BTC-", "-USDT", "BTC-USDT-X", "BTC/USDT", "B&C-USDT", ""])
-def test_symbols_that_cannot_be_spelled(symbol: str) -> None:
-    """Anything but BASE-QUOTE in capitals is a configuration error."""
-    with pytest.raises(ConfigError, match="BASE-QUOTE"):
-        Binance([symbol])
-
-
 def test_symbols_that_are_spelled_alike() -> None:
     """Two symbols with one native name are refused: their trades could not be told apart."""
     with pytest.raises(ConfigError, match="alike"):
@@ -280,10 +177,13 @@ def test_symbols_that_are_spelled_alike() -> None:
 
 def test_rest_requests(binance: Binance) -> None:
     """Requests carry the documented parameters and weights; times round up to milliseconds, both ends inclusive."""
-    by_id = binance.trades_from_id("BTC-USDT", 7)
+    by_id = binance.trades(msgspec.structs.replace(WANTED, from_id=7))
     assert (by_id.path, by_id.weight) == ("/api/v3/aggTrades", 4)
     assert by_id.query == {"symbol": "BTCUSDT", "fromId": 7, "limit": 1000}
-    assert binance.trades_from_time("BTC-USDT", 1_000_001).query["startTime"] == 1001
+    assert binance.trades(WANTED).query == {"symbol": "BTCUSDT", "startTime": 1001, "limit": 1000}
+    assert binance.latest_trade("BTC-USDT").query == {"symbol": "BTCUSDT", "limit": 1}
+    venue: Venue = binance
+    assert venue.last_trade_before("BTC-USDT", 1_000_001) is None
     candles = binance.candles("BTC-USDT", HOUR_US, 2 * HOUR_US, 5 * HOUR_US)
     assert (candles.path, candles.weight) == ("/api/v3/klines", 2)
     assert (candles.query["startTime"], candles.query["endTime"]) == (7_200_000, 17_999_999)
@@ -299,11 +199,6 @@ def test_candle_interval(binance: Binance, seconds: int, candle_seconds: int) ->
     assert binance.candle_interval(seconds * 1_000_000) == candle_seconds * 1_000_000
 
 
-def test_candle_interval_of_fractions(binance: Binance) -> None:
-    """Half a second has no candle."""
-    assert binance.candle_interval(500_000) is None
-
-
 def kline(open_ms: int, *, trades: int = 5, close_ms: int | None = None, high: str = "12") -> list[object]:
     close_ms = open_ms + 3_599_999 if close_ms is None else close_ms
     volume = "3.0" if trades else "0.0"
@@ -314,14 +209,6 @@ def decode_klines(binance: Binance, rows: list[list[object]], known_at_ms: int) 
     body = msgspec.json.encode(rows)
     bars = binance.decode_candles(body, symbol="BTC-USDT", interval_us=HOUR_US, known_at_us=known_at_ms * 1000)
     return [bar.open_time_us // 1000 for bar in bars]
-
-
-def test_unfinished_candle_is_left_out(binance: Binance) -> None:
-    """A candle counts from the instant its interval has ended, not before."""
-    start_ms = 1_634_943_600_000
-    rows = [kline(start_ms), kline(start_ms + 3_600_000)]
-    assert decode_klines(binance, rows, start_ms + 7_199_999) == [start_ms]
-    assert decode_klines(binance, rows, start_ms + 7_200_000) == [start_ms, start_ms + 3_600_000]
 
 
 def test_candles_off_the_grid_are_left_out(binance: Binance) -> None:
@@ -343,6 +230,14 @@ def test_contradictory_candle(binance: Binance) -> None:
     """A close above the high is a DataFault."""
     with pytest.raises(DataFault, match="outside"):
         decode_klines(binance, [kline(1_634_943_600_000, high="10.5")], 2_000_000_000_000)
+
+
+def test_candle_without_a_price(binance: Binance) -> None:
+    """Nobody trades for nothing: a price of zero is a DataFault where there were trades."""
+    rows: list[list[object]] = [kline(1_634_943_600_000)]
+    rows[0][3] = "0.0"
+    with pytest.raises(DataFault, match="no price"):
+        decode_klines(binance, rows, 2_000_000_000_000)
 
 
 @pytest.mark.parametrize("value", ["NaN", "inf", "-1", "1e15", "", None])
@@ -368,18 +263,39 @@ def test_half_invalidated_records(binance: Binance, record: dict[str, object]) -
     """Only the documented mark of an invalidated record passes without price and size."""
     body = msgspec.json.encode([{"a": 1, "T": 1_634_943_600_000, "m": True, **record}])
     with pytest.raises(DataFault, match="no sense"):
-        binance.decode_trades(body)
+        page(binance, body)
+
+
+def records(first_id: int, number: int) -> bytes:
+    values = {"p": "1", "q": "1", "f": 1, "l": 1, "T": 1_634_943_600_000, "m": True}
+    return msgspec.json.encode([{"a": first_id + index, **values} for index in range(number)])
 
 
 def test_trades_out_of_order(binance: Binance) -> None:
     """A page whose ids do not ascend is refused."""
-    record = {"a": 2, "p": "1", "q": "1", "f": 1, "l": 1, "T": 1_634_943_600_000, "m": True}
+    one = records(2, 1)
     with pytest.raises(DataFault, match="order"):
-        binance.decode_trades(msgspec.json.encode([record, record]))
+        page(binance, one[:-1] + b"," + one[1:])
 
 
-def test_instruments_and_time(binance: Binance) -> None:
-    """exchangeInfo is read as BASE-QUOTE and status; the server's time as microseconds."""
-    body = b'{"symbols":[{"symbol":"BTCUSDT","status":"TRADING","baseAsset":"BTC","quoteAsset":"USDT","x":[]}]}'
-    assert binance.decode_instruments(body) == {"BTC-USDT": "TRADING"}
-    assert binance.decode_server_time(b'{"serverTime":1499827319559}') == 1499827319559_000
+def test_a_walk_goes_on_by_id(binance: Binance) -> None:
+    """After a full page the next begins one id later, until the last wanted one or a page that is not full."""
+    first = page(binance, records(500, 1000))
+    assert first.next is not None
+    assert first.next.query == {"symbol": "BTCUSDT", "fromId": 1500, "limit": 1000}
+    assert page(binance, records(500, 999)).next is None
+    assert page(binance, b"[]").next is None
+    up_to = msgspec.structs.replace(WANTED, from_id=500, until_id=1499)
+    assert page(binance, records(500, 1000), up_to).next is None
+    assert page(binance, records(500, 1000), msgspec.structs.replace(up_to, until_id=1500)).next == first.next
+
+
+def test_a_page_before_what_was_asked(binance: Binance) -> None:
+    """An answer that starts before the id asked for is refused, on every page of a walk."""
+    wanted = msgspec.structs.replace(WANTED, from_id=500)
+    with pytest.raises(DataFault, match="from 500, not 499"):
+        page(binance, records(499, 1), wanted)
+    second = page(binance, records(500, 1000), wanted).next
+    assert second is not None
+    with pytest.raises(DataFault, match="from 1500, not 500"):
+        binance.decode_trades(records(500, 1000), wanted, second)

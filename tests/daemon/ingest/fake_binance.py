@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from http import HTTPStatus
 from ssl import SSLContext
 from typing import Any, Self
@@ -13,27 +12,11 @@ import msgspec
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 
-from daemon.errors import DataFault
 from daemon.exchanges.binance import Binance
-from daemon.ingest.listener import StreamSettings
-from features.market import Trade
 
 T0_MS = 1_700_000_000_000
-
-FAST = StreamSettings(
-    open_timeout_s=1.0,
-    answer_timeout_s=0.2,
-    close_timeout_s=0.2,
-    ping_interval_s=5.0,
-    ping_timeout_s=5.0,
-    quiet_s=30.0,
-    resubscribe_s=0.05,
-    settled_s=30.0,
-    backoff_first_s=0.01,
-    backoff_cap_s=0.04,
-    overlap_s=0.1,
-)
 
 
 class SwiftBinance(Binance):
@@ -98,7 +81,7 @@ class FakeBinance:
         """One trade to every connection that is subscribed to the symbol."""
         frame = trade_frame(symbol, trade_id)
         for peer in self.peers:
-            if stream_name(symbol) in self.subscriptions[peer]:
+            if stream_name(symbol) in self.subscriptions[peer] and peer.state is State.OPEN:
                 self.tell(peer, frame)
 
     def tell(self, peer: ServerConnection, frame: str | bytes) -> None:
@@ -139,48 +122,3 @@ class FakeBinance:
         else:
             self.subscriptions[peer] += [name for name in request["params"] if name not in self.subscriptions[peer]]
             self.tell(peer, json.dumps({"result": None, "id": request["id"]}))
-
-
-class RecordingListener:
-    """Writes down everything it hears, and lets a test wait for it."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[Any, ...]] = []
-        self.ids: dict[str, list[int]] = {}
-        self._heard = asyncio.Event()
-
-    def trades(self, symbol: str, trades: list[Trade]) -> None:
-        self.ids.setdefault(symbol, []).extend(trade.trade_id for trade in trades)
-        self._heard.set()
-
-    def malformed(self, frame: bytes, error: DataFault) -> None:
-        self._note("malformed", frame, str(error))
-
-    def subscribed(self, symbol: str) -> None:
-        self._note("subscribed", symbol)
-
-    def refused(self, symbol: str, reason: str) -> None:
-        self._note("refused", symbol, reason)
-
-    def connected(self, symbols: Sequence[str]) -> None:
-        self._note("connected", tuple(symbols))
-
-    def disconnected(self, symbols: Sequence[str], reason: str, next_try_s: float) -> None:
-        self._note("disconnected", tuple(symbols), reason, next_try_s)
-
-    def all(self, kind: str) -> list[tuple[Any, ...]]:
-        return [event[1:] for event in self.events if event[0] == kind]
-
-    async def until(self, true: Callable[[], bool], timeout_s: float = 5.0) -> None:
-        """Waits until something heard makes ``true`` so."""
-        async with asyncio.timeout(timeout_s):
-            while not true():
-                self._heard.clear()
-                await self._heard.wait()
-
-    async def until_count(self, kind: str, count: int) -> None:
-        await self.until(lambda: len(self.all(kind)) >= count)
-
-    def _note(self, *event: Any) -> None:
-        self.events.append(event)
-        self._heard.set()

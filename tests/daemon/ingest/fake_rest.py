@@ -4,13 +4,51 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from ssl import SSLContext
 from typing import Any, Self
 
 import msgspec
 from aiohttp import web
 
+from daemon.clock import ManualClock
+from daemon.exchanges.binance import Binance
+from daemon.ingest.backfill import RestClient
+from features.market import Trade
+
 T0_MS = 1_700_000_000_000  # on a 100-second boundary, not on an hour
+T0_US = T0_MS * 1000
+SECOND_US = 1_000_000
+HOUR_US = 3_600 * SECOND_US
+BTC = "BTC-USDT"
+SYMBOLS = [BTC, "ETH-USDT", "LUNA-USDT"]
+
+Connect = Callable[..., RestClient]
+
+
+class SmallPages(Binance):
+    """Binance with candle pages of ten, so that tests see many."""
+
+    limits = msgspec.structs.replace(Binance.limits, candles_per_page=10)
+
+
+class SleepingClock(ManualClock):
+    """A clock that only sleeping moves; it remembers every sleep."""
+
+    def __init__(self, start_us: int = T0_US) -> None:
+        super().__init__(start_us)
+        self.slept_s: list[float] = []
+
+    async def sleep(self, delay_s: float) -> None:
+        self.slept_s.append(delay_s)
+        self.now_us += round(delay_s * 1_000_000) + 1
+        await asyncio.sleep(0)
+
+
+async def newest(client: RestClient) -> Trade | None:
+    """Any small question that is one request."""
+    answer = await client.trades(BTC, from_id=95, until_id=95, after_us=0)
+    return answer.trades[-1] if answer.trades else None
 
 
 class FakeRest:

@@ -34,7 +34,7 @@ async def test_bucket_serves_in_the_order_of_asking() -> None:
         clock.now_us += round(delay_s * 1_000_000) + 1
         await asyncio.sleep(0)
 
-    bucket = TokenBucket(20, per_s=10, clock=clock, sleep=sleep)
+    bucket = TokenBucket(10, per_s=1, clock=clock, sleep=sleep)
 
     async def take(name: str, amount: float) -> None:
         await bucket.take(amount)
@@ -47,6 +47,23 @@ async def test_bucket_serves_in_the_order_of_asking() -> None:
 
 async def test_bucket_refuses_what_it_can_never_hold() -> None:
     """A request larger than the bucket would wait for ever."""
-    bucket = TokenBucket(20, per_s=10, clock=ManualClock())
+    bucket = TokenBucket(10, per_s=1, clock=ManualClock())
     with pytest.raises(ValueError, match="never holds more than 10"):
         await bucket.take(11)
+
+
+async def test_bucket_within_a_limit_for_any_period() -> None:
+    """However the takes fall, no period of that length holds more than the limit, and the pace comes near it."""
+    clock = ManualClock()
+    taken_s: list[float] = []
+
+    async def sleep(delay_s: float) -> None:
+        clock.now_us += round(delay_s * 1_000_000) + 1
+
+    bucket = TokenBucket.within(20, per_s=10, clock=clock, sleep=sleep)
+    for _ in range(60):
+        await bucket.take(1)
+        taken_s.append(clock.wall_s())
+    most = max(sum(start_s <= each_s < start_s + 10 for each_s in taken_s) for start_s in taken_s)
+    assert 18 <= most <= 20
+    assert taken_s[9] == 0, "half of the limit is there at once"

@@ -8,7 +8,7 @@ from daemon.clock import from_iso
 from daemon.events import GapOpened, GapRepaired, SymbolState, SymbolStateChanged
 from daemon.publishing import payloads
 from daemon.publishing.outbox import OutboxMessage
-from daemon.records import DataQuality, IssuedForecast, Latency, MissingRange, Skill
+from daemon.records import DataQuality, IssuedForecast, Latency, MissingIds, Skill
 from features.market import HOUR_US, Bar, Completeness, Instrument
 from models.forecast import Forecast, ModelInfo
 
@@ -102,7 +102,7 @@ def symbol_state(**changes: object) -> SymbolStateChanged:
 
 
 def events() -> list[payloads.EventMessage]:
-    missing = MissingRange(first_id=11, last_id=13, after_us=CLOSE_US - 9_000_000, before_us=CLOSE_US - 8_000_000)
+    missing = MissingIds(first_id=11, last_id=13, after_us=CLOSE_US - 9_000_000, before_us=CLOSE_US - 8_000_000)
     return [
         payloads.retrain_started(at_us=CLOSE_US, model_kind="attention_lstm", reason="schedule"),
         payloads.retrain_finished(at_us=CLOSE_US, result="promoted", duration_s=81.23456, candidate="01JGW"),

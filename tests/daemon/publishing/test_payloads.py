@@ -63,6 +63,7 @@ def test_a_forecast_says_what_the_contract_says() -> None:
         "missing_trades": 0,
         "window_bars_missing": 0,
         "clock_skew_ms": -12,
+        "missing_ranges": [],
     }
     assert document["latency_ms"] == {"bar_close_to_publish": 2114, "features": 3.142, "inference": 6.0}
     assert first["target_time"] == "2026-01-05T14:00:00Z"

@@ -1,4 +1,4 @@
-"""The daemon's own Binance code reads the simulator: its requests are understood and its answers add up."""
+"""The daemon's own Binance code reads the sample of real bars from the simulator, to the last published digit."""
 
 from __future__ import annotations
 
@@ -64,19 +64,6 @@ async def test_an_hour_of_frames_is_the_published_candle(sample_venue: Venue) ->
         assert sum(trade.size for trade in bought) == pytest.approx(bar.taker_buy_volume, rel=1e-12)
         assert sum(trade.size * trade.price for trade in trades) == pytest.approx(bar.quote_volume, rel=1e-12)
         assert sum(trade.size * trade.price for trade in bought) == pytest.approx(bar.taker_buy_quote_volume, rel=1e-12)
-
-
-async def test_backfill_requests_are_understood(sample_venue: Venue) -> None:
-    """Symbols, time, trades by id and by time, all through the daemon's own requests and decoders."""
-    venue, now_us = sample_venue, sample_venue.clock.market_us()
-    listed = BINANCE.decode_instruments(await body(venue, BINANCE.instruments()))
-    assert listed == dict.fromkeys(SYMBOLS, "TRADING")
-    assert BINANCE.decode_server_time(await body(venue, BINANCE.server_time())) == now_us
-    (latest,) = BINANCE.decode_trades(await body(venue, BINANCE.latest_trade("BTC-USDT")))
-    by_id = BINANCE.decode_trades(await body(venue, BINANCE.trades_from_id("BTC-USDT", latest.trade_id - 9)))
-    assert [trade.trade_id for trade in by_id] == list(range(latest.trade_id - 9, latest.trade_id + 1))
-    by_time = BINANCE.decode_trades(await body(venue, BINANCE.trades_from_time("BTC-USDT", by_id[3].time_us)))
-    assert by_time == by_id[3:]
 
 
 async def test_the_announced_shutdown_is_understood(sample_venue: Venue) -> None:

@@ -8,10 +8,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from daemon.simulator.candles import INTERVALS, Candles, Kline, fixed
+from daemon.simulator.candles import Candles
+from daemon.simulator.dialects.binance_rest import INTERVALS, Kline, kline
 from daemon.simulator.loading import load_sample
 from daemon.simulator.market_data import MarketData, Timeline
 from daemon.simulator.tape import Tape
+from daemon.simulator.wording import fixed
 from tests.daemon.simulator.bars import HOUR_US, START_US, bar_of, random_bar, series_of, small_market
 
 END_US = START_US + 6 * HOUR_US
@@ -21,7 +23,8 @@ SUMS = (5, 7, 9, 10)
 def klines(data: MarketData, interval_us: int, *, now_us: int = END_US, **asked: int | None) -> list[Kline]:
     candles = Candles(Tape(data, Timeline.as_recorded(data)))
     span = {"start_us": 0, "end_us": None, "limit": 1_000} | asked
-    return candles.klines("BTCUSDT", interval_us, now_us=now_us, **span)  # type: ignore[arg-type]  # typed as one union
+    found = candles.closed("BTCUSDT", interval_us, now_us=now_us, **span)  # type: ignore[arg-type]  # typed as one union
+    return [kline(data.series["BTCUSDT"], interval_us, candle) for candle in found]
 
 
 def test_numbers_are_printed_with_eight_decimals() -> None:
@@ -36,7 +39,8 @@ def test_the_sample_is_served_as_it_is() -> None:
     data = load_sample()
     candles = Candles(Tape(data, Timeline.as_recorded(data)))
     ends = data.start_us + 2 * HOUR_US
-    (first, _) = candles.klines("BTCUSDT", HOUR_US, start_us=0, end_us=None, limit=9, now_us=ends)
+    (candle, _) = candles.closed("BTCUSDT", HOUR_US, start_us=0, end_us=None, limit=9, now_us=ends)
+    first = kline(data.series["BTCUSDT"], HOUR_US, candle)
     assert first[:6] == [
         1714521600000,
         "60672.01000000",

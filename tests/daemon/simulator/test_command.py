@@ -20,7 +20,7 @@ RUN = "import asyncio, sys; from daemon.simulator.command import simulate; async
 
 async def started(arguments: str) -> tuple[asyncio.subprocess.Process, dict[str, Any]]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", RUN.format(arguments), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", RUN.format(arguments), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     async with asyncio.timeout(20):
@@ -46,6 +46,20 @@ async def test_it_serves_until_told_to_stop(arguments: str) -> None:
 
 
 @pytest.mark.slow
+async def test_faults_are_told_as_they_happen(tmp_path: Path) -> None:
+    """Each is a JSON line on standard error, with the venue, its kind and what it was given."""
+    plan = tmp_path / "faults.toml"
+    plan.write_text('[[fault]]\nkind = "drop"\nsymbol = "BTC-USDT"\ncount = 3\nat_s = 0.1\n')
+    process, _ = await started(f"venue='okx', speed=60, faults=__import__('pathlib').Path({str(plan)!r})")
+    assert process.stderr is not None
+    async with asyncio.timeout(10):
+        told = json.loads(await process.stderr.readline())
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+    assert (told["venue"], told["kind"], told["symbol"], told["details"]) == ("okx", "drop", "BTCUSDT", {"count": 3})
+
+
+@pytest.mark.slow
 async def test_it_ends_with_the_data() -> None:
     """At a million times speed an hour of live data is over at once, and so is the command."""
     process, _ = await started("speed=1e6, live_days=1 / 24")
@@ -56,7 +70,7 @@ async def test_it_ends_with_the_data() -> None:
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"venue": "kraken"}, "speaks binance"),
+        ({"venue": "mtgox"}, "speaks binance, coinbase, kraken, bybit, bybit_linear, okx, bitstamp"),
         ({"speed": 2.0, "interval": "5s"}, "exclude each other"),
         ({"interval": "7x"}, "7x"),
         ({"interval": "7h"}, "must divide a day"),
@@ -73,6 +87,14 @@ async def test_settings_that_do_not_fit_are_refused(settings: dict[str, object],
     with pytest.raises(SimulationRefused, match=problem) as refused:
         await simulate(**settings)  # type: ignore[arg-type]  # typed as one union
     assert refused.value.exit_code == EXIT_USAGE
+
+
+async def test_a_plan_of_faults_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """The file and what is wrong in it are named."""
+    plan = tmp_path / "faults.toml"
+    plan.write_text('[[fault]]\nkind = "earthquake"\n')
+    with pytest.raises(SimulationRefused, match=r"--faults: .*faults\.toml: Invalid enum value 'earthquake'"):
+        await simulate(faults=plan)
 
 
 async def test_data_that_is_not_there_is_named(tmp_path: Path) -> None:

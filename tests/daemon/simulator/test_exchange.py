@@ -225,8 +225,8 @@ async def test_a_slow_client_is_cut_off() -> None:
 async def test_an_unknown_symbol_cannot_be_disturbed(venue: Venue) -> None:
     """A misspelled symbol in a test fails at once instead of doing nothing."""
     for fault in (venue.exchange.mute, venue.exchange.halt):
-        with pytest.raises(ValueError, match="BTC-USDT is not simulated"):
-            fault("BTC-USDT")
+        with pytest.raises(ValueError, match="NOPE-USDT is not simulated"):
+            fault("NOPE-USDT")
 
 
 async def test_the_sample_at_demo_speed_costs_little() -> None:

@@ -107,7 +107,7 @@ async def test_refusals(venue: Venue, path: str, query: dict[str, str], code: in
 
 async def test_weight_is_counted_and_limited() -> None:
     """Each answer says the weight used; past the limit comes 429 with Retry-After."""
-    exchange = SimulatedExchange(small_market(), clock=ManualClock(LIVE_US), weight_per_minute=12)
+    exchange = SimulatedExchange(small_market(), clock=ManualClock(LIVE_US), rest_limit=12)
     venue = Venue(exchange, ManualClock(LIVE_US), await exchange.start())
     try:
         used = [(await venue.headers("aggTrades?symbol=BTCUSDT"))["X-MBX-USED-WEIGHT-1M"] for _ in range(3)]

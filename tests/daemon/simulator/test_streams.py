@@ -8,7 +8,7 @@ import json
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from daemon.simulator.streams import MAX_STREAMS
+from daemon.simulator.dialects.binance import MAX_STREAMS
 from tests.daemon.simulator.bars import HOUR_US
 from tests.daemon.simulator.conftest import LIVE_US, Venue, ask, receive, receive_all
 

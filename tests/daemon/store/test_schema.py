@@ -10,6 +10,7 @@ import pytest
 from daemon.store.errors import StoreDamaged, StoreTooNew
 from daemon.store.ledger import Ledger
 from daemon.store.schema import MIGRATIONS, Migration, migrate
+from features.market import Instrument
 from tests.daemon.store.builders import BAR
 
 NEXT = Migration("a column", ("ALTER TABLE bars ADD COLUMN note TEXT", "UPDATE bars SET note = 'old'"))
@@ -30,8 +31,24 @@ def test_an_older_store_is_brought_forward(ledger: Ledger, path: Path) -> None:
     migrate(ledger._connection, path, (*MIGRATIONS, NEXT))
     assert ledger._connection.execute("SELECT note FROM bars").fetchall() == [("old",)]
     ledger.close()
-    with pytest.raises(StoreTooNew, match=r"schema 2, this one knows 1\); upgrade forecastd"):
+    with pytest.raises(
+        StoreTooNew, match=rf"schema {len(MIGRATIONS) + 1}, this one knows {len(MIGRATIONS)}\); upgrade"
+    ):
         Ledger(path)
+
+
+def test_bars_of_the_first_schema_are_kept(path: Path) -> None:
+    """A store of the first version is brought forward with its bars, which lack nothing."""
+    path.parent.mkdir()
+    old = sqlite3.connect(path, isolation_level=None)
+    migrate(old, path, MIGRATIONS[:1])
+    old.execute("INSERT INTO instruments VALUES (1, 'binance', 'BTC-USDT')")
+    values = "1, 3600000000, 0, 1, 2, 0.5, 1.5, 9, 12, 3, 4, 5, 'proven', 7, 10, 12, 0, 0, 0, 'equal'"
+    old.execute(f"INSERT INTO bars VALUES ({values})")  # noqa: S608  # fixed text
+    old.close()
+    with Ledger(path) as ledger:
+        (bar,) = ledger.bars(Instrument("binance", "BTC-USDT"), 3_600_000_000, 0, 1)
+    assert (bar.high, bar.last_trade_id, bar.missing_trades, bar.missing_ranges) == (2.0, 12, 0, ())
 
 
 def test_a_failed_step_leaves_the_old_schema(ledger: Ledger, path: Path) -> None:

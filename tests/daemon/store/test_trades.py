@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.records import MissingRange, SequenceState
+from daemon.records import MissingIds, SequenceState
 from daemon.store.ledger import Ledger
 from tests.daemon.store.builders import BTC, ETH, state, trade
 
@@ -31,7 +31,7 @@ with Ledger(Path(sys.argv[1])) as ledger:
 
 def test_trades_and_state_come_back(ledger: Ledger) -> None:
     """Trades from a time on, in the order stored, and the state with its missing ranges."""
-    known = SequenceState(last_id=9, last_time_us=9_000, covered_from_us=1, missing=(MissingRange(4, 5, 3_000, 6_000),))
+    known = SequenceState(last_id=9, last_time_us=9_000, covered_from_us=1, missing=(MissingIds(4, 5, 3_000, 6_000),))
     ledger.save_trades(BTC, [trade(1), trade(2)], state(2))
     ledger.save_trades(BTC, [trade(3), trade(6), trade(9)], known)
     ledger.save_trades(ETH, [trade(7)], state(7))
@@ -49,6 +49,17 @@ def test_a_state_without_trades(ledger: Ledger) -> None:
     """A state may move on alone, for example when a gap is proven empty."""
     ledger.save_trades(BTC, [], state(5))
     assert ledger.sequence_state(BTC) == state(5)
+
+
+def test_many_instruments_are_stored_at_once(ledger: Ledger) -> None:
+    """Each with its own trades and state, and either all of them or none."""
+    ledger.save_trades_of([(BTC, [trade(1), trade(2)], state(2)), (ETH, [trade(7)], state(7))])
+    assert (ledger.open_trades(BTC, 0), ledger.sequence_state(BTC)) == ([trade(1), trade(2)], state(2))
+    assert (ledger.open_trades(ETH, 0), ledger.sequence_state(ETH)) == ([trade(7)], state(7))
+    beyond_int64 = trade(3, 2**63)
+    with pytest.raises(OverflowError):
+        ledger.save_trades_of([(BTC, [trade(3)], state(3)), (ETH, [beyond_int64], state(8))])
+    assert ledger.sequence_state(BTC) == state(2)
 
 
 def test_a_late_trade_is_found_by_its_own_time(ledger: Ledger) -> None:

@@ -1,0 +1,72 @@
+"""The daemon's parts, built and joined as the app builds them, without what is not measured: history, model, broker.
+
+What runs is what trades need: the streams, the ticker, the dispatcher, and once a second the flush to the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from daemon.clock import SystemClock
+from daemon.config import load_config
+from daemon.feeding import Counts
+from daemon.parts import Hooks, Parts, build
+from features.market import Instrument
+
+_TICK_S = 0.1
+_FLUSH_S = 1.0
+
+
+@asynccontextmanager
+async def running(venue: str, symbols: Sequence[str], *, ws_url: str = "", rest_url: str) -> AsyncIterator[Parts]:
+    """The parts for one venue, at work until the context ends; an empty ``ws_url`` leaves the stream out."""
+    with tempfile.TemporaryDirectory() as folder:
+        feed = {"venue": venue, "symbols": list(symbols), "ws_url": ws_url or "ws://127.0.0.1:9", "rest_url": rest_url}
+        values = {
+            "instance.state_dir": str(Path(folder) / "state"),
+            "feeds": [feed],
+            "model.kind": "har",
+            "mqtt.url": "mqtt://127.0.0.1:9",  # nobody is there, and nobody connects
+        }
+        config = load_config(None, command_line=values, environ={})
+        parts = build(config, clock=SystemClock(), hooks=Hooks(), broker_port=None)
+        parts.feeds[venue].clock_told.set()  # both processes read the same clock
+        jobs = [parts.dispatcher.run(), _tick(parts), _flush(parts)]
+        if ws_url and (stream := parts.feeds[venue].stream) is not None:
+            jobs.append(stream.run())
+        tasks = [asyncio.ensure_future(job) for job in jobs]
+        try:
+            yield parts
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            await parts.feeds[venue].close()
+            await parts.inference.close()
+            parts.store.close()
+            parts.ledger.close()
+            for failure in ended:
+                if isinstance(failure, Exception):
+                    raise failure
+
+
+async def _tick(parts: Parts) -> None:
+    while True:
+        parts.pipeline.time_advanced(parts.clock.market_us(), parts.clock.wall_s())
+        if parts.pipeline.has_events:
+            parts.dispatcher.wake()
+        await asyncio.sleep(_TICK_S)
+
+
+async def _flush(parts: Parts) -> None:
+    shown: dict[Instrument, Counts] = {}
+    while True:
+        await asyncio.sleep(_FLUSH_S)
+        if batches := parts.pipeline.unsaved_trades():
+            parts.store.submit(parts.ledger.save_trades_of, batches)
+        for feed in parts.feeds.values():
+            feed.show_counts(shown)

@@ -1,0 +1,244 @@
+"""Bitstamp: live trades from the stream, transactions and candles from REST.
+
+Trade ids ascend over all pairs together, so those of one pair have holes and prove nothing. REST gives the
+transactions of the last minute, hour or day, in whole seconds. A pair that does not exist is acknowledged and then
+silent: ask ``instruments`` first.
+Source: www.bitstamp.net/websocket/v2 and /api.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from operator import attrgetter
+
+import msgspec
+
+from daemon.errors import DataFault
+from daemon.exchanges.base import (
+    Acknowledged,
+    ClosingSoon,
+    Heartbeat,
+    Ids,
+    KeepAlive,
+    Limits,
+    Message,
+    Refused,
+    RestRequest,
+    TradesMessage,
+    TradesPage,
+    TradesWanted,
+)
+from daemon.exchanges.bitstamp_wire import (
+    CandlesAnswer,
+    Complaint,
+    Envelope,
+    ErrorFrame,
+    Pair,
+    TradeFrame,
+    Transaction,
+)
+from daemon.exchanges.candles import finished_bars
+from daemon.exchanges.decoding import MALFORMED, decode_body, microseconds
+from daemon.exchanges.names import Names
+from daemon.symbols import is_symbol, spell
+from features.market import Bar, Trade
+
+_CHANNEL = "live_trades_"
+
+_SECOND_US = 1_000_000
+_STEPS_S = (60, 180, 300, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400)
+_WINDOWS_US = {"minute": 60 * _SECOND_US, "hour": 3600 * _SECOND_US, "day": 86_400 * _SECOND_US}
+# The question travels, the venue's clock is not ours, and its times are whole seconds.
+_MARGIN_US = 10 * _SECOND_US
+
+_HEARTBEAT = Heartbeat()
+
+_decode_trade = msgspec.json.Decoder(TradeFrame, strict=False).decode
+_decode_envelope = msgspec.json.Decoder(Envelope).decode
+_decode_error = msgspec.json.Decoder(ErrorFrame).decode
+
+
+def _native(base: str, quote: str) -> str:
+    return (base + quote).lower()
+
+
+class Bitstamp:
+    """Bitstamp's wire knowledge; see ``Venue``. Raises ConfigError for symbols it cannot spell."""
+
+    name = "bitstamp"
+    default_ws_url = "wss://ws.bitstamp.net"
+    default_rest_url = "https://www.bitstamp.net"
+    limits = Limits(
+        streams_per_connection=1024,
+        symbols_per_request=1,
+        messages_per_second=20,  # undocumented; recorders send as many at once
+        connection_lifetime_s=90 * 86_400,
+        connections_per_5_minutes=60,  # undocumented
+        rest_burst=100,  # 400 a second, and 10,000 in 10 minutes
+        rest_per_s=15,
+        candles_per_page=1000,
+    )
+    ids = Ids.ORDERED
+    newest_first = True
+    decimals = 8
+    opens_at_previous_close = False
+    keep_alive: KeepAlive | None = KeepAlive('{"event":"bts:heartbeat"}', 20)
+
+    def __init__(self, symbols: Sequence[str] | None) -> None:
+        self._names = Names(self.name, symbols, native=_native, spell=spell)
+        self._channels: dict[str, str] = {}  # the symbol of each that was seen
+
+    def native(self, symbol: str) -> str:
+        return self._names.native(symbol)
+
+    def stream_url(self, ws_url: str) -> str:
+        return ws_url.rstrip("/")
+
+    def opening(self) -> Sequence[str]:
+        return ()
+
+    def subscribe(self, symbols: Sequence[str], request_id: int) -> str:  # noqa: ARG002  # Bitstamp repeats no ids
+        """One channel a frame: frames of 512 bytes and more are not taken."""
+        (symbol,) = symbols
+        data = {"channel": _CHANNEL + self.native(symbol)}
+        return msgspec.json.encode({"event": "bts:subscribe", "data": data}).decode()
+
+    def list_subscriptions(self, request_id: int) -> None:
+        """Bitstamp has no such question."""
+
+    def decode(self, frame: bytes | str) -> Message:
+        """Trades first: they are nearly every frame, and one typed pass decides and converts."""
+        try:
+            push = _decode_trade(frame)
+        except MALFORMED:
+            return self._decode_other(frame)
+        symbol, trade = self._channels.get(push.channel), push.data
+        if symbol is None:
+            if not push.channel.startswith(_CHANNEL):
+                return _HEARTBEAT
+            symbol = self._channels[push.channel] = self._names.known(push.channel[len(_CHANNEL) :])
+        return TradesMessage(
+            symbol, [Trade(trade.id, trade.microtimestamp, trade.price_str, trade.amount_str, trade.type == 0)]
+        )
+
+    def _decode_other(self, frame: bytes | str) -> Message:
+        try:
+            return self._classify(frame, _decode_envelope(frame))
+        except MALFORMED as error:
+            raise DataFault(f"bitstamp frame: {error}") from error
+
+    def _classify(self, frame: bytes | str, envelope: Envelope) -> Message:
+        """Order books and orders come as ``data`` and ``order_*`` events of their channels."""
+        match envelope.event:
+            case "bts:subscription_succeeded":
+                symbols = self._symbols(envelope.channel)
+                return Acknowledged(None, symbols) if symbols else _HEARTBEAT
+            case "bts:error":
+                return Refused(None, _decode_error(frame).reason, self._symbols(envelope.channel))
+            case "bts:request_reconnect":
+                return ClosingSoon("bts:request_reconnect")
+            case "bts:heartbeat" | "bts:unsubscription_succeeded":
+                return _HEARTBEAT
+        if not envelope.channel:
+            raise DataFault(f"bitstamp event {envelope.event!r} belongs to no channel")
+        if envelope.event == "trade" and envelope.channel.startswith(_CHANNEL):
+            _decode_trade(frame)  # raises what is wrong with it
+        return _HEARTBEAT
+
+    def _symbols(self, channel: str) -> tuple[str, ...]:
+        native = channel.removeprefix(_CHANNEL)
+        return self._names.present([native]) if native != channel else ()
+
+    def trades(self, wanted: TradesWanted) -> RestRequest:
+        """The shortest window that surely holds what is wanted, or the longest there is."""
+        age_us = wanted.asked_at_us - wanted.from_time_us + _MARGIN_US
+        window = next((name for name, length_us in _WINDOWS_US.items() if age_us <= length_us), "day")
+        return self._transactions(wanted.symbol, window)
+
+    def decode_trades(self, body: bytes, wanted: TradesWanted, request: RestRequest) -> TradesPage:
+        """A transaction's time is the start of its second, unless what is wanted begins within that very second."""
+        transactions = decode_body(self.name, body, list[Transaction])
+        transactions.sort(key=attrgetter("date", "tid"))
+        window_us = _WINDOWS_US[str(request.query["time"])]
+        begins_us = wanted.asked_at_us + _MARGIN_US - window_us
+        trades = [_to_trade(each, wanted.from_time_us) for each in transactions]
+        older_seen = bool(trades) and trades[0].time_us < wanted.from_time_us
+        return TradesPage(trades, whole=older_seen or begins_us <= wanted.from_time_us)
+
+    def latest_trade(self, symbol: str) -> RestRequest:
+        """A day would be a large answer; a pair without a trade for an hour has none to show."""
+        return self._transactions(symbol, "hour")
+
+    def last_trade_before(self, symbol: str, time_us: int) -> None:
+        """Bitstamp cannot be asked that."""
+
+    def _transactions(self, symbol: str, window: str) -> RestRequest:
+        return RestRequest(f"/api/v2/transactions/{self.native(symbol)}/", {"time": window})
+
+    def candle_interval(self, interval_us: int) -> int | None:
+        lengths_us = (step_s * _SECOND_US for step_s in _STEPS_S)
+        return max((length_us for length_us in lengths_us if interval_us % length_us == 0), default=None)
+
+    def candles(self, symbol: str, interval_us: int, start_us: int, end_us: int) -> RestRequest:
+        """``end`` wins over ``start``; the limit makes them agree, whichever is obeyed."""
+        first_s, count = -(-start_us // _SECOND_US), max(1, (end_us - start_us) // interval_us)
+        step_s = interval_us // _SECOND_US
+        query: dict[str, str | int] = {
+            "step": step_s,
+            "limit": count,
+            "start": first_s,
+            "end": first_s + (count - 1) * step_s,
+            "exclude_current_candle": "true",
+        }
+        return RestRequest(f"/api/v2/ohlc/{self.native(symbol)}/", query)
+
+    def decode_candles(self, body: bytes, *, symbol: str, interval_us: int, known_at_us: int) -> list[Bar]:
+        rows = decode_body(self.name, body, CandlesAnswer).data.ohlc
+        return finished_bars(
+            (row.to_candle() for row in rows),
+            venue=self.name,
+            symbol=symbol,
+            interval_us=interval_us,
+            known_at_us=known_at_us,
+        )
+
+    def instruments(self) -> RestRequest:
+        return RestRequest("/api/v2/trading-pairs-info/", {})
+
+    def decode_instruments(self, body: bytes) -> dict[str, str]:
+        """Perpetuals, whose names are not BASE/QUOTE, are left out."""
+        pairs = {pair.name.replace("/", "-"): pair for pair in decode_body(self.name, body, list[Pair])}
+        return {
+            symbol: "TRADING" if pair.trading == "Enabled" else pair.trading
+            for symbol, pair in pairs.items()
+            if is_symbol(symbol) and _native(*symbol.split("-")) == pair.url_symbol
+        }
+
+    def server_time(self) -> RestRequest:
+        """Any small answer will do: only its Date header is read."""
+        return RestRequest("/api/v2/ticker/btcusd/", {})
+
+    def decode_server_time(self, body: bytes, date: str) -> int:  # noqa: ARG002  # no answer says the time
+        """The header names a second; on average half of it has passed."""
+        try:
+            second = datetime.strptime(date, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
+        except ValueError as error:
+            raise DataFault(f"bitstamp answered without a readable Date: {error}") from error
+        return microseconds(second) + _SECOND_US // 2
+
+    def check_answer(self, body: bytes) -> None:
+        """Lists are good answers; an object may be a complaint, though Bitstamp mostly complains with a status."""
+        if not body.lstrip().startswith(b"{"):
+            return
+        complaint = decode_body(self.name, body, Complaint)
+        if complaint.status == "error" or complaint.error:
+            words = bytes(complaint.reason or complaint.error).decode(errors="replace")
+            raise DataFault(f"bitstamp: {words} {complaint.code}".rstrip())
+
+
+def _to_trade(transaction: Transaction, from_time_us: int) -> Trade:
+    second_us = transaction.date * _SECOND_US
+    # Somewhere in this second it happened: if the wanted trades begin within it, it may be one of them.
+    time_us = from_time_us if second_us < from_time_us < second_us + _SECOND_US else second_us
+    return Trade(transaction.tid, time_us, transaction.price, transaction.amount, transaction.type == 0)

@@ -1,0 +1,274 @@
+"""Bybit spot and linear (USDT and USDC perpetuals): trades from the public stream, trades and candles from REST.
+
+Trade ids prove nothing: on spot they ascend with holes, on linear they are UUIDs. REST gives the newest 60 trades of
+a spot pair, the newest 1,000 of a contract, and no way to older ones. A candle opens at the close of the one before.
+
+Block trades and trades against retail price improvement orders are counted like any other. They are marked in the
+stream, and whether the candles hold them is not documented; where none occurred, stream and candles agreed exactly.
+Source: bybit-exchange/docs, docs/v5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import inf
+from operator import attrgetter
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from daemon.errors import DataFault, RateLimited, Retryable
+from daemon.exchanges.base import (
+    Acknowledged,
+    Heartbeat,
+    Ids,
+    KeepAlive,
+    Limits,
+    Message,
+    Refused,
+    RestRequest,
+    TradesMessage,
+    TradesPage,
+    TradesWanted,
+)
+from daemon.exchanges.bybit_wire import (
+    CandlesAnswer,
+    Envelope,
+    InstrumentsAnswer,
+    Record,
+    TimeAnswer,
+    TradesAnswer,
+    TradesPush,
+    Verdict,
+)
+from daemon.exchanges.candles import finished_bars
+from daemon.exchanges.decoding import MALFORMED, Id, decode_body, request_number
+from daemon.exchanges.names import Names
+from daemon.symbols import spell
+from features.market import Bar, Trade
+
+_TOPIC = "publicTrade."
+_STREAM_PATH = "/v5/public/"
+
+_MINUTE_US = 60_000_000
+_INTERVALS = {minutes * _MINUTE_US: str(minutes) for minutes in (1, 3, 5, 15, 30, 60, 120, 240, 360, 720)}
+_INTERVALS[1440 * _MINUTE_US] = "D"
+
+_RATE_LIMITED = frozenset({10006, 10018})
+_PASSING = frozenset({10000, 10016})  # timeout, internal error
+
+_HEARTBEAT = Heartbeat()
+_by_time = attrgetter("time_us")
+
+_decode_envelope = msgspec.json.Decoder(Envelope).decode
+
+
+def _limits(symbols_per_request: int) -> Limits:
+    return Limits(
+        streams_per_connection=500,  # 21,000 characters of topics, of which the longest have about 40
+        symbols_per_request=symbols_per_request,
+        messages_per_second=5,
+        connection_lifetime_s=inf,
+        connections_per_5_minutes=500,
+        rest_burst=100,  # 600 requests in 5 seconds
+        rest_per_s=90,
+        candles_per_page=1000,
+    )
+
+
+class Bybit:
+    """Bybit's wire knowledge, of spot; see ``Venue``. Raises ConfigError for symbols it cannot spell."""
+
+    name = "bybit"
+    category = "spot"
+    default_ws_url = "wss://stream.bybit.com"
+    default_rest_url = "https://api.bybit.com"
+    limits = _limits(symbols_per_request=10)
+    ids = Ids.ORDERED
+    newest_first = True
+    decimals = 8  # turnovers have eight digits, sizes fewer
+    opens_at_previous_close = True
+    keep_alive: KeepAlive | None = KeepAlive('{"op":"ping"}', 20)
+
+    _trades_per_page = 60
+    _decode_push: Callable[[bytes | str], TradesPush[Any]] = msgspec.json.Decoder(TradesPush[Id], strict=False).decode
+    _trades_answer: type[TradesAnswer[Any]] = TradesAnswer[Id]
+
+    def __init__(self, symbols: Sequence[str] | None) -> None:
+        self._names = Names(self.name, symbols, native=lambda base, quote: base + quote, spell=spell)
+        self._topics: dict[str, tuple[str, str]] = {}  # the native name and the symbol of each that was seen
+
+    @staticmethod
+    def _to_trades(records: Sequence[Record[Any]]) -> list[Trade]:
+        return [Trade(each.i, each.T * 1000, each.p, each.v, each.S == "Buy") for each in records]
+
+    @staticmethod
+    def _number(trade_id: Any) -> int:
+        """A trade id as a number below 2**63."""
+        return int(trade_id)
+
+    def native(self, symbol: str) -> str:
+        return self._names.native(symbol)
+
+    def stream_url(self, ws_url: str) -> str:
+        path = _STREAM_PATH + self.category
+        return f"{ws_url.rstrip('/').removesuffix(path)}{path}"
+
+    def opening(self) -> Sequence[str]:
+        return ()
+
+    def subscribe(self, symbols: Sequence[str], request_id: int) -> str:
+        topics = [_TOPIC + self.native(symbol) for symbol in symbols]
+        return msgspec.json.encode({"req_id": str(request_id), "op": "subscribe", "args": topics}).decode()
+
+    def list_subscriptions(self, request_id: int) -> None:
+        """Bybit has no such question."""
+
+    def decode(self, frame: bytes | str) -> Message:
+        """Trades first: they are nearly every frame. Every push is called a snapshot, and none is one."""
+        try:
+            push = self._decode_push(frame)
+        except MALFORMED:
+            return self._decode_other(frame)
+        known = self._topics.get(push.topic)
+        if known is None:
+            if not push.topic.startswith(_TOPIC):
+                return _HEARTBEAT
+            native = push.topic[len(_TOPIC) :]
+            known = self._topics[push.topic] = native, self._names.known(native)
+        native, symbol = known
+        for record in push.data:
+            if record.s != native:
+                raise DataFault(f"{self.name} sent a trade of {record.s!r} among those of {native!r}")
+        trades = self._to_trades(push.data)
+        if len(trades) > 1:
+            trades.sort(key=_by_time)
+        return TradesMessage(symbol, trades)
+
+    def _decode_other(self, frame: bytes | str) -> Message:
+        try:
+            return self._classify(frame, _decode_envelope(frame))
+        except MALFORMED as error:
+            raise DataFault(f"{self.name} frame: {error}") from error
+
+    def _classify(self, frame: bytes | str, envelope: Envelope) -> Message:
+        if envelope.topic is not None:
+            if envelope.topic.startswith(_TOPIC):
+                self._decode_push(frame)  # raises what is wrong with it
+            return _HEARTBEAT
+        if envelope.op is None or envelope.success is None:
+            raise DataFault(f"{self.name} frame is neither a topic's push nor an answer")
+        if envelope.op != "subscribe":
+            return _HEARTBEAT
+        # Linear repeats no request id.
+        request_id = request_number(envelope.req_id)
+        if envelope.success:
+            return Acknowledged(request_id)
+        return Refused(request_id, envelope.ret_msg)
+
+    def trades(self, wanted: TradesWanted) -> RestRequest:
+        """The newest there are, wherever the wanted ones begin."""
+        return self._recent_trades(wanted.symbol, self._trades_per_page)
+
+    def decode_trades(self, body: bytes, wanted: TradesWanted, request: RestRequest) -> TradesPage:
+        """Whole only if it reaches back: to a trade before the wanted ones, or to the first there ever was."""
+        records = decode_body(self.name, body, self._trades_answer).result.records
+        native = self.native(wanted.symbol)
+        if any(record.symbol != native for record in records):
+            raise DataFault(f"{self.name} was asked for {native} and answered with another symbol")
+        # The order is not documented. Newest first is what is seen, and settles what time and sequence do not.
+        if records and records[0].time >= records[-1].time:
+            records.reverse()
+        records.sort(key=attrgetter("time", "seq"))
+        trades = [
+            Trade(self._number(each.exec_id), each.time * 1000, each.price, each.size, each.side == "Buy")
+            for each in records
+        ]
+        all_there_are = len(trades) < int(request.query["limit"])
+        return TradesPage(trades, whole=all_there_are or trades[0].time_us < wanted.from_time_us)
+
+    def latest_trade(self, symbol: str) -> RestRequest:
+        return self._recent_trades(symbol, 1)
+
+    def last_trade_before(self, symbol: str, time_us: int) -> None:
+        """Bybit cannot be asked that."""
+
+    def _recent_trades(self, symbol: str, limit: int) -> RestRequest:
+        query: dict[str, str | int] = {"category": self.category, "symbol": self.native(symbol), "limit": limit}
+        return RestRequest("/v5/market/recent-trade", query)
+
+    def candle_interval(self, interval_us: int) -> int | None:
+        return max((length for length in _INTERVALS if interval_us % length == 0), default=None)
+
+    def candles(self, symbol: str, interval_us: int, start_us: int, end_us: int) -> RestRequest:
+        query: dict[str, str | int] = {
+            "category": self.category,
+            "symbol": self.native(symbol),
+            "interval": _INTERVALS[interval_us],
+            "start": -(-start_us // 1000),
+            "end": -(-end_us // 1000) - 1,  # both ends are inclusive
+            "limit": self.limits.candles_per_page,
+        }
+        return RestRequest("/v5/market/kline", query)
+
+    def decode_candles(self, body: bytes, *, symbol: str, interval_us: int, known_at_us: int) -> list[Bar]:
+        """High and low hold the open, which is the previous close and may never have been traded at."""
+        rows = decode_body(self.name, body, CandlesAnswer).result.rows
+        return finished_bars(
+            (row.to_candle() for row in rows),
+            venue=self.name,
+            symbol=symbol,
+            interval_us=interval_us,
+            known_at_us=known_at_us,
+        )
+
+    def instruments(self) -> RestRequest:
+        return RestRequest("/v5/market/instruments-info", {"category": self.category, "limit": 1000})
+
+    def decode_instruments(self, body: bytes) -> dict[str, str]:
+        """Contracts with a delivery date share base and quote with the perpetual, but not its name: left out."""
+        return {
+            f"{each.base}-{each.quote}": "TRADING" if each.status == "Trading" else each.status
+            for each in decode_body(self.name, body, InstrumentsAnswer).result.instruments
+            if each.symbol == each.base + each.quote
+        }
+
+    def server_time(self) -> RestRequest:
+        return RestRequest("/v5/market/time", {})
+
+    def decode_server_time(self, body: bytes, date: str) -> int:  # noqa: ARG002  # the body says it to the nanosecond
+        return decode_body(self.name, body, TimeAnswer).result.time_ns // 1000
+
+    def check_answer(self, body: bytes) -> None:
+        verdict = decode_body(self.name, body, Verdict)
+        if verdict.code == 0:
+            return
+        words = f"{self.name}: {verdict.message} (code {verdict.code})"
+        if verdict.code in _RATE_LIMITED:
+            raise RateLimited(words, retry_after_s=5)
+        if verdict.code in _PASSING:
+            raise Retryable(words)
+        raise DataFault(words)
+
+
+class BybitLinear(Bybit):
+    """Bybit's linear contracts; sizes are in the base currency."""
+
+    name = "bybit_linear"
+    category = "linear"
+    limits = _limits(symbols_per_request=100)
+    ids = Ids.IDENTITY
+
+    _trades_per_page = 1000
+    _decode_push = msgspec.json.Decoder(TradesPush[UUID], strict=False).decode
+    _trades_answer = TradesAnswer[UUID]
+
+    @staticmethod
+    def _to_trades(records: Sequence[Record[Any]]) -> list[Trade]:
+        return [Trade(each.i.int >> 65, each.T * 1000, each.p, each.v, each.S == "Buy") for each in records]
+
+    @staticmethod
+    def _number(trade_id: Any) -> int:
+        """The first 63 bits of a UUID: enough to tell trades apart."""
+        return int(trade_id.int >> 65)

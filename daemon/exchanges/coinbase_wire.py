@@ -1,0 +1,121 @@
+"""The shapes of Coinbase's frames and answers: Advanced Trade and Exchange, which name one market's trades alike.
+
+Field names are the venue's own. ``side`` is the MAKER's everywhere: where the maker sells, the taker buys.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+from daemon.exchanges.candles import Candle
+from daemon.exchanges.decoding import Id, NotNegative, Positive, TimeS, microseconds
+from features.market import Trade
+
+# RFC 3339 with any number of fraction digits; Coinbase leaves out zeros at the end.
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class AdvancedTrade(msgspec.Struct, gc=False):
+    product_id: str
+    trade_id: Id
+    price: Positive
+    size: Positive
+    time: _Time
+    side: Literal["BUY", "SELL"]
+
+    def to_trade(self) -> Trade:
+        return Trade(self.trade_id, microseconds(self.time), self.price, self.size, self.side == "SELL")
+
+
+class TradesEvent(msgspec.Struct, gc=False):
+    """``type``: "snapshot", the last 100 trades of each product, or "update"; both are read alike."""
+
+    type: Literal["snapshot", "update"]
+    trades: list[AdvancedTrade]
+
+
+class MarketTrades(msgspec.Struct, gc=False):
+    channel: Literal["market_trades"]
+    events: list[TradesEvent]
+
+
+class RestTrade(msgspec.Struct, gc=False):
+    trade_id: Id
+    price: Positive
+    size: Positive
+    time: _Time
+    side: Literal["buy", "sell"]
+
+    def to_trade(self) -> Trade:
+        return Trade(self.trade_id, microseconds(self.time), self.price, self.size, self.side == "sell")
+
+
+class Match(RestTrade, gc=False, kw_only=True):
+    """A trade of the Exchange feed. ``last_match`` repeats the newest one after a subscription."""
+
+    type: Literal["match", "last_match"]
+    product_id: str
+
+
+class Envelope(msgspec.Struct):
+    """What a frame says of itself: ``channel`` in the Advanced Trade feed, ``type`` in the Exchange feed."""
+
+    channel: str | None = None
+    type: str | None = None
+    message: str = ""
+    reason: str = ""
+
+
+class SubscriptionsEvent(msgspec.Struct):
+    subscriptions: dict[str, list[str]]
+
+
+class Subscriptions(msgspec.Struct):
+    """All that the connection is subscribed to now: products by channel."""
+
+    events: list[SubscriptionsEvent]
+
+    def products(self) -> list[str]:
+        return [product for event in self.events for product in event.subscriptions.get("market_trades", ())]
+
+
+class ExchangeChannel(msgspec.Struct):
+    name: str
+    product_ids: list[str] = []
+
+
+class ExchangeSubscriptions(msgspec.Struct):
+    """The same in the Exchange feed."""
+
+    channels: list[ExchangeChannel]
+
+    def products(self) -> list[str]:
+        return [product for each in self.channels if each.name == "matches" for product in each.product_ids]
+
+
+class CandleRow(msgspec.Struct, array_like=True, gc=False):
+    """Low and high come before open and close."""
+
+    time: TimeS
+    low: NotNegative
+    high: NotNegative
+    open: NotNegative
+    close: NotNegative
+    volume: NotNegative
+
+    def to_candle(self) -> Candle:
+        return Candle(self.time * 1_000_000, self.open, self.high, self.low, self.close, self.volume)
+
+
+class Product(msgspec.Struct):
+    status: str
+    base: str = msgspec.field(name="base_currency")
+    quote: str = msgspec.field(name="quote_currency")
+    trading_disabled: bool = False
+
+
+class ServerTime(msgspec.Struct):
+    iso: _Time

@@ -1,0 +1,256 @@
+"""Kraken: trades from the second websocket interface, trades and candles from REST.
+
+Trade ids have no holes per pair. One frame may hold trades of several symbols, and every symbol of a request is
+acknowledged by itself. REST spells bitcoin XBT and dogecoin XDG, the websocket does not. Trades are paged by time in
+nanoseconds, back to the first one ever; of candles there are only the newest 720.
+Source: docs.kraken.com, websocket-v2 and rest-api.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import inf
+
+import msgspec
+
+from daemon.errors import DataFault, RateLimited, Retryable
+from daemon.exchanges.base import (
+    Acknowledged,
+    Heartbeat,
+    Ids,
+    KeepAlive,
+    Limits,
+    Message,
+    Refused,
+    RestRequest,
+    TradesMessage,
+    TradesPage,
+    TradesWanted,
+)
+from daemon.exchanges.batches import in_order, joined
+from daemon.exchanges.candles import finished_bars
+from daemon.exchanges.decoding import MALFORMED, decode_body, microseconds
+from daemon.exchanges.kraken_wire import (
+    AssetPairsAnswer,
+    CandlesAnswer,
+    Envelope,
+    StreamTrade,
+    Subscribed,
+    TimeAnswer,
+    TradesAnswer,
+    TradesFrame,
+    Verdict,
+)
+from daemon.exchanges.names import Names
+from daemon.symbols import is_symbol
+from features.market import Bar, Trade
+
+_STREAM_PATH = "/v2"
+_CHANNEL = "trade"
+_OTHER_CHANNELS = frozenset(
+    {"status", "heartbeat", "ticker", "book", "level3", "ohlc", "instrument", "balances", "executions"}
+)
+_REST_NAMES = {"BTC": "XBT", "DOGE": "XDG"}
+_NAMES = {rest: name for name, rest in _REST_NAMES.items()}
+
+_MINUTE_US = 60_000_000
+_INTERVALS_MIN = (1, 5, 15, 30, 60, 240, 1440)
+_TRADES_PER_PAGE = 1000
+# REST times are rounded, and whether the trade at ``since`` itself is given is documented nowhere.
+_MARGIN_US = 1000
+
+_RATE_LIMITED = ("EAPI:Rate limit exceeded", "EGeneral:Too many requests", "EService:Throttled")
+_PASSING = ("EService:", "EGeneral:Internal error", "EGeneral:Temporary lockout")
+
+_HEARTBEAT = Heartbeat()
+
+_decode_trades = msgspec.json.Decoder(TradesFrame).decode
+_decode_envelope = msgspec.json.Decoder(Envelope).decode
+
+
+class Kraken:
+    """Kraken's wire knowledge; see ``Venue``. Raises ConfigError for symbols it cannot spell."""
+
+    name = "kraken"
+    default_ws_url = "wss://ws.kraken.com"
+    default_rest_url = "https://api.kraken.com"
+    limits = Limits(
+        streams_per_connection=200,
+        symbols_per_request=25,
+        messages_per_second=2,  # documented nowhere; some 50 at once were too many
+        connection_lifetime_s=inf,
+        connections_per_5_minutes=60,  # 150 in 10 minutes
+        rest_burst=1,  # about 1 a second, of trades and candles for each pair
+        rest_per_s=0.9,
+        candles_per_page=720,
+        candles_reach=720,
+    )
+    ids = Ids.CONTIGUOUS
+    newest_first = False
+    decimals = 8
+    opens_at_previous_close = False
+    keep_alive: KeepAlive | None = KeepAlive('{"method":"ping"}', 20)  # it closes after a minute of silence
+
+    def __init__(self, symbols: Sequence[str] | None) -> None:
+        self._names = Names(self.name, symbols, native=lambda base, quote: f"{base}/{quote}", spell=_spell)
+        self._find = self._names.find
+
+    def native(self, symbol: str) -> str:
+        base, slash, quote = self._names.native(symbol).partition("/")
+        return _REST_NAMES.get(base, base) + _REST_NAMES.get(quote, quote) if slash else base
+
+    def stream_url(self, ws_url: str) -> str:
+        return f"{ws_url.rstrip('/').removesuffix(_STREAM_PATH)}{_STREAM_PATH}"
+
+    def opening(self) -> Sequence[str]:
+        return ()
+
+    def subscribe(self, symbols: Sequence[str], request_id: int) -> str:
+        """With a snapshot: 50 trades that close short gaps. Its default differs from page to page."""
+        pairs = [self._names.native(symbol) for symbol in symbols]
+        parameters = {"channel": _CHANNEL, "symbol": pairs, "snapshot": True}
+        return msgspec.json.encode({"method": "subscribe", "params": parameters, "req_id": request_id}).decode()
+
+    def list_subscriptions(self, request_id: int) -> None:
+        """Kraken has no such question; it acknowledges every symbol."""
+
+    def decode(self, frame: bytes | str) -> Message:
+        """Trades first: they are nearly every frame, and one typed pass decides and converts."""
+        try:
+            records = _decode_trades(frame).data
+        except MALFORMED:
+            return self._decode_other(frame)
+        if len(records) != 1:
+            return self._several(records)
+        only = records[0]
+        trade = Trade(only.trade_id, microseconds(only.timestamp), only.price, only.qty, only.side == "buy")
+        return TradesMessage(self._find(only.symbol) or self._names.known(only.symbol), [trade])
+
+    def _several(self, records: Sequence[StreamTrade]) -> Message:
+        """Trades of one order mostly, which happened at one time; seldom of several pairs."""
+        found: dict[str, list[Trade]] = {}
+        trades: list[Trade] = []
+        pair, moment, time_us = "", None, 0
+        for record in records:
+            if record.symbol != pair:
+                pair = record.symbol
+                trades = found.setdefault(pair, [])
+            if record.timestamp != moment:
+                moment = record.timestamp
+                time_us = microseconds(moment)
+            trades.append(Trade(record.trade_id, time_us, record.price, record.qty, record.side == "buy"))
+        if len(found) == 1:
+            return TradesMessage(self._names.known(pair), in_order(trades))
+        return joined([TradesMessage(self._names.known(each), in_order(found[each])) for each in found])
+
+    def _decode_other(self, frame: bytes | str) -> Message:
+        try:
+            return self._classify(frame, _decode_envelope(frame))
+        except MALFORMED as error:
+            raise DataFault(f"kraken frame: {error}") from error
+
+    def _classify(self, frame: bytes | str, envelope: Envelope) -> Message:
+        if envelope.channel == _CHANNEL:
+            _decode_trades(frame)  # raises what is wrong with it
+        if envelope.channel in _OTHER_CHANNELS or envelope.method in {"ping", "pong", "unsubscribe"}:
+            return _HEARTBEAT
+        if envelope.error is not None or envelope.success is False:
+            symbols = () if envelope.symbol is None else self._names.present([envelope.symbol])
+            return Refused(envelope.req_id, envelope.error or "no reason given", symbols)
+        if envelope.method == "subscribe" and envelope.success and envelope.result is not None:
+            return self._acknowledged(envelope.req_id, envelope.result)
+        raise DataFault("kraken frame is neither a channel's nor an answer")
+
+    def _acknowledged(self, request_id: int | None, subscribed: Subscribed) -> Message:
+        """Another channel, or a symbol that nobody watches, is no answer."""
+        symbols = self._names.present([subscribed.symbol])
+        if subscribed.channel != _CHANNEL or not symbols:
+            return _HEARTBEAT
+        return Acknowledged(request_id, symbols)
+
+    def trades(self, wanted: TradesWanted) -> RestRequest:
+        return self._trades(wanted.symbol, max(wanted.from_time_us - _MARGIN_US, 0) * 1000)
+
+    def decode_trades(self, body: bytes, wanted: TradesWanted, request: RestRequest) -> TradesPage:
+        """Each page begins with the last trade of the page before, whether ``since`` is inclusive or not."""
+        answer = decode_body(self.name, body, TradesAnswer)
+        trades = [row.to_trade() for row in answer.rows]
+        if any(left.trade_id >= right.trade_id for left, right in pairwise(trades)):
+            raise DataFault("kraken answered with trades out of order")
+        last_id = trades[-1].trade_id if trades else None
+        if last_id is not None and wanted.until_id is not None and last_id >= wanted.until_id:
+            return TradesPage(trades)
+        if len(trades) >= _TRADES_PER_PAGE:
+            return TradesPage(trades, self._following(answer.last_ns - 1, wanted, request))
+        if last_id is not None and wanted.from_id is not None and last_id < wanted.from_id - 1:
+            # It would pass for proof that nothing has been traded since.
+            raise DataFault(f"kraken calls {last_id} the newest {wanted.symbol}; {wanted.from_id - 1} is known")
+        return TradesPage(trades)
+
+    def _following(self, since_ns: int, wanted: TradesWanted, request: RestRequest) -> RestRequest:
+        if since_ns <= int(request.query.get("since", -1)):
+            raise DataFault(f"kraken's trades of {wanted.symbol} do not go on from {since_ns} ns")
+        return self._trades(wanted.symbol, since_ns)
+
+    def latest_trade(self, symbol: str) -> RestRequest:
+        """Without a time Kraken gives the newest page."""
+        native = self.native(symbol)
+        return RestRequest("/0/public/Trades", {"pair": native}, pace=native)
+
+    def last_trade_before(self, symbol: str, time_us: int) -> None:
+        """Not needed: the first trade from a time on has an id, and the one before it is one less."""
+
+    def _trades(self, symbol: str, since_ns: int) -> RestRequest:
+        native = self.native(symbol)
+        query: dict[str, str | int] = {"pair": native, "since": since_ns, "count": _TRADES_PER_PAGE}
+        return RestRequest("/0/public/Trades", query, pace=native)
+
+    def candle_interval(self, interval_us: int) -> int | None:
+        lengths = (minutes * _MINUTE_US for minutes in _INTERVALS_MIN)
+        return max((length for length in lengths if interval_us % length == 0), default=None)
+
+    def candles(self, symbol: str, interval_us: int, start_us: int, end_us: int) -> RestRequest:  # noqa: ARG002  # Kraken takes no end
+        """The newest candles, from the one before the first wanted on; they go on past ``end_us``."""
+        native = self.native(symbol)
+        since_s = max(start_us - interval_us, 0) // 1_000_000
+        query: dict[str, str | int] = {"pair": native, "interval": interval_us // _MINUTE_US, "since": since_s}
+        return RestRequest("/0/public/OHLC", query, pace=native)
+
+    def decode_candles(self, body: bytes, *, symbol: str, interval_us: int, known_at_us: int) -> list[Bar]:
+        """The last row is of the running interval; the time tells."""
+        candles = [row.to_candle() for row in decode_body(self.name, body, CandlesAnswer).rows]
+        return finished_bars(candles, venue=self.name, symbol=symbol, interval_us=interval_us, known_at_us=known_at_us)
+
+    def instruments(self) -> RestRequest:
+        return RestRequest("/0/public/AssetPairs", {})
+
+    def decode_instruments(self, body: bytes) -> dict[str, str]:
+        pairs = decode_body(self.name, body, AssetPairsAnswer).result.values()
+        states = {_spell(pair.wsname): "TRADING" if pair.status == "online" else pair.status for pair in pairs}
+        return {symbol: state for symbol, state in states.items() if symbol is not None}
+
+    def server_time(self) -> RestRequest:
+        return RestRequest("/0/public/Time", {})
+
+    def decode_server_time(self, body: bytes, date: str) -> int:  # noqa: ARG002  # the body says it as exactly
+        """The middle of the second that Kraken names."""
+        return decode_body(self.name, body, TimeAnswer).result.unixtime * 1_000_000 + 500_000
+
+    def check_answer(self, body: bytes) -> None:
+        """Kraken complains with HTTP 200; what begins with a W is only a warning."""
+        complaints = [text for text in decode_body(self.name, body, Verdict).error if not text.startswith("W")]
+        if not complaints:
+            return
+        words = f"kraken: {', '.join(complaints)}"
+        if any(text.startswith(_RATE_LIMITED) for text in complaints):
+            raise RateLimited(words, retry_after_s=5)
+        if any(text.startswith(_PASSING) for text in complaints):
+            raise Retryable(words)
+        raise DataFault(words)
+
+
+def _spell(native: str) -> str | None:
+    """``BTC/USD``, or the ``XBT/USD`` of REST, as ``BTC-USD``; tokenised stocks have names that are no symbols."""
+    symbol = "-".join(_NAMES.get(part, part) for part in native.split("/"))
+    return symbol if is_symbol(symbol) else None

@@ -1,0 +1,147 @@
+"""The shapes of Kraken's frames and answers, with the bounds beyond which a value is no market data.
+
+Field names are the venue's own. Frames hold numbers as numbers, answers mostly as strings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+
+from daemon.errors import DataFault
+from daemon.exchanges.candles import Candle
+from daemon.exchanges.decoding import EARLIEST_MS, LATEST_MS, Id, NotNegative, Positive, TimeS
+from features.market import Trade
+
+T = TypeVar("T")
+
+# A float of this size is good to a quarter of a microsecond.
+_Seconds = Annotated[float, msgspec.Meta(ge=EARLIEST_MS / 1000, lt=LATEST_MS / 1000)]
+
+
+class StreamTrade(msgspec.Struct, gc=False):
+    """``side``: the taker's."""
+
+    symbol: str
+    side: Literal["buy", "sell"]
+    price: Positive
+    qty: Positive
+    trade_id: Id
+    timestamp: Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class TradesFrame(msgspec.Struct, gc=False):
+    """``type``: "snapshot", the last 50 trades of each symbol, or "update"; both are read alike."""
+
+    channel: Literal["trade"]
+    type: Literal["snapshot", "update"]
+    data: list[StreamTrade]
+
+
+class Subscribed(msgspec.Struct):
+    channel: str = ""
+    symbol: str = ""
+
+
+class Envelope(msgspec.Struct):
+    """Every frame that holds no trades: another channel's, or an answer."""
+
+    channel: str | None = None
+    method: str | None = None
+    req_id: int | None = None
+    success: bool | None = None
+    error: str | None = None
+    symbol: str | None = None
+    result: Subscribed | None = None
+
+
+class Verdict(msgspec.Struct):
+    """What every answer says of itself: each complaint a letter for its weight, its kind and its words."""
+
+    error: list[str]
+
+
+class TradeRow(msgspec.Struct, array_like=True, gc=False):
+    """``side``: the taker's, "b" or "s"; ``order``: "m" for market, "l" for limit."""
+
+    price: Positive
+    volume: Positive
+    time: _Seconds
+    side: Literal["b", "s"]
+    order: str
+    miscellaneous: str
+    trade_id: Id
+
+    def to_trade(self) -> Trade:
+        return Trade(self.trade_id, round(self.time * 1e6), self.price, self.volume, self.side == "b")
+
+
+class TradesAnswer(msgspec.Struct):
+    """``result``: the rows under Kraken's own name of the pair, and under "last" where to go on, in ns."""
+
+    result: dict[str, list[TradeRow] | str | int]
+
+    @property
+    def rows(self) -> list[TradeRow]:
+        return _only_rows(self.result)
+
+    @property
+    def last_ns(self) -> int:
+        last = str(self.result.get("last"))
+        if not (last.isascii() and last.isdecimal() and len(last) < 20):
+            raise DataFault(f"kraken's trades go on at {last[:40]!r}, which is no time")
+        return int(last)
+
+
+class CandleRow(msgspec.Struct, array_like=True, gc=False):
+    """``vwap`` is rounded to the price's digits, too coarse to tell the quote volume from."""
+
+    time: TimeS
+    open: NotNegative
+    high: NotNegative
+    low: NotNegative
+    close: NotNegative
+    vwap: NotNegative
+    volume: NotNegative
+    count: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+    def to_candle(self) -> Candle:
+        return Candle(self.time * 1_000_000, self.open, self.high, self.low, self.close, self.volume, trades=self.count)
+
+
+class CandlesAnswer(msgspec.Struct):
+    result: dict[str, list[CandleRow] | str | int]
+
+    @property
+    def rows(self) -> list[CandleRow]:
+        return _only_rows(self.result)
+
+
+class AssetPair(msgspec.Struct):
+    """``wsname``: base and quote with a slash, in the names of the first websocket; dark pools have none."""
+
+    status: str
+    wsname: str = ""
+
+
+class AssetPairsAnswer(msgspec.Struct):
+    result: dict[str, AssetPair]
+
+
+class ServerTime(msgspec.Struct):
+    unixtime: TimeS
+
+
+class TimeAnswer(msgspec.Struct):
+    result: ServerTime
+
+
+def _only_rows(result: Mapping[str, list[T] | str | int]) -> list[T]:
+    """The rows of an answer for one pair; the name they come under is not the one they were asked by."""
+    found = [value for value in result.values() if isinstance(value, list)]
+    if len(found) != 1:
+        raise DataFault(f"kraken was asked for one pair and answered with {len(found)}")
+    return found[0]

@@ -1,0 +1,113 @@
+"""The shapes of OKX's frames and answers, with the bounds beyond which a value is no market data.
+
+Field names are the venue's own, which writes them in camel case.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from daemon.errors import DataFault
+from daemon.exchanges.candles import Candle
+from daemon.exchanges.decoding import Id, NotNegative, Positive, TimeMs
+from features.market import Trade
+
+# No taker order fills so many others at one price.
+_Count = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
+
+
+class Record(msgspec.Struct, rename="camel", gc=False):
+    """``trade_id``: the last of ``count`` trades made one, ``side``: the taker's, ``sz``: contracts off spot.
+
+    Only the merged stream has ``count``, and in 2022 it had none: a record without it is one trade.
+    """
+
+    inst_id: str
+    trade_id: Id
+    px: Positive
+    sz: Positive
+    side: Literal["buy", "sell"]
+    ts: TimeMs
+    count: _Count = 1
+
+    def to_trade(self) -> Trade:
+        trade_id, count = self.trade_id, self.count
+        if count > trade_id + 1:
+            raise DataFault(f"okx trade {trade_id} cannot be the last of {count}")
+        return Trade(trade_id, self.ts * 1000, self.px, self.sz, self.side == "buy", count, count)
+
+
+class TradesArg(msgspec.Struct, rename="camel", gc=False):
+    channel: Literal["trades", "trades-all"]
+    inst_id: str
+
+
+class TradesPush(msgspec.Struct, gc=False):
+    arg: TradesArg
+    data: Annotated[list[Record], msgspec.Meta(min_length=1)]
+
+
+class Arg(msgspec.Struct, rename="camel"):
+    channel: str
+    inst_id: str = ""
+
+
+class Envelope(msgspec.Struct):
+    """Every frame that holds no trades: an event, or another channel's push."""
+
+    event: str | None = None
+    id: str | None = None
+    arg: Arg | None = None
+    code: str = ""
+    msg: str = ""
+    data: msgspec.Raw = msgspec.Raw()  # empty where there is none
+
+
+class Verdict(msgspec.Struct):
+    """What every answer says of itself; ``"0"`` is success."""
+
+    code: str
+    msg: str = ""
+
+
+class TradesAnswer(msgspec.Struct):
+    data: list[Record]
+
+
+class CandleRow(msgspec.Struct, array_like=True, gc=False):
+    ts: TimeMs
+    open: NotNegative
+    high: NotNegative
+    low: NotNegative
+    close: NotNegative
+    volume: NotNegative
+    volume_in_currency: NotNegative
+    quote_volume: NotNegative
+    confirm: Literal["0", "1"]
+
+    def to_candle(self) -> Candle:
+        return Candle(self.ts * 1000, self.open, self.high, self.low, self.close, self.volume, self.quote_volume)
+
+
+class CandlesAnswer(msgspec.Struct):
+    data: list[CandleRow]
+
+
+class SpotInstrument(msgspec.Struct):
+    state: str
+    base: str = msgspec.field(name="baseCcy")
+    quote: str = msgspec.field(name="quoteCcy")
+
+
+class InstrumentsAnswer(msgspec.Struct):
+    data: list[SpotInstrument]
+
+
+class ServerTime(msgspec.Struct):
+    ts: TimeMs
+
+
+class TimeAnswer(msgspec.Struct):
+    data: Annotated[list[ServerTime], msgspec.Meta(min_length=1, max_length=1)]

@@ -1,0 +1,177 @@
+"""What one connection is subscribed to: asked for in parts, one request at a time, confirmed symbol by symbol."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
+
+from daemon.clock import Clock
+from daemon.errors import Retryable
+from daemon.exchanges.base import Acknowledged, Listed, Refused, Venue
+from daemon.ingest.listener import StreamListener, StreamSettings
+
+Answer = Acknowledged | Listed | Refused
+
+
+class _Request:
+    """A request under way: which of its symbols the venue has not answered for, and which it refused.
+
+    A request for the list of subscriptions has no symbols. named: whether any answer named symbols meanwhile.
+    """
+
+    def __init__(self, request_id: int, symbols: Sequence[str]) -> None:
+        self.id = request_id
+        self.waiting = set(symbols)
+        self.refused: dict[str, str] = {}
+        self.named = False
+        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+    def settle(self, answer: Acknowledged | Refused) -> set[str]:
+        """The symbols that were waited for and are answered now; with the last of them, so is the request."""
+        if not self.waiting:
+            return set()  # it is a list that is waited for
+        self.named = self.named or bool(answer.symbols)
+        settled = self.waiting.intersection(answer.symbols or self.waiting)
+        self.waiting -= settled
+        if not self.waiting:
+            self.answer.set_result(answer)
+        return settled
+
+
+class Subscriptions:
+    """The subscriptions of one connection. ``send`` sends a text frame, no faster than the venue allows.
+
+    confirmed_at_us: market time at which the venue last said what is subscribed.
+    """
+
+    def __init__(
+        self,
+        venue: Venue,
+        symbols: Sequence[str],
+        *,
+        send: Callable[[str], Awaitable[None]],
+        listener: StreamListener,
+        clock: Clock,
+        settings: StreamSettings,
+    ) -> None:
+        self.confirmed_at_us = clock.market_us()
+        self._venue = venue
+        self._symbols = tuple(symbols)
+        self._send = send
+        self._listener = listener
+        self._clock = clock
+        self._settings = settings
+        self._request_ids = count(1)
+        self._request: _Request | None = None
+        self._acknowledged: set[str] = set()
+        self._confirmed: set[str] = set()
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The symbols whose subscription the venue has confirmed."""
+        return tuple(symbol for symbol in self._symbols if symbol in self._confirmed)
+
+    @property
+    def unserved(self) -> tuple[str, ...]:
+        """The symbols that the venue did not take."""
+        return tuple(symbol for symbol in self._symbols if symbol not in self._confirmed)
+
+    async def ask(self) -> None:
+        """Asks for every symbol that is not served.
+
+        Raises Retryable where the venue answers nothing at all, or what ``send`` raises.
+        """
+        symbols = self.unserved
+        size = min(self._settings.symbols_per_request, self._venue.limits.symbols_per_request)
+        for start in range(0, len(symbols), size):
+            await self._subscribe(symbols[start : start + size])
+        if not await self.check_list():
+            self._confirm(self._acknowledged)
+
+    async def check_list(self) -> bool:
+        """Asks for the venue's own list, and believes only that; False where the venue has no such question.
+
+        Raises like ``ask``.
+        """
+        request = _Request(next(self._request_ids), ())
+        question = self._venue.list_subscriptions(request.id)
+        if question is None:
+            return False
+        answer = await self._answer(question, request)
+        if not isinstance(answer, Listed):
+            raise Retryable(f"{self._venue.name} would not list the subscriptions: {answer}")
+        listed = set(answer.symbols)
+        for symbol in self._symbols:
+            if symbol in self._acknowledged and symbol not in listed:
+                self._listener.refused(symbol, "acknowledged but not listed")
+        self._acknowledged = listed.intersection(self._symbols)
+        self._confirm(self._acknowledged)
+        return True
+
+    def take(self, message: Answer) -> None:
+        """Takes what the venue answered.
+
+        Requests go one at a time: an answer without an id belongs to the one that waits. An acknowledgement that
+        names symbols holds for these, however late it comes.
+        """
+        request = self._request
+        named = isinstance(message, Acknowledged) and bool(message.symbols)
+        if isinstance(message, Acknowledged):
+            self._acknowledged.update(message.symbols)
+        if request is None or request.answer.done() or not (named or message.request_id in {None, request.id}):
+            return
+        if isinstance(message, Listed) or (isinstance(message, Refused) and not message.symbols):
+            request.answer.set_result(message)
+            return
+        settled = request.settle(message)
+        if isinstance(message, Refused):
+            request.refused |= dict.fromkeys(settled, message.reason)
+        else:
+            self._acknowledged |= settled
+
+    def end(self, reason: str) -> None:
+        """No answer will come any more."""
+        if self._request is not None and not self._request.answer.done():
+            self._request.answer.set_exception(Retryable(reason))
+            self._request.answer.exception()  # perhaps nobody waits for it yet, and asyncio would complain
+
+    async def _subscribe(self, symbols: Sequence[str]) -> None:
+        """Where the venue refuses a request and does not say for which symbol, it is halved until one stands alone."""
+        asked = [symbol for symbol in symbols if symbol not in self._acknowledged]  # some answers come late
+        if not asked:
+            return
+        request = _Request(next(self._request_ids), asked)
+        answer = await self._answer(self._venue.subscribe(asked, request.id), request)
+        for symbol, reason in request.refused.items():
+            self._listener.refused(symbol, reason)
+        left = [symbol for symbol in asked if symbol in request.waiting]
+        if isinstance(answer, Refused) and len(left) > 1:
+            middle = len(left) // 2
+            await self._subscribe(left[:middle])
+            await self._subscribe(left[middle:])
+            return
+        for symbol in left:
+            self._listener.refused(symbol, answer.reason if isinstance(answer, Refused) else "left unanswered")
+
+    async def _answer(self, question: str, request: _Request) -> Answer | None:
+        """The answer that ends the request; None where the venue answered, but not for all symbols."""
+        self._request = request
+        try:
+            await self._send(question)
+            async with asyncio.timeout(self._settings.answer_timeout_s):
+                return await request.answer
+        except TimeoutError as error:
+            if request.named:
+                return None
+            waited_s = self._settings.answer_timeout_s
+            raise Retryable(f"{self._venue.name} left a request unanswered for {waited_s:g} s") from error
+        finally:
+            self._request = None
+
+    def _confirm(self, symbols: set[str]) -> None:
+        fresh = [symbol for symbol in self._symbols if symbol in symbols and symbol not in self._confirmed]
+        self._confirmed = symbols.intersection(self._symbols)
+        self.confirmed_at_us = self._clock.market_us()
+        for symbol in fresh:
+            self._listener.subscribed(symbol)

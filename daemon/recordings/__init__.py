@@ -1,0 +1,26 @@
+"""Recorded trades from files: Parquet or CSV of trades, or raw captures of a venue's frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from daemon.recordings.base import Happening, Heard, Recorded, Recording, RecordingRefused, Unheard
+from daemon.recordings.captures import read_capture
+from daemon.recordings.tables import read_table
+
+_TABLES = (".parquet", ".csv")
+
+
+def read(file: Path, *, venue_name: str, symbol: str | None) -> Recording:
+    """What a file holds, or of it what is ``symbol``'s. Raises RecordingRefused, also while it is iterated.
+
+    Parquet and CSV: trade_id, ts, price, size, side (buy | sell, the taker's), and a symbol column or ``symbol``.
+    Other endings are captures of frames, see ``captures``.
+    """
+    if not file.is_file():
+        raise RecordingRefused(f"{file}: there is no such file")
+    reader = read_table if file.suffix in _TABLES else read_capture
+    return reader(file, venue_name=venue_name, symbol=symbol)
+
+
+__all__ = ["Happening", "Heard", "Recorded", "Recording", "RecordingRefused", "Unheard", "read"]

@@ -1,0 +1,90 @@
+"""The lines of a capture: what its recorder wrote down, whatever the venue."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from daemon.exchanges.decoding import EARLIEST_MS, LATEST_MS
+from daemon.recordings.base import RecordingRefused
+
+_KEEP_ALIVES = ("ping", "pong")  # OKX's frames that are no JSON
+
+
+class Line(NamedTuple):
+    """A frame that was received, or where ``frame`` is None a connection that was opened.
+
+    number: of the line, from 1. received_us: by the recorder's clock, None where the line does not say or says what
+    is no time. connection: its name, None where the recorder gave none.
+    """
+
+    number: int
+    frame: str | None
+    received_us: int | None = None
+    connection: str | None = None
+
+
+class _Entry(msgspec.Struct):
+    """``{"ts": epoch seconds, "dir": "connect" | "send" | "recv", "conn"?, "addr"?, "data"?: "a frame"}``."""
+
+    dir: str | None = None
+    ts: float | None = None
+    conn: str | int | None = None
+    addr: str | None = None
+    data: msgspec.Raw = msgspec.Raw()
+
+
+_decode_entry = msgspec.json.Decoder(_Entry).decode
+
+
+def lines(file: Path) -> Iterator[Line]:
+    """Lines as ``_Entry``, ``<receive ns> <frame>`` lines, or bare frames; gzipped where the name ends with .gz.
+
+    What was sent is left out. Raises RecordingRefused for a line that is none of these.
+    """
+    unpack = gzip.open if file.suffix == ".gz" else open
+    try:
+        with unpack(file, "rt", encoding="utf-8") as texts:
+            for number, text in enumerate(texts, start=1):
+                line = _line(file, number, text.strip())
+                if line is not None:
+                    yield line
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise RecordingRefused(f"{file}: cannot be read as a capture: {error}") from error
+
+
+def _line(file: Path, number: int, text: str) -> Line | None:
+    head, _, rest = text.partition(" ")
+    if rest and head.isascii() and head.isdecimal():
+        return Line(number, rest, _market_time_us(int(head) // 1000))
+    if not text:
+        return None
+    if text in _KEEP_ALIVES:
+        return Line(number, text)
+    try:
+        entry = _decode_entry(text)
+    except msgspec.ValidationError:
+        return Line(number, text)  # a frame whose fields have the same names
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise RecordingRefused(f"{file}: line {number} is no capture line: {error}; take it out") from None
+    data = bytes(entry.data)
+    is_text = data.startswith(b'"')
+    if entry.dir is None and not (is_text and entry.ts is not None):
+        return Line(number, text)
+    received_us = None if entry.ts is None else _market_time_us(round(entry.ts * 1e6))
+    connection = entry.addr if entry.conn is None else str(entry.conn)
+    if entry.dir == "connect":
+        return Line(number, None, received_us, connection)
+    if entry.dir not in ("recv", None):
+        return None
+    frame = msgspec.json.decode(data, type=str) if is_text else data.decode()
+    return Line(number, frame, received_us, connection)
+
+
+def _market_time_us(time_us: int) -> int | None:
+    return time_us if EARLIEST_MS <= time_us // 1000 < LATEST_MS else None

@@ -1,0 +1,241 @@
+"""What a venue's dialect must say: how a connection converses, how trades are framed, and what REST answers.
+
+A dialect does no I/O. It is asked by ``sockets.py`` and ``rest.py``, which hold the connections.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import msgspec
+from aiohttp import web
+
+from daemon.simulator.market import Market
+from daemon.simulator.market_data import Series
+from daemon.simulator.tape import AggregateTrade
+from daemon.simulator.truth import Numbered
+
+
+class Record(NamedTuple):
+    """A trade that is sent: ``text`` is the venue's JSON object for it."""
+
+    symbol: str
+    trade: AggregateTrade
+    text: str
+
+
+class HangUp(Exception):
+    """The exchange closes the connection with this code instead of answering."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Conversation:
+    """One connection's side of the protocol. ``symbols``: whose trades it hears, in Binance's spelling."""
+
+    def __init__(self) -> None:
+        self.symbols: dict[str, None] = {}
+
+    def opened(self) -> Sequence[str]:
+        """What is said before anything was asked."""
+        return ()
+
+    def answer(self, text: str | bytes) -> Sequence[str]:
+        """The frames that answer one frame of the client; raises HangUp."""
+        raise NotImplementedError
+
+    def frames(self, records: Sequence[Record]) -> Iterable[str]:
+        """The frames that carry these trades, all of them of ``symbols``."""
+        raise NotImplementedError
+
+    def each_second(self) -> Sequence[str]:
+        """Heartbeats, where the venue has them; asked once a wall second."""
+        return ()
+
+    def farewell(self) -> Sequence[str]:
+        """The announcement of a planned close; nothing where the venue just closes."""
+        return ()
+
+
+class Silence(NamedTuple):
+    """A connection on which nothing went either way for ``after_s`` wall seconds is closed with ``code``."""
+
+    after_s: float
+    code: int
+
+
+class Reply(NamedTuple):
+    """``body`` is encoded as JSON, bytes go out as they are."""
+
+    body: object
+    status: int = 200
+    headers: Mapping[str, str] = {}
+
+
+class Refusal(Exception):
+    """A REST request is refused with ``reply``, in the venue's words."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(str(reply.body))
+        self.reply = reply
+
+
+Handler = Callable[[web.Request], Reply]
+
+
+class Params:
+    """A request's query; ``complain`` makes the refusal of a parameter that cannot be read, from its name."""
+
+    def __init__(self, request: web.Request, complain: Callable[[str], Reply]) -> None:
+        self._query = request.query
+        self._complain = complain
+
+    def text(self, name: str) -> str:
+        """A parameter that must be there."""
+        if not (value := self._query.get(name, "")):
+            raise Refusal(self._complain(name))
+        return value
+
+    def number(self, name: str) -> int | None:
+        try:
+            return number(self._query.get(name))
+        except ValueError as error:
+            raise Refusal(self._complain(name)) from error
+
+    def limit(self, name: str, *, default: int, largest: int) -> int:
+        """How many rows; more than ``largest`` is that many."""
+        value = self.number(name)
+        if value == 0:
+            raise Refusal(self._complain(name))
+        return default if value is None else min(value, largest)
+
+
+class Quota:
+    """What REST requests may spend in each window of wall time, per key; all clients share one address."""
+
+    def __init__(self, limit: float, window_s: float) -> None:
+        self.limit = limit
+        self._window_s = window_s
+        self._window = -1
+        self._used: dict[str, float] = {}
+
+    def spend(self, weight: float = 1, key: str = "") -> bool:
+        """Whether it was within the limit; what is refused counts too."""
+        window = int(time.monotonic() // self._window_s)
+        if window != self._window:
+            self._window, self._used = window, {}
+        self._used[key] = self._used.get(key, 0) + weight
+        return self._used[key] <= self.limit
+
+    def used(self, key: str = "") -> float:
+        return self._used.get(key, 0)
+
+    def seconds_left(self) -> int:
+        """Whole seconds until the window is over, at least one."""
+        return int(self._window_s - time.monotonic() % self._window_s) + 1
+
+
+class Dialect(ABC):
+    """One venue's protocol over a market.
+
+    paths: of the websocket; hold_us: market time for which the venue gathers trades before it sends them.
+    ping_every_s, pong_within_s: protocol pings of the server, None for none. first_word_s: how long a client may
+    stay without a first request. silence: when an idle connection is closed.
+    """
+
+    name: ClassVar[str]
+    paths: ClassVar[tuple[str, ...]] = ("/",)
+    hold_us: ClassVar[int] = 0
+    ping_every_s: ClassVar[float | None] = None
+    pong_within_s: ClassVar[float | None] = None
+    first_word_s: ClassVar[float | None] = None
+    silence: ClassVar[Silence | None] = None
+
+    def __init__(self, market: Market) -> None:
+        self.market = market
+        self.natives = {symbol: self.native(market.series(symbol)) for symbol in market.symbols}
+        self.symbols = {native: symbol for symbol, native in self.natives.items()}
+        self.quota = self.make_quota()
+
+    # Names and numbers
+
+    @staticmethod
+    @abstractmethod
+    def native(series: Series) -> str:
+        """The symbol as the venue's websocket spells it."""
+
+    @abstractmethod
+    def numbered(self, symbol: str, trade: AggregateTrade) -> Numbered:
+        """The venue's ids of a trade, and how many trades it counts it for."""
+
+    # The stream
+
+    def connected(self, path: str, query: str) -> Conversation | None:
+        """A conversation for the address that was opened; None where nothing listens there."""
+        del query
+        return self.converse() if path.rstrip("/") in {known.rstrip("/") for known in ("/", *self.paths)} else None
+
+    @abstractmethod
+    def converse(self) -> Conversation:
+        """A conversation that begins without a subscription."""
+
+    @abstractmethod
+    def record(self, symbol: str, trade: AggregateTrade) -> str:
+        """A trade as the stream words it, without what surrounds it."""
+
+    # REST
+
+    @staticmethod
+    @abstractmethod
+    def make_quota() -> Quota: ...
+
+    @abstractmethod
+    def routes(self) -> Mapping[str, Handler]:
+        """What answers which path; ``{name}`` in a path is a parameter."""
+
+    def admit(self, request: web.Request) -> Mapping[str, str]:
+        """Counts a request; headers for its answer. Raises Refusal past the limit."""
+        del request
+        if not self.quota.spend():
+            raise Refusal(self.complaint())
+        return {}
+
+    @abstractmethod
+    def complaint(self) -> Reply:
+        """Too many requests, in the venue's words."""
+
+    @abstractmethod
+    def unknown(self) -> Reply:
+        """The answer to a path that does not exist."""
+
+
+def parsed(text: str | bytes) -> Any:
+    """A client's frame as JSON; None for what is no JSON object."""
+    try:
+        request = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    return request if isinstance(request, dict) else None
+
+
+def encoded(message: object) -> str:
+    return msgspec.json.encode(message).decode()
+
+
+def strings(value: object) -> list[str] | None:
+    """A list of texts, None for anything else."""
+    return value if isinstance(value, list) and all(isinstance(each, str) for each in value) else None
+
+
+def number(text: str | None) -> int | None:
+    """A query parameter as a whole number; None where it is missing. Raises ValueError for anything else."""
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= 20):
+        raise ValueError(text)
+    return int(text)

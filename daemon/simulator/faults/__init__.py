@@ -1,0 +1,1 @@
+"""What the simulated exchange does wrong: a plan of faults, what carries it out, and a log of what was done."""

@@ -1,0 +1,113 @@
+"""Carries a plan of faults out on a running exchange."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Protocol
+
+from daemon.simulator.faults.plan import Fault, FaultPlan, Form
+
+
+class Misbehaving(Protocol):
+    """What can be made to go wrong; see ``SimulatedExchange``."""
+
+    @property
+    def symbols(self) -> tuple[str, ...]: ...
+    def skip(self, symbol: str, count: int) -> None: ...
+    def duplicate(self, symbol: str, count: int) -> None: ...
+    def reorder(self, symbol: str, count: int, *, for_s: float) -> None: ...
+    def delay(self, symbol: str, count: int, *, for_s: float) -> None: ...
+    def batch(self, for_s: float) -> None: ...
+    def mute(self, symbol: str) -> None: ...
+    def unmute(self, symbol: str) -> None: ...
+    def stall(self) -> None: ...
+    async def drop_connections(self, code: int = 1006) -> None: ...
+    def refuse_connections(self, refusing: bool = True) -> None: ...
+    def rest_failing(self, status: int | None, *, retry_after_s: int | None = None) -> None: ...
+    def rest_complaining(self, complaining: bool = True) -> None: ...
+    def send_malformed(self, form: Form) -> None: ...
+    def set_skew(self, ms: int) -> None: ...
+    def announce_shutdown(self, grace_s: float) -> None: ...
+    def halt(self, symbol: str, *, bars: int = 1) -> range: ...
+
+
+class Injector:
+    """Waits for each fault's time, begins it, and ends it when it is over."""
+
+    def __init__(self, plan: FaultPlan, exchange: Misbehaving) -> None:
+        self._plan = plan
+        self._exchange = exchange
+        self._rng = random.Random(plan.seed)
+        self._ends: dict[str, asyncio.TimerHandle] = {}
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        for fault in self._plan.schedule():
+            await asyncio.sleep(began_s + fault.at_s - loop.time())
+            await self._begin(fault)
+
+    def stop(self) -> None:
+        """Ends nothing any more that has begun."""
+        for end in self._ends.values():
+            end.cancel()
+
+    async def _begin(self, fault: Fault) -> None:
+        exchange = self._exchange
+        match fault.kind:
+            case "close":
+                await exchange.drop_connections(fault.code)
+            case "stall":
+                exchange.stall()
+            case "shutdown":
+                exchange.announce_shutdown(fault.grace_s)
+            case "malformed":
+                exchange.send_malformed(fault.form)
+            case "batch":
+                exchange.batch(fault.for_s)
+            case "refuse" | "rest" | "complain" | "skew":
+                self._begin_spell(fault)
+            case _:
+                self._begin_on_symbol(fault, fault.symbol or self._rng.choice(exchange.symbols))
+
+    def _begin_on_symbol(self, fault: Fault, symbol: str) -> None:
+        exchange = self._exchange
+        match fault.kind:
+            case "drop":
+                exchange.skip(symbol, fault.count)
+            case "duplicate":
+                exchange.duplicate(symbol, fault.count)
+            case "reorder":
+                exchange.reorder(symbol, fault.count, for_s=fault.for_s)
+            case "delay":
+                exchange.delay(symbol, fault.count, for_s=fault.for_s)
+            case "mute":
+                exchange.mute(symbol)
+                self._end_later(f"mute {symbol}", fault.for_s, lambda: exchange.unmute(symbol))
+            case "halt":
+                exchange.halt(symbol, bars=fault.bars)
+
+    def _begin_spell(self, fault: Fault) -> None:
+        """Something that is so for a while."""
+        exchange = self._exchange
+        match fault.kind:
+            case "refuse":
+                exchange.refuse_connections()
+                self._end_later("refuse", fault.for_s, lambda: exchange.refuse_connections(False))
+            case "rest":
+                exchange.rest_failing(fault.status, retry_after_s=fault.retry_after_s)
+                self._end_later("rest", fault.for_s, lambda: exchange.rest_failing(None))
+            case "complain":
+                exchange.rest_complaining()
+                self._end_later("rest", fault.for_s, lambda: exchange.rest_complaining(False))
+            case "skew":
+                exchange.set_skew(fault.ms)
+                self._end_later("skew", fault.for_s, lambda: exchange.set_skew(0))
+
+    def _end_later(self, what: str, after_s: float, end: Callable[[], None]) -> None:
+        """A spell that begins while one of the same sort lasts takes its place."""
+        if what in self._ends:
+            self._ends[what].cancel()
+        self._ends[what] = asyncio.get_running_loop().call_later(after_s, end)

@@ -1,0 +1,117 @@
+"""Trades on their way from the player to the sockets: withheld, doubled, held back, mixed up."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable
+
+from daemon.simulator.playing import Due
+
+Send = Callable[[list[Due]], None]
+
+
+class Meddling:
+    """Passes trades on to ``send``, changed as it was told; ``muted`` is the market's set of withheld symbols."""
+
+    def __init__(self, send: Send, muted: set[str], rng: random.Random) -> None:
+        self._send = send
+        self._muted = muted
+        self._rng = rng
+        self._dropped: Counter[str] = Counter()
+        self._doubled: Counter[str] = Counter()
+        self._delayed: Counter[str] = Counter()
+        self._delayed_for_s: dict[str, float] = {}
+        self._mixed: Counter[str] = Counter()
+        self._mixing: defaultdict[str, list[Due]] = defaultdict(list)
+        self._gathered: list[Due] | None = None
+        self._timers: set[asyncio.TimerHandle] = set()
+
+    def drop(self, symbol: str, count: int) -> None:
+        self._dropped[symbol] += count
+
+    def duplicate(self, symbol: str, count: int) -> None:
+        self._doubled[symbol] += count
+
+    def reorder(self, symbol: str, count: int, for_s: float) -> None:
+        """Holds the next ``count`` trades, but none for longer than that, and sends them in another order."""
+        self._mixed[symbol] += count
+        self._later(for_s, lambda: self._end_mixing(symbol))
+
+    def delay(self, symbol: str, count: int, for_s: float) -> None:
+        """Holds the next ``count`` trades back for so long each, while later ones pass them."""
+        self._delayed[symbol] += count
+        self._delayed_for_s[symbol] = for_s
+
+    def batch(self, for_s: float) -> None:
+        """Gathers all that comes for so long and sends it at once, in its order."""
+        if self._gathered is None:
+            self._gathered = []
+            self._later(for_s, self._release)
+
+    def stop(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+    def passing(self, trades: list[Due]) -> None:
+        """Trades that have come due, in the order of their times."""
+        if self._busy():
+            trades = [passed for due in trades for passed in self._meddled(due)]
+        if self._gathered is not None:
+            self._gathered += trades
+        elif trades:
+            self._send(trades)
+
+    def _busy(self) -> bool:
+        return bool(self._muted or self._dropped or self._doubled or self._delayed or self._mixed)
+
+    def _meddled(self, due: Due) -> list[Due]:
+        """What takes the place of one trade."""
+        symbol = due[0]
+        if symbol in self._muted or _take(self._dropped, symbol):
+            return []
+        if _take(self._delayed, symbol):
+            self._later(self._delayed_for_s[symbol], lambda: self._send([due]))
+            return []
+        copies = [due, due] if _take(self._doubled, symbol) else [due]
+        if not _take(self._mixed, symbol):
+            return copies
+        self._mixing[symbol] += copies
+        return [] if symbol in self._mixed else self._mixture(symbol)
+
+    def _mixture(self, symbol: str) -> list[Due]:
+        mixed = self._mixing.pop(symbol, [])
+        in_order = list(mixed)
+        while len(set(in_order)) > 1 and mixed == in_order:
+            self._rng.shuffle(mixed)
+        return mixed
+
+    def _end_mixing(self, symbol: str) -> None:
+        self._mixed.pop(symbol, None)
+        if mixed := self._mixture(symbol):
+            self._send(mixed)
+
+    def _release(self) -> None:
+        gathered, self._gathered = self._gathered, None
+        if gathered:
+            self._send(gathered)
+
+    def _later(self, after_s: float, act: Callable[[], None]) -> None:
+        def fire() -> None:
+            self._timers.discard(timer)
+            act()
+
+        timer = asyncio.get_running_loop().call_later(after_s, fire)
+        self._timers.add(timer)
+
+
+def _take(counter: Counter[str], symbol: str) -> bool:
+    """Whether one more was wanted."""
+    if symbol not in counter:
+        return False
+    counter[symbol] -= 1
+    if counter[symbol] <= 0:
+        del counter[symbol]
+    return True

@@ -1,0 +1,61 @@
+"""The simulated exchange's own view of its market: what has happened, what was sent, and what time it is there."""
+
+from __future__ import annotations
+
+from daemon.clock import Clock
+from daemon.simulator.candles import Candles
+from daemon.simulator.market_data import Series
+from daemon.simulator.tape import AggregateTrade, Tape
+
+
+class Market:
+    """What every dialect asks.
+
+    skew_us: how far the exchange's clock is ahead of the machine's; all that the exchange says of time follows it.
+    muted: symbols whose trades the websocket withholds. sent: id of the last trade played, by symbol.
+    begin_us: exchange time from which trades are played; older ones are history.
+    """
+
+    def __init__(self, tape: Tape, clock: Clock) -> None:
+        self.tape = tape
+        self.candles = Candles(tape)
+        self.skew_us = 0
+        self.muted: set[str] = set()
+        self.sent: dict[str, int] = {}
+        self.begin_us = tape.timeline.start_us
+        self._clock = clock
+        self._happened_us = 0
+
+    def now_us(self) -> int:
+        """The time on the exchange's clock."""
+        return self._clock.market_us() + self.skew_us
+
+    def happened_us(self) -> int:
+        """The time up to which trades exist; a clock that is set back takes none of them back."""
+        self._happened_us = max(self._happened_us, self.now_us())
+        return self._happened_us
+
+    @property
+    def speed(self) -> float:
+        return self._clock.speed
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """In Binance's spelling, e.g. ``BTCUSDT``."""
+        return self.tape.data.symbols
+
+    def __contains__(self, symbol: object) -> bool:
+        return symbol in self.tape.data.series
+
+    def series(self, symbol: str) -> Series:
+        return self.tape.data.series[symbol]
+
+    def last_sent(self, symbol: str, limit: int) -> list[AggregateTrade]:
+        """The newest trades that were sent or that lie before the first, oldest first; none of a muted symbol."""
+        if symbol in self.muted:
+            return []
+        if symbol in self.sent:
+            found = self.tape.downwards(symbol, self.happened_us(), below_id=self.sent[symbol] + 1)
+        else:
+            found = self.tape.downwards(symbol, self.begin_us - 1)
+        return [trade for _, trade in zip(range(limit), found, strict=False)][::-1]

@@ -1,0 +1,188 @@
+"""The websocket side of the simulated exchange: connections and their upkeep; what is said is the dialect's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+
+from daemon.simulator.dialects.base import Conversation, Dialect, HangUp, Record
+from daemon.simulator.playing import Due
+
+# A reader this far behind would only fall further: it is cut off, as every venue does. About 20,000 trades.
+LARGEST_BACKLOG_BYTES = 4_194_304
+_SHUTDOWN_S = 2.0
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self, connection: ServerConnection, conversation: Conversation) -> None:
+        self.connection = connection
+        self.conversation = conversation
+        self.stalled = False
+        self.connected_s = self.active_s = time.monotonic()
+        self.asked = False
+
+
+class StreamServer:
+    """Sends each trade to the connections that subscribed to its symbol, in the dialect's frames.
+
+    ``refusing`` answers new connections with 503. ``last_frame`` is a frame with trades, as it was sent.
+    """
+
+    def __init__(self, dialect: Dialect, *, largest_backlog_bytes: int = LARGEST_BACKLOG_BYTES) -> None:
+        self.refusing = False
+        self.clients: set[Client] = set()
+        self.last_frame = ""
+        self._dialect = dialect
+        self._largest_backlog_bytes = largest_backlog_bytes
+        self._server: Server | None = None
+        self._upkeep: asyncio.Task[None] | None = None
+
+    async def start(self, port: int) -> str:
+        """Listens on loopback; the base address, without a path."""
+        self._server = await serve(
+            self._converse,
+            "127.0.0.1",
+            port,
+            process_request=self._admit,
+            ping_interval=self._dialect.ping_every_s,
+            ping_timeout=self._dialect.pong_within_s,
+            close_timeout=_SHUTDOWN_S,
+            compression=None,
+        )
+        self._upkeep = asyncio.create_task(self._each_second(), name="simulated-upkeep")
+        (listening,) = self._server.sockets
+        return f"ws://127.0.0.1:{listening.getsockname()[1]}"
+
+    async def stop(self) -> None:
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._upkeep
+            self._upkeep = None
+        if self._server is None:
+            return
+        for client in self.clients:
+            # A connection that neither reads nor is read would hold the close back.
+            if client.stalled:
+                client.connection.transport.abort()
+        self._server.close()
+        await self._server.wait_closed()
+        self._server = None
+
+    def publish(self, trades: Sequence[Due]) -> None:
+        """Sends trades, oldest first; cuts off connections that do not keep up."""
+        if not self.clients:
+            return
+        heard = {symbol for client in self.clients for symbol in client.conversation.symbols}
+        records = [
+            Record(symbol, trade, self._dialect.record(symbol, trade)) for symbol, trade in trades if symbol in heard
+        ]
+        for client in list(self.clients):
+            symbols = client.conversation.symbols
+            if own := [record for record in records if record[0] in symbols]:
+                frames = list(client.conversation.frames(own))
+                self.last_frame = frames[-1]
+                self._say(client, frames)
+
+    def say_to_all(self, frames_of: Callable[[Conversation], Iterable[str]]) -> None:
+        """Sends every connection the frames that are made for it."""
+        for client in list(self.clients):
+            self._say(client, frames_of(client.conversation))
+
+    def stall(self) -> None:
+        """Leaves every present connection open and silent: nothing sent, nothing read, no pong."""
+        for client in self.clients:
+            client.stalled = True
+            client.connection.transport.pause_reading()
+            if client.connection.keepalive_task is not None:
+                client.connection.keepalive_task.cancel()
+
+    async def drop(self, clients: Collection[Client], code: int, reason: str = "") -> None:
+        """Closes connections with a code; 1006 cuts them off without a closing frame."""
+        for client in clients:
+            if client.stalled or code == 1006:
+                client.connection.transport.abort()
+        rest = [client.connection.close(code, reason) for client in clients if not client.stalled and code != 1006]
+        await asyncio.gather(*rest)
+
+    def _say(self, client: Client, frames: Iterable[str]) -> None:
+        """All frames with one write: a system call each is what most of a busy exchange's time would go to."""
+        connection = client.connection
+        if client.stalled or connection.transport.is_closing() or connection.protocol.state is not State.OPEN:
+            return
+        for frame in frames:
+            connection.protocol.send_text(frame.encode())
+        if not (written := b"".join(connection.protocol.data_to_send())):
+            return
+        client.active_s = time.monotonic()
+        if connection.transport.get_write_buffer_size() > self._largest_backlog_bytes:
+            connection.transport.abort()
+        else:
+            connection.transport.write(written)
+
+    async def _converse(self, connection: ServerConnection) -> None:
+        conversation = self._opened(connection.request)
+        assert conversation is not None  # others were not admitted
+        client = Client(connection, conversation)
+        self.clients.add(client)
+        try:
+            self._say(client, conversation.opened())
+            with contextlib.suppress(ConnectionClosed):
+                await self._answer_all(client)
+        finally:
+            self.clients.discard(client)
+
+    async def _answer_all(self, client: Client) -> None:
+        async for text in client.connection:
+            client.asked, client.active_s = True, time.monotonic()
+            try:
+                # At once and without a pause: a trade that is sent next comes after the answer.
+                self._say(client, client.conversation.answer(text))
+            except HangUp as refused:
+                await client.connection.close(refused.code, str(refused))
+                return
+
+    async def _each_second(self) -> None:
+        closing: set[asyncio.Task[None]] = set()
+        while True:
+            await asyncio.sleep(1.0)
+            for client in list(self.clients):
+                if (code := self._overdue(client)) is not None:
+                    task = asyncio.create_task(self.drop((client,), code))
+                    closing.add(task)
+                    task.add_done_callback(closing.discard)
+                else:
+                    self._say(client, client.conversation.each_second())
+
+    def _overdue(self, client: Client) -> int | None:
+        """The code with which a connection that is silent for too long is closed."""
+        now_s, first_word_s, silence = time.monotonic(), self._dialect.first_word_s, self._dialect.silence
+        if client.stalled:
+            return None
+        if first_word_s is not None and not client.asked and now_s - client.connected_s > first_word_s:
+            return 1000
+        if silence is not None and now_s - client.active_s > silence.after_s:
+            return silence.code
+        return None
+
+    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        if self.refusing:
+            return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "the simulated exchange refuses connections\n")
+        if self._opened(request) is not None:
+            return None
+        return connection.respond(HTTPStatus.NOT_FOUND, f"{self._dialect.name} has no stream at this address\n")
+
+    def _opened(self, request: Request | None) -> Conversation | None:
+        address = urlsplit(request.path if request else "/")
+        return self._dialect.connected(address.path, address.query)

@@ -1,0 +1,1 @@
+"""What every venue must hold, run over the samples of all of them."""

@@ -1,0 +1,69 @@
+"""Candles as bars: only whole, finished and believable ones."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from daemon.errors import DataFault
+from daemon.exchanges.candles import Candle, finished_bars
+from features.market import Bar, Completeness
+
+HOUR_US = 3_600_000_000
+START_US = 1_634_943_600_000_000
+CANDLE = Candle(START_US, open=10.0, high=12.0, low=9.0, close=11.0, volume=3.0, quote_volume=30.0, trades=5)
+
+
+def bars(*candles: Candle, known_at_us: int = START_US + 100 * HOUR_US) -> list[Bar]:
+    return finished_bars(candles, venue="a venue", symbol="BTC-USDT", interval_us=HOUR_US, known_at_us=known_at_us)
+
+
+def changed(**values: float) -> Candle:
+    return msgspec.structs.replace(CANDLE, **values)
+
+
+def test_a_candle() -> None:
+    """Prices and amounts are the venue's; it tells nothing of takers."""
+    (bar,) = bars(CANDLE)
+    assert (bar.venue, bar.symbol, bar.interval_us, bar.open_time_us) == ("a venue", "BTC-USDT", HOUR_US, START_US)
+    assert (bar.open, bar.high, bar.low, bar.close) == (10.0, 12.0, 9.0, 11.0)
+    assert (bar.volume, bar.quote_volume, bar.trades) == (3.0, 30.0, 5)
+    assert (bar.taker_buy_volume, bar.taker_buy_quote_volume) == (None, None)
+    assert (bar.completeness, bar.known_at_us) == (Completeness.VENUE_CANDLE, START_US + 100 * HOUR_US)
+
+
+def test_oldest_first() -> None:
+    """Whatever the order of the answer."""
+    times = [START_US + hours * HOUR_US for hours in (2, 0, 1)]
+    assert [bar.open_time_us for bar in bars(*(changed(open_time_us=time) for time in times))] == sorted(times)
+
+
+def test_unfinished_and_askew_candles_are_left_out() -> None:
+    """A candle counts from the instant its interval has ended, and only if it opens on the grid."""
+    assert bars(CANDLE, known_at_us=START_US + HOUR_US - 1) == []
+    assert len(bars(CANDLE, known_at_us=START_US + HOUR_US)) == 1
+    assert bars(changed(open_time_us=START_US + HOUR_US // 2)) == []
+
+
+def test_a_candle_without_trades_has_no_prices() -> None:
+    """Venues repeat the last close, or write zeros; the bar says that nobody traded."""
+    for candle in (changed(volume=0.0), changed(volume=0.0, open=0.0, high=0.0, low=0.0, close=0.0)):
+        (bar,) = bars(candle)
+        assert (bar.open, bar.high, bar.low, bar.close, bar.volume) == (None, None, None, None, 0.0)
+
+
+@pytest.mark.parametrize(
+    "candle",
+    [
+        changed(low=0.0),
+        changed(open=0.0, high=0.0, low=0.0, close=0.0),
+        changed(high=10.5),
+        changed(low=10.5),
+        changed(open=13.0),
+    ],
+    ids=repr,
+)
+def test_prices_that_cannot_be(candle: Candle) -> None:
+    """Traded at nothing, or outside its own low and high."""
+    with pytest.raises(DataFault, match="a venue candle"):
+        bars(candle)

@@ -1,0 +1,111 @@
+"""A stream in the background, and a listener that remembers what it hears."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+from daemon.clock import SystemClock
+from daemon.errors import DataFault
+from daemon.exchanges.base import Venue
+from daemon.ingest.listener import StreamSettings
+from daemon.ingest.stream import MarketStream
+from features.market import Trade
+from tests.daemon.ingest.fake_binance import SwiftBinance
+
+BTC, ETH, DOT = "BTC-USDT", "ETH-USDT", "DOT-USDT"
+
+FAST = StreamSettings(
+    open_timeout_s=1.0,
+    answer_timeout_s=0.2,
+    close_timeout_s=0.2,
+    ping_interval_s=5.0,
+    ping_timeout_s=5.0,
+    quiet_s=30.0,
+    resubscribe_s=0.05,
+    settled_s=30.0,
+    backoff_first_s=0.01,
+    backoff_cap_s=0.04,
+    overlap_s=0.1,
+)
+
+
+class Loss(NamedTuple):
+    """What a listener is told when symbols are not served."""
+
+    symbols: tuple[str, ...]
+    reason: str
+    next_try_s: float
+    heard_until_us: int
+
+
+class RecordingListener:
+    """Writes down everything it hears, and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+        self.losses: list[Loss] = []
+        self.ids: dict[str, list[int]] = {}
+        self._heard = asyncio.Event()
+
+    def trades(self, symbol: str, trades: list[Trade]) -> None:
+        self.ids.setdefault(symbol, []).extend(trade.trade_id for trade in trades)
+        self._heard.set()
+
+    def malformed(self, frame: bytes, error: DataFault) -> None:
+        self._note("malformed", frame, str(error))
+
+    def subscribed(self, symbol: str) -> None:
+        self._note("subscribed", symbol)
+
+    def refused(self, symbol: str, reason: str) -> None:
+        self._note("refused", symbol, reason)
+
+    def connected(self, symbols: Sequence[str]) -> None:
+        self._note("connected", tuple(symbols))
+
+    def disconnected(self, symbols: Sequence[str], reason: str, next_try_s: float, heard_until_us: int) -> None:
+        self.losses.append(Loss(tuple(symbols), reason, next_try_s, heard_until_us))
+        self._note("disconnected", tuple(symbols))
+
+    def all(self, kind: str) -> list[tuple[Any, ...]]:
+        return [event[1:] for event in self.events if event[0] == kind]
+
+    async def until(self, true: Callable[[], bool], timeout_s: float = 5.0) -> None:
+        """Waits until something heard makes ``true`` so."""
+        async with asyncio.timeout(timeout_s):
+            while not true():
+                self._heard.clear()
+                await self._heard.wait()
+
+    async def until_count(self, kind: str, count: int) -> None:
+        await self.until(lambda: len(self.all(kind)) >= count)
+
+    def _note(self, *event: Any) -> None:
+        self.events.append(event)
+        self._heard.set()
+
+
+@asynccontextmanager
+async def streaming(
+    url: str,
+    listener: RecordingListener,
+    symbols: Sequence[str] = (BTC, ETH),
+    *,
+    settings: StreamSettings = FAST,
+    venue: Venue | None = None,
+    **options: Any,
+) -> AsyncIterator[MarketStream]:
+    """A stream that runs in the background and must end cleanly when it is closed."""
+    venue = venue or SwiftBinance(symbols)
+    stream = MarketStream(venue, symbols, url, listener=listener, clock=SystemClock(), settings=settings, **options)
+    running = asyncio.create_task(stream.run())
+    try:
+        async with asyncio.timeout(15):
+            yield stream
+    finally:
+        await stream.close()
+        async with asyncio.timeout(2):
+            await running

@@ -1,0 +1,207 @@
+"""Trades of the venues that page downwards, by time or not at all, against a real HTTP server on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from daemon.errors import Retryable
+from daemon.exchanges import venue as venue_of
+from daemon.ingest.backfill import RestClient, Start
+from daemon.ingest.rest import RestSettings
+from features.market import Trade
+from tests.daemon.ingest import fake_venue_rest
+from tests.daemon.ingest.fake_rest import BTC, SECOND_US, SYMBOLS, T0_US, SleepingClock
+from tests.daemon.ingest.fake_venue_rest import FakeVenueRest
+
+PAGES = {
+    "coinbase": fake_venue_rest.coinbase,
+    "kraken": fake_venue_rest.kraken,
+    "bybit": fake_venue_rest.bybit,
+    "okx": fake_venue_rest.okx,
+    "bitstamp": fake_venue_rest.bitstamp,
+}
+
+
+@asynccontextmanager
+async def asking(
+    name: str, *, newest_id: int, first_id: int = 1, **settings: Any
+) -> AsyncIterator[tuple[FakeVenueRest, RestClient, SleepingClock]]:
+    """A client of the venue called ``name``, at the second of its newest trade."""
+    clock = SleepingClock(T0_US + newest_id * SECOND_US)
+    async with (
+        FakeVenueRest(PAGES[name], newest_id=newest_id, first_id=first_id) as rest,
+        RestClient(
+            venue_of(name, SYMBOLS),
+            rest.url,
+            clock=clock,
+            sleep=clock.sleep,
+            draw=lambda: 1.0,
+            settings=RestSettings(**settings),
+        ) as client,
+    ):
+        yield rest, client, clock
+
+
+def time_us(number: int) -> int:
+    return T0_US + number * SECOND_US
+
+
+def ids(trades: list[Trade]) -> list[int]:
+    return [trade.trade_id for trade in trades]
+
+
+@pytest.mark.parametrize(("name", "requests"), [("coinbase", 5), ("okx", 1), ("kraken", 1)])
+async def test_everything_from_an_id_on(name: str, requests: int) -> None:
+    """Whichever way the venue pages, the answer is oldest first, each trade once, and nothing older."""
+    async with asking(name, newest_id=95) as (rest, client, clock):
+        asked_at_us = clock.market_us()
+        answer = await client.trades(BTC, from_id=53, until_id=None, after_us=time_us(52))
+        assert ids(answer.trades) == list(range(53, 96))
+        assert answer.head_reached
+        assert answer.whole
+        assert answer.asked_at_us == asked_at_us
+        assert len(rest.queries) == requests
+
+
+@pytest.mark.parametrize("name", ["coinbase", "okx", "kraken"])
+async def test_a_gap_in_the_midst(name: str) -> None:
+    """A walk that begins at the last wanted id says nothing of the newest."""
+    async with asking(name, newest_id=900) as (rest, client, _):
+        answer = await client.trades(BTC, from_id=300, until_id=345, after_us=time_us(299))
+        assert ids(answer.trades) == list(range(300, 346))
+        assert not answer.head_reached
+        assert answer.whole
+        if name != "kraken":
+            assert rest.queries[0]["after"] == "346"
+
+
+async def test_the_time_of_the_question_is_before_every_page() -> None:
+    """A downward walk that takes long proves nothing of the time it took."""
+    async with asking("coinbase", newest_id=95, pages_per_call=20) as (rest, client, clock):
+        asked_at_us = clock.market_us()
+        answer = await client.trades(BTC, from_id=1, until_id=None, after_us=0)
+        assert len(rest.queries) == 10
+        assert clock.slept_s, "the budget made it wait"
+        assert answer.asked_at_us == asked_at_us < clock.market_us()
+
+
+async def test_a_downward_walk_that_is_too_long() -> None:
+    """The newest pages are given, and it is said that older ones are not; the head is reached all the same."""
+    async with asking("coinbase", newest_id=95, pages_per_call=3) as (rest, client, _):
+        answer = await client.trades(BTC, from_id=1, until_id=None, after_us=0)
+        assert ids(answer.trades) == list(range(66, 96))
+        assert answer.head_reached
+        assert not answer.whole
+        answer = await client.trades(BTC, from_id=1, until_id=65, after_us=0)
+        assert ids(answer.trades) == list(range(36, 66))
+        assert not answer.head_reached
+        assert not answer.whole
+        assert len(rest.queries) == 6
+
+
+async def test_pages_that_overlap() -> None:
+    """Kraken's pages begin with the last trade of the page before: it comes once."""
+    async with asking("kraken", newest_id=2500) as (rest, client, _):
+        answer = await client.trades(BTC, from_id=11, until_id=None, after_us=time_us(10))
+        assert ids(answer.trades) == list(range(11, 2501))
+        assert answer.head_reached
+        assert answer.whole
+        sinces = [int(query["since"]) for query in rest.queries]
+        assert len(sinces) == 3
+        assert sinces == sorted(sinces)
+
+
+async def test_an_upward_walk_that_is_too_long() -> None:
+    """The oldest pages are given; the head is not reached."""
+    async with asking("kraken", newest_id=2500, pages_per_call=2) as (_, client, _):
+        answer = await client.trades(BTC, from_id=11, until_id=None, after_us=time_us(10))
+        assert ids(answer.trades) == list(range(11, 2009))
+        assert not answer.head_reached
+        assert not answer.whole
+
+
+@pytest.mark.parametrize(("ago_s", "whole"), [(30, True), (59, True), (60, False), (300, False)])
+async def test_by_time_where_only_the_newest_are_given(ago_s: int, whole: bool) -> None:
+    """Bybit's 60 newest are whole only where they reach back to before what is wanted."""
+    async with asking("bybit", newest_id=1000) as (_, client, _):
+        answer = await client.trades(BTC, from_id=None, until_id=None, after_us=time_us(1000 - ago_s + 1))
+        assert ids(answer.trades) == list(range(max(1000 - ago_s + 1, 941), 1001))
+        assert answer.head_reached
+        assert answer.whole is whole
+
+
+@pytest.mark.parametrize(
+    ("ago_s", "window", "whole"),
+    [(30, "minute", True), (600, "hour", True), (7200, "day", True), (90_000, "day", False)],
+)
+async def test_by_time_where_a_window_is_given(ago_s: int, window: str, whole: bool) -> None:
+    """Bitstamp gives the last minute, hour or day; beyond that the answer says that it is not whole."""
+    async with asking("bitstamp", newest_id=100_000) as (rest, client, _):
+        answer = await client.trades(BTC, from_id=None, until_id=None, after_us=time_us(100_000 - ago_s))
+        assert rest.queries == [{"time": window}]
+        assert ids(answer.trades) == list(range(100_000 - min(ago_s, 86_399), 100_001))
+        assert answer.whole is whole
+
+
+async def test_the_start_after_the_last_trade_before_it() -> None:
+    """OKX can be asked for it: one small question, and the trades since then come by id."""
+    async with asking("okx", newest_id=5000) as (rest, client, _):
+        start = await client.start(BTC, time_us(4200))
+        assert start.trades == []
+        assert start.latest is not None
+        assert start.latest.trade_id == 4199
+        assert len(rest.queries) == 1
+
+
+async def test_the_start_of_a_market_that_is_new() -> None:
+    """Nothing was traded before the start: the first trades there ever were come with it."""
+    async with asking("okx", newest_id=950, first_id=700) as (_, client, _):
+        start = await client.start(BTC, time_us(500))
+        assert ids(start.trades) == list(range(700, 951))
+        assert start.latest is None
+
+
+async def test_the_start_that_is_paged_down_to() -> None:
+    """Coinbase cannot be asked by time: as many pages as a start may take are walked, down to before it."""
+    async with asking("coinbase", newest_id=500, pages_per_call=2) as (rest, client, _):
+        start = await client.start(BTC, time_us(400))
+        assert ids(start.trades) == list(range(400, 501))
+        assert len(rest.queries) == 11
+
+
+async def test_a_start_that_is_too_far_away() -> None:
+    """A start with a hole behind it would be none."""
+    async with asking("coinbase", newest_id=500, pages_per_start=3) as (rest, client, _):
+        with pytest.raises(Retryable, match="too many trades of BTC-USDT"):
+            await client.start(BTC, time_us(400))
+        assert len(rest.queries) == 3
+
+
+async def test_the_start_by_time() -> None:
+    """Kraken is asked by time: the first page from there on, and nothing of before it."""
+    async with asking("kraken", newest_id=2500) as (rest, client, _):
+        start = await client.start(BTC, time_us(400))
+        assert ids(start.trades)[0] == 400
+        assert len(rest.queries) == 1
+
+
+@pytest.mark.parametrize("name", ["coinbase", "kraken"])
+async def test_the_start_of_a_quiet_market(name: str) -> None:
+    """Nothing since the start: the newest trade there is says where the ids stand."""
+    async with asking(name, newest_id=95) as (_, client, clock):
+        clock.now_us += 3600 * SECOND_US
+        start = await client.start(BTC, time_us(2000))
+        assert start.trades == []
+        assert start.latest is not None
+        assert start.latest.trade_id == 95
+
+
+@pytest.mark.parametrize("name", ["coinbase", "kraken", "okx"])
+async def test_the_start_of_a_market_that_never_traded(name: str) -> None:
+    """There is nothing to begin behind."""
+    async with asking(name, newest_id=0) as (_, client, _):
+        assert await client.start(BTC, time_us(-100)) == Start([], None)

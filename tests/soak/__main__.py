@@ -1,0 +1,105 @@
+"""``python -m tests.soak``: the daemon against exchanges that misbehave, for hundreds of bars; then the account."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from daemon.exchanges import VENUE_NAMES
+from tests.soak.judgement import Judgement, judge
+from tests.soak.world import World, lived
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bars", type=int, default=500, help="bars per venue and symbol")
+    parser.add_argument("--bar-seconds", type=float, default=5.0, help="wall seconds that a minute of market lasts")
+    parser.add_argument("--seed", type=int, default=1, help="of faults, kills and restarts")
+    parser.add_argument("--venues", default=",".join(VENUE_NAMES))
+    parser.add_argument("--symbols", default="BTC-USDT,SOL-USDT")
+    parser.add_argument("--report", type=Path, help="where to write the report as JSON")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="forecastd-soak-", ignore_cleanup_errors=True) as folder:
+        started_s = time.monotonic()
+        world, judgement = uvloop.run(_soak(options, Path(folder)))
+        report = _report(world, judgement, time.monotonic() - started_s)
+        if judgement.problems:
+            kept = Path(tempfile.mkdtemp(prefix="forecastd-soak-log-")) / "daemon.log"
+            kept.write_bytes((Path(folder) / "daemon.log").read_bytes())
+            print(f"the daemon's log is kept in {kept}")
+    print(_table(report))
+    if options.report:
+        options.report.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    for problem in judgement.problems:
+        print(problem, file=sys.stderr)
+    print("BROKEN" if judgement.problems else "every promise was kept")
+    return 1 if judgement.problems else 0
+
+
+async def _soak(options: argparse.Namespace, folder: Path) -> tuple[World, Judgement]:
+    world = World(
+        folder,
+        venues=options.venues.split(","),
+        symbols=options.symbols.split(","),
+        bars=options.bars,
+        bar_s=options.bar_seconds,
+        seed=options.seed,
+    )
+    async with lived(world):
+        return world, await asyncio.to_thread(judge, world)
+
+
+def _report(world: World, judgement: Judgement, took_s: float) -> dict[str, Any]:
+    faults = {
+        name: dict(Counter(entry.kind for entry in exchange.log.entries)) for name, exchange in world.exchanges.items()
+    }
+    memory = [size for life in world.lives for _, size in life.memory]
+    return {
+        "seed": world.seed,
+        "bars": judgement.bars,
+        "bars_per_venue_and_symbol": world.bars - 3,
+        "symbols": list(world.symbols),
+        "forecasts": judgement.forecasts,
+        "messages": world.heard.messages,
+        "verdicts": {name: dict(counts) for name, counts in judgement.verdicts.items()},
+        "audits": {name: dict(counts) for name, counts in judgement.audits.items()},
+        "unproven_and_wrong": judgement.unproven_and_wrong,
+        "faults": faults,
+        "daemon_kills": len(world.lives) - 1,
+        "broker_restarts": world.broker_restarts,
+        "memory_mb_most": round(max(memory) / 1e6),
+        "broken": dict(judgement.counts),
+        "problems": judgement.problems,
+        "took_s": round(took_s),
+    }
+
+
+def _table(report: dict[str, Any]) -> str:
+    verdicts = ("proven", "empty", "unproven", "venue_candle", "gap")
+    lines = ["| venue | " + " | ".join(verdicts) + " | audit equal | audit differs | faults |", "|---|" + "---|" * 8]
+    for name, counts in report["verdicts"].items():
+        audits = report["audits"][name]
+        cells = [str(counts.get(each, 0)) for each in verdicts]
+        faults = sum(report["faults"][name].values())
+        cells += [str(audits.get("equal", 0)), str(audits.get("differs", 0)), str(faults)]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines.append(
+        f"\n{report['bars']} bars, {report['forecasts']} forecasts, {report['messages']} messages, "
+        f"{report['daemon_kills']} kills -9, {report['broker_restarts']} broker restarts, "
+        f"{report['unproven_and_wrong']} unproven bars wrong, {report['memory_mb_most']} MB at most, "
+        f" seed {report['seed']}, {report['took_s']} s"
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""What the bars and forecasts of a soak are worth, beside the truth that the exchanges know."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+import msgspec
+
+from daemon.clock import iso
+from daemon.exchanges import venue
+from daemon.exchanges.base import Ids
+from daemon.records import LEDGER_NAME, forecast_id
+from daemon.simulator.truth import Truth
+from daemon.store.ledger import Ledger
+from features.market import Audit, Bar, Completeness, Instrument
+from tests.soak.world import INTERVAL_US, Life, World
+
+_PRICES = ("open", "high", "low", "close")
+_SUMS = ("volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume")
+_RELATIVE = 1e-9
+_LEAST_PROVEN = 0.99
+_START_S = 15.0  # a start is not expected to forecast before this, in wall seconds
+_MOST_TOLD = 12
+_WARM_UP_S = 60.0  # memory is compared from then on
+_MOST_GROWTH = 0.10
+
+
+@dataclass
+class Judgement:
+    """``problems`` are broken promises, at most a few of each kind told; ``verdicts`` counts bars by venue."""
+
+    problems: list[str] = field(default_factory=list)
+    verdicts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    audits: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    forecasts: int = 0
+    bars: int = 0
+    unproven_and_wrong: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def broken(self, kind: str, words: str) -> None:
+        self.counts[kind] += 1
+        if self.counts[kind] <= _MOST_TOLD:
+            self.problems.append(f"{kind}: {words}")
+
+
+def judge(world: World) -> Judgement:
+    """Every promise, held against the ledger, the messages and the processes' memory."""
+    judgement = Judgement()
+    ledger = Ledger(world.folder / "state" / LEDGER_NAME)
+    try:
+        for name in world.venues:
+            for symbol in world.symbols:
+                _judge_bars(judgement, world, ledger, Instrument(name, symbol))
+        _judge_forecasts(judgement, world, ledger)
+    finally:
+        ledger.close()
+    _judge_messages(judgement, world)
+    _judge_memory(judgement, world.lives)
+    return judgement
+
+
+def _opens(world: World) -> range:
+    """The bars that are judged: all but the last three, of which a revision may still be on its way."""
+    return range(world.first_open_us, world.first_open_us + (world.bars - 3) * INTERVAL_US, INTERVAL_US)
+
+
+def _judge_bars(judgement: Judgement, world: World, ledger: Ledger, instrument: Instrument) -> None:
+    opens = _opens(world)
+    bars = {bar.open_time_us: bar for bar in ledger.bars(instrument, INTERVAL_US, opens.start, opens.stop)}
+    numbered = venue(instrument.venue, []).ids is Ids.CONTIGUOUS
+    for open_us in opens:
+        bar = bars.get(open_us)
+        if bar is None:
+            judgement.broken("hole", f"{instrument} has no bar at {iso(open_us)}")
+            continue
+        judgement.bars += 1
+        judgement.verdicts[instrument.venue][bar.completeness.value] += 1
+        judgement.audits[instrument.venue][bar.audit.value] += 1
+        true = world.exchanges[instrument.venue].truth(instrument.symbol, open_us, INTERVAL_US)
+        _judge_bar(judgement, bar, true, numbered=numbered)
+    if numbered and bars:
+        settled = sum(bar.completeness in {Completeness.PROVEN, Completeness.EMPTY} for bar in bars.values())
+        if settled < _LEAST_PROVEN * len(bars):
+            judgement.broken("proof", f"{instrument}: only {settled} of {len(bars)} bars are proven")
+
+
+def _judge_bar(judgement: Judgement, bar: Bar, true: Truth, *, numbered: bool) -> None:
+    """A bar is true in all that it says, or its verdict says what is wrong with it."""
+    wrong = _differences(bar, true)
+    where = f"{bar.instrument} at {iso(bar.open_time_us)} ({bar.completeness.value}, revision {bar.revision})"
+    match bar.completeness:
+        case Completeness.PROVEN | Completeness.EMPTY:
+            if wrong:
+                judgement.broken("false proof", f"{where}: {wrong}")
+            if numbered and (bar.first_trade_id, bar.last_trade_id) != (true.first_id, true.last_id):
+                judgement.broken("false proof", f"{where}: ids {bar.first_trade_id} to {bar.last_trade_id}")
+        case Completeness.GAP if numbered:
+            _judge_count(judgement, bar, true, where)
+        case Completeness.GAP:
+            if not bar.missing_ranges:
+                judgement.broken("silent gap", f"{where}: says not where")
+        case Completeness.UNPROVEN:
+            if wrong and bar.audit is Audit.EQUAL:
+                judgement.broken("false audit", f"{where}: {wrong}")
+            elif wrong:  # as its verdict allows: nothing proves it
+                judgement.unproven_and_wrong += 1
+        case Completeness.VENUE_CANDLE:
+            if wrong:
+                judgement.broken("false candle", f"{where}: {wrong}")
+            if bar.taker_buy_volume is not None and not numbered:
+                judgement.broken("false candle", f"{where}: says who took, which no candle does")
+
+
+def _judge_count(judgement: Judgement, bar: Bar, true: Truth, where: str) -> None:
+    """What is missing is counted exactly; a range that reaches beyond the bar may hold some of its neighbours."""
+    within = all(
+        bar.open_time_us <= lost.after_us and lost.before_us is not None and lost.before_us < bar.close_time_us
+        for lost in bar.missing_ranges
+    )
+    missing, lacking = bar.missing_trades or 0, true.trades - (bar.trades or 0)
+    if missing < lacking or (within and missing != lacking):
+        judgement.broken("miscount", f"{where}: {missing} missing, it lacks {lacking}")
+
+
+def _differences(bar: Bar, true: Truth) -> dict[str, tuple[object, object]]:
+    """Fields that the bar knows and that are not so; of a candle that opens at the close before it, the close."""
+    from_candle = bar.completeness is Completeness.VENUE_CANDLE
+    quirk = from_candle and venue(bar.venue, []).opens_at_previous_close
+    found: dict[str, tuple[object, object]] = {}
+    for name in ("close",) if quirk and bar.close is not None else _PRICES:
+        if getattr(bar, name) != getattr(true, name):
+            found[name] = (getattr(bar, name), getattr(true, name))
+    for name in _SUMS:
+        ours, theirs = getattr(bar, name), getattr(true, name)
+        if ours is None and from_candle:
+            continue
+        if ours is None or abs(ours - theirs) > _RELATIVE * max(abs(theirs), 1.0):
+            found[name] = (ours, theirs)
+    if bar.trades is not None and bar.trades != true.trades:
+        found["trades"] = (bar.trades, true.trades)
+    return found
+
+
+def _judge_forecasts(judgement: Judgement, world: World, ledger: Ledger) -> None:
+    """Whoever was up for the whole of a bar and until its forecast was due has issued one for every symbol."""
+    opens = _opens(world)
+    stored = {each.id for each in ledger.forecasts(opens.start, opens.stop + 2 * INTERVAL_US)}
+    judgement.forecasts = len(stored)
+    for open_us in opens:
+        close_us = open_us + INTERVAL_US
+        if not _was_up(world, open_us, close_us + INTERVAL_US):
+            continue
+        for name in world.venues:
+            for symbol in world.symbols:
+                if (made := forecast_id(name, symbol, INTERVAL_US, close_us)) not in stored:
+                    judgement.broken("no forecast", made)
+
+
+def _was_up(world: World, from_us: int, until_us: int) -> bool:
+    clock = world.clock
+
+    def wall_s(market_us: int) -> float:
+        return clock.origin_s + (market_us - clock.start_us) / 1e6 / clock.speed
+
+    from_s, until_s = wall_s(from_us), wall_s(until_us)
+    return any(life.began_s + _START_S <= from_s and until_s <= (life.ended_s or float("inf")) for life in world.lives)
+
+
+def _judge_messages(judgement: Judgement, world: World) -> None:
+    """Nothing was published twice with different content, and every symbol was heard of."""
+    for name, payloads in world.heard.forecasts.items():
+        if len(payloads) > 1:
+            judgement.broken("two forecasts", name)
+    for (topic, open_time, revision), payloads in world.heard.bars.items():
+        if len(payloads) > 1:
+            told = [msgspec.json.decode(each) for each in sorted(payloads)][:2]
+            changed = {key: (told[0][key], told[1].get(key)) for key in told[0] if told[0][key] != told[1].get(key)}
+            judgement.broken("two bars", f"{topic} at {open_time}, revision {revision}: {changed}")
+    heard = {tuple(topic.split("/")[4:6]) for topic, _, _ in world.heard.bars}
+    for name in world.venues:
+        for symbol in world.symbols:
+            if (name, symbol) not in heard:
+                judgement.broken("unheard", f"{name}:{symbol} was never published")
+
+
+def _judge_memory(judgement: Judgement, lives: list[Life]) -> None:
+    """The longest life does not grow from its first minute on."""
+    longest = max(lives, key=lambda life: len(life.memory))
+    settled = [size for at_s, size in longest.memory if at_s - longest.began_s > _WARM_UP_S]
+    if len(settled) < 30:
+        return
+    tenth = max(len(settled) // 10, 1)
+    first, last = sum(settled[:tenth]) / tenth, sum(settled[-tenth:]) / tenth
+    if last > first * (1 + _MOST_GROWTH):
+        judgement.broken("memory", f"{first / 1e6:.0f} MB grew to {last / 1e6:.0f} MB in {len(settled)} s")

@@ -1,0 +1,280 @@
+"""What the daemon lives in during a soak: seven exchanges, a broker, somebody who listens, and a hand with kill -9."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import aiomqtt
+import msgspec
+import psutil
+
+from daemon.simulator.exchange import Addresses, SimulatedExchange
+from daemon.simulator.faults.plan import FaultPlan
+from daemon.simulator.loading import load_sample
+from daemon.simulator.market_data import MarketData, Timeline
+from tests.daemon.publishing.brokers import Mosquitto
+from tests.soak.clock import SharedClock
+
+INTERVAL_US = 60_000_000
+HISTORY_BARS = 1_100
+ROOT = Path(__file__).parents[2]
+
+# Of each kind so many an hour and venue; the whole of them is a bad day every few minutes. A clock that jumps is the
+# daemon's own here: it starts with the wrong time.
+FAULTS_PER_HOUR = {
+    "drop": 90.0,
+    "duplicate": 60.0,
+    "reorder": 60.0,
+    "delay": 60.0,
+    "batch": 40.0,
+    "mute": 20.0,
+    "stall": 12.0,
+    "close": 30.0,
+    "refuse": 12.0,
+    "rest": 20.0,
+    "complain": 12.0,
+    "malformed": 60.0,
+    "shutdown": 12.0,
+    "halt": 20.0,
+}
+
+
+@dataclass
+class Life:
+    """One process of the daemon: monotonic seconds of its start and its end, and its memory in bytes on the way."""
+
+    began_s: float
+    ended_s: float | None = None
+    memory: list[tuple[float, int]] = field(default_factory=list)
+
+
+@dataclass
+class Heard:
+    """What came over MQTT: every payload of a forecast by its id, and of a bar by its topic, time and revision."""
+
+    forecasts: dict[str, set[bytes]] = field(default_factory=dict)
+    bars: dict[tuple[str, str, int], set[bytes]] = field(default_factory=dict)
+    messages: int = 0
+
+    def take(self, topic: str, payload: bytes) -> None:
+        self.messages += 1
+        kind = topic.split("/")[3]
+        if kind == "forecast":
+            self.forecasts.setdefault(msgspec.json.decode(payload)["id"], set()).add(payload)
+        elif kind == "bar":
+            bar = msgspec.json.decode(payload)
+            del bar["audit"]  # the outcome comes after the bar and changes nothing else of it
+            key = (topic, bar["open_time"], bar["revision"])
+            self.bars.setdefault(key, set()).add(msgspec.json.encode(bar, order="sorted"))
+
+
+class World:
+    """``exchanges`` by venue; ``lives`` of the daemon, oldest first."""
+
+    def __init__(
+        self, folder: Path, *, venues: Sequence[str], symbols: Sequence[str], bars: int, bar_s: float, seed: int
+    ) -> None:
+        self.folder, self.venues, self.bars, self.seed = folder, tuple(venues), bars, seed
+        self.bar_s = bar_s
+        self.symbols = tuple(symbols)
+        self.heard = Heard()
+        self.lives: list[Life] = []
+        self.broker_restarts = 0
+        self.clock = SharedClock(
+            start_us=1_767_225_600_000_000, origin_s=time.monotonic(), speed=INTERVAL_US / 1e6 / bar_s
+        )
+        data = market(symbols, bars)
+        timeline = Timeline.retimed(interval_us=INTERVAL_US, live_index=HISTORY_BARS, live_from_us=self.clock.start_us)
+        self.first_open_us = timeline.open_us(HISTORY_BARS)
+        self.exchanges = {
+            venue: SimulatedExchange(
+                data,
+                clock=self.clock,
+                venue=venue,
+                timeline=timeline,
+                live_from_us=self.clock.start_us,
+                faults=FaultPlan(
+                    seed=seed + number,
+                    per_hour=FAULTS_PER_HOUR,  # type: ignore[arg-type]
+                    from_s=2 * bar_s,
+                    until_s=(bars - 14) * bar_s,
+                ),
+            )
+            for number, venue in enumerate(venues)
+        }
+        self._random = random.Random(seed)
+        self._broker = Mosquitto(folder, "set_tcp_nodelay true")
+        self._daemon: subprocess.Popen[bytes] | None = None
+
+    @property
+    def ends_s(self) -> float:
+        """Monotonic time at which the last bar has closed."""
+        return (
+            self.clock.origin_s
+            + (self.first_open_us - self.clock.start_us) / 1e6 / self.clock.speed
+            + (self.bars * self.bar_s)
+        )
+
+    async def run(self) -> None:
+        """Plays every bar, with faults up to a quiet end in which everything can be put right."""
+        self._broker.start()
+        addresses = {venue: await exchange.start() for venue, exchange in self.exchanges.items()}
+        config = self._configuration(addresses)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._listen()), group.create_task(self._restart_broker())]
+            try:
+                await self._live(config)
+            finally:
+                for task in tasks:
+                    task.cancel()
+        self._broker.kill()
+        for exchange in self.exchanges.values():
+            await exchange.stop()
+
+    async def _live(self, config: Path) -> None:
+        """The daemon, killed at random times and started again, with the wrong time on its clock now and then."""
+        quiet_from_s = self.ends_s - 14 * self.bar_s
+        while time.monotonic() < self.ends_s:
+            self._start(config, wrong_us=self._random.choice((0, 0, -1, 1)) * 3_600_000_000)
+            lives_s = self._random.uniform(12, 40) * self.bar_s
+            until_s = time.monotonic() + lives_s
+            await self._watch(until_s if until_s < quiet_from_s else self.ends_s)
+            last = time.monotonic() >= self.ends_s
+            self._end(signal.SIGTERM if last else signal.SIGKILL)
+            if not last:
+                await asyncio.sleep(self._random.uniform(0.1, 1.2) * self.bar_s)
+
+    def _start(self, config: Path, *, wrong_us: int) -> None:
+        told = json.dumps(
+            {
+                "start_us": self.clock.start_us,
+                "origin_s": self.clock.origin_s,
+                "speed": self.clock.speed,
+                "wrong_us": wrong_us,
+            }
+        )
+        with (self.folder / "daemon.log").open("ab") as log:
+            self._daemon = subprocess.Popen(
+                [sys.executable, "-m", "tests.soak.child", str(config), told],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=ROOT,
+                env={**os.environ, "RUNTIME_DIRECTORY": str(self.folder)},
+                start_new_session=True,
+            )
+        self.lives.append(Life(time.monotonic()))
+
+    async def _watch(self, until_s: float) -> None:
+        assert self._daemon is not None
+        process = psutil.Process(self._daemon.pid)
+        while time.monotonic() < until_s:
+            if (code := self._daemon.poll()) is not None:
+                tail = (self.folder / "daemon.log").read_text("utf-8", "replace")[-3000:]
+                raise RuntimeError(f"the daemon ended by itself with {code}:\n{tail}")
+            self.lives[-1].memory.append((time.monotonic(), process.memory_info().rss))
+            await asyncio.sleep(1.0)
+
+    def _end(self, number: signal.Signals) -> None:
+        assert self._daemon is not None
+        self._daemon.send_signal(number)
+        self._daemon.wait(20)
+        self.lives[-1].ended_s = time.monotonic()
+
+    async def _restart_broker(self) -> None:
+        while True:
+            await asyncio.sleep(self._random.uniform(25, 60) * self.bar_s)
+            if time.monotonic() > self.ends_s - 14 * self.bar_s:
+                return
+            self._broker.kill()
+            await asyncio.sleep(self._random.uniform(0.1, 1.0) * self.bar_s)
+            self._broker.start()
+            self.broker_restarts += 1
+
+    async def _listen(self) -> None:
+        while True:
+            with contextlib.suppress(aiomqtt.MqttError):
+                async with aiomqtt.Client(
+                    "127.0.0.1", self._broker.port, protocol=aiomqtt.ProtocolVersion.V5
+                ) as client:
+                    await client.subscribe("forecastd/v1/soak/#", qos=1)
+                    async for message in client.messages:
+                        self.heard.take(message.topic.value, bytes(message.payload))
+            await asyncio.sleep(0.1)
+
+    def _configuration(self, addresses: Mapping[str, Addresses]) -> Path:
+        feeds = "".join(
+            f"""
+            [[feeds]]
+            venue = "{venue}"
+            symbols = {json.dumps(self.symbols)}
+            ws_url = "{at.ws_url}"
+            rest_url = "{at.rest_url}"
+            """
+            for venue, at in addresses.items()
+        )
+        file = self.folder / "forecastd.toml"
+        file.write_text(
+            f"""
+            [instance]
+            name = "soak"
+            state_dir = "{self.folder / "state"}"
+            {feeds}
+            [bars]
+            interval = "1m"
+            [model]
+            kind = "har"
+            [retrain]
+            every = "off"
+            history = "12h"
+            [mqtt]
+            url = "{self._broker.url}"
+            [http]
+            listen = "127.0.0.1:0"
+            [log]
+            level = "info"
+            format = "json"
+            """,
+            encoding="utf-8",
+        )
+        return file
+
+
+def market(symbols: Sequence[str], bars: int) -> MarketData:
+    """The newest hours of the sample, to be played as minutes: history first, then ``bars`` live ones."""
+    data = load_sample()
+    first = len(data) - HISTORY_BARS - bars - 8
+    if first < 0:
+        raise ValueError(f"the sample has {len(data)} bars, too few for {bars} live ones")
+    series = {}
+    for symbol in symbols:
+        whole = data.series[symbol.replace("-", "")]
+        names = ("open", "high", "low", "close", "volume", "quote_volume", "trades", "taker_buy_volume")
+        columns = {name: getattr(whole, name)[first:] for name in (*names, "taker_buy_quote_volume", "present")}
+        series[whole.symbol] = replace(whole, **columns)
+    return MarketData(data.open_us(first), data.interval_us, MappingProxyType(series), data.notes)
+
+
+@asynccontextmanager
+async def lived(world: World) -> AsyncIterator[World]:
+    """The world after its run; its processes end whatever happens."""
+    try:
+        await world.run()
+        yield world
+    finally:
+        world._broker.kill()
+        if world._daemon is not None and world._daemon.poll() is None:
+            os.killpg(world._daemon.pid, signal.SIGKILL)
