@@ -19,20 +19,16 @@ from daemon.events import (
     SymbolState,
 )
 from daemon.exchanges.base import Ids, Traits
-from daemon.flow import IdFlow, flow_for
 from daemon.ingest.beginnings import resumed, seeded_state, unheard
-from daemon.ingest.continuity import Admission, Continuity, Known
+from daemon.ingest.continuity import Continuity, Known
 from daemon.ingest.id_continuity import IdContinuity
 from daemon.ingest.time_continuity import TimeContinuity
+from daemon.intake import Intake
 from daemon.liveness import Hearing, Patience
 from daemon.questions import Questions
 from daemon.records import Interruption, SequenceState
 from daemon.standing import Standing
 from features.market import Bar, Instrument, Trade, interval_start
-
-_FURTHEST_BEHIND_US = 86_400_000_000  # a trade that is a day older than the sequence is nonsense, not late
-_OPENED = (Admission.OPENED_GAP, Admission.OPENED_GAP_ONLY)
-_LEFT_OUT = (Admission.DUPLICATE, Admission.OPENED_GAP_ONLY)
 
 
 class Series:
@@ -49,8 +45,6 @@ class Series:
     ) -> None:
         self.instrument = instrument
         self.patience = patience
-        self.malformed = 0
-        self.duplicates = 0
         self._events = events
         self._numbered = traits.ids is Ids.CONTIGUOUS
         self._bars = BarKeeper(
@@ -65,18 +59,12 @@ class Series:
         self._questions = Questions(
             instrument, bars=self._bars, hearing=self._hearing, candles=not self._numbered, events=events
         )
-        self._ids: IdContinuity | None = None
-        self._times: TimeContinuity | None = None
-        self._trades = 0
-        self._unsaved: list[Trade] = []
-        self._last_trade: Trade | None = None
-        self._flow = flow_for(traits.ids)
-        self.take_next = self._flow.take_next  # what is quicker than ``trades_received``, for nearly all trades
         self._standing = Standing(instrument, last_trade_at_us=lambda: self.last_trade_at_us, events=events)
+        self._intake = Intake(traits.ids, bars=self._bars, standing=self._standing)
+        self.take_next = self._intake.take_next  # what is quicker than ``trades_received``, for nearly all trades
         self._catching_up = False
         self._started_s: float | None = None
         self._subscribed = False
-        self._heard_time_us = 0  # event time of the newest trade that the stream itself brought
 
     # ---------------------------------------------------------------- where the sequence stands
 
@@ -107,11 +95,20 @@ class Series:
     @property
     def trades(self) -> int:
         """Records taken so far, duplicates left out."""
-        return self._trades + len(self._flow.run)
+        return self._intake.trades
+
+    @property
+    def duplicates(self) -> int:
+        return self._intake.duplicates
+
+    @property
+    def malformed(self) -> int:
+        """Trades left out for a time that cannot be."""
+        return self._intake.malformed
 
     @property
     def last_trade(self) -> Trade | None:
-        return self._flow.run[-1] if self._flow.run else self._last_trade
+        return self._intake.last_trade
 
     @property
     def last_trade_at_us(self) -> int | None:
@@ -134,9 +131,7 @@ class Series:
 
     def take_unsaved(self) -> list[Trade]:
         """The trades since the last call; ``sequence_state`` covers them."""
-        self._settle()
-        trades, self._unsaved = self._unsaved, []
-        return trades
+        return self._intake.take_unsaved()
 
     def sequence_state(self) -> SequenceState | None:
         return self._continuity.state() if self._continuity else None
@@ -155,8 +150,9 @@ class Series:
         for trade in trades:
             self._bars.add(trade)
         self._bars.restore(told)
-        self._keep(resumed(state, trades, numbered=self._numbered, first_open_us=first_open_us, told=told))
-        self._last_trade = max(trades, key=lambda trade: (trade.time_us, trade.trade_id), default=None)
+        last = max(trades, key=lambda trade: (trade.time_us, trade.trade_id), default=None)
+        account = resumed(state, trades, numbered=self._numbered, first_open_us=first_open_us, told=told)
+        self._intake.begin(account, last)
 
     def seed(
         self,
@@ -180,18 +176,10 @@ class Series:
         self._questions.ended(helped=True, wall_s=wall_s)
         covered_from_us = from_time_us if whole else from_time_us + self._bars.interval_us
         state = seeded_state(page, latest, from_time_us=from_time_us, covered_from_us=covered_from_us)
-        self._keep(IdContinuity(state) if self._numbered else TimeContinuity(state))
+        account = IdContinuity(state) if self._numbered else TimeContinuity(state, heard_from_us=from_time_us)
+        self._intake.begin(account, latest)
         self._begin(from_time_us, wall_s)
-        self._last_trade = latest
         self._admit(page, now_us)
-
-    def _keep(self, continuity: IdContinuity | TimeContinuity) -> None:
-        self._ids = continuity if isinstance(continuity, IdContinuity) else None
-        self._times = continuity if isinstance(continuity, TimeContinuity) else None
-        if isinstance(self._flow, IdFlow):
-            self._flow.continuity = self._ids
-        else:
-            self._flow.continuity = self._times
 
     def _begin(self, from_time_us: int, wall_s: float) -> None:
         self._bars.start(interval_start(from_time_us, self._bars.interval_us))
@@ -201,7 +189,7 @@ class Series:
     def _begin_unheard(self, now_us: int, wall_s: float) -> None:
         """Where ids prove nothing the sequence begins with an interruption: nobody listened to what is over."""
         from_us = interval_start(now_us, self._bars.interval_us)
-        self._keep(unheard(from_us, until_us=now_us if self._subscribed else None))
+        self._intake.begin(unheard(from_us, until_us=now_us if self._subscribed else None), None)
         self._begin(from_us, wall_s)
 
     # ---------------------------------------------------------------- the stream
@@ -216,8 +204,8 @@ class Series:
         """The venue's stream is not heard any more, nor surely was it since ``heard_until_us``."""
         self._subscribed = False
         if self._continuity is not None:
-            self._stop_flow()
-            after_us = max(heard_until_us - self.patience.clock_margin_us, self._heard_time_us)
+            self._intake.stop_flow()
+            after_us = max(heard_until_us - self.patience.clock_margin_us, self._intake.heard_time_us)
             self._interrupted(after_us, now_us)
 
     def trades_received(self, trades: Sequence[Trade], now_us: int, wall_s: float) -> None:
@@ -229,12 +217,12 @@ class Series:
         if self._continuity is None:
             return
         self._admit(trades, now_us)
-        self._heard_time_us = max(self._heard_time_us, trades[-1].time_us)
+        self._intake.heard(trades[-1].time_us)
         if self.state is not SymbolState.LIVE:
             self._set_state(SymbolState.LIVE, now_us, "trades are coming in")
         if self._continuity.last_time_us >= self.next_close_us:
             self._close_bars(now_us)
-        self._flow.bar = self._bars.current
+        self._intake.flow_into_current()
 
     # ---------------------------------------------------------------- answers in
 
@@ -257,9 +245,8 @@ class Series:
         if asked is None:  # given up in the meantime: the trades are welcome all the same
             self._admit(trades, now_us)
             return
-        before, was_whole = self.trades, continuity.whole
-        self._admit(trades, now_us)
-        fresh = self.trades - before
+        was_whole = continuity.whole
+        fresh = self._admit(trades, now_us)
         continuity.answered(asked, head_reached=head_reached, whole=whole, asked_at_us=asked_at_us)
         if head_reached:
             self._catching_up = self._catching_up and not continuity.whole
@@ -269,8 +256,9 @@ class Series:
             self._standing.fetched(fresh)
             if not whole:
                 self._standing.given_up()
-        if self._times is not None and reason is RepairReason.PROOF and fresh and not whole:
-            self._times.lost(asked.after_us, asked_at_us)
+        times = self._intake.times
+        if times is not None and reason is RepairReason.PROOF and fresh and not whole:
+            times.lost(asked.after_us, asked_at_us)
             self._bars.doubt(asked.after_us)
         self._close_bars(now_us)
         if reason is RepairReason.PROBE:
@@ -340,47 +328,13 @@ class Series:
 
     @property
     def _continuity(self) -> Continuity | None:
-        return self._ids or self._times
+        return self._intake.continuity
 
-    def _admit(self, trades: Sequence[Trade], now_us: int) -> None:
-        continuity = self._continuity
-        assert continuity is not None
-        self._settle()
-        latest_us = now_us + self.patience.furthest_ahead_us
-        earliest_us = continuity.covered_from_us - _FURTHEST_BEHIND_US
-        for trade in trades:
-            if not earliest_us <= trade.time_us <= latest_us:
-                self.malformed += 1
-                continue
-            newest_us = continuity.last_time_us
-            admission = continuity.admit(trade)
-            if self._ids is not None and admission in _OPENED:
-                self._standing.gap_opened(self._ids.missing[-1], now_us)
-            if admission in _LEFT_OUT:
-                self.duplicates += admission is Admission.DUPLICATE
-                continue
-            if admission is Admission.FILLED and self._numbered:
-                self._standing.fetched(trade.span)
-            self._trades += 1
-            self._unsaved.append(trade)
-            if continuity.last_time_us != newest_us or trade.time_us >= newest_us:
-                self._last_trade = trade
-            self._bars.add(trade)
-
-    def _settle(self) -> None:
-        """Puts the trades that ``take_next`` took where all others are."""
-        bar = self._flow.bar
-        if self._flow.run and bar is not None:
-            run = self._flow.settle()
-            self._trades += len(run)
-            self._last_trade = run[-1]
-            self._heard_time_us = max(self._heard_time_us, run[-1].time_us)
-            self._unsaved += run
-            bar.extend(run)
+    def _admit(self, trades: Sequence[Trade], now_us: int) -> int:
+        return self._intake.admit(trades, now_us=now_us, furthest_ahead_us=self.patience.furthest_ahead_us)
 
     def _note_heard(self, wall_s: float) -> None:
-        if self._flow.heard:
-            self._flow.heard = False
+        if self._intake.heard_meanwhile():
             self._hearing.heard_just_now()
         self._hearing.note(wall_s)
 
@@ -403,10 +357,10 @@ class Series:
             waits = self._catching_up or now_us < close_us + self.patience.proof_wait_us
             if waits and not knowledge(open_us, close_us).final and not self._bars.has_candle(open_us):
                 return
-            self._stop_flow()
+            self._intake.stop_flow()
             self._events.append(BarClosed(self._bars.close(knowledge, now_us), now_us - close_us))
-            if self._times is not None:
-                self._times.forget_before(self._bars.first_kept_us)
+            if self._intake.times is not None:
+                self._intake.times.forget_before(self._bars.first_kept_us)
 
     def _interrupted(self, after_us: int, now_us: int) -> None:
         assert self._continuity is not None
@@ -420,7 +374,7 @@ class Series:
         unheard: some of the ``fresh`` trades are too old to be still on their way.
         """
         if fresh and unheard:
-            self._stop_flow()
+            self._intake.stop_flow()
             self._standing.mute(fresh, now_us)
             self._interrupted(since_us, now_us)
         elif not fresh and self._hearing.quiet_for_s(wall_s) > self.patience.halted_after_s:
@@ -428,10 +382,5 @@ class Series:
 
     def _set_state(self, state: SymbolState, now_us: int, reason: str) -> None:
         if state is not self.state:
-            self._stop_flow()
+            self._intake.stop_flow()
         self._standing.set_state(state, now_us, reason)
-
-    def _stop_flow(self) -> None:
-        """The next trade takes the long way, which looks at everything."""
-        self._settle()
-        self._flow.bar = None

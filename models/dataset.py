@@ -82,6 +82,12 @@ def prepare(bars: pl.DataFrame, spec: TrainingSpec) -> TrainingData:
     table = panel(rows, names)
     samples = _samples(table, _labels(bars, spec), histories, har, spec)
     split = split_in_time(samples.close_time_us, cut_us=cut_us, label_span_us=max(spec.horizons) * spec.interval_us)
+    if not len(split.train) or not np.isfinite(samples.log_returns[split.validation]).any(axis=0).all():
+        longest = max(len(recent.log_close) for recent in histories.values())
+        raise ValueError(
+            f"{longest} bars are too few to train on: beside the {WARM_UP_ROWS} that features reach back, every "
+            f"horizon up to {max(spec.horizons)} bars needs outcomes to be trained on and others to be judged by"
+        )
     values, mask = _padded(table, scaler, spec.window)
     return TrainingData(tuple(names), table.keys, histories, scaler, har, values, mask, samples, split)
 

@@ -33,6 +33,8 @@ NO_INPUT_OUTPUT = (
     "daemon/pipeline.py",
     "daemon/series.py",
     "daemon/bar_keeper.py",
+    "daemon/flow.py",
+    "daemon/intake.py",
     "daemon/questions.py",
     "daemon/standing.py",
     "daemon/ingest/audit.py",

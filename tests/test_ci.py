@@ -49,13 +49,14 @@ def run(checkout: Path) -> tuple[subprocess.CompletedProcess[str], list[str]]:
 
 
 def test_with_every_tool_there_nothing_is_installed(checkout: Path) -> None:
-    """Lint, tests and dashboards run in this order, without apt and without the network."""
+    """Lint, tests, dashboards and soak run in this order, without apt and without the network."""
     ran, calls = run(checkout)
     assert ran.returncode == 0, ran.stderr
     assert [call for call in calls if not call.startswith("python3")] == [
         "make lint",
         "make test",
         "python -m grafana.verify --demo",
+        "make soak SOAK=--bars 48",
     ]
 
 

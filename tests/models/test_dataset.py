@@ -71,3 +71,10 @@ def test_too_little_history_is_refused() -> None:
     """A few hundred bars cannot train anything, and the error says so."""
     with pytest.raises(ValueError, match="need"):
         prepare(garch_bars(300), SPEC)
+
+
+def test_a_history_too_short_to_be_judged_by_is_refused() -> None:
+    """Enough bars for features and not for outcomes after the cut: it is said before anything is trained."""
+    longest = TrainingSpec(data_file=Path("unused"), output_dir=Path("unused"), horizons=(1, 24), levels=LEVELS)
+    with pytest.raises(ValueError, match="700 bars are too few to train on"):
+        prepare(garch_bars(700), longest)

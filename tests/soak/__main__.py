@@ -96,7 +96,7 @@ def _table(report: dict[str, Any]) -> str:
         f"\n{report['bars']} bars, {report['forecasts']} forecasts, {report['messages']} messages, "
         f"{report['daemon_kills']} kills -9, {report['broker_restarts']} broker restarts, "
         f"{report['unproven_and_wrong']} unproven bars wrong, {report['memory_mb_most']} MB at most, "
-        f" seed {report['seed']}, {report['took_s']} s"
+        f"seed {report['seed']}, {report['took_s']} s"
     )
     return "\n".join(lines)
 

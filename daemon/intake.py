@@ -1,0 +1,127 @@
+"""Trades on their way into the account and the bars of one instrument: counted, and kept for the store. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from daemon.bar_keeper import BarKeeper
+from daemon.exchanges.base import Ids
+from daemon.flow import IdFlow, flow_for
+from daemon.ingest.continuity import Admission, Continuity
+from daemon.ingest.id_continuity import IdContinuity
+from daemon.ingest.time_continuity import TimeContinuity
+from daemon.standing import Standing
+from features.market import Trade
+
+_FURTHEST_BEHIND_US = 86_400_000_000  # a trade that is a day older than the sequence is nonsense, not late
+_OPENED = (Admission.OPENED_GAP, Admission.OPENED_GAP_ONLY)
+_LEFT_OUT = (Admission.DUPLICATE, Admission.OPENED_GAP_ONLY)
+
+
+class Intake:
+    """``ids`` or ``times`` is the account, by what the venue's ids prove; None before the sequence has a start.
+
+    take_next: what is quicker than ``admit``, for nearly all trades (see ``flow``). heard_time_us: event time of the
+    newest trade that came that way, or that ``heard`` told of: what the stream itself brought.
+    """
+
+    def __init__(self, ids: Ids, *, bars: BarKeeper, standing: Standing) -> None:
+        self.numbered = ids is Ids.CONTIGUOUS
+        self.malformed = 0
+        self.duplicates = 0
+        self.heard_time_us = 0
+        self.ids: IdContinuity | None = None
+        self.times: TimeContinuity | None = None
+        self._bars = bars
+        self._standing = standing
+        self._admitted = 0
+        self._unsaved: list[Trade] = []
+        self._last: Trade | None = None
+        self._flow = flow_for(ids)
+        self.take_next = self._flow.take_next
+
+    @property
+    def continuity(self) -> Continuity | None:
+        return self.ids or self.times
+
+    @property
+    def trades(self) -> int:
+        """Records taken so far, duplicates left out."""
+        return self._admitted + len(self._flow.run)
+
+    @property
+    def last_trade(self) -> Trade | None:
+        return self._flow.run[-1] if self._flow.run else self._last
+
+    def begin(self, continuity: IdContinuity | TimeContinuity, last_trade: Trade | None) -> None:
+        """The account begins; ``last_trade`` is the newest that it covers."""
+        self.ids = continuity if isinstance(continuity, IdContinuity) else None
+        self.times = continuity if isinstance(continuity, TimeContinuity) else None
+        if isinstance(self._flow, IdFlow):
+            self._flow.continuity = self.ids
+        else:
+            self._flow.continuity = self.times
+        self._last = last_trade
+
+    def admit(self, trades: Sequence[Trade], *, now_us: int, furthest_ahead_us: int) -> int:
+        """Takes trades in whatever order they come, and says how many of them were new."""
+        continuity = self.continuity
+        assert continuity is not None
+        self.settle()
+        before = self._admitted
+        latest_us = now_us + furthest_ahead_us
+        earliest_us = continuity.covered_from_us - _FURTHEST_BEHIND_US
+        for trade in trades:
+            if not earliest_us <= trade.time_us <= latest_us:
+                self.malformed += 1
+                continue
+            newest_us = continuity.last_time_us
+            admission = continuity.admit(trade)
+            if self.ids is not None and admission in _OPENED:
+                self._standing.gap_opened(self.ids.missing[-1], now_us)
+            if admission in _LEFT_OUT:
+                self.duplicates += admission is Admission.DUPLICATE
+                continue
+            if admission is Admission.FILLED and self.numbered:
+                self._standing.fetched(trade.span)
+            self._admitted += 1
+            self._unsaved.append(trade)
+            if trade.time_us >= newest_us:
+                self._last = trade
+            self._bars.add(trade)
+        return self._admitted - before
+
+    def heard(self, time_us: int) -> None:
+        """The stream brought a trade of this time."""
+        self.heard_time_us = max(self.heard_time_us, time_us)
+
+    def heard_meanwhile(self) -> bool:
+        """Whether ``take_next`` took anything since the last call."""
+        heard, self._flow.heard = self._flow.heard, False
+        return heard
+
+    def settle(self) -> None:
+        """Puts the trades that ``take_next`` took where all others are."""
+        bar = self._flow.bar
+        if self._flow.run and bar is not None:
+            run = self._flow.settle()
+            self._admitted += len(run)
+            self._last = run[-1]
+            self.heard(run[-1].time_us)
+            self._unsaved += run
+            bar.extend(run)
+
+    def flow_into_current(self) -> None:
+        """Trades come as they should: the next may take the quick way into the bar that closes next."""
+        self._flow.bar = self._bars.current
+
+    def stop_flow(self) -> None:
+        """The next trade takes the long way, which looks at everything."""
+        self.settle()
+        self._flow.bar = None
+
+    def take_unsaved(self) -> list[Trade]:
+        """The trades since the last call, for the store."""
+        self.settle()
+        trades, self._unsaved = self._unsaved, []
+        return trades
