@@ -240,5 +240,6 @@ def _made_up(count: int) -> WindowTensors:
         calendar=torch.zeros(count, horizons, len(CALENDAR)),
         returns=torch.randn(count, horizons),
         variances=torch.rand(count, horizons) + 0.5,
+        age_days=torch.zeros(count),
         window=WINDOW,
     )

@@ -16,6 +16,7 @@ from models.network import Network, NetworkInput, NetworkOutput
 from models.specification import TrainingSpec
 
 EVALUATION_BATCH = 512
+_DAY_US = 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +26,7 @@ class WindowTensors:
     values (G, F) scaled, mask (G,); every series is preceded by window - 1 masked rows.
     slot (N,) grid row of each sample's last bar, symbol (N,) embedding index, calendar (N, H, C) of the targets,
     returns (N, H) log returns over the scale, variances (N, H) realised variances over the scale's square; NaN where
-    a label is unknown.
+    a label is unknown. age_days (N,) how much older than the newest sample.
     """
 
     values: Tensor
@@ -35,6 +36,7 @@ class WindowTensors:
     calendar: Tensor
     returns: Tensor
     variances: Tensor
+    age_days: Tensor
     window: int
 
     @property
@@ -60,6 +62,7 @@ def window_tensors(data: TrainingData, spec: TrainingSpec, *, device: torch.devi
         calendar=torch.from_numpy(calendar).to(device),
         returns=torch.from_numpy(samples.log_returns / samples.sigma).float().to(device),
         variances=torch.from_numpy(samples.variances / samples.sigma**2).float().to(device),
+        age_days=torch.from_numpy((samples.close_time_us.max() - samples.close_time_us) / _DAY_US).float().to(device),
         window=spec.window,
     )
 

@@ -23,6 +23,8 @@ from models.splits import TimeSplit, cut_time, split_in_time
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+_DAY_US = 86_400_000_000
+_LONGEST_VALIDATION = 60  # days: enough to stop by, and what is held back here the network never learns
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +97,9 @@ def prepare(bars: pl.DataFrame, spec: TrainingSpec) -> TrainingData:
 def _cut(histories: Mapping[Series, RecentBars], spec: TrainingSpec) -> int:
     first_us = min(int(recent.close_time_us[0]) for recent in histories.values())
     last_us = max(int(recent.close_time_us[-1]) for recent in histories.values())
-    return cut_time(min(first_us + WARM_UP_ROWS * spec.interval_us, last_us), last_us)
+    return cut_time(
+        min(first_us + WARM_UP_ROWS * spec.interval_us, last_us), last_us, at_most_us=_LONGEST_VALIDATION * _DAY_US
+    )
 
 
 def _padded(table: Panel, scaler: RobustScaler, window: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:

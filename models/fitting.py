@@ -91,6 +91,8 @@ class Fitting:
         self.recipe = recipe
         self.epochs = epochs
         self.levels = torch.tensor(config.levels, device=device)
+        half_life = recipe.half_life_days
+        self._weights = None if half_life is None else torch.exp2(-windows.age_days / half_life)  # (N,)
         self._mixed_precision = on_gpu if mixed_precision is None else mixed_precision
         self._steps_a_reading = _STEPS_A_READING if on_gpu else 1
         self._order = torch.Generator().manual_seed(seed)
@@ -169,7 +171,7 @@ class Fitting:
         """Returns the loss, still on the device."""
         for group in self._optimiser.param_groups:
             group["lr"] = self.recipe.learning_rate * self._annealing(step)
-        loss = self._loss(self.network, batch)
+        loss = self._loss(self.network, batch, weights=None if self._weights is None else self._weights[batch])
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), _GRADIENT_NORM)
@@ -184,15 +186,15 @@ class Fitting:
     def _ratio(self, step: int) -> float:
         return min(1.0, step / (self._steps_an_epoch * self.epochs))
 
-    def _loss(self, network: nn.Module, samples: Tensor) -> Tensor:
+    def _loss(self, network: nn.Module, samples: Tensor, weights: Tensor | None = None) -> Tensor:
         with torch.autocast(self.windows.device.type, dtype=torch.bfloat16, enabled=self._mixed_precision):
             output: NetworkOutput = network(*self.windows.gather(samples))
-        return self.loss_of(output, samples)
+        return self.loss_of(output, samples, weights)
 
-    def loss_of(self, output: NetworkOutput, samples: Tensor) -> Tensor:
-        """What is minimised: pinball and QLIKE together, in units of the scale."""
-        quantiles = pinball_loss(self.windows.returns[samples], output.quantiles, self.levels)
-        volatility = qlike_loss(self.windows.variances[samples], output.log_sigma)
+    def loss_of(self, output: NetworkOutput, samples: Tensor, weights: Tensor | None = None) -> Tensor:
+        """What is minimised: pinball and QLIKE together, in units of the scale; weights (B,) of the samples (B,)."""
+        quantiles = pinball_loss(self.windows.returns[samples], output.quantiles, self.levels, weights)
+        volatility = qlike_loss(self.windows.variances[samples], output.log_sigma, weights)
         return quantiles + VOLATILITY_WEIGHT * volatility
 
     @torch.inference_mode()
@@ -264,7 +266,7 @@ class Fitting:
         windows = self.windows
         tensors = (
             windows.values, windows.mask, windows.slot, windows.symbol, windows.calendar, windows.returns,
-            windows.variances, self.train, self.validation, torch.from_numpy(start_quantiles),
+            windows.variances, windows.age_days, self.train, self.validation, torch.from_numpy(start_quantiles),
         )  # fmt: skip
         return fingerprint(said, tensors)
 

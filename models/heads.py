@@ -77,20 +77,28 @@ def _by_horizon(output: nn.Linear, context: Tensor, horizons: int) -> Tensor:
     return torch.einsum("bhd,hkd->bhk", context, weight) + output.bias.view(horizons, -1)
 
 
-def pinball_loss(truth: Tensor, quantiles: Tensor, levels: Tensor) -> Tensor:
-    """truth (B, H) with NaN where unknown, quantiles (B, H, Q), levels (Q,); the mean over what is known."""
+def pinball_loss(truth: Tensor, quantiles: Tensor, levels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """truth (B, H) with NaN where unknown, quantiles (B, H, Q), levels (Q,); the mean over what is known.
+
+    weights (B,): how much each window counts in the mean; None: all alike.
+    """
     known = truth.isfinite()
     error = torch.where(known, truth, 0.0).unsqueeze(-1) - quantiles
     loss = torch.maximum(levels * error, (levels - 1.0) * error).mean(-1)  # (B, H)
-    return _mean_where(loss, known)
+    return _mean_where(loss, known, weights)
 
 
-def qlike_loss(variance: Tensor, log_sigma: Tensor) -> Tensor:
+def qlike_loss(variance: Tensor, log_sigma: Tensor, weights: Tensor | None = None) -> Tensor:
     """``v / s^2 + log s^2``, QLIKE up to a constant: variance (B, H) with NaN where unknown, log_sigma (B, H)."""
     known = variance.isfinite()
     loss = torch.where(known, variance, 1.0) * torch.exp(-2.0 * log_sigma) + 2.0 * log_sigma
-    return _mean_where(loss, known)
+    return _mean_where(loss, known, weights)
 
 
-def _mean_where(loss: Tensor, known: Tensor) -> Tensor:
-    return torch.where(known, loss, 0.0).sum() / known.sum().clamp(min=1)
+def _mean_where(loss: Tensor, known: Tensor, weights: Tensor | None) -> Tensor:
+    """loss (B, H), known (B, H), weights (B,)."""
+    if weights is None:
+        return torch.where(known, loss, 0.0).sum() / known.sum().clamp(min=1)
+    share = known * weights.unsqueeze(1)  # (B, H)
+    # Whatever is known counts for something, so only where nothing is known is the divisor not the sum.
+    return torch.where(known, loss * share, 0.0).sum() / share.sum().clamp(min=torch.finfo(share.dtype).tiny)

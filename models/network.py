@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.heads import QuantileHead, VolatilityHead
+from models.shortcut import Shortcut
 
 UNKNOWN_SYMBOL = 0
 
@@ -64,6 +65,7 @@ class NetworkConfig:
     dropout: float = 0.1
     symbol_dropout: float = 0.1  # share of training windows whose symbol is hidden, which trains the unknown symbol
     members: int = 1  # networks of different seeds whose answers are averaged
+    shortcut: int = 0  # width of the newest hour's direct way to the heads; 0 leaves it out
 
     @classmethod
     def columns(cls, feature_names: Sequence[str]) -> dict[str, Any]:  # noqa: ARG003  # for kinds that have some
@@ -79,8 +81,11 @@ class Network(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.symbol = nn.Embedding(config.symbols, config.embedding)
-        self.quantiles = QuantileHead(context, config.horizons, config.levels)
-        self.volatility = VolatilityHead(context, config.horizons)
+        if config.shortcut:
+            self.shortcut = Shortcut(config.features, config.embedding, width=config.shortcut, dropout=config.dropout)
+        wide = config.features if config.shortcut else 0
+        self.quantiles = QuantileHead(context + config.shortcut, config.horizons, config.levels)
+        self.volatility = VolatilityHead(context + config.shortcut + wide, config.horizons)
 
     @abstractmethod
     def encode(self, given: NetworkInput, symbols: Tensor, *, with_attention: bool) -> Encoded:
@@ -95,8 +100,12 @@ class Network(nn.Module, ABC):
         encoded = self.encode(NetworkInput(known, mask, symbol, calendar), symbols, with_attention=with_attention)
         # Half precision keeps three digits; a skill of one percent lies in the fourth.
         with torch.autocast(values.device.type, enabled=False):
-            context = encoded.context.float()
-            log_sigma = self.volatility(context)  # (B, H)
+            context = linear = encoded.context.float()
+            if self.config.shortcut:
+                wide, deep = self.shortcut(at_hour(known, newest_known(mask)), symbols.float())
+                context = _beside(context, deep)
+                linear = _beside(context, wide)
+            log_sigma = self.volatility(linear)  # (B, H)
             # The realised variance says far more about the width of the distribution than one return does.
             quantiles = self.quantiles(context) * log_sigma.exp().unsqueeze(-1)  # (B, H, Q)
         return NetworkOutput(quantiles, log_sigma, _normalised(encoded.attention), _normalised(encoded.importance))
@@ -134,6 +143,13 @@ def trunk(widths: Sequence[int], dropout: float) -> nn.Sequential:
     for inner, outer in pairwise(widths):
         layers += [nn.Linear(inner, outer), nn.ReLU(), nn.Dropout(dropout)]
     return nn.Sequential(*layers)
+
+
+def _beside(context: Tensor, other: Tensor) -> Tensor:
+    """context (B, D) or (B, H, D) and other (B, K): other, for every horizon, at the end of the last dimension."""
+    if context.dim() == 3:
+        other = other.unsqueeze(1).expand(-1, context.shape[1], -1)
+    return torch.cat([context, other], dim=-1)
 
 
 def _normalised(weights: Tensor | None) -> Tensor | None:

@@ -19,6 +19,7 @@ class Recipe:
     weight_decay: float  # of AdamW
     stride: int  # an epoch sees one window in this many, another one each time
     average_decay: float = 0.0  # of the exponential moving average of the weights, per step; 0 takes the last weights
+    half_life_days: float | None = None  # a window this much older than the newest counts half; None: all count alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +43,41 @@ _SLOWER = replace(_REFERENCE, batch_size=256, learning_rate=0.0003, weight_decay
 PRESETS: Mapping[str, Mapping[str, Preset]] = MappingProxyType(
     {
         "lstm": {
-            "small": Preset({"hidden": 64, "layers": 1, "widths": (64, 32), "dropout": 0.1}, _SMALL),
-            "reference": Preset({"hidden": 256, "layers": 3, "widths": (128, 64), "dropout": 0.2}, _REFERENCE),
+            "small": Preset({"hidden": 64, "layers": 1, "widths": (64, 32), "dropout": 0.1, "shortcut": 128}, _SMALL),
+            "reference": Preset(
+                {"hidden": 256, "layers": 3, "widths": (128, 64), "dropout": 0.2, "shortcut": 256}, _REFERENCE
+            ),
         },
         "attention_lstm": {
-            "small": Preset({"hidden": 64, "layers": 1, "widths": (64, 32), "dropout": 0.1}, _SMALL),
-            "reference": Preset({"hidden": 256, "layers": 3, "widths": (128, 64), "dropout": 0.2}, _REFERENCE),
+            "small": Preset({"hidden": 64, "layers": 1, "widths": (64, 32), "dropout": 0.1, "shortcut": 128}, _SMALL),
+            "reference": Preset(
+                {"hidden": 256, "layers": 3, "widths": (128, 64), "dropout": 0.2, "shortcut": 256}, _REFERENCE
+            ),
         },
         "transformer": {
             "small": Preset(
-                {"hidden": 64, "layers": 2, "feedforward": 128, "widths": (64, 32), "dropout": 0.1},
+                {"hidden": 64, "layers": 2, "feedforward": 128, "widths": (64, 32), "dropout": 0.1, "shortcut": 128},
                 replace(_SMALL, learning_rate=0.001),
             ),
             "reference": Preset(
-                {"hidden": 128, "layers": 4, "feedforward": 512, "widths": (128, 64), "dropout": 0.2}, _SLOWER
+                {"hidden": 128, "layers": 4, "feedforward": 512, "widths": (128, 64), "dropout": 0.2, "shortcut": 256},
+                _SLOWER,
             ),
             "large": Preset(
-                {"hidden": 384, "layers": 5, "feedforward": 1536, "widths": (256, 128), "dropout": 0.2}, _SLOWER
+                {
+                    "hidden": 384,
+                    "layers": 5,
+                    "feedforward": 1536,
+                    "widths": (256, 128),
+                    "dropout": 0.2,
+                    "shortcut": 256,
+                },
+                _SLOWER,
             ),
         },
         "tft": {
-            "small": Preset({"hidden": 32, "variable": 4, "heads": 4, "dropout": 0.1}, _SMALL),
-            "reference": Preset({"hidden": 128, "variable": 8, "heads": 4, "dropout": 0.2}, _SLOWER),
+            "small": Preset({"hidden": 32, "variable": 4, "heads": 4, "dropout": 0.1, "shortcut": 128}, _SMALL),
+            "reference": Preset({"hidden": 128, "variable": 8, "heads": 4, "dropout": 0.2, "shortcut": 256}, _SLOWER),
         },
     }
 )

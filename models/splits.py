@@ -18,9 +18,10 @@ class TimeSplit:
     validation: npt.NDArray[np.int64]
 
 
-def cut_time(first_us: int, last_us: int, *, validation_share: float = 0.15) -> int:
-    """The instant that leaves the last ``validation_share`` of the span for validation."""
-    return last_us - int((last_us - first_us) * validation_share)
+def cut_time(first_us: int, last_us: int, *, validation_share: float = 0.15, at_most_us: int | None = None) -> int:
+    """The instant that leaves the last ``validation_share`` of the span for validation, ``at_most_us`` of it."""
+    validation_us = int((last_us - first_us) * validation_share)
+    return last_us - (validation_us if at_most_us is None else min(validation_us, at_most_us))
 
 
 def split_in_time(close_time_us: npt.NDArray[np.int64], *, cut_us: int, label_span_us: int) -> TimeSplit:

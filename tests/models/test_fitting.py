@@ -38,6 +38,7 @@ def windows(count: int = 600, *, window: int = 8) -> WindowTensors:
         calendar=torch.zeros(count, 1, 9),
         returns=torch.from_numpy(returns),
         variances=torch.from_numpy((sigma**2).astype(np.float32))[:, None],
+        age_days=torch.zeros(count),
         window=window,
     )
 
@@ -220,3 +221,33 @@ def test_a_loss_that_is_not_finite_ends_the_run() -> None:
     data.values[100] = torch.inf
     with pytest.raises(TrainingDiverged):
         fit(data)
+
+
+def test_the_newer_half_of_two_that_contradict_is_believed() -> None:
+    """Spread 3 where the feature is positive in the newer half, where it is negative in the older one."""
+    data = windows()
+    old = np.arange(600) < 300
+    newest = data.values[data.slot, 0].numpy()
+    sigma = np.where((newest > 0) ^ old, 3.0, 1 / 3)
+    returns = sigma * np.random.default_rng(1).standard_normal(600)
+    data = replace(
+        data,
+        returns=torch.from_numpy(returns).float()[:, None],
+        variances=torch.from_numpy(sigma**2).float()[:, None],
+        age_days=torch.from_numpy(np.where(old, 100.0, 0.0)).float(),
+    )
+    wild = newest[470:] > 0
+
+    def spread_ratio(half_life_days: float | None) -> float:
+        """Predicted spread of what is wild lately over that of what was wild long ago; both are trained on alike."""
+        recipe = replace(RECIPE, epochs=25, patience=25, half_life_days=half_life_days)
+        fitting = Fitting(
+            data, train=np.r_[150:450], validation=np.arange(470, 600), config=CONFIGS["lstm"], recipe=recipe,
+            epochs=25, seed=3, start_quantiles=NORMAL,
+        )  # fmt: skip
+        fitted = fitting.run(on_report=lambda _: None, stop=lambda: False)
+        quantiles, _ = predict(fitted.network, data, np.arange(470, 600))
+        width = quantiles[:, 0, 2] - quantiles[:, 0, 0]
+        return float(width[wild].mean() / width[~wild].mean())
+
+    assert spread_ratio(10.0) > 2.0 * spread_ratio(None)

@@ -43,6 +43,22 @@ def test_losses_leave_unknown_labels_out() -> None:
     assert pinball_loss(torch.full((1, 2), torch.nan), quantiles[:1], torch.tensor(LEVELS)).item() == 0.0
 
 
+def test_a_weight_counts_a_window_as_often() -> None:
+    """A window of weight two is one that is there twice, one of weight zero is not there."""
+    truth, quantiles, log_sigma = torch.randn(3, 2), torch.randn(3, 2, 5).sort(dim=-1).values, torch.randn(3, 2)
+    truth[0, 1] = torch.nan
+    weights, twice = torch.tensor([2.0, 0.0, 1.0]), torch.tensor([0, 0, 2])
+    levels = torch.tensor(LEVELS)
+    torch.testing.assert_close(
+        pinball_loss(truth, quantiles, levels, weights), pinball_loss(truth[twice], quantiles[twice], levels)
+    )
+    torch.testing.assert_close(
+        qlike_loss(truth.abs(), log_sigma, weights), qlike_loss(truth[twice].abs(), log_sigma[twice])
+    )
+    unknown = torch.full((3, 2), torch.nan)
+    assert pinball_loss(unknown, quantiles, levels, weights).item() == 0.0
+
+
 def test_qlike_is_least_at_the_realised_standard_deviation() -> None:
     """The gradient vanishes where sigma squared is the variance."""
     log_sigma = torch.full((1, 1), float(np.log(2.0)), requires_grad=True)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from safetensors.torch import load, save
 from features.calendar import CALENDAR
 from features.catalogue import FEATURE_NAMES
 from models.heads import pinball_loss, qlike_loss
-from models.network import UNKNOWN_SYMBOL, Network, NetworkInput, NetworkOutput
+from models.network import UNKNOWN_SYMBOL, Encoded, Network, NetworkInput, NetworkOutput
 from models.networks import build_network, config_from_json, ensemble, network_config, parameter_counts
 from models.presets import PRESETS
 from models.tft import DIRECTION_FEATURES, TFT, VOLATILITY_FEATURES, TFTConfig
@@ -227,6 +228,33 @@ def test_the_mean_of_several_seeds_keeps_the_promises(kind: str) -> None:
     again = build_network(config_from_json(kind, json.loads(json.dumps(asdict(together.config))))).eval()
     again.load_state_dict(together.state_dict())
     assert torch.equal(ask(again, given).quantiles, output.quantiles)
+
+
+def test_the_newest_hour_has_a_way_of_its_own(kind: str) -> None:
+    """With nothing read out of the window, the newest known hour alone still decides the answer."""
+    network, given = build(kind), windows()
+    encode = network.encode
+
+    def deaf(*args: Any, **options: Any) -> Encoded:
+        encoded = encode(*args, **options)
+        return encoded._replace(context=torch.zeros_like(encoded.context))
+
+    network.encode = deaf  # type: ignore[method-assign]
+    earlier, newest = given.values.clone(), given.values.clone()
+    earlier[:, :-1] *= -3.0
+    newest[:, -1] *= -3.0
+    plain = ask(network, given)
+    assert difference(plain, ask(network, given._replace(values=earlier))) == 0.0
+    assert difference(plain, ask(network, given._replace(values=newest))) > CHANGED
+
+
+def test_artifacts_from_before_the_shortcut_are_built_without_it(kind: str, network: Network) -> None:
+    """A configuration that does not name it has none, so their weights still fit."""
+    state = asdict(network.config)
+    del state["shortcut"]
+    older = build_network(config_from_json(kind, json.loads(json.dumps(state))))
+    assert not [name for name in older.state_dict() if name.startswith("shortcut")]
+    assert ask(older.eval(), windows()).quantiles.isfinite().all()
 
 
 # ---------------------------------------------------------------- the future

@@ -18,6 +18,12 @@ def test_no_training_label_is_known_after_the_cut_and_validation_waits_a_label_s
     assert times[split.validation].min() == 80
 
 
+def test_validation_takes_its_share_but_no_more_than_it_is_given() -> None:
+    """Of a long history only the last stretch is held back."""
+    assert cut_time(0, 1000, validation_share=0.15, at_most_us=200) == 850
+    assert cut_time(0, 1000, validation_share=0.15, at_most_us=40) == 960
+
+
 def test_all_series_are_cut_at_the_same_instant() -> None:
     """Samples of several series are split by time, not by position."""
     times = np.concatenate([np.arange(100), np.arange(50, 100)]).astype(np.int64)
