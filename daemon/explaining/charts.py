@@ -53,7 +53,6 @@ def column_chart(looked: Sequence[Hour], interval_us: int, columns: Columns, lef
     sums = columns.sums(np.array([hour.weight for hour in looked]))
     highest = float(sums.max()) or 1.0
     eighths = np.rint(sums / highest * 8 * _HEIGHT).astype(int)
-    eighths[(sums > 0.0) & (eighths == 0)] = 1  # little is not nothing
     lines = []
     for row in range(_HEIGHT, 0, -1):
         label = percent(highest * row / _HEIGHT) if row in {_HEIGHT, _HEIGHT // 2} else ""
@@ -65,13 +64,14 @@ def column_chart(looked: Sequence[Hour], interval_us: int, columns: Columns, lef
 
 def shade_row(attention: FloatArray, highest: float, columns: Columns) -> str:
     """(L,) as one row of shades, the oldest hour first; ``highest`` is the weight of the darkest."""
-    steps = np.ceil(columns.sums(attention) / highest * (len(SHADES) - 1)).astype(int)
+    steps = np.rint(columns.sums(attention) / highest * (len(SHADES) - 1)).astype(int)
     return "".join(SHADES[min(step, len(SHADES) - 1)] * columns.cells for step in steps)
 
 
 def shade_steps(highest: float) -> list[tuple[str, float]]:
-    """Each shade with the weight up to which it is used; the first stands for nothing at all."""
-    return [(shade, highest * step / (len(SHADES) - 1)) for step, shade in enumerate(SHADES)]
+    """Each shade with the weight up to which it is used."""
+    ends = [(step + 0.5) / (len(SHADES) - 1) for step in range(len(SHADES))]
+    return [(shade, highest * min(end, 1.0)) for shade, end in zip(SHADES, ends, strict=True)]
 
 
 def bar_across(weight: float, highest: float, cells: int) -> str:
@@ -91,11 +91,11 @@ def _times(looked: Sequence[Hour], interval_us: int, columns: Columns) -> list[s
     width = columns.count * columns.cells
     step = max(1, len(looked) // _TICKS)
     relative, absolute = [" "] * width, [" "] * width
+    newest = before_close(1, interval_us)
+    _write(relative, width - len(newest), newest)  # first, for it is the one that must be there
     for hour in looked[::step]:
         _write(relative, columns.place(hour.bars_ago), before_close(hour.bars_ago, interval_us))
         _write(absolute, columns.place(hour.bars_ago), day_and_minute(hour.from_us))
-    newest = before_close(1, interval_us)
-    _write(relative, width - len(newest), newest)
     return ["".join(line).rstrip() for line in (relative, absolute)]
 
 

@@ -52,21 +52,18 @@ def _print_head(console: Console, found: Explained) -> None:
     console.print(Text(f"made by {model.id} ({model.kind}{until}) at the close {moment(stored.close_time_us)}"))
     seen = f"{sum(known)} of {length} {noun} known" if known else f"{length} {noun}"
     console.print(
-        f"{seen}; the weight lies on as many as {spread_over(weights):.1f} of them, "
-        f"{percent(newest_share(weights, quarter))} on the newest {quarter}"
+        f"{seen}; weighed as if {spread_over(weights):.1f} of them counted evenly; "
+        f"{percent(newest_share(weights, quarter))} lies on the newest {quarter}"
     )
 
 
 def _top_hours(found: Explained) -> Table:
     interval_us, even = found.stored.interval_us, 1.0 / len(found.hours)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", title=_title("What it looked at most"))
-    table.add_column("before the close", justify="right")
-    table.add_column("from (UTC)")
-    table.add_column("to (UTC)")
-    table.add_column("weight", justify="right")
-    table.add_column("times an even share", justify="right")
+    for name in ("opened", "from (UTC)", "to", "weight", "times even"):
+        table.add_column(name, justify="left" if name in {"from (UTC)", "to"} else "right", overflow="fold")
     for hour in top_hours(found.hours):
-        cells = (before_close(hour.bars_ago, interval_us), moment(hour.from_us), moment(hour.to_us))
+        cells = (before_close(hour.bars_ago, interval_us), moment(hour.from_us), moment(hour.to_us)[11:])
         table.add_row(*cells, percent(hour.weight), f"{hour.weight / even:.1f}")
     return table
 
@@ -88,11 +85,11 @@ def _print_heat(console: Console, found: Explained, columns: Columns) -> None:
     highest = float(np.max(fitting)) or 1.0
     count = len(found.recent)
     console.print()
-    console.print(_title("This forecast alone" if count == 1 else f"The last {count} forecasts, the newest at the end"))
+    console.print(_title("This forecast alone" if count == 1 else f"The last {count} forecasts, the newest at the end, columns as above"))
     for each in found.recent:
         console.print(_heat_row(each, found, highest, columns))
-    steps = ", ".join(f"{shade} to {percent(weight)}" for shade, weight in shade_steps(highest)[1:])
-    console.print(Text(" " * _LEFT + f"· nothing, {steps}", "dim"))
+    steps = ", ".join(f"{shade} to {percent(weight)}" for shade, weight in shade_steps(highest))
+    console.print(Text(" " * _LEFT + steps, "dim"))
 
 
 def _heat_row(each: Recent, found: Explained, highest: float, columns: Columns) -> Text:
