@@ -84,8 +84,9 @@ def _print_heat(console: Console, found: Explained, columns: Columns) -> None:
     fitting = [columns.sums(each) for each in rows if len(each) == len(found.hours)]
     highest = float(np.max(fitting)) or 1.0
     count = len(found.recent)
+    series = f"The last {count} forecasts, newest last; columns as above"
     console.print()
-    console.print(_title("This forecast alone" if count == 1 else f"The last {count} forecasts, the newest at the end, columns as above"))
+    console.print(_title("This forecast alone" if count == 1 else series))
     for each in found.recent:
         console.print(_heat_row(each, found, highest, columns))
     steps = ", ".join(f"{shade} to {percent(weight)}" for shade, weight in shade_steps(highest))
