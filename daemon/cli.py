@@ -222,6 +222,25 @@ def status(json: Json = False, config_file: ConfigFile = None) -> None:
 
 
 @app.command()
+def explain(
+    forecast: Annotated[str, typer.Argument(metavar="[ID|latest]", help="Whose id is in the message.")] = "latest",
+    symbol: Annotated[str | None, typer.Option(help="The newest of this one: BASE-QUOTE or venue:BASE-QUOTE.")] = None,
+    last: Annotated[int, typer.Option(help="Forecasts in the heat map.", min=1, max=1000)] = 24,
+    plot: Annotated[Path | None, typer.Option(help="Draw it into this PNG (needs matplotlib).")] = None,
+    state_dir: Annotated[
+        Path | None, typer.Option(help="The folder of the store; default: the running daemon's, else the configured.")
+    ] = None,
+    json: Json = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """Which of the window's hours and which features a forecast looked at."""
+    from daemon.commands.explain import ExplainOptions, run_explain
+
+    options = ExplainOptions(forecast=forecast, symbol=symbol, last=last, plot=plot, state_dir=state_dir)
+    run_explain(config_file, options, json=json)
+
+
+@app.command()
 def simulate(
     venue: Annotated[str, typer.Option(help="Whose protocol to speak, e.g. kraken.")] = "binance",
     data: Annotated[Path | None, typer.Option(help="Bars to replay; default: the shipped sample.")] = None,

@@ -272,6 +272,7 @@ class Dispatcher:
                 topic=self._mailbox.topics.forecast(instrument, made.interval_us),
                 payload=payload,
                 shadow=shadow,
+                reading=made.reading,
             )
         except ForecastConflict as error:
             log.warning("forecast_stands", id=issued.id, reason=str(error))

@@ -40,6 +40,20 @@ class ForecastInput:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class WindowReading:
+    """What a network had before it, and which of it it selected; its weights over the hours are ``attention``.
+
+    known: (L,) bool, the hours that had every feature, oldest first; the others could not be looked at.
+    feature_names: the F columns of the window.
+    importance: (F,) what each feature weighed, mean over the known hours, sum 1; None where the network selects none.
+    """
+
+    known: npt.NDArray[np.bool_]
+    feature_names: tuple[str, ...]
+    importance: FloatArray | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Forecast:
     """The distribution of the log return from the last close to ``horizon`` bars later.
 
@@ -47,6 +61,7 @@ class Forecast:
     volatility: (H,) standard deviation of the same log return, not annualised.
     prob_up: (H,) probability that the log return is above zero.
     attention: (L,) weights over the window's hours, oldest first, sum 1; None for a baseline.
+    reading: what lay behind the attention; None for a baseline.
     """
 
     venue: str
@@ -60,6 +75,7 @@ class Forecast:
     prob_up: FloatArray
     attention: FloatArray | None
     model: ModelInfo
+    reading: WindowReading | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.horizons), len(self.levels))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +20,28 @@ from models.dataset import least_known_bars
 from models.devices import choose_device
 from models.distribution import probability_above_zero
 from models.ensemble import Ensemble
-from models.forecast import Forecast, ForecastInput, ModelInfo
+from models.forecast import Forecast, ForecastInput, ModelInfo, WindowReading
 from models.network import UNKNOWN_SYMBOL, Network, NetworkOutput
 from models.networks import build_network, config_from_json
 
 FloatArray = npt.NDArray[np.float64]
 _PARITY = 1e-3  # in units of the scale; devices and thread counts differ by 1e-5
+
+
+class _Answers(NamedTuple):
+    """What a network says of B windows, in units of the scale; ``importance`` None where it selects no features."""
+
+    quantiles: FloatArray  # (B, H, Q)
+    log_sigma: FloatArray  # (B, H)
+    attention: FloatArray  # (B, L)
+    importance: FloatArray | None  # (B, F)
+
+    def each(self) -> Iterator[_Answers]:
+        """One window after the other, without the first axis."""
+        quantiles, log_sigma, attention, importance = self
+        for row in range(len(quantiles)):
+            chosen = None if importance is None else importance[row]
+            yield _Answers(quantiles[row], log_sigma[row], attention[row], chosen)
 
 
 class NetworkForecaster:
@@ -82,12 +99,10 @@ class NetworkForecaster:
                 raise ValueError(f"{given.venue}:{given.symbol} cannot be forecast: {reason}")
         if not inputs:
             return []
-        quantiles, log_sigma, attention = self._answer(inputs)
-        return [
-            self._forecast(given, *row) for given, *row in zip(inputs, quantiles, log_sigma, attention, strict=True)
-        ]
+        answers = self._answer(inputs)
+        return [self._forecast(given, answer) for given, answer in zip(inputs, answers.each(), strict=True)]
 
-    def _answer(self, inputs: Sequence[ForecastInput]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def _answer(self, inputs: Sequence[ForecastInput]) -> _Answers:
         windows = [given.window for given in inputs if given.window is not None]
         values = np.stack([self._scaler.transform(window.values, window.mask) for window in windows])  # (B, L, F)
         mask = np.stack([window.mask for window in windows])  # (B, L)
@@ -96,11 +111,11 @@ class NetworkForecaster:
         calendar = calendar_ahead(closes, horizons=self.manifest.horizons, interval_us=self.manifest.interval_us)
         return _run(self._network, self._device, *map(torch.from_numpy, (values, mask, symbol, calendar)))
 
-    def _forecast(
-        self, given: ForecastInput, quantiles: FloatArray, log_sigma: FloatArray, attention: FloatArray
-    ) -> Forecast:
+    def _forecast(self, given: ForecastInput, answer: _Answers) -> Forecast:
         sigma = self._har.sigma_now((given.venue, given.symbol), given.recent)  # (H,)
-        scaled = sigma[:, None] * quantiles
+        scaled = sigma[:, None] * answer.quantiles
+        window = given.window
+        assert window is not None  # an input without one is unfit
         return Forecast(
             venue=given.venue,
             symbol=given.symbol,
@@ -109,10 +124,11 @@ class NetworkForecaster:
             horizons=self.manifest.horizons,
             levels=self.manifest.levels,
             quantiles=scaled,
-            volatility=sigma * np.exp(log_sigma),
+            volatility=sigma * np.exp(answer.log_sigma),
             prob_up=probability_above_zero(scaled, self.manifest.levels),
-            attention=attention,
+            attention=answer.attention,
             model=self.info,
+            reading=WindowReading(window.mask.copy(), window.feature_names, answer.importance),
         )
 
 
@@ -121,14 +137,20 @@ def use_one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _run(
-    network: Network | Ensemble, device: torch.device, *given: torch.Tensor
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _run(network: Network | Ensemble, device: torch.device, *given: torch.Tensor) -> _Answers:
     with torch.inference_mode():
         output: NetworkOutput = network(*(tensor.to(device) for tensor in given), with_attention=True)
-    answers = (output.quantiles, output.log_sigma, output.attention)
-    quantiles, log_sigma, attention = (answer.double().cpu().numpy() for answer in answers if answer is not None)
-    return quantiles, log_sigma, attention
+    assert output.attention is not None  # it was asked for
+    return _Answers(
+        quantiles=_array(output.quantiles),
+        log_sigma=_array(output.log_sigma),
+        attention=_array(output.attention),
+        importance=None if output.importance is None else _array(output.importance),
+    )
+
+
+def _array(answer: torch.Tensor) -> FloatArray:
+    return answer.double().cpu().numpy()
 
 
 def _check_features(manifest: Manifest, path: Path) -> None:
@@ -158,7 +180,7 @@ def _check_golden(network: Network | Ensemble, artifact: Artifact, path: Path) -
     # Artifacts from before a network knew the calendar of its targets hold none, and their network reads none.
     calendar = golden.get("calendar", np.zeros((len(golden["values"]), horizons, len(CALENDAR)), dtype=np.float32))
     given = [torch.from_numpy(each) for each in (golden["values"], golden["mask"], golden["symbol"], calendar)]
-    quantiles, log_sigma, _ = _run(network, next(network.parameters()).device, *given)
-    error = max(np.abs(quantiles - golden["quantiles"]).max(), np.abs(log_sigma - golden["log_sigma"]).max())
+    answers = _run(network, next(network.parameters()).device, *given)
+    error = max(np.abs(getattr(answers, name) - golden[name]).max() for name in ("quantiles", "log_sigma"))
     if not error <= _PARITY:  # written so that NaN fails too
         raise ArtifactMismatch(f"{path} answers its golden windows {error:.2g} away from when it was saved")

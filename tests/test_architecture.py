@@ -112,7 +112,10 @@ def test_the_imported_daemon_is_ours() -> None:
     assert Path(daemon.__file__).resolve().parent == ROOT / "daemon"
 
 
-@pytest.mark.parametrize("module", ["daemon.cli", "daemon.app", "daemon.commands.replay", "daemon.commands.backtest"])
+@pytest.mark.parametrize(
+    "module",
+    ["daemon.cli", "daemon.app", "daemon.commands.replay", "daemon.commands.backtest", "daemon.commands.explain"],
+)
 def test_torch_is_imported_only_for_networks(module: str) -> None:
     """Help, the daemon's frame and replay start without torch."""
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from daemon.records import Score
-from daemon.store.database import Database
 from daemon.store.errors import ForecastConflict
+from daemon.store.readings import ReadingTable
 from features.market import Instrument
+from models.forecast import WindowReading
 
 _FORECAST_COLUMNS = "forecasts.id, venue, symbol, interval_us, close_time_us, valid_until_us, topic, payload"
 _SCORE_COLUMNS = (
@@ -43,7 +44,7 @@ class PendingForecast(msgspec.Struct, frozen=True, kw_only=True):
     shadow: bytes
 
 
-class ForecastTable(Database):
+class ForecastTable(ReadingTable):
     """Forecasts by id; a stored forecast never changes."""
 
     def save_forecast(
@@ -57,8 +58,9 @@ class ForecastTable(Database):
         topic: str,
         payload: bytes,
         shadow: bytes | None = None,
+        reading: WindowReading | None = None,
     ) -> bool:
-        """Stores one forecast, and ``shadow`` as pending; False where the very same is stored already.
+        """Stores one forecast, its ``reading``, and ``shadow`` as pending; False where the very same is stored already.
 
         Raises:
             ForecastConflict: another payload is stored under this id; the stored one stands.
@@ -82,6 +84,8 @@ class ForecastTable(Database):
                     payload,
                 ),
             )
+            if reading is not None:
+                self._save_reading(connection, forecast_id, reading)
             if shadow is not None:
                 connection.execute("INSERT INTO pending (forecast_id, shadow) VALUES (?, ?)", (forecast_id, shadow))
             return True
@@ -91,6 +95,11 @@ class ForecastTable(Database):
         with self._reading() as connection:
             row = connection.execute("SELECT payload FROM forecasts WHERE id = ?", (forecast_id,)).fetchone()
         return None if row is None else bytes(row[0])
+
+    def forecast(self, forecast_id: str) -> StoredForecast | None:
+        """None where the id is not known."""
+        found = self._forecasts("WHERE forecasts.id = ?", (forecast_id,))
+        return found[0] if found else None
 
     def latest_forecasts(self) -> list[StoredForecast]:
         """The newest forecast of every instrument and interval, by venue and symbol."""
@@ -107,7 +116,18 @@ class ForecastTable(Database):
             "WHERE close_time_us >= ? AND close_time_us < ? ORDER BY close_time_us, venue, symbol", (start_us, end_us)
         )
 
-    def _forecasts(self, condition: str, values: tuple[int, ...]) -> list[StoredForecast]:
+    def forecasts_until(
+        self, instrument: Instrument, interval_us: int, until_us: int, count: int
+    ) -> list[StoredForecast]:
+        """The last ``count`` forecasts of one instrument with ``close_time_us <= until_us``, oldest first."""
+        newest_first = self._forecasts(
+            """WHERE venue = ? AND symbol = ? AND interval_us = ? AND close_time_us <= ?
+               ORDER BY close_time_us DESC LIMIT ?""",
+            (*instrument, interval_us, until_us, count),
+        )
+        return newest_first[::-1]
+
+    def _forecasts(self, condition: str, values: tuple[str | int, ...]) -> list[StoredForecast]:
         with self._reading() as connection:
             rows = connection.execute(
                 f"""SELECT {_FORECAST_COLUMNS} FROM forecasts

@@ -126,6 +126,15 @@ MIGRATIONS: tuple[Migration, ...] = (
             "ALTER TABLE bars_2 RENAME TO bars",
         ),
     ),
+    Migration(
+        "what a network had before it when it made a forecast",
+        (
+            "CREATE TABLE feature_lists (id INTEGER PRIMARY KEY, names TEXT NOT NULL UNIQUE)",
+            "ALTER TABLE forecasts ADD COLUMN feature_list INTEGER REFERENCES feature_lists (id)",
+            "ALTER TABLE forecasts ADD COLUMN known BLOB",
+            "ALTER TABLE forecasts ADD COLUMN importance BLOB",
+        ),
+    ),
 )
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
@@ -27,7 +29,7 @@ from daemon.serving.metrics import Metrics
 from daemon.store.ledger import Ledger
 from daemon.store.thread import StoreThread
 from features.market import HOUR_US, Bar
-from models.forecast import ModelInfo
+from models.forecast import ModelInfo, WindowReading
 from tests.daemon.forecasting.moments import START_US
 from tests.daemon.publishing.harness import TOPICS, Record, eventually, publisher
 from tests.daemon.test_pipeline import BTC, ETH, feed, made, make_pipeline, seed, trade
@@ -39,6 +41,7 @@ class FakeInference:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.failure: str | None = None
+        self.reading: WindowReading | None = None
         self.go_on = asyncio.Event()
         self.go_on.set()
 
@@ -49,7 +52,9 @@ class FakeInference:
         answer = made(hour, *(bar.symbol for bar in bars))
         return RoundForecasts(
             close_time_us=answer.close_time_us,
-            forecasts=answer.forecasts,
+            forecasts=tuple(
+                replace(each, issued=replace(each.issued, reading=self.reading)) for each in answer.forecasts
+            ),
             unforecast=(),
             failure=self.failure,
             features_ms=1.0,
@@ -142,6 +147,19 @@ async def test_a_bar_is_stored_and_published_and_forecast(tmp_path: Path) -> Non
     assert sent[TOPICS.forecast(BTC, HOUR_US)] == stored.payload
     assert TOPICS.bar(BTC, HOUR_US) in sent
     assert not at.health.beyond_help()
+
+
+async def test_what_a_network_had_before_it_is_stored(tmp_path: Path) -> None:
+    """The reading goes into the store with its forecast."""
+    async with desk(tmp_path) as at:
+        at.inference.reading = WindowReading(np.arange(48) > 2, ("log_return_1", "hour_sin"), np.array([0.75, 0.25]))
+        at.close_hours(1)
+        await at.settled(1)
+        stored = at.ledger.reading(at.forecasts[0].id)
+    assert stored is not None
+    assert stored.importance is not None
+    assert (stored.known.sum(), stored.feature_names) == (45, ("log_return_1", "hour_sin"))
+    assert stored.importance.tolist() == [0.75, 0.25]
 
 
 async def test_a_forecast_that_was_issued_before_stands(tmp_path: Path) -> None:

@@ -61,6 +61,26 @@ def test_an_answer_has_attention_over_the_window(forecaster: NetworkForecaster) 
         assert (np.diff(forecast.quantiles, axis=1) >= 0).all()
 
 
+def test_an_answer_carries_what_lay_behind_it(forecaster: NetworkForecaster) -> None:
+    """Which hours were known and, of the network that selects features, what each weighed; as the network said it."""
+    [given, *_] = inputs(names=forecaster.manifest.feature_names)
+    mask = given.window.mask.copy()
+    mask[3:6] = False
+    gap = replace(given, window=replace(given.window, mask=mask, values=given.window.values * mask[:, None]))
+    [forecast] = forecaster.forecast([gap])
+    said = forecaster._answer([gap])
+    np.testing.assert_array_equal(forecast.reading.known, mask)
+    np.testing.assert_array_equal(forecast.attention, said.attention[0])
+    assert forecast.attention[~mask].sum() == 0.0
+    assert forecast.reading.feature_names == given.window.feature_names
+    if forecaster.manifest.kind != "tft":
+        assert forecast.reading.importance is None
+        return
+    np.testing.assert_array_equal(forecast.reading.importance, said.importance[0])
+    assert forecast.reading.importance.shape == (len(given.window.feature_names),)
+    assert forecast.reading.importance.sum() == pytest.approx(1.0, abs=1e-6)
+
+
 def test_an_artifact_from_before_the_calendar_is_served(tiny_artifact: Path, tmp_path: Path) -> None:
     """Golden windows without a calendar and a network without ``members`` are those of earlier versions."""
     artifact = read_artifact(tiny_artifact)
