@@ -88,7 +88,8 @@ class Bands:
     def widened(self, quantiles: FloatArray, log_widths: FloatArray) -> FloatArray:
         """(..., Q) quantiles at exp(w) times their distance from the median, never crossing; w: (..., K)."""
         centre = quantiles[..., self.centre, None]
-        moved = quantiles + (quantiles - centre) * np.expm1(log_widths @ self.members.T)  # w = 0 changes no bit
+        with np.errstate(over="ignore", invalid="ignore"):
+            moved = quantiles + (quantiles - centre) * np.expm1(log_widths @ self.members.T)  # w = 0 changes no bit
         # Rounding may carry a level across the median by a hair.
         below, above = moved[..., : self.centre], moved[..., self.centre + 1 :]
         return np.sort(np.concatenate([np.minimum(below, centre), centre, np.maximum(above, centre)], axis=-1))
@@ -102,7 +103,8 @@ class Bands:
         outside = np.zeros_like(told)
         outside[..., : self.centre] = truth[..., None] < told[..., : self.centre]
         outside[..., self.centre + 1 :] = truth[..., None] > told[..., self.centre + 1 :]
-        width = np.abs(quantiles - quantiles[..., self.centre, None]) @ self.members
+        with np.errstate(over="ignore"):
+            width = np.abs(quantiles - quantiles[..., self.centre, None]) @ self.members
         learnable = (width > 0.0) & np.isfinite(truth)[..., None]  # a silent forecaster's width is NaN
         return np.where(learnable, outside @ self.members - self.missed, 0.0)
 
@@ -144,13 +146,14 @@ class OnlineCalibration:
         """The forecast to publish: other quantiles, and the probability of a rise that follows from them.
 
         The volatility stays: it is fitted to the variance by a loss of its own, and a coverage says nothing about it.
-        Raises ValueError for other horizons or levels than the calibration's.
+        Where a width would leave the range of numbers the raw forecast is returned, for others to refuse. Raises
+        ValueError for other horizons or levels than the calibration's.
         """
         if (raw.horizons, raw.levels) != (self.horizons, self.bands.levels):
             raise ValueError(f"the forecast has horizons {raw.horizons} and levels {raw.levels}, not the calibration's")
-        if not self.log_widths.any():
-            return raw
         quantiles = self.calibrated(raw.quantiles)
+        if not (self.log_widths.any() and np.isfinite(quantiles).all()):
+            return raw
         return replace(raw, quantiles=quantiles, prob_up=probability_above_zero(quantiles, raw.levels))
 
     def widths(self, horizon: int) -> dict[float, float]:

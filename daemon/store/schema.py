@@ -126,6 +126,19 @@ MIGRATIONS: tuple[Migration, ...] = (
             "ALTER TABLE bars_2 RENAME TO bars",
         ),
     ),
+    Migration(
+        "online calibration, and the CRPS by which it is judged",
+        (
+            """CREATE TABLE calibrations (
+                instrument_id INTEGER NOT NULL REFERENCES instruments (id),
+                interval_us INTEGER NOT NULL,
+                kind TEXT NOT NULL,
+                state TEXT NOT NULL,
+                PRIMARY KEY (instrument_id, interval_us, kind)
+            ) WITHOUT ROWID""",
+            "ALTER TABLE scores ADD COLUMN crps REAL",
+        ),
+    ),
 )
 
 

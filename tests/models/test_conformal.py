@@ -258,6 +258,17 @@ def test_a_forecast_keeps_all_but_its_quantiles_and_the_chance_of_a_rise() -> No
     np.testing.assert_array_equal(told.volatility, [0.01, 0.01])
 
 
+def test_numbers_at_the_edge_of_what_there_is_are_left_alone() -> None:
+    """Four times the largest number is none: the raw forecast is for the message's own check to refuse."""
+    made = calibration()
+    for _ in range(40):
+        made.learn(np.tile(SCORES, (2, 1)), np.full(2, 9.0))
+    huge = forecast(np.tile(5e307 * SCORES, (2, 1)))
+    assert made.calibrated_forecast(huge) is huge
+    made.learn(huge.quantiles, np.full(2, 0.1))
+    assert np.isfinite(made.log_widths).all()
+
+
 def test_another_forecasts_horizons_are_refused() -> None:
     """Rows would be calibrated with another horizon's widths."""
     with pytest.raises(ValueError, match="horizons"):
