@@ -185,6 +185,12 @@ def backtest(
     ] = None,
     preset: Annotated[str, typer.Option(help="Of networks: auto, small, reference or large.")] = "auto",
     epochs: Annotated[int | None, typer.Option(help="Of networks, at most; default: the preset's.", min=1)] = None,
+    conformal: Annotated[
+        bool | None,
+        typer.Option(
+            "--conformal/--no-conformal", help="What online calibration makes of each; default: model.conformal."
+        ),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="A folder for report.html, backtest.json and the trained networks.")
     ] = None,
@@ -208,6 +214,7 @@ def backtest(
         data=tuple(data or ()),
         preset=preset,
         epochs=epochs,
+        conformal=conformal,
         report=report,
     )
     run_backtest(config_file, options, json=json)

@@ -117,13 +117,17 @@ class FeaturesSection(Section):
 
 
 class ModelSection(Section):
-    """Which forecaster, and what it forecasts. ``horizons`` are in bars."""
+    """Which forecaster, and what it forecasts. ``horizons`` are in bars.
+
+    ``conformal``: intervals that were too narrow or too wide lately are widened or narrowed before they are published.
+    """
 
     kind: Literal["lstm", "attention_lstm", "transformer", "tft", "har", "ewma", "random_walk"] = "attention_lstm"
     preset: Literal["auto", "small", "reference", "large"] = "auto"
     horizons: tuple[Integer, ...] = (1, 2, 3, 6, 12, 24)
     quantiles: tuple[Number, ...] = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:[0-9]+)$")] = "auto"
+    conformal: bool = True
 
     @field_validator("horizons")
     @classmethod

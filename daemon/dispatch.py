@@ -286,6 +286,7 @@ class Dispatcher:
             list(event.scores),
             settled=changes.settled,
             still_pending=changes.still_pending,
+            calibrations=changes.calibrations,
         )
         self._stale_skill |= {(Instrument(s.venue, s.symbol), s.horizon_bars) for s in event.scores}
 
@@ -293,8 +294,10 @@ class Dispatcher:
         """Brings the skill gauges up to date; called between bars, so that no forecast waits for it."""
         while self._stale_skill:
             instrument, horizon = self._stale_skill.pop()
-            skill = self._pipeline.scoreboard.skill(*instrument, horizon_bars=horizon)
+            scoreboard = self._pipeline.scoreboard
+            skill = scoreboard.skill(*instrument, horizon_bars=horizon)
             self._metrics.skill_scored(instrument, skill, horizon=horizon)
+            self._metrics.calibrated(instrument, scoreboard.widths(instrument, horizon), horizon=horizon)
 
     def _symbol_state_changed(self, event: SymbolStateChanged) -> None:
         log.info("symbol_state", instrument=str(event.instrument), state=event.state.value, reason=event.reason)

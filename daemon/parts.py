@@ -20,6 +20,7 @@ from daemon.events import BarAudited
 from daemon.exchanges import venue
 from daemon.exchanges.base import traits
 from daemon.feeding import VenueFeed
+from daemon.forecasting.calibration import Calibration
 from daemon.forecasting.engine import ForecastEngine
 from daemon.forecasting.inference import Inference
 from daemon.forecasting.scoreboard import Scoreboard
@@ -220,7 +221,17 @@ def _pipeline(config: Config, clock: Clock) -> Pipeline:
         interval_us=config.bars.interval_us,
         traits={feed.venue: traits(venue(feed.venue, [])) for feed in config.feeds},
         patience=patience_for(config, clock),
-        scoreboard=Scoreboard(interval_us=config.bars.interval_us, levels=config.model.quantiles),
+        scoreboard=Scoreboard(
+            interval_us=config.bars.interval_us,
+            levels=config.model.quantiles,
+            calibration=_calibration(config) if config.model.conformal else None,
+        ),
+    )
+
+
+def _calibration(config: Config) -> Calibration:
+    return Calibration(
+        interval_us=config.bars.interval_us, horizons=config.model.horizons, levels=config.model.quantiles
     )
 
 

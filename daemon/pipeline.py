@@ -178,7 +178,7 @@ class Pipeline:
             series.time_advanced(now_us, wall_s)
 
     def forecast_made(self, made: RoundForecasts, *, now_us: int) -> None:
-        """The forecasts of one round; each is issued once and never changed.
+        """The forecasts of one round, calibrated by all truths known by now; each is issued once and never changed.
 
         Each starts from the bar of its own close: by the time it is made the next one may have closed.
         """
@@ -189,8 +189,10 @@ class Pipeline:
             if instrument not in starts:
                 continue
             bar, price = starts[instrument]
+            calibration, raw = self.scoreboard.calibration, forecast.issued
             issued = IssuedForecast(
-                forecast=forecast.issued,
+                forecast=raw if calibration is None else calibration.calibrated(raw),
+                raw=None if calibration is None else raw,
                 source=forecast.source,
                 reference_price=price,
                 issued_at_us=now_us,

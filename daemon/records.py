@@ -27,7 +27,9 @@ class DataQuality(msgspec.Struct, frozen=True, kw_only=True):
 class Skill(msgspec.Struct, frozen=True, kw_only=True):
     """Live skill of one instrument's one-bar forecasts over ``window``; ratios below 1 beat the baseline.
 
-    ``*_se`` is the standard error of the ratio beside it. None until enough forecasts are scored.
+    ``*_se`` is the standard error of the ratio beside it. None until enough forecasts are scored. crps_bp is the mean
+    CRPS in basis points of log return. ``raw_*``: of the same forecasts before calibration, None where there was none;
+    crps_vs_raw below 1: calibration pays.
     """
 
     window: str
@@ -40,6 +42,12 @@ class Skill(msgspec.Struct, frozen=True, kw_only=True):
     rmse_vs_random_walk_se: float | None = None
     coverage_80: float | None = None
     coverage_95: float | None = None
+    crps_bp: float | None = None
+    raw_crps_bp: float | None = None
+    crps_vs_raw: float | None = None
+    crps_vs_raw_se: float | None = None
+    raw_coverage_80: float | None = None
+    raw_coverage_95: float | None = None
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +59,10 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IssuedForecast(msgspec.Struct, frozen=True, kw_only=True):
-    """A forecast as it is issued: once for a bar, never changed. ``source`` is "model" or "baseline"."""
+    """A forecast as it is issued: once for a bar, never changed. ``source`` is "model" or "baseline".
+
+    raw: the same as the forecaster gave it, before calibration; None where forecasts are issued as they are given.
+    """
 
     forecast: Forecast
     source: str
@@ -60,6 +71,7 @@ class IssuedForecast(msgspec.Struct, frozen=True, kw_only=True):
     quality: DataQuality
     skill: Skill | None
     latency: Latency
+    raw: Forecast | None = None
 
     @property
     def id(self) -> str:
@@ -68,10 +80,11 @@ class IssuedForecast(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
-    """One forecast of one horizon beside the truth. ``kind`` is the forecaster's, ``role`` "issued" or "baseline".
+    """One forecast of one horizon beside the truth. ``kind`` is the forecaster's, ``role`` "issued", "raw" (the issued
+    one before calibration) or "baseline".
 
-    pinball is the mean over the quantile levels, in log-return units; ``inside_80`` and ``inside_95`` say
-    whether the truth fell into the interval.
+    pinball is the mean over the quantile levels, in log-return units, and so is crps, None in scores of old;
+    ``inside_80`` and ``inside_95`` say whether the truth fell into the interval.
     """
 
     venue: str
@@ -89,6 +102,17 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     inside_95: bool
     volatility: float
     scored_at_us: int
+    crps: float | None = None
+
+
+class CalibrationState(msgspec.Struct, frozen=True, kw_only=True):
+    """What calibration knows of one kind of forecaster for one instrument; ``state`` is its JSON."""
+
+    venue: str
+    symbol: str
+    interval_us: int
+    kind: str
+    state: str
 
 
 def forecast_id(venue: str, symbol: str, interval_us: int, close_time_us: int) -> str:

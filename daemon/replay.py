@@ -16,6 +16,7 @@ from daemon.events import (
     RoundClosed,
 )
 from daemon.exchanges.base import Ids, Traits
+from daemon.forecasting.calibration import Calibration
 from daemon.forecasting.engine import ForecastEngine
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.liveness import Patience
@@ -57,7 +58,11 @@ class Replay:
             traits=traits,
             # There is nobody to ask: no bar waits for answers of a start.
             patience=Patience(grace_us=self._wait_us // 2, proof_wait_us=self._wait_us, catch_up_s=0.0),
-            scoreboard=Scoreboard(interval_us=interval_us, levels=DEFAULT_LEVELS),
+            scoreboard=Scoreboard(
+                interval_us=interval_us,
+                levels=DEFAULT_LEVELS,
+                calibration=Calibration(interval_us=interval_us, horizons=DEFAULT_HORIZONS, levels=DEFAULT_LEVELS),
+            ),
         )
         self._engine = ForecastEngine(
             instruments, interval_us=interval_us, kind=_KIND, horizons=DEFAULT_HORIZONS, levels=DEFAULT_LEVELS

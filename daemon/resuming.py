@@ -63,8 +63,10 @@ def revisable(ledger: Ledger, instrument: Instrument, interval_us: int, until_us
 
 
 def resume_scoreboard(scoreboard: Scoreboard, ledger: Ledger, since_us: int) -> None:
-    """Forecasts that wait for their truth go on waiting, and past scores count on."""
+    """Forecasts that wait for their truth go on waiting, past scores count on, calibration keeps what it knew."""
     pending = ledger.pending()
+    if scoreboard.calibration is not None:
+        scoreboard.calibration.load(ledger.calibrations(scoreboard.interval_us))
     scoreboard.load([each.shadow for each in pending], ledger.scores(since_us))
     waiting = scoreboard.dump()
     ledger.save_scores([], settled=[each.id for each in pending if each.id not in waiting])

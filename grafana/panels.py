@@ -82,7 +82,12 @@ def quantile(level: float, histogram: str) -> str:
 
 def beside_baseline(ratio: str, baseline: str) -> tuple[Query, ...]:
     """A skill ratio with one standard error to each side."""
-    matchers = ('horizon=~"$horizon"', f'baseline="{baseline}"')
+    return with_error(ratio, f'baseline="{baseline}"')
+
+
+def with_error(ratio: str, *matchers: str) -> tuple[Query, ...]:
+    """A figure of the chosen horizons with one standard error to each side."""
+    matchers = ('horizon=~"$horizon"', *matchers)
     value, error = of_symbol(ratio, *matchers), of_symbol(f"{ratio}_standard_error", *matchers)
     name = "{{symbol}} +{{horizon}}"
     return (

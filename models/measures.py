@@ -14,6 +14,7 @@ Never measured: R2, MAPE or RMSE of a price level. Yesterday's price scores 0.99
   (A. P. Dawid, 1984; T. Gneiting, F. Balabdaoui, A. Raftery, "Probabilistic forecasts, calibration and sharpness",
   JRSS B 69, 2007).
 * RMSE ratio: root mean squared error of the median over that of the random walk, whose median is 0.
+* Calibrated: CRPS and coverage of what online calibration would have published in its place (``models.conformal``).
 * Direction: share of signs of the return that the sign of the median had, where both take a side; and the difference to
   the last-sign reversal rule on the same targets, for 50% is the wrong baseline.
 
@@ -44,10 +45,20 @@ WALK, RULE = "random_walk", "reversal"
 
 
 @dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What online calibration makes of one kind. crps_over_raw: below 1 it pays. coverage: by percent."""
+
+    crps_bp: Estimate
+    crps_over_raw: Estimate
+    coverage: dict[int, Estimate]
+
+
+@dataclass(frozen=True, slots=True)
 class Measures:
     """One kind's skill. ``pinball_vs``: by baseline. ``coverage``: by percent. ``pit``: (Q + 1,) densities.
 
-    qlike and r2_log_variance are None where no variance is known, direction where no side was taken.
+    qlike and r2_log_variance are None where no variance is known, direction where no side was taken, calibrated where
+    the outcomes hold no calibrated answers; everything else is of the raw answers.
     """
 
     pinball_bp: Estimate
@@ -61,6 +72,7 @@ class Measures:
     direction: Estimate | None
     direction_over_reversal: Estimate | None
     leak_alarm: LeakAlarm
+    calibrated: Calibrated | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +137,7 @@ class _Table:
         self.variance = outcomes.variances[rows, column]
         self.quantiles = {kind: each.quantiles[rows, column] for kind, each in outcomes.answers.items()}
         self.volatility = {kind: each.volatility[rows, column] for kind, each in outcomes.answers.items()}
+        self.calibrated = {kind: each[rows, column] for kind, each in outcomes.calibrated.items()}
         self.pinball = {
             kind: mean_pinball(self.truth, quantiles, self.levels) for kind, quantiles in self.quantiles.items()
         }
@@ -140,9 +153,7 @@ class _Table:
         over = self._over_reversal(bootstrap, kind)
         return Measures(
             pinball_bp=self._mean(bootstrap, BASIS_POINTS * self.pinball[kind]),
-            crps_bp=self._mean(
-                bootstrap, BASIS_POINTS * crps_from_quantiles(self.truth, self.quantiles[kind], self.levels)
-            ),
+            crps_bp=self._mean(bootstrap, self._crps_bp(self.quantiles[kind])),
             pinball_vs={
                 other: self._ratio(bootstrap, self.pinball[kind], loss)
                 for other, loss in self.pinball.items()
@@ -150,12 +161,13 @@ class _Table:
             },
             qlike=self._qlike(bootstrap, kind),
             r2_log_variance=self._r2_log_variance(bootstrap, kind),
-            coverage=self._coverage(bootstrap, kind),
+            coverage=self._coverage(bootstrap, self.quantiles[kind]),
             pit=pit_densities(self.truth, self.quantiles[kind], self.levels),
             rmse_vs_random_walk=rmse,
             direction=self._direction(bootstrap, kind),
             direction_over_reversal=over,
             leak_alarm=leak_alarm(rmse_vs_random_walk=rmse, direction_over_reversal=over, days=days),
+            calibrated=self._calibrated(bootstrap, kind),
         )
 
     def _mean(self, bootstrap: BlockBootstrap, values: FloatArray) -> Estimate:
@@ -194,16 +206,27 @@ class _Table:
 
         return bootstrap.estimate(columns, explained)
 
-    def _coverage(self, bootstrap: BlockBootstrap, kind: str) -> dict[int, Estimate]:
+    def _coverage(self, bootstrap: BlockBootstrap, quantiles: FloatArray) -> dict[int, Estimate]:
         return {
             percent: self._mean(
                 bootstrap,
-                (
-                    (self.quantiles[kind][:, lower] <= self.truth) & (self.truth <= self.quantiles[kind][:, upper])
-                ).astype(np.float64),
+                ((quantiles[:, lower] <= self.truth) & (self.truth <= quantiles[:, upper])).astype(np.float64),
             )
             for percent, lower, upper in central_intervals(self.levels)
         }
+
+    def _calibrated(self, bootstrap: BlockBootstrap, kind: str) -> Calibrated | None:
+        if kind not in self.calibrated:
+            return None
+        raw, told = self._crps_bp(self.quantiles[kind]), self._crps_bp(self.calibrated[kind])
+        return Calibrated(
+            crps_bp=self._mean(bootstrap, told),
+            crps_over_raw=self._ratio(bootstrap, told, raw),
+            coverage=self._coverage(bootstrap, self.calibrated[kind]),
+        )
+
+    def _crps_bp(self, quantiles: FloatArray) -> FloatArray:
+        return BASIS_POINTS * crps_from_quantiles(self.truth, quantiles, self.levels)
 
     def _direction(self, bootstrap: BlockBootstrap, kind: str) -> Estimate | None:
         hit, sided = self._hits(kind)

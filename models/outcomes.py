@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,7 @@ class Outcomes:
     index: (N,) position in ``series``. close_time_us: (N,) the cut-off. fold: (N,) which retraining spoke.
     log_close: (N,) log of the reference price. returns: (N, H) log returns, NaN where unknown. variances: (N, H)
     realised variance of the same span, at the level of the returns' (Garman-Klass times the level that HAR found).
+    calibrated: by kind (N, H, Q) the quantiles after online calibration; empty where there was none.
     """
 
     interval_us: int
@@ -68,6 +69,7 @@ class Outcomes:
     returns: FloatArray
     variances: FloatArray
     answers: Mapping[str, Answers]
+    calibrated: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.close_time_us)

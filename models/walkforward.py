@@ -16,6 +16,7 @@ import polars as pl
 from features.frames import SERIES_KEYS
 from features.labels import label_rows
 from models.baselines import Har
+from models.calibrating import with_calibrated
 from models.candidates import ALWAYS, Candidate, Settings, fit
 from models.forecast import Forecast, ForecastInput
 from models.history import Series
@@ -64,12 +65,15 @@ def walk_forward(
     tasks: Iterable[FoldTask],
     *,
     mapper: Callable[[Callable[[FoldTask], Outcomes], Iterable[FoldTask]], Iterable[Outcomes]] = map,
+    conformal: bool = True,
 ) -> Outcomes:
     """The outcomes of all folds together. ``mapper`` may spread them over processes; the result is the same.
 
+    conformal: also says what online calibration would have published in place of each answer.
     Raises ValueError where a forecaster has too little history in a fold.
     """
-    return joined(list(mapper(evaluate_fold, tasks)))
+    outcomes = joined(list(mapper(evaluate_fold, tasks)))
+    return with_calibrated(outcomes) if conformal else outcomes
 
 
 def evaluate_fold(task: FoldTask, *, on_step: Callable[[Step], None] = lambda _: None) -> Outcomes:

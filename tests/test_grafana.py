@@ -178,8 +178,15 @@ async def live(metrics: Metrics) -> None:
         rmse_vs_random_walk_se=0.01,
         coverage_80=0.79,
         coverage_95=0.95,
+        crps_bp=31.0,
+        raw_crps_bp=32.0,
+        crps_vs_raw=0.97,
+        crps_vs_raw_se=0.01,
+        raw_coverage_80=0.7,
+        raw_coverage_95=0.9,
     )
     metrics.skill_scored(BITCOIN, skill, horizon=1)
+    metrics.calibrated(BITCOIN, {0.8: 1.2, 0.95: 1.3}, horizon=1)
     while True:
         now_s = time.time()
         metrics.trades.labels(*BITCOIN).inc(7)

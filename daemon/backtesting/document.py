@@ -12,7 +12,7 @@ from daemon.backtesting.plan import DAY_US, Plan
 from daemon.clock import iso
 from daemon.records import interval_name
 from models.comparison import over_time, pairs
-from models.measures import Measures, scoreboards
+from models.measures import Calibrated, Measures, scoreboards
 from models.outcomes import Outcomes
 from models.skill import Estimate
 
@@ -93,6 +93,15 @@ def _measures(measures: Measures) -> dict[str, Any]:
             "verdict": measures.leak_alarm.verdict.value,
             "reasons": list(measures.leak_alarm.reasons),
         },
+        "calibrated": None if measures.calibrated is None else _calibrated(measures.calibrated),
+    }
+
+
+def _calibrated(calibrated: Calibrated) -> dict[str, Any]:
+    return {
+        "crps_bp": _estimate(calibrated.crps_bp),
+        "crps_over_raw": _estimate(calibrated.crps_over_raw),
+        "coverage": _estimates(calibrated.coverage),
     }
 
 

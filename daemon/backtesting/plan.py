@@ -39,7 +39,8 @@ class NoBars(Fatal):
 class BacktestOptions:
     """What was asked for; None and empty mean the default.
 
-    models: kinds to judge. baselines: what stands beside them, all that are installed where empty. report: a folder.
+    models: kinds to judge. baselines: what stands beside them, all that are installed where empty. conformal: whether
+    online calibration is measured too, None as the configuration says. report: a folder.
     """
 
     symbols: tuple[str, ...] = ()
@@ -51,17 +52,19 @@ class BacktestOptions:
     data: tuple[Path, ...] = ()
     preset: str = "auto"
     epochs: int | None = None
+    conformal: bool | None = None
     report: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """A backtest that can run. kinds: those to judge first, then the baselines."""
+    """A backtest that can run. kinds: those to judge first, then the baselines. conformal: calibrated ones beside."""
 
     bars: pl.DataFrame
     folds: tuple[Fold, ...]
     kinds: tuple[str, ...]
     settings: Settings
+    conformal: bool
 
     @property
     def from_us(self) -> int:
@@ -109,7 +112,8 @@ def make_plan(config: Config, options: BacktestOptions) -> Plan:
         )
     except ValueError as error:
         raise BacktestRefused(str(error)) from error
-    return Plan(bars, folds, kinds, settings)
+    conformal = config.model.conformal if options.conformal is None else options.conformal
+    return Plan(bars, folds, kinds, settings, conformal)
 
 
 def chosen_kinds(options: BacktestOptions) -> tuple[str, ...]:

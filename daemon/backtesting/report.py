@@ -10,7 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.backtesting import plots
-from daemon.backtesting.tables import COLUMNS, FOOTNOTE, alarms, rows
+from daemon.backtesting.tables import (
+    CALIBRATED_COLUMNS,
+    CALIBRATED_NOTE,
+    COLUMNS,
+    FOOTNOTE,
+    alarms,
+    calibrated_rows,
+    rows,
+)
 from daemon.clock import iso
 from models.outcomes import Outcomes
 
@@ -115,7 +123,7 @@ def _measures_card(result: Mapping[str, Any]) -> str:
 
 def _more(result: Mapping[str, Any], *, with_measures: bool) -> str:
     """Folded away: the comparison of every two, and for the later horizons the measures."""
-    measures = _measures_table(result) if with_measures else ""
+    measures = _measures_table(result) + _calibrated_table(result) if with_measures else ""
     what = _heading(result) if with_measures else f"{result['horizon']} ahead: every two compared"
     return f"<details><summary>{what}</summary>{measures}{_compared(result)}</details>"
 
@@ -160,8 +168,20 @@ def _calibration_card(result: Mapping[str, Any], document: Mapping[str, Any], co
         f"{plots.coverage_chart(result['measures'], colours)}"
         "<h3>Where the truth fell among the quantiles (PIT)</h3>"
         '<p class="soft">Flat at 1 is calibrated; a U is too narrow, a hill too wide, a slope off centre.</p>'
-        f'<div class="grid3">{histograms}</div></div>'
+        f'<div class="grid3">{histograms}</div></div>{_calibrated_card(result)}'
     )
+
+
+def _calibrated_card(result: Mapping[str, Any]) -> str:
+    table = _calibrated_table(result)
+    note = f'<p class="soft">{escape(CALIBRATED_NOTE)}</p>'
+    return f'<div class="card"><h3>Before and after online calibration</h3>{note}{table}</div>' if table else ""
+
+
+def _calibrated_table(result: Mapping[str, Any]) -> str:
+    """Empty where calibration was not measured."""
+    cells = list(calibrated_rows(result))
+    return _table(CALIBRATED_COLUMNS, iter(cells)) if cells else ""
 
 
 def _forecast_card(kind: str, outcomes: Outcomes, chosen: npt.NDArray[np.int64]) -> str:

@@ -27,6 +27,11 @@ FOOTNOTE = (
     "return's signs, where a side was taken; the reversal rule is the one to beat. ± one block-bootstrap standard "
     "error."
 )
+CALIBRATED_COLUMNS = ("", "CRPS bp", "calibrated", "ratio", "in 80%", "calibrated", "in 95%", "calibrated")
+CALIBRATED_NOTE = (
+    "calibrated: after online conformal calibration from the errors known at each forecast, as live. ratio: of the "
+    "CRPS, below 1 calibration pays."
+)
 
 
 def print_document(console: Console, document: Mapping[str, Any]) -> None:
@@ -44,11 +49,15 @@ def print_document(console: Console, document: Mapping[str, Any]) -> None:
         for result in results:
             if result["horizon"] == nearest:
                 console.print(_table(result))
+                if any(True for _ in calibrated_rows(result)):
+                    console.print(_calibrated_table(result))
             for line in alarms(result):
                 console.print(line, soft_wrap=True)
         if len(results) > 1:
             console.print(_by_horizon(series, results))
     console.print(FOOTNOTE, soft_wrap=True)
+    if any(True for result in document["results"] for _ in calibrated_rows(result)):
+        console.print(CALIBRATED_NOTE, soft_wrap=True)
 
 
 def _by_horizon(series: str, results: Sequence[Mapping[str, Any]]) -> Table:
@@ -79,6 +88,40 @@ def _table(result: Mapping[str, Any]) -> Table:
     if not result["measures"]:
         table.add_row("too few targets for any estimate")
     return table
+
+
+def _calibrated_table(result: Mapping[str, Any]) -> Table:
+    table = Table(
+        title=f"{result['series']}, {result['horizon']} ahead, before and after calibration",
+        title_justify="left",
+        box=box.SIMPLE,
+        pad_edge=False,
+    )
+    for column, title in enumerate(CALIBRATED_COLUMNS):
+        table.add_column(title, justify="left" if column == 0 else "right")
+    for row in calibrated_rows(result):
+        table.add_row(*row)
+    return table
+
+
+def calibrated_rows(result: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """One row of cells a kind, under ``CALIBRATED_COLUMNS``; none where calibration was not measured."""
+    for kind, measures in result["measures"].items():
+        calibrated = measures["calibrated"]
+        if calibrated is None:
+            continue
+        inside = (
+            figure(each["coverage"].get(percent), 1, percent=True)
+            for percent in ("80", "95")
+            for each in (measures, calibrated)
+        )
+        yield (
+            kind,
+            figure(measures["crps_bp"], 2),
+            figure(calibrated["crps_bp"], 2),
+            figure(calibrated["crps_over_raw"], 4),
+            *inside,
+        )
 
 
 def rows(result: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

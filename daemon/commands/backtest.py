@@ -62,7 +62,8 @@ def _walk(plan: Plan, view: _View) -> Outcomes:
         return [evaluate_fold(task, on_step=view.show) for task in tasks]
 
     try:
-        return walk_forward(fold_tasks(plan.bars, plan.folds, plan.kinds, plan.settings), mapper=one_by_one)
+        tasks = fold_tasks(plan.bars, plan.folds, plan.kinds, plan.settings)
+        return walk_forward(tasks, mapper=one_by_one, conformal=plan.conformal)
     except ValueError as error:
         where = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         raise BacktestRefused(f"{error}{where}; begin later, give more history, or leave it out") from error

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
+from daemon.forecasting.calibration import Met
 from daemon.records import IssuedForecast, Score
 from features.market import Instrument
 from models.forecast import Forecast
+from models.losses import crps_from_quantiles
 from models.skill import inside, pinball_loss
 
 
@@ -24,7 +27,10 @@ class Made(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Pending(msgspec.Struct, array_like=True):
-    """An issued forecast (``made[0]``) and its baselines; ``waiting`` are the horizons not yet scored."""
+    """An issued forecast (``made[0]``), the same before calibration, and its baselines, told apart by their role.
+
+    ``waiting`` are the horizons not yet scored.
+    """
 
     id: str
     venue: str
@@ -49,9 +55,22 @@ class Pending(msgspec.Struct, array_like=True):
         """The scores of every forecaster at one horizon, the issued one first."""
         return [self._score(made, horizon_bars, log_return, at_us) for made in self.made]
 
+    def met(self, horizon_bars: int, log_return: float) -> list[Met]:
+        """What calibration learns from: each kind once, as its forecaster gave it."""
+        given = [made for made in self.made if made.role != "issued"]
+        if not any(made.kind == self.kind for made in given):
+            given.append(self.made[0])  # issued as it was given
+        by_kind = {made.kind: made for made in given}
+        return [Met(kind, horizon_bars, self._row(made, horizon_bars), log_return) for kind, made in by_kind.items()]
+
+    def _row(self, made: Made, horizon_bars: int) -> npt.NDArray[np.float64]:
+        """(Q,) quantiles at one horizon."""
+        rows = np.frombuffer(made.quantiles).reshape(len(self.horizons), len(self.levels))
+        return np.asarray(rows[self.horizons.index(horizon_bars)])
+
     def _score(self, made: Made, horizon_bars: int, log_return: float, at_us: int) -> Score:
         row, levels = self.horizons.index(horizon_bars), self.levels
-        quantiles = np.frombuffer(made.quantiles).reshape(len(self.horizons), len(levels))[row]  # (Q,)
+        quantiles = self._row(made, horizon_bars)
         median = float(quantiles[levels.index(0.5)])
         return Score(
             venue=self.venue,
@@ -69,6 +88,7 @@ class Pending(msgspec.Struct, array_like=True):
             inside_95=bool(inside(quantiles, levels.index(0.025), levels.index(0.975), log_return)),
             volatility=float(np.frombuffer(made.volatility)[row]),
             scored_at_us=at_us,
+            crps=float(crps_from_quantiles(np.asarray(log_return), quantiles, levels)),
         )
 
 
@@ -78,9 +98,10 @@ def remember(issued: IssuedForecast, baselines: Sequence[Forecast]) -> Pending:
     Raises ValueError where a baseline is of another instrument, moment or interval, or has other horizons or levels.
     """
     forecast = issued.forecast
-    for baseline in baselines:
-        if _target(baseline) != _target(forecast):
-            raise ValueError(f"{baseline.model.kind} forecast has other targets than {issued.id}")
+    raw = () if issued.raw is None else (issued.raw,)
+    for other in (*raw, *baselines):
+        if _target(other) != _target(forecast):
+            raise ValueError(f"{other.model.kind} forecast has other targets than {issued.id}")
     return Pending(
         id=issued.id,
         venue=forecast.venue,
@@ -90,7 +111,11 @@ def remember(issued: IssuedForecast, baselines: Sequence[Forecast]) -> Pending:
         levels=forecast.levels,
         horizons=forecast.horizons,
         reference_price=issued.reference_price,
-        made=(_made(forecast, "issued"), *(_made(baseline, "baseline") for baseline in baselines)),
+        made=(
+            _made(forecast, "issued"),
+            *(_made(each, "raw") for each in raw),
+            *(_made(baseline, "baseline") for baseline in baselines),
+        ),
         waiting=list(forecast.horizons),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from daemon.forecasting.target_history import BASELINES, Targets
+from daemon.forecasting.target_history import BASELINES, RAW, Targets
 from daemon.records import Skill
 from features.market import Instrument
 from models.skill import Estimate, FloatArray, coverage, mean_estimate, paired_ratio, rmse_ratio
@@ -18,7 +18,8 @@ class ScoreRow(msgspec.Struct, frozen=True, kw_only=True):
 
     count: matured targets. pinball_bp: mean loss in basis points of log return, from the first target on. Ratios
     below 1 beat the baseline; ``*_se`` is the standard error of the value beside it. The rest is None until there
-    are enough targets (``models.skill.minimum_count``).
+    are enough targets (``models.skill.minimum_count``). crps_bp: like pinball_bp. ``raw_*``: of the issued kind before
+    calibration; crps_vs_raw compares on the targets of which both are known.
     """
 
     venue: str
@@ -42,6 +43,14 @@ class ScoreRow(msgspec.Struct, frozen=True, kw_only=True):
     coverage_80_se: float | None = None
     coverage_95: float | None = None
     coverage_95_se: float | None = None
+    crps_bp: float | None = None
+    raw_crps_bp: float | None = None
+    crps_vs_raw: float | None = None
+    crps_vs_raw_se: float | None = None
+    raw_coverage_80: float | None = None
+    raw_coverage_80_se: float | None = None
+    raw_coverage_95: float | None = None
+    raw_coverage_95_se: float | None = None
 
     def skill(self) -> Skill:
         """The part of the row that travels with a forecast."""
@@ -67,7 +76,23 @@ def score_row(
         | {"pinball_bp": float(pinball.mean()) if len(pinball) else None},
         **_ratios(targets, kind, horizon_bars),
         **_coverages(targets, kind, horizon_bars),
+        crps_bp=_mean_bp(targets.losses("crps", kind)),
+        **(_before(targets, kind, horizon_bars) if role == "issued" else {}),
     )
+
+
+def _before(targets: Targets, kind: str, horizon_bars: int) -> dict[str, float | None]:
+    """The issued kind before calibration, and what calibration made of it."""
+    raw, told = targets.losses("crps", RAW), targets.losses("crps", kind)
+    both = np.isfinite(raw) & np.isfinite(told)
+    shares = {f"raw_{name}": value for name, value in _coverages(targets, RAW, horizon_bars).items()}
+    ratio = _named("crps_vs_raw", paired_ratio(told[both], raw[both], horizon_bars=horizon_bars))
+    return {"raw_crps_bp": _mean_bp(raw), **ratio, **shares}
+
+
+def _mean_bp(losses: FloatArray) -> float | None:
+    known = losses[np.isfinite(losses)]
+    return float(known.mean() * _BASIS_POINTS) if len(known) else None
 
 
 def _ratios(targets: Targets, kind: str, horizon_bars: int) -> dict[str, float | None]:
@@ -88,7 +113,7 @@ def _coverages(targets: Targets, kind: str, horizon_bars: int) -> dict[str, floa
 
 def _paired(targets: Targets, name: str, kind: str, baseline: str) -> tuple[FloatArray, FloatArray]:
     """The losses of both on the targets that both forecast."""
-    ours, theirs = targets.losses(name, kind), targets.losses(name, baseline)
+    ours, theirs = targets.losses(name, kind), targets.baseline_losses(name, baseline)
     both = np.isfinite(ours) & np.isfinite(theirs)
     return ours[both], theirs[both]
 

@@ -2,7 +2,8 @@
 
 A forecast of horizon h made at a bar's close matures at the close of the h-th bar after it. Its truth is
 log(close / reference price). An empty bar, proven to hold no trade, leaves the last known close in force; a bar
-without a price that proves nothing leaves the forecast unscored, and counted.
+without a price that proves nothing leaves the forecast unscored, and counted. Truths also teach the calibration; the
+forecast that it changed is scored beside the raw one.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from daemon.forecasting.calibration import Calibration, Met
 from daemon.forecasting.pending import Pending, decode, encode, remember
 from daemon.forecasting.score_rows import ScoreRow, score_row
 from daemon.forecasting.target_history import BASELINES, TargetHistory, Targets
-from daemon.records import IssuedForecast, Score, Skill, interval_name
+from daemon.records import CalibrationState, IssuedForecast, Score, Skill, interval_name
 from features.market import Bar, Completeness, Instrument
 from models.forecast import Forecast
 
@@ -27,26 +29,39 @@ _NEEDED_LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
 
 
 class PendingChanges(msgspec.Struct, frozen=True):
-    """What the store must know: forecasts with nothing left to score, and the new records of the others, by id."""
+    """What the store must know: forecasts with nothing left to score, and the new records of the others, by id.
+
+    calibrations: the states of calibration that the same truths changed.
+    """
 
     settled: tuple[str, ...]
     still_pending: dict[str, bytes]
+    calibrations: tuple[CalibrationState, ...] = ()
 
 
 class Scoreboard:
     """Scores forecasts as their truth arrives and says how good they were lately.
 
     window_days: market time that ``skill`` and ``table`` look back, shortened to 8,640 bars where bars are short.
+    calibration: what learns from the truths; None where forecasts are issued as they are given.
     Raises ValueError for levels from which the 80% and 95% intervals or the median cannot be read.
     """
 
-    def __init__(self, *, interval_us: int, levels: Sequence[float], window_days: int = 30) -> None:
+    def __init__(
+        self,
+        *,
+        interval_us: int,
+        levels: Sequence[float],
+        window_days: int = 30,
+        calibration: Calibration | None = None,
+    ) -> None:
         absent = [level for level in _NEEDED_LEVELS if level not in levels]
         if absent:
             raise ValueError(f"quantile levels {absent} are missing; scoring needs {list(_NEEDED_LEVELS)}")
-        self._interval_us = interval_us
+        self.interval_us = interval_us
         self._levels = tuple(levels)
         self._window_us = min(window_days * _DAY_US, _MOST_TARGETS * interval_us)
+        self.calibration = calibration
         self._pending: dict[Instrument, dict[str, Pending]] = {}
         self._changed: dict[str, Pending] = {}
         self._history: dict[Instrument, dict[int, TargetHistory]] = {}
@@ -91,18 +106,21 @@ class Scoreboard:
         close = self._close_in_force(bar)
         waiting = self._pending.get(bar.instrument, {})
         scores: list[Score] = []
+        met: list[Met] = []
         for pending in list(waiting.values()):
             before = len(pending.waiting)
-            scores += self._mature(pending, bar, close)
+            scores += self._mature(pending, bar, close, met)
             self._give_up(pending, bar.close_time_us)
             if len(pending.waiting) < before:
                 self._changed[pending.id] = pending
             if not pending.waiting:
                 del waiting[pending.id]
+        if self.calibration is not None:
+            self.calibration.learn(bar.instrument, met)
         return scores
 
     def _fits(self, pending: Pending) -> bool:
-        return pending.interval_us == self._interval_us and pending.levels == self._levels
+        return pending.interval_us == self.interval_us and pending.levels == self._levels
 
     def _wait_for(self, pending: Pending) -> None:
         self._pending.setdefault(pending.instrument, {})[pending.id] = pending
@@ -123,20 +141,23 @@ class Scoreboard:
             return last
         return None
 
-    def _mature(self, pending: Pending, bar: Bar, close: float | None) -> list[Score]:
-        horizon = (bar.close_time_us - pending.close_time_us) // self._interval_us
+    def _mature(self, pending: Pending, bar: Bar, close: float | None, met: list[Met]) -> list[Score]:
+        """The scores of what this bar is the truth of; what calibration learns from it goes to ``met``."""
+        horizon = (bar.close_time_us - pending.close_time_us) // self.interval_us
         if horizon not in pending.waiting:
             return []
         pending.waiting.remove(horizon)
         if close is None:
             self._unscored["no_price"] += 1
             return []
-        scores = pending.scores(horizon, log_return=math.log(close / pending.reference_price), at_us=bar.known_at_us)
+        log_return = math.log(close / pending.reference_price)
+        met += pending.met(horizon, log_return)
+        scores = pending.scores(horizon, log_return=log_return, at_us=bar.known_at_us)
         self._add_target(scores)
         return scores
 
     def _give_up(self, pending: Pending, now_us: int) -> None:
-        age_bars = (now_us - pending.close_time_us) // self._interval_us
+        age_bars = (now_us - pending.close_time_us) // self.interval_us
         still = [horizon for horizon in pending.waiting if age_bars <= horizon + _GIVE_UP_BARS]
         self._unscored["no_bar"] += len(pending.waiting) - len(still)
         pending.waiting = still
@@ -145,9 +166,10 @@ class Scoreboard:
         issued = next(score for score in scores if score.role == "issued")
         by_horizon = self._history.setdefault(Instrument(issued.venue, issued.symbol), {})
         if issued.horizon_bars not in by_horizon:
-            by_horizon[issued.horizon_bars] = TargetHistory(self._window_us // self._interval_us)
+            by_horizon[issued.horizon_bars] = TargetHistory(self._window_us // self.interval_us)
         baselines = {score.kind: score for score in scores if score.role == "baseline"}
-        by_horizon[issued.horizon_bars].append(issued, baselines)
+        raw = next((score for score in scores if score.role == "raw"), None)
+        by_horizon[issued.horizon_bars].append(issued, baselines, raw)
 
     # ---------------------------------------------------------------- how good
 
@@ -169,6 +191,13 @@ class Scoreboard:
             self._skills[instrument, horizon, kind] = known
         return known
 
+    def widths(self, instrument: Instrument, horizon_bars: int) -> dict[float, float]:
+        """By how much calibration widens what was issued last, by coverage; empty without calibration."""
+        kind = self._kind.get(instrument)
+        if self.calibration is None or kind is None:
+            return {}
+        return self.calibration.widths(instrument, kind, horizon_bars)
+
     def table(self) -> list[ScoreRow]:
         """One row per venue, symbol, horizon and kind: the kind that issued last, then the baselines beside it."""
         return [
@@ -187,7 +216,7 @@ class Scoreboard:
                 yield score_row(instrument, horizon, targets, kind=kind, role="baseline", window=self.window)
 
     def _targets(self, instrument: Instrument, horizon: int, kind: str) -> Targets:
-        newest_origin_us = self._newest_us - horizon * self._interval_us
+        newest_origin_us = self._newest_us - horizon * self.interval_us
         return self._history[instrument][horizon].targets(kind, after_us=newest_origin_us - self._window_us)
 
     # ---------------------------------------------------------------- restart
@@ -206,6 +235,7 @@ class Scoreboard:
         return PendingChanges(
             settled=tuple(name for name, pending in changed.items() if not pending.waiting),
             still_pending={name: encode(pending) for name, pending in changed.items() if pending.waiting},
+            calibrations=() if self.calibration is None else self.calibration.take_changes(),
         )
 
     def load(self, pending: Iterable[bytes], scores: Iterable[Score]) -> None:
@@ -235,7 +265,7 @@ class Scoreboard:
         waiting = self._pending.get(instrument, {})
         if not waiting:
             self._kind[instrument] = issued.kind
-        self._newest_us = max(self._newest_us, issued.close_time_us + issued.horizon_bars * self._interval_us)
+        self._newest_us = max(self._newest_us, issued.close_time_us + issued.horizon_bars * self.interval_us)
         for pending in [each for each in waiting.values() if each.close_time_us == issued.close_time_us]:
             if issued.horizon_bars in pending.waiting:
                 pending.waiting.remove(issued.horizon_bars)

@@ -10,17 +10,20 @@ import numpy.typing as npt
 from daemon.records import Score
 
 BASELINES = ("random_walk", "har")
-_COLUMN = {kind: column for column, kind in enumerate(BASELINES, start=1)}
-_COLUMNS = 1 + len(BASELINES)
+RAW = "raw"
+"""Stands for the issued kind before calibration."""
+_COLUMN = {kind: column for column, kind in enumerate((*BASELINES, RAW), start=1)}
+_COLUMNS = 1 + len(_COLUMN)
 _FIRST_ROWS = 64
 
-# 64 bytes a target: a month of hourly bars at six horizons is under 0.3 MB an instrument.
+# 114 bytes a target: a month of hourly bars at six horizons is 0.5 MB an instrument.
 _TARGET = np.dtype(
     [
         ("close_time_us", "i8"),
         ("kind", "i2"),
         ("pinball", "f8", (_COLUMNS,)),
         ("squared_error", "f8", (_COLUMNS,)),
+        ("crps", "f8", (_COLUMNS,)),
         ("inside_80", "?", (_COLUMNS,)),
         ("inside_95", "?", (_COLUMNS,)),
     ]
@@ -28,7 +31,7 @@ _TARGET = np.dtype(
 
 
 class Targets:
-    """Matured targets of one issued kind, oldest first. Where a baseline is missing its losses are NaN."""
+    """Matured targets of one issued kind, oldest first. What a baseline did not forecast is NaN."""
 
     def __init__(self, rows: npt.NDArray[np.void], kind: str) -> None:
         self._rows = rows
@@ -38,8 +41,12 @@ class Targets:
         return len(self._rows)
 
     def losses(self, name: str, kind: str) -> npt.NDArray[np.float64]:
-        """``name`` is "pinball" or "squared_error"; ``kind`` a baseline's or the issued one. (n,)"""
+        """``name`` is "pinball", "squared_error" or "crps"; ``kind`` a baseline's, the issued one or ``RAW``. (n,)"""
         return np.asarray(self._rows[name][:, self._column(kind)])
+
+    def baseline_losses(self, name: str, kind: str) -> npt.NDArray[np.float64]:
+        """The losses of the baseline ``kind`` as it is, also where it is what was issued, calibrated. (n,)"""
+        return np.asarray(self._rows[name][:, _COLUMN[kind]])
 
     def hits(self, name: str, kind: str) -> npt.NDArray[np.bool_]:
         """``name`` is "inside_80" or "inside_95", of the targets that ``kind`` forecast. (at most n,)"""
@@ -63,15 +70,16 @@ class TargetHistory:
     def __len__(self) -> int:
         return self._size
 
-    def append(self, issued: Score, baselines: Mapping[str, Score]) -> None:
-        """Adds one target: the issued forecast's score and those of the baselines, by kind."""
+    def append(self, issued: Score, baselines: Mapping[str, Score], raw: Score | None = None) -> None:
+        """Adds one target: the issued forecast's score, those of the baselines by kind, and that before calibration."""
         if self._size == len(self._rows):
             self._make_room()
         row = self._rows[self._size]
         row["close_time_us"] = issued.close_time_us
         row["kind"] = self._kind_number(issued.kind)
-        for column, score in enumerate((issued, *(baselines.get(kind) for kind in BASELINES))):
+        for column, score in enumerate((issued, *(baselines.get(kind) for kind in BASELINES), raw)):
             row["pinball"][column] = np.nan if score is None else score.pinball
+            row["crps"][column] = np.nan if score is None or score.crps is None else score.crps
             row["squared_error"][column] = np.nan if score is None else score.squared_error
             row["inside_80"][column] = score is not None and score.inside_80
             row["inside_95"][column] = score is not None and score.inside_95

@@ -123,7 +123,7 @@ def forecast(issued: IssuedForecast) -> bytes:
         reference_price=_finite(issued.reference_price, "reference price"),
         source=issued.source,
         model=_model(made.model),
-        horizons=[_horizon(made, row, issued.reference_price) for row in range(len(made.horizons))],
+        horizons=[_horizon(issued, row) for row in range(len(made.horizons))],
         attention=None if made.attention is None else [_return(weight) for weight in made.attention],
         data_quality=_quality(issued.quality),
         skill=None if issued.skill is None else _skill(issued.skill),
@@ -289,7 +289,8 @@ def significant(value: float, digits: int) -> float:
     return float(f"{_finite(value, 'number'):.{digits}g}") + 0.0
 
 
-def _horizon(made: Forecast, row: int, reference_price: float) -> Horizon:
+def _horizon(issued: IssuedForecast, row: int) -> Horizon:
+    made, reference_price = issued.forecast, issued.reference_price
     bars = made.horizons[row]
     levels = [format(level, "g") for level in made.levels]
     log_returns = [float(value) for value in made.quantiles[row]]
@@ -302,6 +303,9 @@ def _horizon(made: Forecast, row: int, reference_price: float) -> Horizon:
         },
         volatility=_return(made.volatility[row]),
         prob_up=_return(made.prob_up[row]),
+        raw_quantiles=None
+        if issued.raw is None
+        else {level: _return(value) for level, value in zip(levels, issued.raw.quantiles[row], strict=True)},
     )
 
 

@@ -28,7 +28,10 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Horizon(msgspec.Struct, frozen=True, kw_only=True):
-    """The distribution ``bars`` bars ahead; quantiles are keyed by their level, e.g. ``"0.025"``."""
+    """The distribution ``bars`` bars ahead; quantiles are keyed by their level, e.g. ``"0.025"``.
+
+    raw_quantiles: as the forecaster gave them, before calibration; None where they are published as they were given.
+    """
 
     bars: int
     target_time: str
@@ -36,6 +39,7 @@ class Horizon(msgspec.Struct, frozen=True, kw_only=True):
     price_quantiles: dict[str, float]
     volatility: float
     prob_up: float
+    raw_quantiles: dict[str, float] | None
 
 
 class MissingRange(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ counters at 0, gauges at NaN while nothing is known (a zero would claim a value)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
 from prometheus_client.platform_collector import PlatformCollector
@@ -97,6 +97,17 @@ class Metrics:
         self.skill_coverage_ratio.labels(*key, "0.8", skill.window).set(_known(skill.coverage_80))
         self.skill_coverage_ratio.labels(*key, "0.95", skill.window).set(_known(skill.coverage_95))
         self.skill_scored_forecasts.labels(*key, skill.window).set(skill.scored)
+        self.skill_raw_coverage_ratio.labels(*key, "0.8", skill.window).set(_known(skill.raw_coverage_80))
+        self.skill_raw_coverage_ratio.labels(*key, "0.95", skill.window).set(_known(skill.raw_coverage_95))
+        self.skill_crps.labels(*key, skill.window).set(_from_basis_points(skill.crps_bp))
+        self.skill_raw_crps.labels(*key, skill.window).set(_from_basis_points(skill.raw_crps_bp))
+        self.skill_crps_over_raw_ratio.labels(*key, skill.window).set(_known(skill.crps_vs_raw))
+        self.skill_crps_over_raw_ratio_standard_error.labels(*key, skill.window).set(_known(skill.crps_vs_raw_se))
+
+    def calibrated(self, instrument: Instrument, widths: Mapping[float, float], *, horizon: int) -> None:
+        """Shows by how much each central interval, named by its coverage, is widened now."""
+        for coverage, width in widths.items():
+            self.calibration_width_ratio.labels(*instrument, str(horizon), f"{coverage:g}").set(width)
 
     def show_state(self, instrument: Instrument, state: SymbolState) -> None:
         """Shows which of its states a symbol is in."""
@@ -208,6 +219,29 @@ class Metrics:
         self.skill_scored_forecasts = self._gauge(
             "skill_scored_forecasts", "Forecasts behind the skill figures.", ("venue", "symbol", "horizon", "window")
         )
+        self._define_calibration()
+
+    def _define_calibration(self) -> None:
+        of_horizon = ("venue", "symbol", "horizon")
+        of_window = (*of_horizon, "window")
+        self.skill_raw_coverage_ratio = self._gauge(
+            "skill_raw_coverage_ratio",
+            "Share of truths inside the interval as it was before calibration.",
+            (*of_horizon, "level", "window"),
+        )
+        self.skill_crps = self._gauge("skill_crps", "Mean CRPS of the published forecasts, in log return.", of_window)
+        self.skill_raw_crps = self._gauge(
+            "skill_raw_crps", "Mean CRPS of the same before calibration, in log return.", of_window
+        )
+        self.skill_crps_over_raw_ratio = self._gauge(
+            "skill_crps_over_raw_ratio", "CRPS over that before calibration, below 1 it pays.", of_window
+        )
+        self.skill_crps_over_raw_ratio_standard_error = self._gauge(
+            "skill_crps_over_raw_ratio_standard_error", "Standard error of skill_crps_over_raw_ratio.", of_window
+        )
+        self.calibration_width_ratio = self._gauge(
+            "calibration_width_ratio", "Width of the published interval over the raw one.", (*of_horizon, "level")
+        )
 
     def _define_gpu(self) -> None:
         self.gpu = self._gauge("gpu_info", "The GPU's identity, always 1.", ("uuid", "name"))
@@ -250,6 +284,12 @@ class Metrics:
             self.skill_rmse_ratio_standard_error,
             self.skill_coverage_ratio,
             self.skill_scored_forecasts,
+            self.skill_raw_coverage_ratio,
+            self.skill_crps,
+            self.skill_raw_crps,
+            self.skill_crps_over_raw_ratio,
+            self.skill_crps_over_raw_ratio_standard_error,
+            self.calibration_width_ratio,
         )
 
     def _prepare_feed(self, instrument: Instrument) -> None:
@@ -293,6 +333,15 @@ class Metrics:
         self.skill_rmse_ratio_standard_error.labels(*key, "random_walk", window).set(UNKNOWN)
         for level in ("0.8", "0.95"):
             self.skill_coverage_ratio.labels(*key, level, window).set(UNKNOWN)
+            self.skill_raw_coverage_ratio.labels(*key, level, window).set(UNKNOWN)
+            self.calibration_width_ratio.labels(*key, level).set(UNKNOWN)
+        for gauge in (
+            self.skill_crps,
+            self.skill_raw_crps,
+            self.skill_crps_over_raw_ratio,
+            self.skill_crps_over_raw_ratio_standard_error,
+        ):
+            gauge.labels(*key, window).set(UNKNOWN)
         self.skill_scored_forecasts.labels(*key, window).set(0)
 
     def _show_pinball(self, labels: tuple[str, ...], ratio: float | None, standard_error: float | None) -> None:
@@ -324,3 +373,7 @@ def seconds(time_us: int) -> float:
 
 def _known(value: float | None) -> float:
     return UNKNOWN if value is None else value
+
+
+def _from_basis_points(value: float | None) -> float:
+    return UNKNOWN if value is None else value / 1e4

@@ -1,4 +1,4 @@
-"""Issued forecasts, byte for byte; what of them is still to be scored; and their scores."""
+"""Issued forecasts, byte for byte; what of them is still to be scored; their scores, and what calibration learned."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from daemon.records import Score
+from daemon.records import CalibrationState, Score
 from daemon.store.errors import ForecastConflict
 from daemon.store.readings import ReadingTable
 from features.market import Instrument
@@ -15,7 +15,7 @@ from models.forecast import WindowReading
 _FORECAST_COLUMNS = "forecasts.id, venue, symbol, interval_us, close_time_us, valid_until_us, topic, payload"
 _SCORE_COLUMNS = (
     "close_time_us, horizon_bars, role, kind, model_id, log_return, median, pinball, squared_error, inside_80, "
-    "inside_95, volatility, scored_at_us"
+    "inside_95, volatility, scored_at_us, crps"
 )
 _SCORE_NAMES = _SCORE_COLUMNS.split(", ")
 
@@ -149,13 +149,19 @@ class ForecastTable(ReadingTable):
         return [PendingForecast(**dict(zip(names, row, strict=True))) for row in rows]
 
     def save_scores(
-        self, scores: Iterable[Score], *, settled: Iterable[str] = (), still_pending: Mapping[str, bytes] | None = None
+        self,
+        scores: Iterable[Score],
+        *,
+        settled: Iterable[str] = (),
+        still_pending: Mapping[str, bytes] | None = None,
+        calibrations: Iterable[CalibrationState] = (),
     ) -> None:
-        """Stores ``scores`` and, in the same transaction, what is left to score.
+        """Stores ``scores`` and, in the same transaction, what is left to score and what was learned from them.
 
         Args:
             settled: ids of forecasts whose last horizon is scored or never will be; they are pending no more.
             still_pending: new shadows by id of forecasts with horizons left.
+            calibrations: states that replace the stored ones of the same instrument, interval and kind.
         """
         with self._writing() as connection:
             connection.executemany(
@@ -174,6 +180,24 @@ class ForecastTable(ReadingTable):
                 "UPDATE pending SET shadow = ? WHERE forecast_id = ?",
                 [(shadow, each) for each, shadow in (still_pending or {}).items()],
             )
+            connection.executemany(
+                "INSERT OR REPLACE INTO calibrations (instrument_id, interval_us, kind, state) VALUES (?, ?, ?, ?)",
+                [
+                    (self._instrument_id(Instrument(each.venue, each.symbol)), each.interval_us, each.kind, each.state)
+                    for each in calibrations
+                ],
+            )
+
+    def calibrations(self, interval_us: int) -> list[CalibrationState]:
+        """What calibration knew when the last scores were stored, by venue, symbol and kind."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                """SELECT venue, symbol, interval_us, kind, state FROM calibrations
+                   JOIN instruments ON id = instrument_id WHERE interval_us = ? ORDER BY venue, symbol, kind""",
+                (interval_us,),
+            ).fetchall()
+        names = CalibrationState.__struct_fields__
+        return [CalibrationState(**dict(zip(names, row, strict=True))) for row in rows]
 
     def scores(self, since_us: int) -> list[Score]:
         """Scores of forecasts whose bar closed at or after ``since_us``, oldest first."""

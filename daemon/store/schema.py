@@ -135,6 +135,19 @@ MIGRATIONS: tuple[Migration, ...] = (
             "ALTER TABLE forecasts ADD COLUMN importance BLOB",
         ),
     ),
+    Migration(
+        "online calibration, and the CRPS by which it is judged",
+        (
+            """CREATE TABLE calibrations (
+                instrument_id INTEGER NOT NULL REFERENCES instruments (id),
+                interval_us INTEGER NOT NULL,
+                kind TEXT NOT NULL,
+                state TEXT NOT NULL,
+                PRIMARY KEY (instrument_id, interval_us, kind)
+            ) WITHOUT ROWID""",
+            "ALTER TABLE scores ADD COLUMN crps REAL",
+        ),
+    ),
 )
 
 

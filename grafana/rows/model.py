@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from grafana.panels import Panel, Query, Row, age, beside_baseline, increase, of_instance, of_symbol
+from grafana.panels import (
+    Panel,
+    Query,
+    Row,
+    age,
+    beside_baseline,
+    increase,
+    of_instance,
+    of_symbol,
+    with_error,
+)
 
 FORECASTS = Row(
     "Forecasts and live skill",
@@ -51,6 +61,41 @@ FORECASTS = Row(
             minimum=0,
             maximum=1,
             reference=0.8,
+        ),
+        Panel(
+            "Coverage before calibration",
+            "Share of the truths inside the same intervals as the model gave them; calibration moves it to the level.",
+            "percentunit",
+            (
+                Query(
+                    of_symbol("skill_raw_coverage_ratio", 'horizon=~"$horizon"'),
+                    "{{symbol}} +{{horizon}}, level {{level}}",
+                ),
+            ),
+            minimum=0,
+            maximum=1,
+            reference=0.8,
+        ),
+        Panel(
+            "CRPS after over before calibration",
+            "With one standard error to each side. Below 1 calibration pays; a model that needs none pays about 0.1% "
+            "for it.",
+            "none",
+            with_error("skill_crps_over_raw_ratio"),
+            reference=1,
+        ),
+        Panel(
+            "What calibration does",
+            "Width of the published interval over that of the model's own, now. 1 changes nothing; a width that keeps "
+            "rising or falling is a model that drifts.",
+            "none",
+            (
+                Query(
+                    of_symbol("calibration_width_ratio", 'horizon=~"$horizon"', 'level=~"0.8|0.95"'),
+                    "{{symbol}} +{{horizon}}, level {{level}}",
+                ),
+            ),
+            reference=1,
         ),
         Panel(
             "Scored forecasts",

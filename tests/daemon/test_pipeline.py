@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from daemon.events import BarClosed, BarRevised, Event, ForecastIssued, RoundClosed, Scored
 from daemon.exchanges.base import Traits
+from daemon.forecasting.calibration import Calibration
 from daemon.forecasting.rounds import InstrumentForecast, RoundForecasts
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.liveness import Patience
@@ -17,13 +18,13 @@ BTC, ETH = Instrument("binance", "BTC-USDT"), Instrument("binance", "ETH-USDT")
 PATIENCE = Patience(grace_us=2_000_000, proof_wait_us=30_000_000)
 
 
-def make_pipeline() -> Pipeline:
+def make_pipeline(calibration: Calibration | None = None) -> Pipeline:
     return Pipeline(
         (BTC, ETH),
         interval_us=HOUR_US,
         traits={"binance": Traits()},
         patience=PATIENCE,
-        scoreboard=Scoreboard(interval_us=HOUR_US, levels=LEVELS),
+        scoreboard=Scoreboard(interval_us=HOUR_US, levels=LEVELS, calibration=calibration),
     )
 
 
@@ -201,6 +202,27 @@ def test_forecasts_are_scored_when_their_bar_closes() -> None:
         ("baseline", "har", 1),
         ("baseline", "random_walk", 1),
     }
+
+
+def test_what_is_issued_is_calibrated_and_keeps_what_was_told() -> None:
+    """Until a truth is known the two are one; after a bar that left every interval the issued one is wider."""
+    calibration = Calibration(interval_us=HOUR_US, horizons=(1, 2), levels=LEVELS)
+    pipeline = make_pipeline(calibration)
+    seed(pipeline, BTC)
+    issued = []
+    for hour in (1, 2):
+        feed(pipeline, BTC, trade(hour + 1, hour + 0.1, 100.0 * 1.5 ** (hour + 1)))
+        pipeline.events()
+        pipeline.forecast_made(made(hour, "BTC-USDT"), now_us=START_US + hour * HOUR_US + 1)
+        (event,) = of(pipeline.events(), ForecastIssued)
+        assert isinstance(event, ForecastIssued)
+        issued.append(event.issued)
+    first, second = issued
+    assert first.forecast is first.raw
+    assert second.raw is not None
+    assert (second.forecast.quantiles[0] > second.raw.quantiles[0]).tolist() == [False, False, False, True, True]
+    assert (second.forecast.quantiles[1] == second.raw.quantiles[1]).all()  # no two bars have passed
+    assert [score.role for score in pipeline.scoreboard.bar_closed(bar(3, 300.0))][:3] == ["issued", "raw", "baseline"]
 
 
 def test_trades_are_handed_out_for_storage_once_with_the_state_that_covers_them() -> None:

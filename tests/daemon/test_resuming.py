@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,6 +10,7 @@ import pytest
 
 from daemon.clock import ManualClock
 from daemon.exchanges.base import Traits
+from daemon.forecasting.calibration import Calibration
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.liveness import Patience
 from daemon.pipeline import Pipeline
@@ -17,7 +18,7 @@ from daemon.publishing import payloads
 from daemon.publishing.mailbox import Mailbox
 from daemon.publishing.settings import MqttSettings
 from daemon.publishing.topics import Topics
-from daemon.records import SequenceState
+from daemon.records import IssuedForecast, Score, SequenceState
 from daemon.resuming import republish, resume_scoreboard, resume_series, revisable, unaudited
 from daemon.store.ledger import Ledger
 from features.market import HOUR_US, Audit, Bar, Completeness, Instrument, MissingTrades, Trade
@@ -125,9 +126,15 @@ def test_a_sequence_too_far_away_starts_anew(ledger: Ledger, minutes: int) -> No
 
 
 def save_forecast(ledger: Ledger, made: Forecast, scoreboard: Scoreboard) -> bytes:
-    """Issues and stores a forecast as the daemon does; returns its payload."""
-    issued = issue(made)
-    scoreboard.issued(issued, [])
+    return save_issued(ledger, issue(made), scoreboard)
+
+
+def save_issued(
+    ledger: Ledger, issued: IssuedForecast, scoreboard: Scoreboard, baselines: Sequence[Forecast] = ()
+) -> bytes:
+    """Stores a forecast as the daemon does; returns its payload."""
+    made = issued.forecast
+    scoreboard.issued(issued, baselines)
     payload = payloads.forecast(issued)
     ledger.save_forecast(
         issued.id,
@@ -154,6 +161,55 @@ def test_forecasts_wait_for_their_truth_across_a_restart(ledger: Ledger) -> None
     resume_scoreboard(after, ledger, 0)
     assert after.skill("binance", "BTC-USDT", horizon_bars=1).scored == 1
     assert [score.horizon_bars for score in after.bar_closed(live(3))] == [2]
+
+
+def calibrating() -> Scoreboard:
+    calibration = Calibration(interval_us=HOUR_US, horizons=(1, 2), levels=LEVELS)
+    return Scoreboard(interval_us=HOUR_US, levels=LEVELS, calibration=calibration)
+
+
+def live_on(ledger: Ledger, board: Scoreboard, hours: range) -> dict[int, list[float]]:
+    """The hours of a daemon whose network tells half the width and whose market crashes now and then.
+
+    Returns what was published of each hour, at both horizons.
+    """
+    told = {}
+    for hour in hours:
+        save_scores(ledger, board, board.bar_closed(live(hour, 100.0 + 9.0 * (hour % 7 == 0))))
+        assert board.calibration is not None
+        raw = forecast("tft", hour)
+        issued = msgspec.structs.replace(issue(board.calibration.calibrated(raw)), raw=raw)
+        save_issued(ledger, issued, board, [forecast("har", hour)])
+        told[hour] = issued.forecast.quantiles.ravel().tolist()
+    return told
+
+
+def save_scores(ledger: Ledger, board: Scoreboard, scores: list[Score]) -> None:
+    if scores:
+        changes = board.take_changes()
+        ledger.save_scores(
+            scores,
+            settled=changes.settled,
+            still_pending=changes.still_pending,
+            calibrations=changes.calibrations,
+        )
+
+
+def test_calibration_goes_on_as_if_nothing_had_happened(ledger: Ledger, tmp_path: Path) -> None:
+    """Killed after any hour, the store alone leads to the same forecasts and the same states to the last bit."""
+    through = calibrating()
+    expected = live_on(ledger, through, range(1, 40))
+    assert expected[39] != expected[1]
+    for stop in (2, 3, 17):
+        with Ledger(tmp_path / f"stopped-{stop}.sqlite") as other:
+            told = live_on(other, calibrating(), range(1, stop))
+            resumed = calibrating()
+            resume_scoreboard(resumed, other, 0)
+            told |= live_on(other, resumed, range(stop, 40))
+            assert told == expected
+            assert other.calibrations(HOUR_US) == ledger.calibrations(HOUR_US)
+            assert resumed.skill("binance", "BTC-USDT") == through.skill("binance", "BTC-USDT")
+    assert {each.kind for each in ledger.calibrations(HOUR_US)} == {"tft", "har"}
 
 
 def test_the_last_bar_and_forecast_are_published_again_as_they_were(ledger: Ledger) -> None:

@@ -60,6 +60,17 @@ def test_training_reaches_back_as_far_as_retraining_would(config: Config, data: 
         assert fold.train_until_us - fold.train_from_us == 60 * 24 * HOUR_US
 
 
+@pytest.mark.parametrize(
+    ("configured", "asked", "measured"), [(True, None, True), (False, None, False), (False, True, True)]
+)
+def test_calibration_is_measured_as_configured_unless_asked_otherwise(
+    config: Config, data: Path, configured: bool, asked: bool | None, measured: bool
+) -> None:
+    """``model.conformal``, and the option over it."""
+    chosen = config.model_copy(update={"model": type(config.model)(conformal=configured)})
+    assert make_plan(chosen, BacktestOptions(data=(data,), conformal=asked)).conformal is measured
+
+
 def test_several_files_are_one_market(config: Config, data: Path) -> None:
     """In the order in which they are named; a symbol may be in one of them only."""
     files = tuple(data / f"{symbol}.parquet" for symbol in ("ETH-USDT", "BTC-USDT"))

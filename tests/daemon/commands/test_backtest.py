@@ -95,6 +95,12 @@ def test_the_document_holds_every_measure_beside_every_baseline(report: Path, to
         assert len(network["pit"]) == 10
         assert network["leak_alarm"]["verdict"] == "too_short"
         assert result["measures"]["har"]["rmse_vs_random_walk"] == {"value": 1.0, "se": 0.0}
+        for measures in result["measures"].values():
+            assert set(measures["calibrated"]["coverage"]) == set(measures["coverage"])
+            assert measures["calibrated"]["crps_over_raw"]["value"] == pytest.approx(
+                measures["calibrated"]["crps_bp"]["value"] / measures["crps_bp"]["value"]
+            )
+        assert network["calibrated"]["crps_over_raw"]["value"] < 1.03
 
 
 @pytest.mark.slow
@@ -141,6 +147,20 @@ def test_the_tables_say_what_the_document_says(report: Path, told: dict[str, Any
     network = told["results"][0]["measures"]["attention_lstm"]
     assert figure(network["pinball_vs"]["har"], 4) in text
     assert "LEAK" not in text
+
+
+def test_calibration_is_told_where_it_was_measured(report: Path, told: dict[str, Any]) -> None:
+    """A table of before and after for each series, on the page too; without calibration not a word of it."""
+    with_it, without = io.StringIO(), io.StringIO()
+    print_document(open_console(with_it, width=200), told)
+    assert with_it.getvalue().count("before and after calibration") == 3
+    assert "Before and after online calibration" in (report / "report.html").read_text()
+    results = [
+        {**result, "measures": {kind: {**each, "calibrated": None} for kind, each in result["measures"].items()}}
+        for result in told["results"]
+    ]
+    print_document(open_console(without, width=200), {**told, "results": results})
+    assert "calibrat" not in without.getvalue()
 
 
 def test_a_suspected_leak_and_a_silent_model_are_told(told: dict[str, Any]) -> None:

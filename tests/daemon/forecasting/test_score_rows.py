@@ -50,10 +50,10 @@ def test_a_baseline_that_never_spoke_has_no_numbers() -> None:
 
 
 def test_few_targets_have_a_loss_and_nothing_else() -> None:
-    """Below the minimum only the count and the mean loss are shown."""
+    """Below the minimum only the count and the mean losses are shown."""
     few = row(5)
     shown = {name for name in few.__struct_fields__ if getattr(few, name) is not None}
-    assert shown == {"venue", "symbol", "horizon_bars", "kind", "role", "window", "count", "pinball_bp"}
+    assert shown == {"venue", "symbol", "horizon_bars", "kind", "role", "window", "count", "pinball_bp", "crps_bp"}
 
 
 def test_the_skill_that_travels_is_the_rows() -> None:

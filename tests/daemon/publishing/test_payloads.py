@@ -72,6 +72,19 @@ def test_a_forecast_says_what_the_contract_says() -> None:
     assert first["price_quantiles"]["0.5"] == 93250.1
 
 
+def test_a_calibrated_forecast_says_what_it_was_before() -> None:
+    """The quantiles to act on, and beside them those that the model gave; null where nothing was changed."""
+    wide = samples.made_forecast()
+    raw = samples.made_forecast(quantiles=wide.quantiles / 2)
+    document = parsed(payloads.forecast(samples.issued_forecast(forecast=wide, raw=raw)))
+    for row, horizon in enumerate(document["horizons"]):  # type: ignore[var-annotated, arg-type]
+        assert list(horizon["raw_quantiles"]) == list(horizon["quantiles"])
+        assert list(horizon["quantiles"].values()) == pytest.approx(list(wide.quantiles[row]), rel=1e-7)
+        assert list(horizon["raw_quantiles"].values()) == pytest.approx(list(raw.quantiles[row]), rel=1e-7)
+    plain = parsed(payloads.forecast(samples.issued_forecast()))
+    assert plain["horizons"][0]["raw_quantiles"] is None  # type: ignore[index]
+
+
 def test_a_stored_forecast_still_names_its_model() -> None:
     """The user property of a repetition is read from the bytes that are repeated."""
     assert payloads.model_id(payloads.forecast(samples.issued_forecast())) == "01JGW"

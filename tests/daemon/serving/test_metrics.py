@@ -116,6 +116,31 @@ def test_skill_is_shown_beside_both_baselines_with_its_standard_error(metrics: M
     assert math.isnan(missing)
 
 
+def test_calibration_is_shown_before_and_after(metrics: Metrics) -> None:
+    """CRPS in log return, the base unit; widths by the interval's coverage."""
+    skill = Skill(
+        window="30d",
+        scored=718,
+        crps_bp=31.5,
+        raw_crps_bp=32.0,
+        crps_vs_raw=0.984,
+        crps_vs_raw_se=0.004,
+        coverage_80=0.797,
+        raw_coverage_80=0.71,
+    )
+    metrics.skill_scored(BITCOIN, skill, horizon=1)
+    metrics.calibrated(BITCOIN, {0.8: 1.2, 0.95: 1.25}, horizon=1)
+    of_horizon = {"venue": "binance", "symbol": "BTC-USDT", "horizon": "1"}
+    labels = of_horizon | {"window": "30d"}
+    assert value(metrics, "skill_crps", **labels) == pytest.approx(31.5e-4)
+    assert value(metrics, "skill_raw_crps", **labels) == pytest.approx(32e-4)
+    assert value(metrics, "skill_crps_over_raw_ratio", **labels) == 0.984
+    assert value(metrics, "skill_crps_over_raw_ratio_standard_error", **labels) == 0.004
+    assert value(metrics, "skill_raw_coverage_ratio", **labels, level="0.8") == 0.71
+    assert value(metrics, "calibration_width_ratio", **of_horizon, level="0.95") == 1.25
+    assert math.isnan(value(metrics, "skill_raw_coverage_ratio", **labels, level="0.95") or 0.0)
+
+
 def test_a_loaded_model_replaces_the_earlier_one(metrics: Metrics) -> None:
     """Two models never serve at once."""
     assert value(metrics, "model_info", id="", kind="none") == 1

@@ -64,6 +64,7 @@ SCORE = Score(
     inside_95=False,
     volatility=0.004,
     scored_at_us=2 * HOUR_US,
+    crps=0.004,
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from daemon.records import CalibrationState
 from daemon.store.errors import ForecastConflict
 from daemon.store.ledger import Ledger
 from features.market import HOUR_US, Instrument
@@ -40,6 +41,28 @@ def test_the_same_forecast_again_is_nothing_new(ledger: Ledger) -> None:
     save(ledger, 1, shadow=b"s")
     assert not save(ledger, 1, shadow=b"s")
     assert len(ledger.pending()) == 1
+
+
+def learned(state: str = "{}", **changes: object) -> CalibrationState:
+    fields: dict[str, object] = {"venue": "binance", "symbol": "BTC-USDT", "interval_us": HOUR_US, "kind": "har"}
+    return CalibrationState(**(fields | {"state": state} | changes))  # type: ignore[arg-type]
+
+
+def test_what_was_learned_replaces_what_was_known(ledger: Ledger) -> None:
+    """One state an instrument, interval and kind."""
+    other = learned(kind="tft")
+    ledger.save_scores([], calibrations=[learned("1"), other, learned(interval_us=60_000_000)])
+    ledger.save_scores([], calibrations=[learned("2"), learned(symbol="ETH-USDT")])
+    assert ledger.calibrations(HOUR_US) == [learned("2"), other, learned(symbol="ETH-USDT")]
+
+
+def test_a_failed_score_teaches_nothing(ledger: Ledger) -> None:
+    """What was learned belongs to the scores' own transaction: after a crash no truth counts twice."""
+    ledger.save_scores([], calibrations=[learned("1")])
+    broken = msgspec.structs.replace(SCORE, pinball=None)
+    with pytest.raises(Exception, match="NOT NULL"):
+        ledger.save_scores([broken], calibrations=[learned("2")])
+    assert ledger.calibrations(HOUR_US) == [learned("1")]
 
 
 def test_another_forecast_under_the_same_id_is_refused(ledger: Ledger) -> None:

@@ -51,6 +51,21 @@ def test_bars_of_the_first_schema_are_kept(path: Path) -> None:
     assert (bar.high, bar.last_trade_id, bar.missing_trades, bar.missing_ranges) == (2.0, 12, 0, ())
 
 
+def test_scores_of_the_second_schema_are_kept(path: Path) -> None:
+    """They have no CRPS, and nothing was learned."""
+    path.parent.mkdir()
+    old = sqlite3.connect(path, isolation_level=None)
+    migrate(old, path, MIGRATIONS[:2])
+    old.execute("INSERT INTO instruments VALUES (1, 'binance', 'BTC-USDT')")
+    values = "1, 3600000000, 1, 'issued', 'har', 'har-1', 0.01, 0, 0.002, 0.0001, 1, 0, 0.004, 7200000000"
+    old.execute(f"INSERT INTO scores VALUES ({values})")  # noqa: S608  # fixed text
+    old.close()
+    with Ledger(path) as ledger:
+        [score] = ledger.scores(0)
+        assert ledger.calibrations(3_600_000_000) == []
+    assert (score.pinball, score.inside_80, score.scored_at_us, score.crps) == (0.002, True, 7_200_000_000, None)
+
+
 def test_a_failed_step_leaves_the_old_schema(ledger: Ledger, path: Path) -> None:
     """All steps or none: after an error the store is as it was and opens again."""
     with pytest.raises(sqlite3.OperationalError, match="no such table"):

@@ -1,0 +1,100 @@
+"""The online calibration of every forecaster of every instrument, from the scoreboard's truths to the next forecast.
+
+A state belongs to an instrument and a kind of forecaster. A retrained model of the same kind goes on with it: widths
+are in units of the model's own, so it inherits what its like got wrong, and within weeks its own errors outweigh that.
+Baselines learn too, although they stand on the scoreboard as they are: one that has to stand in is calibrated at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from daemon.records import CalibrationState
+from features.market import Instrument
+from models.conformal import OnlineCalibration
+from models.forecast import Forecast
+
+FloatArray = npt.NDArray[np.float64]
+
+
+class Met(NamedTuple):
+    """One raw forecast of one horizon that has met its truth. quantiles: (Q,), like ``log_return`` its own unit."""
+
+    kind: str
+    horizon_bars: int
+    quantiles: FloatArray
+    log_return: float
+
+
+class Calibration:
+    """All states of one daemon, made as they are needed. No I/O."""
+
+    def __init__(self, *, interval_us: int, horizons: Sequence[int], levels: Sequence[float]) -> None:
+        """Raises ValueError for levels without a median."""
+        self._interval_us = interval_us
+        self._horizons = tuple(horizons)
+        self._levels = tuple(levels)
+        self._states: dict[tuple[Instrument, str], OnlineCalibration] = {}
+        self._changed: set[tuple[Instrument, str]] = set()
+        self._new()
+
+    def calibrated(self, raw: Forecast) -> Forecast:
+        """What is to be published for a forecast. Raises ValueError for other horizons or levels than configured."""
+        state = self._states.get((Instrument(raw.venue, raw.symbol), raw.model.kind))
+        return raw if state is None else state.calibrated_forecast(raw)
+
+    def learn(self, instrument: Instrument, met: Iterable[Met]) -> None:
+        """Takes what met its truth at one bar's close: of each kind at most one forecast a horizon.
+
+        Horizons that are not configured any more teach nothing.
+        """
+        quantiles: dict[str, FloatArray] = {}
+        truths: dict[str, FloatArray] = {}
+        for each in met:
+            if each.horizon_bars not in self._horizons:
+                continue
+            row = self._horizons.index(each.horizon_bars)
+            if each.kind not in quantiles:
+                quantiles[each.kind] = np.full((len(self._horizons), len(self._levels)), np.nan)
+                truths[each.kind] = np.full(len(self._horizons), np.nan)
+            quantiles[each.kind][row], truths[each.kind][row] = each.quantiles, each.log_return
+        for kind, told in quantiles.items():
+            self._states.setdefault((instrument, kind), self._new()).learn(told, truths[kind])
+            self._changed.add((instrument, kind))
+
+    def widths(self, instrument: Instrument, kind: str, horizon_bars: int) -> dict[float, float]:
+        """By how much each central interval is widened now, by its coverage; 1 each before anything was learned."""
+        return self._states.get((instrument, kind), self._new()).widths(horizon_bars)
+
+    def take_changes(self) -> tuple[CalibrationState, ...]:
+        """The states that truths changed since the last call, to be stored together with the scores."""
+        changed, self._changed = self._changed, set()
+        return tuple(
+            CalibrationState(
+                venue=instrument.venue,
+                symbol=instrument.symbol,
+                interval_us=self._interval_us,
+                kind=kind,
+                state=msgspec.json.encode(self._states[instrument, kind].to_json()).decode(),
+            )
+            for instrument, kind in sorted(changed)
+        )
+
+    def load(self, states: Iterable[CalibrationState]) -> None:
+        """Goes on from what was stored; states of another interval do not count.
+
+        Raises msgspec.DecodeError, KeyError or ValueError for what no calibration wrote.
+        """
+        for each in states:
+            if each.interval_us == self._interval_us:
+                self._states[Instrument(each.venue, each.symbol), each.kind] = OnlineCalibration.from_json(
+                    msgspec.json.decode(each.state), horizons=self._horizons, levels=self._levels
+                )
+
+    def _new(self) -> OnlineCalibration:
+        return OnlineCalibration(horizons=self._horizons, levels=self._levels)
