@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+CATCH_UP_S = 30.0
+
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
     """How long to wait for what. ``*_us`` are market time (already scaled), ``*_s`` wall time.
@@ -19,7 +21,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     answer_timeout_s: float = 60.0
     stale_after_s: float = 30.0
     halted_after_s: float = 600.0
-    catch_up_s: float = 30.0
+    catch_up_s: float = CATCH_UP_S
     unheard_age_us: int = 5_000_000
     clock_margin_us: int = 1_000_000
     furthest_ahead_us: int = 60_000_000

@@ -13,9 +13,10 @@ import msgspec
 from features.bars import OpenBar
 from features.market import Audit, Bar, Completeness, Instrument, Trade
 
-# Sums of decimals in floating point; the venue's own candle is rounded to its last digit.
-_RELATIVE = 1e-9
-_QUOTE_RELATIVE = 1e-6
+# Volumes are sums of decimals in floating point: one lost trade of the smallest size must still show in a busy bar.
+_RELATIVE = 1e-11
+_LEAST_DIFFERENCE = 1e-9  # a tenth of the finest step in which a venue sells
+_QUOTE_RELATIVE = 1e-6  # some candles round the quote volume
 _EXACT = ("open", "high", "low", "close", "trades")
 _TOLERANCE = {"volume": _RELATIVE, "taker_buy_volume": _RELATIVE} | dict.fromkeys(
     ("quote_volume", "taker_buy_quote_volume"), _QUOTE_RELATIVE
@@ -44,7 +45,7 @@ def differences(bar: Bar, candle: Bar, *, opens_at_previous_close: bool = False)
         ours, theirs = getattr(bar, name), getattr(candle, name)
         if theirs is None or (ours is None and name not in _EXACT[:4]):
             continue
-        tolerance = _TOLERANCE.get(name, 0.0) * abs(theirs)
+        tolerance = max(_TOLERANCE[name] * abs(theirs), _LEAST_DIFFERENCE) if name in _TOLERANCE else 0.0
         if ours is None or abs(ours - theirs) > tolerance:
             found[name] = (ours, theirs)
     return found

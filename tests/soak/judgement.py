@@ -10,6 +10,7 @@ import msgspec
 from daemon.clock import iso
 from daemon.exchanges import venue
 from daemon.exchanges.base import Ids
+from daemon.liveness import CATCH_UP_S
 from daemon.records import LEDGER_NAME, forecast_id
 from daemon.simulator.truth import Truth
 from daemon.store.ledger import Ledger
@@ -18,9 +19,10 @@ from tests.soak.world import INTERVAL_US, Life, World
 
 _PRICES = ("open", "high", "low", "close")
 _SUMS = ("volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume")
-_RELATIVE = 1e-9
+_RELATIVE = 1e-11
 _LEAST_PROVEN = 0.99
-_START_S = 15.0  # a start is not expected to forecast before this, in wall seconds
+# After a start bars wait so long for proof; what is longer ago than a bar is then too old to be forecast.
+_START_S = CATCH_UP_S
 _MOST_TOLD = 12
 _WARM_UP_S = 60.0  # memory is compared from then on
 _MOST_GROWTH = 0.10

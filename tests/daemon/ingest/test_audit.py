@@ -47,6 +47,14 @@ def test_one_lost_trade_is_seen(field: str, theirs: float) -> None:
     assert found == {field: (getattr(make_bar(), field), theirs)}
 
 
+def test_the_smallest_trade_lost_from_a_busy_bar_is_seen() -> None:
+    """A millionth of a bitcoin out of two thousand: no price shows it where the candle opens at the close before."""
+    busy = make_bar(volume=2000.123456)
+    candle = make_bar(volume=2000.123457, open=98.5)
+    assert list(differences(busy, candle, opens_at_previous_close=True)) == ["low", "volume"]
+    assert differences(busy, make_bar(volume=2000.123456 * (1 + 1e-15))) == {}
+
+
 def test_what_a_venue_does_not_publish_is_not_compared() -> None:
     """A candle without taker volumes or count is still an audit of the rest."""
     candle = make_bar(taker_buy_volume=None, taker_buy_quote_volume=None, trades=None, quote_volume=None)
