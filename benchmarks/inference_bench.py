@@ -222,6 +222,7 @@ def _windows_a_second(kind: str, preset: str) -> float:
         epochs=3,
         seed=0,
         start_quantiles=np.tile(np.linspace(-2.0, 2.0, len(DEFAULT_LEVELS)), (len(DEFAULT_HORIZONS), 1)),
+        horizons=DEFAULT_HORIZONS,
     )
     times: list[float] = []
     fitting.run(on_report=lambda _: times.append(time.perf_counter()), stop=lambda: False)

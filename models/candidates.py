@@ -26,7 +26,7 @@ _EXTRAS = {"garch": "arch", "lightgbm": "lightgbm"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a fit needs besides bars. preset, device, epochs, seed: as in ``TrainingSpec``, for networks.
+    """What a fit needs besides bars. preset, device, epochs, seed, seeds: as in ``TrainingSpec``, for networks.
 
     keep_in: where trained networks stay, so that a run that was cut off need not train them again; None keeps none.
     """
@@ -39,6 +39,7 @@ class Settings:
     device: str = "auto"
     epochs: int | None = None
     seed: int = 0
+    seeds: int = 1
     threads: int = 1
     keep_in: Path | None = None
 
@@ -107,6 +108,7 @@ def _network(kind: str, bars: pl.DataFrame, settings: Settings, on_progress: Cal
             levels=settings.levels,
             window=settings.window,
             seed=settings.seed,
+            seeds=settings.seeds,
             device=settings.device,
             epochs=settings.epochs,
             threads=settings.threads,

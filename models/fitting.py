@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -80,6 +80,7 @@ class Fitting:
         epochs: int,
         seed: int,
         start_quantiles: npt.NDArray[np.float64],
+        horizons: Sequence[int],
         checkpoint_file: Path | None = None,
         mixed_precision: bool | None = None,
     ) -> None:
@@ -91,8 +92,12 @@ class Fitting:
         self.recipe = recipe
         self.epochs = epochs
         self.levels = torch.tensor(config.levels, device=device)
+        # Outcomes of h bars overlap: a window tells 1/h as much of them that others do not. Counted alike, the long
+        # horizons, of which there are fewest, are learned by heart before the shortest is learned at all.
+        self._horizon_weights = 1.0 / torch.tensor(horizons, dtype=torch.float32, device=device)  # (H,)
         half_life = recipe.half_life_days
-        self._weights = None if half_life is None else torch.exp2(-windows.age_days / half_life)  # (N,)
+        ages = torch.zeros_like(windows.age_days) if half_life is None else windows.age_days / half_life
+        self._weights = torch.exp2(-ages).unsqueeze(1) * self._horizon_weights  # (N, H)
         self._mixed_precision = on_gpu if mixed_precision is None else mixed_precision
         self._steps_a_reading = _STEPS_A_READING if on_gpu else 1
         self._order = torch.Generator().manual_seed(seed)
@@ -171,7 +176,7 @@ class Fitting:
         """Returns the loss, still on the device."""
         for group in self._optimiser.param_groups:
             group["lr"] = self.recipe.learning_rate * self._annealing(step)
-        loss = self._loss(self.network, batch, weights=None if self._weights is None else self._weights[batch])
+        loss = self._loss(self.network, batch, self._weights[batch])
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), _GRADIENT_NORM)
@@ -186,13 +191,13 @@ class Fitting:
     def _ratio(self, step: int) -> float:
         return min(1.0, step / (self._steps_an_epoch * self.epochs))
 
-    def _loss(self, network: nn.Module, samples: Tensor, weights: Tensor | None = None) -> Tensor:
+    def _loss(self, network: nn.Module, samples: Tensor, weights: Tensor) -> Tensor:
         with torch.autocast(self.windows.device.type, dtype=torch.bfloat16, enabled=self._mixed_precision):
             output: NetworkOutput = network(*self.windows.gather(samples))
         return self.loss_of(output, samples, weights)
 
-    def loss_of(self, output: NetworkOutput, samples: Tensor, weights: Tensor | None = None) -> Tensor:
-        """What is minimised: pinball and QLIKE together, in units of the scale; weights (B,) of the samples (B,)."""
+    def loss_of(self, output: NetworkOutput, samples: Tensor, weights: Tensor) -> Tensor:
+        """What is minimised: pinball and QLIKE together, in units of the scale; samples (B,), weights (B, H) or (H,)."""
         quantiles = pinball_loss(self.windows.returns[samples], output.quantiles, self.levels, weights)
         volatility = qlike_loss(self.windows.variances[samples], output.log_sigma, weights)
         return quantiles + VOLATILITY_WEIGHT * volatility
@@ -202,7 +207,7 @@ class Fitting:
         """The validation loss of ``network``, by default of the averaged weights, in evaluation mode."""
         judged = (network or self._average.network).eval()
         parts = torch.split(self.validation, EVALUATION_BATCH)
-        total = sum(self._loss(judged, part).double() * len(part) for part in parts)
+        total = sum(self._loss(judged, part, self._horizon_weights).double() * len(part) for part in parts)
         return _finite(torch.as_tensor(total) / len(self.validation), "the validation loss")
 
     # ---------------------------------------------------------------- going on after a kill
@@ -255,6 +260,7 @@ class Fitting:
             "config": asdict(self.network.config),
             "kind": type(self.network).__name__,
             "recipe": asdict(self.recipe),
+            "horizon_weights": self._horizon_weights.tolist(),
             "epochs": self.epochs,
             "seed": self._seed,
             "window": self.windows.window,

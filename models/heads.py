@@ -80,7 +80,7 @@ def _by_horizon(output: nn.Linear, context: Tensor, horizons: int) -> Tensor:
 def pinball_loss(truth: Tensor, quantiles: Tensor, levels: Tensor, weights: Tensor | None = None) -> Tensor:
     """truth (B, H) with NaN where unknown, quantiles (B, H, Q), levels (Q,); the mean over what is known.
 
-    weights (B,): how much each window counts in the mean; None: all alike.
+    weights, of a shape that goes with (B, H): how much each label counts in the mean; None: all alike.
     """
     known = truth.isfinite()
     error = torch.where(known, truth, 0.0).unsqueeze(-1) - quantiles
@@ -96,9 +96,9 @@ def qlike_loss(variance: Tensor, log_sigma: Tensor, weights: Tensor | None = Non
 
 
 def _mean_where(loss: Tensor, known: Tensor, weights: Tensor | None) -> Tensor:
-    """loss (B, H), known (B, H), weights (B,)."""
+    """loss (B, H), known (B, H), weights (B, H), (B, 1) or (H,)."""
     if weights is None:
         return torch.where(known, loss, 0.0).sum() / known.sum().clamp(min=1)
-    share = known * weights.unsqueeze(1)  # (B, H)
+    share = known * weights  # (B, H)
     # Whatever is known counts for something, so only where nothing is known is the divisor not the sum.
     return torch.where(known, loss * share, 0.0).sum() / share.sum().clamp(min=torch.finfo(share.dtype).tiny)

@@ -133,6 +133,7 @@ class _Run:
             epochs=self.epochs,
             seed=seed,
             start_quantiles=np.mean([data.har.residual_quantiles(series) for series in data.series], axis=0),
+            horizons=self.spec.horizons,
             checkpoint_file=None if run_dir is None else run_dir / f"seed-{seed}.safetensors",
         )
 

@@ -53,7 +53,7 @@ CONFIGS = {
 
 
 def fitting_of(data: WindowTensors, recipe: Recipe = RECIPE, kind: str = "attention_lstm", **options: Any) -> Fitting:
-    given = {"epochs": recipe.epochs, "seed": 3, "start_quantiles": NORMAL} | options
+    given = {"epochs": recipe.epochs, "seed": 3, "start_quantiles": NORMAL, "horizons": (1,)} | options
     config = CONFIGS[kind]
     return Fitting(data, train=np.arange(450), validation=np.arange(470, 600), config=config, recipe=recipe, **given)
 
@@ -243,7 +243,7 @@ def test_the_newer_half_of_two_that_contradict_is_believed() -> None:
         recipe = replace(RECIPE, epochs=25, patience=25, half_life_days=half_life_days)
         fitting = Fitting(
             data, train=np.r_[150:450], validation=np.arange(470, 600), config=CONFIGS["lstm"], recipe=recipe,
-            epochs=25, seed=3, start_quantiles=NORMAL,
+            epochs=25, seed=3, start_quantiles=NORMAL, horizons=(1,),
         )  # fmt: skip
         fitted = fitting.run(on_report=lambda _: None, stop=lambda: False)
         quantiles, _ = predict(fitted.network, data, np.arange(470, 600))

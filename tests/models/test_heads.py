@@ -47,7 +47,7 @@ def test_a_weight_counts_a_window_as_often() -> None:
     """A window of weight two is one that is there twice, one of weight zero is not there."""
     truth, quantiles, log_sigma = torch.randn(3, 2), torch.randn(3, 2, 5).sort(dim=-1).values, torch.randn(3, 2)
     truth[0, 1] = torch.nan
-    weights, twice = torch.tensor([2.0, 0.0, 1.0]), torch.tensor([0, 0, 2])
+    weights, twice = torch.tensor([[2.0], [0.0], [1.0]]), torch.tensor([0, 0, 2])
     levels = torch.tensor(LEVELS)
     torch.testing.assert_close(
         pinball_loss(truth, quantiles, levels, weights), pinball_loss(truth[twice], quantiles[twice], levels)

@@ -1,0 +1,101 @@
+"""From outcomes to the account: the network beside HAR and LightGBM, as published and as they are, in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import numpy as np
+
+from benchmarks.skill.plan import HORIZONS_TOLD, RIVAL
+from models.calibrating import with_calibrated
+from models.measures import Measures, Scoreboard, scoreboards
+from models.outcomes import Answers, Outcomes
+from models.skill import Estimate
+
+INTERVALS = (50, 80, 95)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One symbol and horizon. Ratios of pinball losses, network over rival; below 1 the network is better.
+
+    calibrated: all forecasters after the same online calibration, as published. raw: before it. r2: of log variance.
+    coverage: by percent, of the year and, in ``worst``, of the quarter that is furthest from it.
+    """
+
+    series: str
+    horizon: int
+    scored: int
+    calibrated: dict[str, Estimate]
+    raw: dict[str, Estimate]
+    r2: dict[str, Estimate]
+    coverage: dict[int, Estimate]
+    worst: dict[int, float]
+    rmse_vs_random_walk: Estimate
+    pinball_bp: dict[str, float]
+
+
+def account(outcomes: Outcomes, kind: str) -> list[Line]:
+    """Lines of every series, then of all together, for the horizons that are told.
+
+    Raises ValueError where there are too few outcomes to tell anything by.
+    """
+    told = _published(outcomes)
+    raw = {(board.series, board.horizon): board for board in scoreboards(outcomes)}
+    lines = [
+        _line(board, raw[board.series, board.horizon], told, kind)
+        for board in scoreboards(told)
+        if board.horizon in HORIZONS_TOLD and board.by_kind
+    ]
+    if not lines:
+        raise ValueError("there are too few outcomes to tell anything by")
+    return lines
+
+
+def _published(outcomes: Outcomes) -> Outcomes:
+    """The outcomes as if every forecaster had been calibrated online, as the daemon does."""
+    calibrated = with_calibrated(outcomes).calibrated
+    answers = {
+        kind: Answers(calibrated[kind], each.volatility, each.attention) for kind, each in outcomes.answers.items()
+    }
+    return replace(outcomes, answers=answers)
+
+
+def _line(board: Scoreboard, raw: Scoreboard, told: Outcomes, kind: str) -> Line:
+    mine = board.by_kind[kind]
+    rivals = ("har", RIVAL)
+    return Line(
+        series=board.series,
+        horizon=board.horizon,
+        scored=board.scored,
+        calibrated={rival: mine.pinball_vs[rival] for rival in rivals},
+        raw={rival: raw.by_kind[kind].pinball_vs[rival] for rival in rivals},
+        r2={each: _r2(board.by_kind[each]) for each in (kind, *rivals)},
+        coverage={percent: mine.coverage[percent] for percent in INTERVALS},
+        worst={percent: _worst_quarter(told, board, kind, percent) for percent in INTERVALS},
+        rmse_vs_random_walk=mine.rmse_vs_random_walk,
+        pinball_bp={each: board.by_kind[each].pinball_bp.value for each in (kind, *rivals)},
+    )
+
+
+def _r2(measures: Measures) -> Estimate:
+    if measures.r2_log_variance is None:
+        raise ValueError("no variance is known")
+    return measures.r2_log_variance
+
+
+def _worst_quarter(told: Outcomes, board: Scoreboard, kind: str, percent: int) -> float:
+    """The coverage of the quarter in which it is furthest from ``percent``."""
+    column = told.horizons.index(board.horizon)
+    levels = np.asarray(told.levels)
+    lower, upper = (int(np.abs(levels - each).argmin()) for each in (0.5 - percent / 200, 0.5 + percent / 200))
+    truth, quantiles = told.returns[:, column], told.answers[kind].quantiles[:, column]
+    names = np.array([f"{venue}:{symbol}" for venue, symbol in told.series])[told.index]
+    chosen = np.isfinite(truth) & told.answers[kind].spoken
+    if board.series != "all":
+        chosen &= names == board.series
+    inside = (quantiles[:, lower] <= truth) & (truth <= quantiles[:, upper])
+    quarters = np.array([(datetime.fromtimestamp(us / 1e6, UTC).month - 1) // 3 for us in told.close_time_us])
+    shares = [float(inside[chosen & (quarters == each)].mean()) for each in np.unique(quarters[chosen])]
+    return max(shares, key=lambda share: abs(share - percent / 100))
