@@ -24,6 +24,10 @@ app.add_typer(config, name="config")
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", help="TOML file; without one the defaults and the environment hold.")
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Processes, each on one core; 1: none but this one; default: all cores but one.", min=1),
+]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
@@ -188,12 +192,15 @@ def backtest(
     report: Annotated[
         Path | None, typer.Option(help="A folder for report.html, backtest.json and the trained networks.")
     ] = None,
+    engine: Annotated[str, typer.Option(help="Where the retrainings run: local.")] = "local",
+    workers: Workers = None,
     json: Json = False,
     config_file: ConfigFile = None,
 ) -> None:
     """Walk-forward evaluation on the past, through the code that runs live, beside the baselines."""
     from daemon.backtesting.plan import BacktestOptions
     from daemon.commands.backtest import run_backtest
+    from daemon.executing.choice import EngineOptions
 
     def listed(names: list[str] | None) -> tuple[str, ...]:
         return tuple(name for each in names or () for name in each.split(",") if name)
@@ -210,7 +217,7 @@ def backtest(
         epochs=epochs,
         report=report,
     )
-    run_backtest(config_file, options, json=json)
+    run_backtest(config_file, options, EngineOptions(engine=engine, workers=workers), json=json)
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from features.market import Instrument
 from models.bars_file import BarsRefused, read_bars
 from models.candidates import ALWAYS, RIVALS, Settings, installed_rivals, is_installed, known_kinds
 from models.inputs import reach_bars
+from models.specification import NETWORK_KINDS
 from models.splits import Fold, walk_forward_folds
 
 DAY_US = 86_400_000_000
@@ -94,8 +94,8 @@ def make_plan(config: Config, options: BacktestOptions) -> Plan:
         preset=config.model.preset if options.preset == "auto" else options.preset,
         device=config.model.device,
         epochs=options.epochs,
-        threads=max(1, (os.cpu_count() or 1) - 1),
-        keep_in=None if options.report is None else options.report / "models",
+        threads=1,  # whatever the engine and the number of workers: the result is the same to the last bit
+        keep_in=None if options.report is None else options.report.absolute() / "models",
     )
     try:
         folds = walk_forward_folds(
@@ -123,6 +123,18 @@ def chosen_kinds(options: BacktestOptions) -> tuple[str, ...]:
         if absent := [name for name in names if not is_installed(name)]:
             raise BacktestRefused(f'{option}: {absent[0]} is not installed: pip install "forecastd[{absent[0]}]"')
     return tuple(dict.fromkeys((*options.models, *(options.baselines or installed_rivals()), *ALWAYS)))
+
+
+def on_gpu(kinds: Sequence[str], device: str) -> bool:
+    """Whether any of the kinds computes on a GPU; torch is imported only where it may."""
+    if device == "cpu" or not set(kinds) & set(NETWORK_KINDS):
+        return False
+    from models.devices import choose_device  # noqa: PLC0415  # no network, no torch
+
+    try:
+        return choose_device(device).type == "cuda"
+    except ValueError as error:
+        raise BacktestRefused(f"model.device: {error}") from error
 
 
 def _time(option: str, text: str, interval_us: int) -> int:

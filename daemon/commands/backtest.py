@@ -5,7 +5,6 @@ from __future__ import annotations
 import json as jsonlib
 import os
 import sys
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rich.console import Console
@@ -15,34 +14,38 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from daemon.backtesting.document import document
-from daemon.backtesting.plan import BacktestOptions, BacktestRefused, Plan, make_plan
+from daemon.backtesting.plan import BacktestOptions, BacktestRefused, Plan, make_plan, on_gpu
 from daemon.backtesting.report import render
 from daemon.backtesting.tables import print_document
 from daemon.commands.console import open_console
 from daemon.config import Secrets, load_config
 from daemon.errors import Fatal
+from daemon.executing.base import Executor
+from daemon.executing.choice import EngineOptions, check_engine, make_executor
 from daemon.logs import start_logging
 from models.outcomes import Outcomes
-from models.walkforward import FoldTask, Step, evaluate_fold, fold_tasks, walk_forward
+from models.walkforward import Step, fold_tasks, walk_forward
 
 
 class BacktestFailed(Fatal):
     """A network could not be trained or loaded."""
 
 
-def run_backtest(config_file: Path | None, options: BacktestOptions, *, json: bool) -> None:
+def run_backtest(config_file: Path | None, options: BacktestOptions, engine: EngineOptions, *, json: bool) -> None:
     """Prints tables or one JSON document; with ``options.report`` also writes ``report.html`` and ``backtest.json``.
 
     Trained networks are kept below the report's folder: the same command after a kill goes on where it was. Raises
-    BacktestRefused, NoBars or BacktestFailed.
+    BacktestRefused, NoBars, BacktestFailed, EngineRefused, WorkerLost or Cancelled.
     """
     start_logging(level="warning")
+    check_engine(engine)
     plan = make_plan(load_config(config_file, secrets=Secrets.UNCHECKED), options)
     if options.report is not None:
         _make_folder(options.report)
+    executor = make_executor(engine, tasks=len(plan.folds), on_gpu=on_gpu(plan.kinds, plan.settings.device))
     view = _View(len(plan.folds))
     try:
-        outcomes = _walk(plan, view)
+        outcomes = _walk(plan, executor, view)
     finally:
         view.close()
     told = document(plan, outcomes)
@@ -57,12 +60,12 @@ def run_backtest(config_file: Path | None, options: BacktestOptions, *, json: bo
         sys.stderr.write(f"report: {page}\n")
 
 
-def _walk(plan: Plan, view: _View) -> Outcomes:
-    def one_by_one(_: Callable[[FoldTask], Outcomes], tasks: Iterable[FoldTask]) -> Iterable[Outcomes]:
-        return [evaluate_fold(task, on_step=view.show) for task in tasks]
-
+def _walk(plan: Plan, executor: Executor, view: _View) -> Outcomes:
     try:
-        return walk_forward(fold_tasks(plan.bars, plan.folds, plan.kinds, plan.settings), mapper=one_by_one)
+        return walk_forward(
+            fold_tasks(plan.bars, plan.folds, plan.kinds, plan.settings),
+            mapper=lambda work, tasks: executor.map(work, list(tasks), on_step=view.show, on_lost=view.lost),
+        )
     except ValueError as error:
         where = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         raise BacktestRefused(f"{error}{where}; begin later, give more history, or leave it out") from error
@@ -83,19 +86,27 @@ class _View:
     """On standard error: a bar on a terminal, one line a step off it."""
 
     def __init__(self, folds: int) -> None:
-        self._folds = folds
+        self._ratios = [0.0] * folds
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
         self._task = TaskID(0)
-        self._told = ""
+        self._told: set[str] = set()
 
-    def show(self, step: Step) -> None:
-        text = f"retraining {step.fold + 1}/{self._folds}: {step.kind}"
+    def show(self, index: int, step: Step) -> None:
+        self._ratios[index] = step.ratio
+        text = f"{self._name(index)}: {step.kind}"
         if self._console.is_terminal:
-            self._advance(text, (step.fold + step.ratio) / self._folds)
-        elif text != self._told:
-            self._told = text
+            self._advance(text, sum(self._ratios) / len(self._ratios))
+        elif text not in self._told:
+            self._told.add(text)
             sys.stderr.write(text + "\n")
+
+    def lost(self, index: int, reason: str) -> None:
+        self._ratios[index] = 0.0
+        self._console.print(f"{self._name(index)}: its process ended {reason}; begun again", soft_wrap=True)
+
+    def _name(self, index: int) -> str:
+        return f"retraining {index + 1}/{len(self._ratios)}"
 
     def close(self) -> None:
         if self._bar is not None:
