@@ -24,6 +24,10 @@ app.add_typer(config, name="config")
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", help="TOML file; without one the defaults and the environment hold.")
 ]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="NAME=VALUE of the preset, several with commas, e.g. dropout=0.2,learning_rate=0.001."),
+]
 Workers = Annotated[
     int | None,
     typer.Option(help="Processes, each on one core; 1: none but this one; default: all cores but one.", min=1),
@@ -42,6 +46,11 @@ def main() -> NoReturn:
             sys.stderr.write(f"forecastd: {line}\n")
         sys.exit(error.exit_code)
     sys.exit(0)
+
+
+def _listed(names: list[str] | None) -> tuple[str, ...]:
+    """What was given once with commas or several times."""
+    return tuple(name for each in names or () for name in each.split(",") if name)
 
 
 def _version(wanted: bool) -> None:
@@ -148,6 +157,7 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="At most so many; default: the preset's.", min=1)] = None,
     preset: Annotated[str, typer.Option(help="auto, small, reference, or for the transformer large.")] = "auto",
+    overrides: Set = None,
     seeds: Annotated[int, typer.Option(help="Networks whose average is kept where that pays.", min=1)] = 1,
     data: Annotated[
         Path | None, typer.Option(help="Parquet of bars or klines, or a folder of them; default: the store.")
@@ -158,8 +168,15 @@ def train(
     """Trains one network in the foreground; leaves a candidate and its scores beside HAR and the random walk."""
     from daemon.commands.train import TrainOptions, run_train
 
-    names = [name for each in symbols or () for name in each.split(",") if name]
-    options = TrainOptions(kind=model, preset=preset, symbols=tuple(names), epochs=epochs, seeds=seeds, data=data)
+    options = TrainOptions(
+        kind=model,
+        preset=preset,
+        overrides=_listed(overrides),
+        symbols=_listed(symbols),
+        epochs=epochs,
+        seeds=seeds,
+        data=data,
+    )
     run_train(config_file, options, json=json)
 
 
@@ -188,6 +205,7 @@ def backtest(
         list[Path] | None, typer.Option(help="Parquet of bars or klines, or a folder of them; default: the store.")
     ] = None,
     preset: Annotated[str, typer.Option(help="Of networks: auto, small, reference or large.")] = "auto",
+    overrides: Set = None,
     epochs: Annotated[int | None, typer.Option(help="Of networks, at most; default: the preset's.", min=1)] = None,
     report: Annotated[
         Path | None, typer.Option(help="A folder for report.html, backtest.json and the trained networks.")
@@ -202,18 +220,16 @@ def backtest(
     from daemon.commands.backtest import run_backtest
     from daemon.executing.choice import EngineOptions
 
-    def listed(names: list[str] | None) -> tuple[str, ...]:
-        return tuple(name for each in names or () for name in each.split(",") if name)
-
     options = BacktestOptions(
-        symbols=listed(symbols),
+        symbols=_listed(symbols),
         start=start,
         end=end,
         folds=folds,
-        models=listed(model),
-        baselines=listed(baselines),
+        models=_listed(model),
+        baselines=_listed(baselines),
         data=tuple(data or ()),
         preset=preset,
+        overrides=_listed(overrides),
         epochs=epochs,
         report=report,
     )

@@ -34,6 +34,7 @@ from models.ensemble import Ensemble
 from models.fitting import EpochReport, Fitted, Fitting, TrainingDiverged
 from models.network import Network
 from models.networks import ensemble, network_config
+from models.overrides import Overrides
 from models.presets import choose_preset
 from models.specification import DEFAULT_KIND, NETWORK_KINDS, PRESET_NAMES, Progress, TrainingSpec
 
@@ -73,7 +74,8 @@ class _Run:
         self.spec = spec
         self.device = choose_device(spec.device)
         self.preset, chosen = choose_preset(spec.kind, spec.preset, on_gpu=self.device.type == "cuda")
-        self.recipe = chosen.recipe
+        chosen = spec.overrides.applied(chosen)
+        self.recipe, self.shape = chosen.recipe, chosen.shape
         self.epochs = spec.epochs or self.recipe.epochs
         self.threads = spec.threads or max(1, (os.cpu_count() or 1) - 1)
         self._on_progress = on_progress
@@ -122,7 +124,7 @@ class _Run:
             validation=data.split.validation,
             config=network_config(
                 self.spec.kind,
-                self.preset,
+                self.shape,
                 feature_names=data.feature_names,
                 window=self.spec.window,
                 symbols=len(data.series) + 1,
@@ -180,6 +182,7 @@ class _Run:
             "validation_windows": len(data.split.validation),
             "device": str(self.device),
             "threads": self.threads,
+            **({"overrides": overrides} if (overrides := self.spec.overrides.given) else {}),
         }
 
 
@@ -206,6 +209,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", default=DEFAULT_KIND, help=" | ".join(NETWORK_KINDS))
     parser.add_argument("--preset", default="auto", help=" | ".join(PRESET_NAMES))
     parser.add_argument("--epochs", type=_positive(int), help="default: the preset's")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="of the preset, e.g. dropout=0.2")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seeds", type=_positive(int), default=1, help="networks whose average is kept if that pays")
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
@@ -219,6 +223,7 @@ def main(arguments: list[str] | None = None) -> int:
             output_dir=given.out,
             kind=given.model,
             preset=given.preset,
+            overrides=Overrides.parse(given.set),
             symbols=tuple(given.symbols),
             epochs=given.epochs,
             seed=given.seed,
