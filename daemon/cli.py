@@ -8,6 +8,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from daemon.cli_evaluation import backtest, search
+from daemon.cli_options import ConfigFile, Json, Set, listed
+
 app = typer.Typer(
     name="forecastd",
     help="Streaming real-time forecasts of crypto markets: proven bars, honest quantiles, published over MQTT.",
@@ -21,19 +24,6 @@ config = typer.Typer(help="The configuration file.", no_args_is_help=True, rich_
 app.add_typer(history, name="history")
 app.add_typer(config, name="config")
 
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", "-c", help="TOML file; without one the defaults and the environment hold.")
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="NAME=VALUE of the preset, several with commas, e.g. dropout=0.2,learning_rate=0.001."),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(help="Processes, each on one core; 1: none but this one; default: all cores but one.", min=1),
-]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-
 
 def main() -> NoReturn:
     """The entry point: every error that forecastd raises on purpose becomes one line and its exit code."""
@@ -46,11 +36,6 @@ def main() -> NoReturn:
             sys.stderr.write(f"forecastd: {line}\n")
         sys.exit(error.exit_code)
     sys.exit(0)
-
-
-def _listed(names: list[str] | None) -> tuple[str, ...]:
-    """What was given once with commas or several times."""
-    return tuple(name for each in names or () for name in each.split(",") if name)
 
 
 def _version(wanted: bool) -> None:
@@ -171,8 +156,8 @@ def train(
     options = TrainOptions(
         kind=model,
         preset=preset,
-        overrides=_listed(overrides),
-        symbols=_listed(symbols),
+        overrides=listed(overrides),
+        symbols=listed(symbols),
         epochs=epochs,
         seeds=seeds,
         data=data,
@@ -180,60 +165,8 @@ def train(
     run_train(config_file, options, json=json)
 
 
-@app.command()
-def backtest(
-    symbols: Annotated[
-        list[str] | None,
-        typer.Option(help="BASE-QUOTE, several with commas; default: the configured ones, or the files'."),
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option("--from", help="First day of forecasts, e.g. 2025-01-01; default: 90 days before --to."),
-    ] = None,
-    end: Annotated[
-        str | None, typer.Option("--to", help="Day after the last forecast; default: as far as bars go.")
-    ] = None,
-    folds: Annotated[int, typer.Option(help="Retrainings, evenly over that time.", min=1)] = 3,
-    model: Annotated[
-        list[str] | None, typer.Option(help="Kinds to judge, several with commas: a network is trained in each fold.")
-    ] = None,
-    baselines: Annotated[
-        list[str] | None,
-        typer.Option(help="What stands beside: random_walk, reversal and har always; default: all that are installed."),
-    ] = None,
-    data: Annotated[
-        list[Path] | None, typer.Option(help="Parquet of bars or klines, or a folder of them; default: the store.")
-    ] = None,
-    preset: Annotated[str, typer.Option(help="Of networks: auto, small, reference or large.")] = "auto",
-    overrides: Set = None,
-    epochs: Annotated[int | None, typer.Option(help="Of networks, at most; default: the preset's.", min=1)] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="A folder for report.html, backtest.json and the trained networks.")
-    ] = None,
-    engine: Annotated[str, typer.Option(help="Where the retrainings run: local.")] = "local",
-    workers: Workers = None,
-    json: Json = False,
-    config_file: ConfigFile = None,
-) -> None:
-    """Walk-forward evaluation on the past, through the code that runs live, beside the baselines."""
-    from daemon.backtesting.plan import BacktestOptions
-    from daemon.commands.backtest import run_backtest
-    from daemon.executing.choice import EngineOptions
-
-    options = BacktestOptions(
-        symbols=_listed(symbols),
-        start=start,
-        end=end,
-        folds=folds,
-        models=_listed(model),
-        baselines=_listed(baselines),
-        data=tuple(data or ()),
-        preset=preset,
-        overrides=_listed(overrides),
-        epochs=epochs,
-        report=report,
-    )
-    run_backtest(config_file, options, EngineOptions(engine=engine, workers=workers), json=json)
+app.command()(backtest)
+app.command()(search)
 
 
 @app.command()

@@ -7,9 +7,6 @@ import os
 import sys
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
 # An idle OpenMP worker that spins takes the core of whoever else runs here; read where torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -18,6 +15,7 @@ from daemon.backtesting.plan import BacktestOptions, BacktestRefused, Plan, make
 from daemon.backtesting.report import render
 from daemon.backtesting.tables import print_document
 from daemon.commands.console import open_console
+from daemon.commands.work_bar import WorkBar
 from daemon.config import Secrets, load_config
 from daemon.errors import Fatal
 from daemon.executing.base import Executor
@@ -83,46 +81,23 @@ def _make_folder(folder: Path) -> None:
 
 
 class _View:
-    """On standard error: a bar on a terminal, one line a step off it."""
+    """One bar for all retrainings together, or a line a kind of each where there is no terminal."""
 
     def __init__(self, folds: int) -> None:
         self._ratios = [0.0] * folds
-        self._console = Console(stderr=True)
-        self._bar: Progress | None = None
-        self._task = TaskID(0)
-        self._told: set[str] = set()
+        self._bar = WorkBar()
 
     def show(self, index: int, step: Step) -> None:
         self._ratios[index] = step.ratio
         text = f"{self._name(index)}: {step.kind}"
-        if self._console.is_terminal:
-            self._advance(text, sum(self._ratios) / len(self._ratios))
-        elif text not in self._told:
-            self._told.add(text)
-            sys.stderr.write(text + "\n")
+        self._bar.show(text, sum(self._ratios) / len(self._ratios), line=text)
 
     def lost(self, index: int, reason: str) -> None:
         self._ratios[index] = 0.0
-        self._console.print(f"{self._name(index)}: its process ended {reason}; begun again", soft_wrap=True)
+        self._bar.say(f"{self._name(index)}: its process ended {reason}; begun again")
+
+    def close(self) -> None:
+        self._bar.close()
 
     def _name(self, index: int) -> str:
         return f"retraining {index + 1}/{len(self._ratios)}"
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def _advance(self, text: str, ratio: float) -> None:
-        if self._bar is None:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.percentage:>3.0f}%"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                console=self._console,
-                transient=True,
-            )
-            self._task = self._bar.add_task(text, total=1.0)
-            self._bar.start()
-        self._bar.update(self._task, completed=ratio, description=text)

@@ -1,0 +1,26 @@
+"""Options that several commands share, and how lists are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", "-c", help="TOML file; without one the defaults and the environment hold.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="NAME=VALUE of the preset, several with commas, e.g. dropout=0.2,learning_rate=0.001."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Processes, each on one core; 1: none but this one; default: all cores but one.", min=1),
+]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def listed(names: list[str] | None) -> tuple[str, ...]:
+    """What was given once with commas or several times."""
+    return tuple(name for each in names or () for name in each.split(",") if name)
