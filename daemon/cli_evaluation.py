@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli_options import ConfigFile, Json, Set, Workers, listed
+from daemon.cli_options import ConfigFile, Engine, Json, RayAddress, Set, Workers, listed
 
 
 def backtest(
@@ -39,8 +39,9 @@ def backtest(
     report: Annotated[
         Path | None, typer.Option(help="A folder for report.html, backtest.json and the trained networks.")
     ] = None,
-    engine: Annotated[str, typer.Option(help="Where the retrainings run: local.")] = "local",
+    engine: Engine = "local",
     workers: Workers = None,
+    ray_address: RayAddress = None,
     json: Json = False,
     config_file: ConfigFile = None,
 ) -> None:
@@ -62,7 +63,9 @@ def backtest(
         epochs=epochs,
         report=report,
     )
-    run_backtest(config_file, options, EngineOptions(engine=engine, workers=workers), json=json)
+    run_backtest(
+        config_file, options, EngineOptions(engine=engine, workers=workers, ray_address=ray_address), json=json
+    )
 
 
 def search(
@@ -98,8 +101,9 @@ def search(
     run: Annotated[
         Path | None, typer.Option(help="A folder that keeps the trials; default: one below the state directory.")
     ] = None,
-    engine: Annotated[str, typer.Option(help="Where the retrainings run: local.")] = "local",
+    engine: Engine = "local",
     workers: Workers = None,
+    ray_address: RayAddress = None,
     json: Json = False,
     config_file: ConfigFile = None,
 ) -> None:
@@ -120,4 +124,6 @@ def search(
         epochs=epochs,
     )
     options = SearchOptions(kind=model, over=over, trials=trials, metric=metric, strategy=strategy, seed=seed, run=run)
-    run_search_command(config_file, options, EngineOptions(engine=engine, workers=workers), json=json)
+    run_search_command(
+        config_file, options, EngineOptions(engine=engine, workers=workers, ray_address=ray_address), json=json
+    )

@@ -18,6 +18,11 @@ Workers = Annotated[
     int | None,
     typer.Option(help="Processes, each on one core; 1: none but this one; default: all cores but one.", min=1),
 ]
+Engine = Annotated[str, typer.Option(help="Where the retrainings run: local, or ray with the extra of that name.")]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(help="A Ray cluster's HOST:PORT; default: RAY_ADDRESS, else one that is started here."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 

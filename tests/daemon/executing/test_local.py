@@ -116,5 +116,10 @@ def test_the_choice_of_an_engine() -> None:
     chosen = make_executor(EngineOptions(workers=4), tasks=9, on_gpu=True)
     assert isinstance(chosen, Processes)
     assert chosen.workers == 4
-    with pytest.raises(EngineRefused, match="--engine was 'spark'; there are local"):
-        make_executor(EngineOptions(engine="spark"), tasks=1, on_gpu=False)
+    for options, says in (
+        (EngineOptions(engine="spark"), "--engine was 'spark'; there are local, ray"),
+        (EngineOptions(ray_address="head:6379"), "--ray-address is of --engine ray"),
+        (EngineOptions(engine="ray", ray_address="head:6379", workers=2), "--workers is of this machine"),
+    ):
+        with pytest.raises(EngineRefused, match=says):
+            make_executor(options, tasks=1, on_gpu=False)

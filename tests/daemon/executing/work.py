@@ -9,6 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from models.outcomes import Outcomes
+from models.walkforward import FoldTask, Step, evaluate_fold
+
 
 class Errand(NamedTuple):
     """Multiply, after ``pause_s``; die by ``signal_number`` the first ``deaths`` times, counted in ``folder``."""
@@ -66,3 +69,18 @@ def wait_for_ever(errand: Errand, *, on_step: Callable[[int], None]) -> int:
     on_step(os.getpid())
     time.sleep(600)
     return 0
+
+
+class GatedFold(NamedTuple):
+    """A fold that is held back until ``gate`` is there."""
+
+    task: FoldTask
+    gate: Path
+
+
+def evaluate_gated(gated: GatedFold, *, on_step: Callable[[Step], None]) -> Outcomes:
+    """Tells that it has begun, waits, and does the fold."""
+    on_step(Step(gated.task.fold.index, "waiting", 0.0))
+    while not gated.gate.exists():
+        time.sleep(0.05)
+    return evaluate_fold(gated.task, on_step=on_step)
