@@ -52,12 +52,12 @@ def check_engine(options: EngineOptions) -> None:
 def make_executor(options: EngineOptions, *, tasks: int, on_gpu: bool) -> Executor:
     """The engine for ``tasks`` tasks. Raises EngineRefused.
 
-    on_gpu: whether they compute on this machine's one GPU, which they would only take turns on.
+    on_gpu: whether they compute on a GPU: here they would only take turns on it, on a cluster each takes one.
     """
     check_engine(options)
     if options.engine == "ray":
         from daemon.executing.ray_engine import RayCluster  # noqa: PLC0415  # an extra
 
-        return RayCluster(address=options.cluster, workers=options.workers or spare_cores())
+        return RayCluster(address=options.cluster, workers=options.workers or spare_cores(), gpu=on_gpu)
     workers = options.workers or (1 if on_gpu else spare_cores())
     return InProcess() if min(workers, tasks) <= 1 else Processes(workers)

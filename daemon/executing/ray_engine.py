@@ -12,7 +12,7 @@ import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Generic
 
@@ -38,13 +38,15 @@ class RayUnreachable(Fatal):
 class RayCluster:
     """Tasks on the cluster at ``address``, without one on a cluster of ``workers`` cores that is started here.
 
-    A task takes one core. ``map`` connects and disconnects.
+    A task takes one core, and where ``gpu`` says so one GPU: a task that asks for none sees none. ``map`` connects and
+    disconnects.
     """
 
-    def __init__(self, *, address: str | None, workers: int) -> None:
+    def __init__(self, *, address: str | None, workers: int, gpu: bool = False) -> None:
         """Raises ImportError without the extra; ``check_engine`` says so in words."""
         self.address = address
         self.workers = workers
+        self._needs = {"num_cpus": 1, "num_gpus": 1 if gpu else 0}
         self._ray = _import_ray(own_cluster=address is None)
 
     def map(
@@ -62,6 +64,7 @@ class RayCluster:
             self._connect()
             _Job(
                 self._ray,
+                needs=self._needs,
                 work=work,
                 tasks=tasks,
                 results=results,
@@ -80,7 +83,7 @@ class RayCluster:
             _knock(self.address)
         where: dict[str, Any] = {"address": self.address}
         if self.address is None:
-            where = {"address": "local", "num_cpus": self.workers, "include_dashboard": False, "num_gpus": None}
+            where = {"address": "local", "num_cpus": self.workers, "include_dashboard": False}
         try:
             self._ray.init(**where, logging_level="error", log_to_driver=False, runtime_env={"env_vars": _LIMITS})
         except Exception as error:
@@ -97,6 +100,7 @@ class _Job(Generic[Task, Step, Result]):
         self,
         ray: ModuleType,
         *,
+        needs: Mapping[str, int],
         work: Work[Task, Step, Result],
         tasks: Sequence[Task],
         results: dict[int, Result],
@@ -113,7 +117,7 @@ class _Job(Generic[Task, Step, Result]):
         self._under_way: dict[Any, int] = {}
         self._work = work
         # Retries are ours: Ray would do them in silence.
-        self._perform = ray.remote(num_cpus=1, max_retries=0)(_perform)
+        self._perform = ray.remote(**needs, max_retries=0)(_perform)
         self._steps = _steps_here(ray)
         self._asked = self._steps.take.remote()
 

@@ -109,6 +109,8 @@ def make_search_plan(config: Config, options: SearchOptions) -> SearchPlan:
             preset_name, preset = choose_preset(kind, whole.settings.preset, on_gpu=gpu)
         except KeyError:
             raise BacktestRefused(f"--preset: {kind} has no {whole.settings.preset!r}") from None
+        # Resolved once: a machine of a cluster might resolve it otherwise.
+        backtest = replace(backtest, settings=replace(backtest.settings, preset=preset_name))
     plan = SearchPlan(
         backtest=backtest,
         kind=kind,

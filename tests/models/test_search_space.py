@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from features.catalogue import FEATURE_NAMES
+from models.networks import network_config
 from models.overrides import Overrides, settable
 from models.presets import PRESETS, Preset
 from models.search_space import drawn, space
-from models.train import network_config
 
 SPACES: list[tuple[str, Preset | None]] = [
     ("lightgbm", None),
@@ -27,9 +28,10 @@ def test_every_draw_can_be_trained(kind: str, preset: Preset | None) -> None:
         assert set(overrides.given) == set(settable(kind))
         if preset is not None:
             shape = overrides.applied(preset).shape
-            features = ("log_return_1",) if kind != "tft" else None
-            if features:
-                network_config(kind, shape, feature_names=features, window=8, symbols=2, horizons=1, levels=(0.5,))
+            config = network_config(
+                kind, shape, feature_names=FEATURE_NAMES, window=8, symbols=2, horizons=1, levels=(0.5,)
+            )
+            assert shape["hidden"] % getattr(config, "heads", 1) == 0
 
 
 def test_a_trial_depends_on_seed_and_number_alone() -> None:
