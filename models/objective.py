@@ -114,6 +114,11 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
 )
 
 
+def fewest_bars(horizon: int) -> int:
+    """How many bars give an objective, the newest of which may not know their outcomes yet."""
+    return minimum_count(horizon) + horizon
+
+
 def objective(outcomes: Outcomes, kind: str, metric: Metric) -> Estimate:
     """The mean of the metric over all horizons, on the targets that every kind forecast.
 
@@ -122,10 +127,9 @@ def objective(outcomes: Outcomes, kind: str, metric: Metric) -> Estimate:
     """
     times, instant = np.unique(outcomes.close_time_us, return_inverse=True)
     longest = max(outcomes.horizons)
-    if len(times) < minimum_count(longest) + longest:
+    if len(times) < fewest_bars(longest):
         raise ValueError(
-            f"{len(times)} bars are too few to judge {longest} bars ahead by; "
-            f"{minimum_count(longest) + longest} would do"
+            f"{len(times)} bars are too few to judge {longest} bars ahead by; {fewest_bars(longest)} would do"
         )
     ours = _columns(outcomes, kind, metric, instant)  # (T, H, k + 1)
     bars = ours if metric.yardstick is None else _columns(outcomes, metric.yardstick, metric, instant)

@@ -51,7 +51,7 @@ def _searched(plan: SearchPlan, trials: Trials, engine: EngineOptions) -> list[S
     try:
         return run_search(plan, trials, executor, view.listener)
     except (Cancelled, WorkerLost) as error:
-        raise type(error)(f"{error}; they lie in {plan.run}, and the same command goes on there") from error
+        raise type(error)(f"{error}; what is done lies in {plan.run}, the same command goes on there") from error
     except ValueError as error:
         where = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         raise BacktestRefused(f"{error}{where}; begin later, or give more history") from error

@@ -101,7 +101,9 @@ def _uses(plan: SearchPlan, best: Overrides) -> dict[str, str]:
     words = str(best).replace(" ", ",")
     if not words:
         return {}
+    epochs = plan.backtest.settings.epochs
     preset = f" --preset {plan.preset}" if plan.preset else ""
+    preset += f" --epochs {epochs}" if epochs else ""
     uses = {}
     if plan.kind in NETWORK_KINDS:
         values = ", ".join(f'"{each}"' for each in str(best).split())

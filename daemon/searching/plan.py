@@ -16,7 +16,7 @@ from daemon.backtesting.plan import BacktestOptions, BacktestRefused, Plan, make
 from daemon.clock import iso
 from daemon.config import Config
 from daemon.searching.rungs import STRATEGIES, Rung, rungs
-from models.objective import METRICS, Metric
+from models.objective import METRICS, Metric, fewest_bars
 from models.outcomes import Outcomes
 from models.overrides import PRESETS_OWN, Overrides, settable
 from models.presets import choose_preset
@@ -124,6 +124,7 @@ def make_search_plan(config: Config, options: SearchOptions) -> SearchPlan:
         run=options.run or Path(),
         later=backtest.bars.height < whole.bars.height,
     )
+    _check_length(plan)
     if options.run is None:
         digest = hashlib.sha256(repr(identity(plan)).encode()).hexdigest()[:12]
         plan = replace(plan, run=config.instance.state_dir / RUNS_FOLDER / f"{kind}-{digest}")
@@ -166,6 +167,19 @@ def _check(options: SearchOptions, kind: str) -> None:
     ):
         if value not in known:
             raise BacktestRefused(f"{option} was {value!r}; there are {', '.join(known)}")
+
+
+def _check_length(plan: SearchPlan) -> None:
+    """Before an hour of training, not after it: what the first rung is judged by must be long enough."""
+    settings = plan.backtest.settings
+    newest = plan.backtest.folds[-plan.rungs[0].folds :]
+    bars = (newest[-1].test_until_us - newest[0].test_from_us) // settings.interval_us
+    longest = max(settings.horizons)
+    if bars < fewest_bars(longest):
+        raise BacktestRefused(
+            f"--folds: a trial is judged by {bars} bars at first, too few for {longest} bars ahead; "
+            f"{fewest_bars(longest)} would do: begin earlier, or take fewer folds"
+        )
 
 
 def _searchable() -> tuple[str, ...]:

@@ -88,6 +88,10 @@ def test_what_does_not_fit_is_refused_in_words(config: Config, tmp_path: Path) -
     ):
         with pytest.raises(BacktestRefused, match=says):
             make_search_plan(config, options(file, **changes))
+    short = options(file, over=replace(options(file).over, folds=20))
+    with pytest.raises(BacktestRefused, match="--folds: a trial is judged by 12 bars at first, too few for 2 bars"):
+        make_search_plan(config, short)
+    make_search_plan(config, replace(short, strategy="random"))
 
 
 class Told:
@@ -170,8 +174,11 @@ def test_the_table_says_how_the_best_is_used(config: Config, tmp_path: Path) -> 
     print_search(open_console(out, width=200), document)
     text = out.getvalue()
     assert "0.9800 ± 0.1000" in text
-    assert "forecastd train --model lstm --preset small --set dropout=0.3" in text
-    assert "forecastd backtest --from 2024-02-19T00:00:00Z --model lstm --preset small --set dropout=0.3" in text
+    assert "forecastd train --model lstm --preset small --epochs 1 --set dropout=0.3" in text
+    assert (
+        "forecastd backtest --from 2024-02-19T00:00:00Z --model lstm --preset small --epochs 1 --set dropout=0.3"
+        in text
+    )
     file = tmp_path / "found.toml"
     file.write_text(document["best"]["config"])
     loaded = load_config(file, environ={"HOME": "/home/ann"})
