@@ -117,7 +117,7 @@ def _in_turn(*actions: Callable[[], object], rounds: int = ROUNDS) -> list[list[
 def config_of(kind: str, preset: str) -> NetworkConfig:
     return network_config(
         kind,
-        preset,
+        PRESETS[kind][preset].shape,
         feature_names=FEATURE_NAMES,
         window=WINDOW,
         symbols=4,

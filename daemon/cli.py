@@ -8,6 +8,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from daemon.cli_evaluation import backtest, search
+from daemon.cli_options import ConfigFile, Json, Set, listed
+
 app = typer.Typer(
     name="forecastd",
     help="Streaming real-time forecasts of crypto markets: proven bars, honest quantiles, published over MQTT.",
@@ -20,11 +23,6 @@ history = typer.Typer(help="Bars of the past in the store.", no_args_is_help=Tru
 config = typer.Typer(help="The configuration file.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(history, name="history")
 app.add_typer(config, name="config")
-
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", "-c", help="TOML file; without one the defaults and the environment hold.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
 def main() -> NoReturn:
@@ -144,6 +142,7 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="At most so many; default: the preset's.", min=1)] = None,
     preset: Annotated[str, typer.Option(help="auto, small, reference, or for the transformer large.")] = "auto",
+    overrides: Set = None,
     seeds: Annotated[int, typer.Option(help="Networks whose average is kept where that pays.", min=1)] = 1,
     data: Annotated[
         Path | None, typer.Option(help="Parquet of bars or klines, or a folder of them; default: the store.")
@@ -154,70 +153,20 @@ def train(
     """Trains one network in the foreground; leaves a candidate and its scores beside HAR and the random walk."""
     from daemon.commands.train import TrainOptions, run_train
 
-    names = [name for each in symbols or () for name in each.split(",") if name]
-    options = TrainOptions(kind=model, preset=preset, symbols=tuple(names), epochs=epochs, seeds=seeds, data=data)
+    options = TrainOptions(
+        kind=model,
+        preset=preset,
+        overrides=listed(overrides),
+        symbols=listed(symbols),
+        epochs=epochs,
+        seeds=seeds,
+        data=data,
+    )
     run_train(config_file, options, json=json)
 
 
-@app.command()
-def backtest(
-    symbols: Annotated[
-        list[str] | None,
-        typer.Option(help="BASE-QUOTE, several with commas; default: the configured ones, or the files'."),
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option("--from", help="First day of forecasts, e.g. 2025-01-01; default: 90 days before --to."),
-    ] = None,
-    end: Annotated[
-        str | None, typer.Option("--to", help="Day after the last forecast; default: as far as bars go.")
-    ] = None,
-    folds: Annotated[int, typer.Option(help="Retrainings, evenly over that time.", min=1)] = 3,
-    model: Annotated[
-        list[str] | None, typer.Option(help="Kinds to judge, several with commas: a network is trained in each fold.")
-    ] = None,
-    baselines: Annotated[
-        list[str] | None,
-        typer.Option(help="What stands beside: random_walk, reversal and har always; default: all that are installed."),
-    ] = None,
-    data: Annotated[
-        list[Path] | None, typer.Option(help="Parquet of bars or klines, or a folder of them; default: the store.")
-    ] = None,
-    preset: Annotated[str, typer.Option(help="Of networks: auto, small, reference or large.")] = "auto",
-    epochs: Annotated[int | None, typer.Option(help="Of networks, at most; default: the preset's.", min=1)] = None,
-    conformal: Annotated[
-        bool | None,
-        typer.Option(
-            "--conformal/--no-conformal", help="What online calibration makes of each; default: model.conformal."
-        ),
-    ] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="A folder for report.html, backtest.json and the trained networks.")
-    ] = None,
-    json: Json = False,
-    config_file: ConfigFile = None,
-) -> None:
-    """Walk-forward evaluation on the past, through the code that runs live, beside the baselines."""
-    from daemon.backtesting.plan import BacktestOptions
-    from daemon.commands.backtest import run_backtest
-
-    def listed(names: list[str] | None) -> tuple[str, ...]:
-        return tuple(name for each in names or () for name in each.split(",") if name)
-
-    options = BacktestOptions(
-        symbols=listed(symbols),
-        start=start,
-        end=end,
-        folds=folds,
-        models=listed(model),
-        baselines=listed(baselines),
-        data=tuple(data or ()),
-        preset=preset,
-        epochs=epochs,
-        conformal=conformal,
-        report=report,
-    )
-    run_backtest(config_file, options, json=json)
+app.command()(backtest)
+app.command()(search)
 
 
 @app.command()

@@ -33,6 +33,7 @@ from daemon.config_types import (
 )
 from daemon.records import parse_interval
 from daemon.symbols import Shard
+from models.overrides import Overrides
 from models.presets import PRESETS
 
 # The scoreboard reports the median and the 80% and 95% intervals: their levels must be forecast.
@@ -117,13 +118,14 @@ class FeaturesSection(Section):
 
 
 class ModelSection(Section):
-    """Which forecaster, and what it forecasts. ``horizons`` are in bars.
+    """Which forecaster, and what it forecasts. ``horizons`` are in bars; ``overrides`` are of the preset.
 
     ``conformal``: intervals that were too narrow or too wide lately are widened or narrowed before they are published.
     """
 
     kind: Literal["lstm", "attention_lstm", "transformer", "tft", "har", "ewma", "random_walk"] = "attention_lstm"
     preset: Literal["auto", "small", "reference", "large"] = "auto"
+    overrides: tuple[str, ...] = ()
     horizons: tuple[Integer, ...] = (1, 2, 3, 6, 12, 24)
     quantiles: tuple[Number, ...] = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:[0-9]+)$")] = "auto"
@@ -152,6 +154,14 @@ class ModelSection(Section):
         if presets is not None and self.preset not in {"auto", *presets}:
             has = ", ".join(f'"{name}"' for name in presets)
             raise KeyProblem("preset", f'was "{self.preset}", which {self.kind} does not have; write "auto", {has}')
+        return self
+
+    @model_validator(mode="after")
+    def _overrides_of_the_kind(self) -> Self:
+        try:
+            Overrides.parse(self.overrides).check(self.kind)
+        except ValueError as error:
+            raise KeyProblem("overrides", f"{error}; correct it or take it out") from None
         return self
 
 

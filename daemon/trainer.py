@@ -33,6 +33,7 @@ from daemon.store.thread import StoreThread
 from daemon.warmup import History
 from models.artifact import ArtifactError
 from models.forecast import ModelInfo
+from models.overrides import Overrides
 from models.registry import Registry
 from models.specification import NETWORK_KINDS, Progress, TrainingSpec
 
@@ -310,13 +311,15 @@ def training_spec(
     Raises ValueError for a kind that is not trained.
     """
     model = config.model
-    # The preset is the configured network's: another one may not have it.
+    # Preset and overrides are the configured network's: another one may not have them.
+    overrides = model.overrides if kind in {None, model.kind} else ()
     kind, preset = (model.kind, model.preset) if kind in {None, model.kind} else (kind, "auto")
     return TrainingSpec(
         data_file=data_file,
         output_dir=registry.artifacts_dir,
         kind=kind,
         preset=preset,
+        overrides=Overrides.parse(overrides),
         interval_us=config.bars.interval_us,
         horizons=model.horizons,
         levels=model.quantiles,

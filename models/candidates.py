@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +13,7 @@ import polars as pl
 
 from models.baselines import BoostedTrees, Ewma, Garch, Har, RandomWalk, Reversal
 from models.forecast import Forecaster, ForecastInput
+from models.overrides import PRESETS_OWN, Overrides
 from models.specification import DEFAULT_HORIZONS, DEFAULT_LEVELS, NETWORK_KINDS, Progress, TrainingSpec
 
 ALWAYS = ("random_walk", "reversal", "har")
@@ -28,7 +29,8 @@ _EXTRAS = {"garch": "arch", "lightgbm": "lightgbm"}
 class Settings:
     """What a fit needs besides bars. preset, device, epochs, seed, seeds: as in ``TrainingSpec``, for networks.
 
-    keep_in: where trained networks stay, so that a run that was cut off need not train them again; None keeps none.
+    overrides: by kind, what is set otherwise than its preset says. keep_in: where trained networks stay, so that a run
+    that was cut off need not train them again; None keeps none.
     """
 
     interval_us: int
@@ -41,6 +43,7 @@ class Settings:
     seed: int = 0
     seeds: int = 1
     threads: int = 1
+    overrides: Mapping[str, Overrides] = field(default_factory=dict)
     keep_in: Path | None = None
 
 
@@ -90,6 +93,7 @@ def fit(
             levels=levels,
             seed=settings.seed,
             threads=settings.threads,
+            shape=settings.overrides.get(kind, PRESETS_OWN).given,
         )
         return Candidate(trees, trees.feature_names)
     raise ValueError(f"there is no kind {kind!r}; there are {', '.join(known_kinds())}")
@@ -103,6 +107,7 @@ def _network(kind: str, bars: pl.DataFrame, settings: Settings, on_progress: Cal
             output_dir=Path(folder) / "artifacts",
             kind=kind,
             preset=settings.preset,
+            overrides=settings.overrides.get(kind, PRESETS_OWN),
             interval_us=settings.interval_us,
             horizons=settings.horizons,
             levels=settings.levels,

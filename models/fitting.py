@@ -28,6 +28,7 @@ from models.heads import pinball_loss, qlike_loss
 from models.network import Network, NetworkConfig, NetworkOutput
 from models.networks import build_member
 from models.presets import Recipe
+from models.ranks import ALONE, Ranks
 
 VOLATILITY_WEIGHT = 0.3  # of QLIKE beside the pinball loss: the range of the bars is the better teacher
 _GRADIENT_NORM = 1.0
@@ -67,6 +68,9 @@ class Fitting:
     is safe (``mixed_precision`` says otherwise), its heads and losses in float32. A run with a ``checkpoint_file``
     writes one after each epoch; killed and started again on the same windows, configuration and recipe, it goes on
     there and ends with the same weights.
+
+    With ``ranks`` several processes do this together: each takes its share of every batch and of the validation, and
+    all hold the same weights after each step. Only the first writes the checkpoint.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class Fitting:
         horizons: Sequence[int],
         checkpoint_file: Path | None = None,
         mixed_precision: bool | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         device = windows.device
         on_gpu = device.type == "cuda"
@@ -111,6 +116,8 @@ class Fitting:
         self._optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=on_gpu or None
         )
+        self._ranks = ranks
+        self._trained = ranks.wrapped(self.network)  # the same network, but its gradients are those of all
         self._checkpoint_file = checkpoint_file
         self._fingerprint = "" if checkpoint_file is None else self._identity(start_quantiles)
         self._epoch, self._best_epoch, self._best_loss = 0, 0, math.inf
@@ -125,9 +132,11 @@ class Fitting:
         with _seeded(self._seed):
             if not self._resume():
                 self._best_loss, self._best = self.evaluate(), _copy(self._average.network)
+            self._ranks.check_alike("epochs that are done", {"epoch": torch.tensor(self._epoch)})
             while self._stopped is None:
                 self._run_epoch(on_report, stop)
         self.network.load_state_dict(self._best)
+        self._ranks.check_alike("weights", self._best)
         return Fitted(self.network.eval(), self._best_epoch, self._epoch, self._best_loss, self._stopped)
 
     def forget(self) -> None:
@@ -148,12 +157,13 @@ class Fitting:
             self._stopped = "patience"
         elif self._epoch >= self.epochs:
             self._stopped = "epochs"
-        if self._checkpoint_file is not None and finished:
+        if self._checkpoint_file is not None and finished and self._ranks.first:
             write_checkpoint(self._checkpoint_file, self._checkpoint())
 
     def _steps(self, on_report: Callable[[EpochReport], None], stop: Callable[[], bool]) -> tuple[float, bool]:
         """One epoch's steps: the mean training loss, and whether all were done."""
-        self.network.train()
+        self._trained.train()
+        self._seed_epoch()
         batches = self._batches()
         total, mean, finished = torch.zeros((), device=self.windows.device), None, True
         for done, batch in enumerate(batches, start=1):
@@ -165,7 +175,13 @@ class Fitting:
             if stop():
                 finished = False
                 break
+        total = self._ranks.total(total) / self._ranks.size
         return _finite(total / done, f"the loss of epoch {self._epoch}"), finished
+
+    def _seed_epoch(self) -> None:
+        """Of several processes each draws its own dropout, also where it goes on after a kill."""
+        if self._ranks.joined:
+            torch.manual_seed((self._seed * 1_000_003 + self._epoch) * 1_000_003 + self._ranks.rank)
 
     def _batches(self) -> tuple[Tensor, ...]:
         share = self.train[self._epoch % self.recipe.stride :: self.recipe.stride]
@@ -176,7 +192,10 @@ class Fitting:
         """Returns the loss, still on the device."""
         for group in self._optimiser.param_groups:
             group["lr"] = self.recipe.learning_rate * self._annealing(step)
-        loss = self._loss(self.network, batch, self._weights[batch])
+        part = self._ranks.share(batch)
+        loss = self._loss(self._trained, part, self._weights[part])
+        if self._ranks.joined:
+            loss = loss * self._ranks.weight(self._weights[part], self._weights[batch])
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), _GRADIENT_NORM)
@@ -197,7 +216,7 @@ class Fitting:
         return self.loss_of(output, samples, weights)
 
     def loss_of(self, output: NetworkOutput, samples: Tensor, weights: Tensor) -> Tensor:
-        """What is minimised: pinball and QLIKE together, in units of the scale; samples (B,), weights (B, H) or (H,)."""
+        """Pinball and QLIKE together, in units of the scale; samples (B,), weights (B, H) or (H,)."""
         quantiles = pinball_loss(self.windows.returns[samples], output.quantiles, self.levels, weights)
         volatility = qlike_loss(self.windows.variances[samples], output.log_sigma, weights)
         return quantiles + VOLATILITY_WEIGHT * volatility
@@ -206,9 +225,10 @@ class Fitting:
     def evaluate(self, network: Network | Ensemble | None = None) -> float:
         """The validation loss of ``network``, by default of the averaged weights, in evaluation mode."""
         judged = (network or self._average.network).eval()
-        parts = torch.split(self.validation, EVALUATION_BATCH)
+        parts = torch.split(self.validation, EVALUATION_BATCH)[self._ranks.rank :: self._ranks.size]
         total = sum(self._loss(judged, part, self._horizon_weights).double() * len(part) for part in parts)
-        return _finite(torch.as_tensor(total) / len(self.validation), "the validation loss")
+        total = self._ranks.total(torch.as_tensor(total, dtype=torch.float64, device=self.windows.device))
+        return _finite(total / len(self.validation), "the validation loss")
 
     # ---------------------------------------------------------------- going on after a kill
 
@@ -268,6 +288,7 @@ class Fitting:
             "mixed_precision": self._mixed_precision,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
+            **({"processes": self._ranks.size} if self._ranks.joined else {}),
         }
         windows = self.windows
         tensors = (

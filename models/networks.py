@@ -37,7 +37,7 @@ _KINDS: Mapping[str, _Kind] = {
 
 def network_config(
     kind: str,
-    preset: str,
+    shape: Mapping[str, Any],
     *,
     feature_names: Sequence[str],
     window: int,
@@ -45,9 +45,9 @@ def network_config(
     horizons: int,
     levels: Sequence[float],
 ) -> NetworkConfig:
-    """The configuration of a preset for these data. ``symbols`` counts the unknown symbol too.
+    """The configuration of a preset's ``shape`` for these data. ``symbols`` counts the unknown symbol too.
 
-    Raises KeyError for an unknown kind or preset, ValueError where the kind lacks a feature that it needs.
+    Raises KeyError for an unknown kind, ValueError where the kind lacks a feature that it needs.
     """
     config = _KINDS[kind].config
     return config(
@@ -57,7 +57,7 @@ def network_config(
         horizons=horizons,
         levels=tuple(levels),
         **config.columns(feature_names),
-        **PRESETS[kind][preset].shape,
+        **shape,
     )
 
 
@@ -97,7 +97,7 @@ def parameter_counts() -> dict[tuple[str, str], int]:
             build_member(
                 network_config(
                     kind,
-                    preset,
+                    chosen.shape,
                     feature_names=FEATURE_NAMES,
                     window=48,
                     symbols=4,
@@ -107,7 +107,7 @@ def parameter_counts() -> dict[tuple[str, str], int]:
             )
         )
         for kind, presets in PRESETS.items()
-        for preset in presets
+        for preset, chosen in presets.items()
     }
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from models.overrides import PRESETS_OWN, Overrides
 from models.presets import PRESETS
 
 DEFAULT_HORIZONS = (1, 2, 3, 6, 12, 24)
@@ -30,6 +31,7 @@ class TrainingSpec:
     output_dir: Path  # the finished artifact appears here as one folder
     kind: str = DEFAULT_KIND
     preset: str = "auto"  # small on the CPU, reference on CUDA
+    overrides: Overrides = PRESETS_OWN  # values of the preset that are set otherwise
     interval_us: int = _HOUR_US
     horizons: tuple[int, ...] = DEFAULT_HORIZONS  # in bars, ascending
     levels: tuple[float, ...] = DEFAULT_LEVELS  # quantile levels, ascending
@@ -50,6 +52,7 @@ class TrainingSpec:
         presets = ("auto", *PRESETS[self.kind])
         if self.preset not in presets:
             raise ValueError(f"preset was {self.preset!r}; {self.kind} has {', '.join(presets)}")
+        self.overrides.check(self.kind)
         if self.seeds < 1:
             raise ValueError(f"seeds was {self.seeds}, must be at least 1")
         for name, values in (("horizons", self.horizons), ("levels", self.levels)):
@@ -70,6 +73,8 @@ class TrainingSpec:
         for name in ("horizons", "levels", "symbols"):
             if name in given:
                 given[name] = tuple(given[name])
+        if "overrides" in given:
+            given["overrides"] = Overrides(**given["overrides"])
         for name in ("data_file", "output_dir", "run_dir"):
             if given.get(name) is not None:
                 given[name] = Path(given[name])

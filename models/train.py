@@ -1,6 +1,7 @@
 """One deterministic training run: bars in, a finished artifact out.
 
-``python -m models.train --data bars.parquet --out DIR`` needs no more than torch, numpy, polars and safetensors.
+``python -m models.train --data bars.parquet --out DIR`` needs no more than torch, numpy, polars and safetensors;
+``torchrun --nproc-per-node N -m models.train ...`` trains with N processes, a GPU each where there are GPUs.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ from models.ensemble import Ensemble
 from models.fitting import EpochReport, Fitted, Fitting, TrainingDiverged
 from models.network import Network
 from models.networks import ensemble, network_config
+from models.overrides import Overrides
 from models.presets import choose_preset
+from models.ranks import ALONE, Ranks, joined_ranks
 from models.specification import DEFAULT_KIND, NETWORK_KINDS, PRESET_NAMES, Progress, TrainingSpec
 
 _FEATURES_SHARE = 0.05  # of the progress bar; the rest but for the last is training
@@ -48,16 +51,18 @@ def train(
     on_progress: Callable[[Progress], None] = lambda _: None,
     checkpoint: Callable[[], None] = lambda: None,
     monotonic_s: Callable[[], float] = time.monotonic,
+    ranks: Ranks = ALONE,
 ) -> Path:
     """Trains as specified and returns the folder of the finished artifact, below ``spec.output_dir``.
 
     Its id ends with a hash of the weights: where the same run has left the same artifact before, that one stays.
 
-    ``checkpoint`` is called between steps: it may block to pause the run, or raise to cancel it, and then
-    nothing is left behind but what ``spec.run_dir`` asks for. Raises ValueError for data that cannot be trained on,
-    TrainingDiverged where the loss is no longer finite, ArtifactError where the result cannot be written.
+    ``ranks``: other processes that train with this one, which all call this with the same specification; the first
+    reports and writes. ``checkpoint`` is called between steps: it may block to pause the run, or raise to cancel it,
+    and then nothing is left behind but what ``spec.run_dir`` asks for. Raises ValueError for data that cannot be
+    trained on, TrainingDiverged where the loss is no longer finite, ArtifactError where the result cannot be written.
     """
-    return _Run(spec, on_progress, checkpoint, monotonic_s).run()
+    return _Run(spec, on_progress, checkpoint, monotonic_s, ranks).run()
 
 
 class _Run:
@@ -69,13 +74,16 @@ class _Run:
         on_progress: Callable[[Progress], None],
         checkpoint: Callable[[], None],
         monotonic_s: Callable[[], float],
+        ranks: Ranks,
     ) -> None:
         self.spec = spec
-        self.device = choose_device(spec.device)
+        self.ranks = ranks
+        self.device = ranks.device(choose_device(spec.device))
         self.preset, chosen = choose_preset(spec.kind, spec.preset, on_gpu=self.device.type == "cuda")
-        self.recipe = chosen.recipe
+        chosen = spec.overrides.applied(chosen)
+        self.recipe, self.shape = chosen.recipe, chosen.shape
         self.epochs = spec.epochs or self.recipe.epochs
-        self.threads = spec.threads or max(1, (os.cpu_count() or 1) - 1)
+        self.threads = spec.threads or max(1, ((os.cpu_count() or 1) - 1) // ranks.local_size)
         self._on_progress = on_progress
         self._checkpoint = checkpoint
         self._monotonic_s = monotonic_s
@@ -97,10 +105,11 @@ class _Run:
         artifact = assemble(self.spec, data, preset=self.preset, windows=windows, network=network, training=training)
         self._checkpoint()
         path = self.spec.output_dir / artifact.manifest.id
-        if not path.exists():
-            write_artifact(self.spec.output_dir, artifact)
-        for fitting in fittings:
-            fitting.forget()
+        if self.ranks.first:
+            if not path.exists():
+                write_artifact(self.spec.output_dir, artifact)
+            for fitting in fittings:
+                fitting.forget()
         self._report("done", 1.0, remaining_s=0.0)
         return path
 
@@ -122,7 +131,7 @@ class _Run:
             validation=data.split.validation,
             config=network_config(
                 self.spec.kind,
-                self.preset,
+                self.shape,
                 feature_names=data.feature_names,
                 window=self.spec.window,
                 symbols=len(data.series) + 1,
@@ -135,12 +144,15 @@ class _Run:
             start_quantiles=np.mean([data.har.residual_quantiles(series) for series in data.series], axis=0),
             horizons=self.spec.horizons,
             checkpoint_file=None if run_dir is None else run_dir / f"seed-{seed}.safetensors",
+            ranks=self.ranks,
         )
 
     def _stop(self) -> bool:
         self._checkpoint()
         budget_s = self.spec.time_budget_s
-        return budget_s is not None and self._elapsed_s() > budget_s * (1.0 - _RESERVED_SHARE)
+        if budget_s is None:
+            return False
+        return self.ranks.agreed(self._elapsed_s() > budget_s * (1.0 - _RESERVED_SHARE), self.device)
 
     def _elapsed_s(self) -> float:
         return self._monotonic_s() - self._started_s
@@ -164,6 +176,8 @@ class _Run:
         )
 
     def _report(self, phase: str, ratio: float, **details: Any) -> None:
+        if not self.ranks.first:
+            return
         self._on_progress(
             Progress(phase=phase, ratio=ratio, elapsed_s=self._elapsed_s(), epochs=self.epochs, **details)
         )
@@ -181,6 +195,8 @@ class _Run:
             "validation_windows": len(data.split.validation),
             "device": str(self.device),
             "threads": self.threads,
+            **({"processes": self.ranks.size} if self.ranks.joined else {}),
+            **({"overrides": overrides} if (overrides := self.spec.overrides.given) else {}),
         }
 
 
@@ -207,6 +223,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", default=DEFAULT_KIND, help=" | ".join(NETWORK_KINDS))
     parser.add_argument("--preset", default="auto", help=" | ".join(PRESET_NAMES))
     parser.add_argument("--epochs", type=_positive(int), help="default: the preset's")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="of the preset, e.g. dropout=0.2")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seeds", type=_positive(int), default=1, help="networks whose average is kept if that pays")
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
@@ -220,6 +237,7 @@ def main(arguments: list[str] | None = None) -> int:
             output_dir=given.out,
             kind=given.model,
             preset=given.preset,
+            overrides=Overrides.parse(given.set),
             symbols=tuple(given.symbols),
             epochs=given.epochs,
             seed=given.seed,
@@ -229,11 +247,13 @@ def main(arguments: list[str] | None = None) -> int:
             time_budget_s=given.time_budget_seconds,
             run_dir=given.run_dir,
         )
-        path = train(spec, on_progress=_Printer(terminal=sys.stdout.isatty()))
+        with joined_ranks(choose_device(spec.device)) as ranks:
+            path = train(spec, on_progress=_Printer(terminal=sys.stdout.isatty()), ranks=ranks)
     except (ValueError, TrainingDiverged, ArtifactError) as error:
         print(f"models.train: {error}", file=sys.stderr)  # noqa: T201  # this is a command
         return 2 if isinstance(error, ValueError) else 1
-    print(path)  # noqa: T201  # this is a command
+    if ranks.first:
+        print(path)  # noqa: T201  # this is a command
     return 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +55,12 @@ class Step:
     training: Progress | None = None
 
 
+class Evaluation(Protocol):
+    """Does one fold's task, telling ``on_step`` where it stands: ``evaluate_fold``."""
+
+    def __call__(self, task: FoldTask, /, *, on_step: Callable[[Step], None] = ...) -> Outcomes: ...
+
+
 def fold_tasks(bars: pl.DataFrame, folds: Sequence[Fold], kinds: Sequence[str], settings: Settings) -> list[FoldTask]:
     """The tasks of a walk-forward over ``bars``; the random walk, reversal and HAR are always among the kinds."""
     names = tuple(dict.fromkeys((*kinds, *ALWAYS)))
@@ -64,7 +71,7 @@ def fold_tasks(bars: pl.DataFrame, folds: Sequence[Fold], kinds: Sequence[str], 
 def walk_forward(
     tasks: Iterable[FoldTask],
     *,
-    mapper: Callable[[Callable[[FoldTask], Outcomes], Iterable[FoldTask]], Iterable[Outcomes]] = map,
+    mapper: Callable[[Evaluation, Iterable[FoldTask]], Iterable[Outcomes]] = map,
     conformal: bool = True,
 ) -> Outcomes:
     """The outcomes of all folds together. ``mapper`` may spread them over processes; the result is the same.

@@ -14,14 +14,13 @@ from pathlib import Path
 # An idle OpenMP worker that spins takes the core of whoever else runs here; read where torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-from daemon.executing.local import InProcess, Processes
-
 from benchmarks.skill.account import Line, account
 from benchmarks.skill.keeping import fold_file, keep, kept
 from benchmarks.skill.page import BEGIN, END, tables
 from benchmarks.skill.plan import KIND, SEEDS, SkillRun, tasks
 from benchmarks.table import surroundings
 from daemon.errors import ForecastdError
+from daemon.executing.local import InProcess, Processes
 from models.outcomes import Outcomes, joined
 from models.specification import NETWORK_KINDS
 from models.walkforward import FoldTask, evaluate_fold

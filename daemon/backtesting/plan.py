@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ from features.market import Instrument
 from models.bars_file import BarsRefused, read_bars
 from models.candidates import ALWAYS, RIVALS, Settings, installed_rivals, is_installed, known_kinds
 from models.inputs import reach_bars
+from models.overrides import Overrides
+from models.specification import NETWORK_KINDS
 from models.splits import Fold, walk_forward_folds
 
 DAY_US = 86_400_000_000
@@ -39,8 +40,9 @@ class NoBars(Fatal):
 class BacktestOptions:
     """What was asked for; None and empty mean the default.
 
-    models: kinds to judge. baselines: what stands beside them, all that are installed where empty. conformal: whether
-    online calibration is measured too, None as the configuration says. report: a folder.
+    models: kinds to judge. overrides: NAME=VALUE of the one network or trees to judge. baselines: what stands beside
+    them, all that are installed where empty. conformal: whether online calibration is measured too, None as the
+    configuration says. report: a folder.
     """
 
     symbols: tuple[str, ...] = ()
@@ -51,6 +53,7 @@ class BacktestOptions:
     baselines: tuple[str, ...] = ()
     data: tuple[Path, ...] = ()
     preset: str = "auto"
+    overrides: tuple[str, ...] = ()
     epochs: int | None = None
     conformal: bool | None = None
     report: Path | None = None
@@ -97,8 +100,9 @@ def make_plan(config: Config, options: BacktestOptions) -> Plan:
         preset=config.model.preset if options.preset == "auto" else options.preset,
         device=config.model.device,
         epochs=options.epochs,
-        threads=max(1, (os.cpu_count() or 1) - 1),
-        keep_in=None if options.report is None else options.report / "models",
+        overrides=_overrides(config, options),
+        threads=1,  # whatever the engine and the number of workers: the result is the same to the last bit
+        keep_in=None if options.report is None else options.report.absolute() / "models",
     )
     try:
         folds = walk_forward_folds(
@@ -127,6 +131,33 @@ def chosen_kinds(options: BacktestOptions) -> tuple[str, ...]:
         if absent := [name for name in names if not is_installed(name)]:
             raise BacktestRefused(f'{option}: {absent[0]} is not installed: pip install "forecastd[{absent[0]}]"')
     return tuple(dict.fromkeys((*options.models, *(options.baselines or installed_rivals()), *ALWAYS)))
+
+
+def _overrides(config: Config, options: BacktestOptions) -> dict[str, Overrides]:
+    """By kind: what was asked for, else what the configuration says of its own network."""
+    if not options.overrides:
+        return {config.model.kind: Overrides.parse(config.model.overrides)} if config.model.overrides else {}
+    if len(options.models) != 1:
+        raise BacktestRefused("--set is of one kind: name it, and only it, with --model")
+    [kind] = options.models
+    try:
+        overrides = Overrides.parse(options.overrides)
+        overrides.check(kind)
+    except ValueError as error:
+        raise BacktestRefused(f"--set: {error}") from error
+    return {kind: overrides}
+
+
+def on_gpu(kinds: Sequence[str], device: str) -> bool:
+    """Whether any of the kinds computes on a GPU; torch is imported only where it may."""
+    if device == "cpu" or not set(kinds) & set(NETWORK_KINDS):
+        return False
+    from models.devices import choose_device  # noqa: PLC0415  # no network, no torch
+
+    try:
+        return choose_device(device).type == "cuda"
+    except ValueError as error:
+        raise BacktestRefused(f"model.device: {error}") from error
 
 
 def _time(option: str, text: str, interval_us: int) -> int:

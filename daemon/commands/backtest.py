@@ -5,44 +5,45 @@ from __future__ import annotations
 import json as jsonlib
 import os
 import sys
-from collections.abc import Callable, Iterable
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 # An idle OpenMP worker that spins takes the core of whoever else runs here; read where torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from daemon.backtesting.document import document
-from daemon.backtesting.plan import BacktestOptions, BacktestRefused, Plan, make_plan
+from daemon.backtesting.plan import BacktestOptions, BacktestRefused, Plan, make_plan, on_gpu
 from daemon.backtesting.report import render
 from daemon.backtesting.tables import print_document
 from daemon.commands.console import open_console
+from daemon.commands.work_bar import WorkBar
 from daemon.config import Secrets, load_config
 from daemon.errors import Fatal
+from daemon.executing.base import Executor
+from daemon.executing.choice import EngineOptions, check_engine, make_executor
 from daemon.logs import start_logging
 from models.outcomes import Outcomes
-from models.walkforward import FoldTask, Step, evaluate_fold, fold_tasks, walk_forward
+from models.walkforward import Step, fold_tasks, walk_forward
 
 
 class BacktestFailed(Fatal):
     """A network could not be trained or loaded."""
 
 
-def run_backtest(config_file: Path | None, options: BacktestOptions, *, json: bool) -> None:
+def run_backtest(config_file: Path | None, options: BacktestOptions, engine: EngineOptions, *, json: bool) -> None:
     """Prints tables or one JSON document; with ``options.report`` also writes ``report.html`` and ``backtest.json``.
 
     Trained networks are kept below the report's folder: the same command after a kill goes on where it was. Raises
-    BacktestRefused, NoBars or BacktestFailed.
+    BacktestRefused, NoBars, BacktestFailed, EngineRefused, WorkerLost or Cancelled.
     """
     start_logging(level="warning")
+    check_engine(engine)
     plan = make_plan(load_config(config_file, secrets=Secrets.UNCHECKED), options)
     if options.report is not None:
         _make_folder(options.report)
+    executor = make_executor(engine, tasks=len(plan.folds), on_gpu=on_gpu(plan.kinds, plan.settings.device))
     view = _View(len(plan.folds))
     try:
-        outcomes = _walk(plan, view)
+        outcomes = _walk(plan, executor, view)
     finally:
         view.close()
     told = document(plan, outcomes)
@@ -57,13 +58,13 @@ def run_backtest(config_file: Path | None, options: BacktestOptions, *, json: bo
         sys.stderr.write(f"report: {page}\n")
 
 
-def _walk(plan: Plan, view: _View) -> Outcomes:
-    def one_by_one(_: Callable[[FoldTask], Outcomes], tasks: Iterable[FoldTask]) -> Iterable[Outcomes]:
-        return [evaluate_fold(task, on_step=view.show) for task in tasks]
-
+def _walk(plan: Plan, executor: Executor, view: _View) -> Outcomes:
     try:
-        tasks = fold_tasks(plan.bars, plan.folds, plan.kinds, plan.settings)
-        return walk_forward(tasks, mapper=one_by_one, conformal=plan.conformal)
+        return walk_forward(
+            fold_tasks(plan.bars, plan.folds, plan.kinds, plan.settings),
+            mapper=lambda work, tasks: executor.map(work, list(tasks), on_step=view.show, on_lost=view.lost),
+            conformal=plan.conformal,
+        )
     except ValueError as error:
         where = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         raise BacktestRefused(f"{error}{where}; begin later, give more history, or leave it out") from error
@@ -81,38 +82,23 @@ def _make_folder(folder: Path) -> None:
 
 
 class _View:
-    """On standard error: a bar on a terminal, one line a step off it."""
+    """One bar for all retrainings together, or a line a kind of each where there is no terminal."""
 
     def __init__(self, folds: int) -> None:
-        self._folds = folds
-        self._console = Console(stderr=True)
-        self._bar: Progress | None = None
-        self._task = TaskID(0)
-        self._told = ""
+        self._ratios = [0.0] * folds
+        self._bar = WorkBar()
 
-    def show(self, step: Step) -> None:
-        text = f"retraining {step.fold + 1}/{self._folds}: {step.kind}"
-        if self._console.is_terminal:
-            self._advance(text, (step.fold + step.ratio) / self._folds)
-        elif text != self._told:
-            self._told = text
-            sys.stderr.write(text + "\n")
+    def show(self, index: int, step: Step) -> None:
+        self._ratios[index] = step.ratio
+        text = f"{self._name(index)}: {step.kind}"
+        self._bar.show(text, sum(self._ratios) / len(self._ratios), line=text)
+
+    def lost(self, index: int, reason: str) -> None:
+        self._ratios[index] = 0.0
+        self._bar.say(f"{self._name(index)}: its process ended {reason}; begun again")
 
     def close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self._bar.close()
 
-    def _advance(self, text: str, ratio: float) -> None:
-        if self._bar is None:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.percentage:>3.0f}%"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                console=self._console,
-                transient=True,
-            )
-            self._task = self._bar.add_task(text, total=1.0)
-            self._bar.start()
-        self._bar.update(self._task, completed=ratio, description=text)
+    def _name(self, index: int) -> str:
+        return f"retraining {index + 1}/{len(self._ratios)}"

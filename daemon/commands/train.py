@@ -29,6 +29,7 @@ from daemon.warmup import MOST_BARS
 from features.market import Instrument
 from models.artifact import MANIFEST, Manifest
 from models.bars_file import BarsRefused, read_bars
+from models.overrides import Overrides
 from models.registry import Registry
 from models.specification import Progress, TrainingSpec
 
@@ -57,6 +58,7 @@ class TrainOptions:
 
     kind: str
     preset: str = "auto"
+    overrides: tuple[str, ...] = ()
     symbols: tuple[str, ...] = ()
     epochs: int | None = None
     seeds: int = 1
@@ -93,7 +95,15 @@ def _specification(config: Config, options: TrainOptions, registry: Registry, ru
     try:
         spec = training_spec(config, run_dir / "bars.parquet", registry, None, kind=options.kind)
         preset = spec.preset if options.preset == "auto" else options.preset
-        return replace(spec, preset=preset, epochs=options.epochs, seeds=options.seeds, run_dir=run_dir.absolute())
+        overrides = Overrides.parse(options.overrides) if options.overrides else spec.overrides
+        return replace(
+            spec,
+            preset=preset,
+            overrides=overrides,
+            epochs=options.epochs,
+            seeds=options.seeds,
+            run_dir=run_dir.absolute(),
+        )
     except ValueError as error:
         raise TrainRefused(str(error)) from error
 

@@ -80,8 +80,12 @@ class BoostedTrees:
         levels: Sequence[float],
         seed: int = 0,
         threads: int = 1,
+        shape: Mapping[str, Any] | None = None,
     ) -> BoostedTrees:
-        """Fits all series of a bars frame together. Raises MissingExtra, or ValueError for too few bars."""
+        """Fits all series of a bars frame together; ``shape``: LightGBM's parameters that are set otherwise.
+
+        Raises MissingExtra, or ValueError for too few bars.
+        """
         lightgbm = _lightgbm()
         rows = feature_rows(bars, interval_us=interval_us, leaders=leaders_in(bars))
         names = usable_features(rows, FEATURE_NAMES)
@@ -100,7 +104,7 @@ class BoostedTrees:
             cut_us=cut_time(int(close_us.min()), int(close_us.max())),
             label_span_us=max(horizons) * interval_us,
         )
-        grower = _Grower(lightgbm, {**_SHAPE, "seed": seed, "num_threads": threads}, inputs)
+        grower = _Grower(lightgbm, {**_SHAPE, **(shape or {}), "seed": seed, "num_threads": threads}, inputs)
         everything = np.concatenate([split.train, split.validation])
         boosters, predicted = [], []
         for target in log_variance.T:

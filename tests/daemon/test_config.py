@@ -175,6 +175,14 @@ def test_a_preset_that_the_kind_lacks_is_refused() -> None:
     assert (large.model.kind, large.model.preset) == ("transformer", "large")
 
 
+def test_overrides_that_the_kind_lacks_are_refused() -> None:
+    """The error says what the kind has; what it has is taken, in the environment too."""
+    environ = {"FORECASTD__MODEL__OVERRIDES": '["layers=2"]', **HOME}
+    (line,) = problems(environ={"FORECASTD__MODEL__KIND": "tft", **environ})
+    assert "model.overrides: layers is set, but tft has learning_rate" in line
+    assert load_config(environ=environ).model.overrides == ("layers=2",)
+
+
 BAD_LINES = {
     'model.kind = "oracle"': 'model.kind: was "oracle"; write "lstm", "attention_lstm", "transformer", "tft", "har", '
     '"ewma" or "random_walk"',

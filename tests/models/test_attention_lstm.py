@@ -7,6 +7,7 @@ from features.catalogue import FEATURE_NAMES
 from models.attention_lstm import AttentionLSTM, AttentionLSTMConfig
 from models.network import UNKNOWN_SYMBOL
 from models.networks import build_network, network_config
+from models.presets import PRESETS
 
 LEVELS = (0.1, 0.5, 0.9)
 
@@ -42,7 +43,7 @@ def test_reference_shape_is_three_layers_of_256() -> None:
     network = build_network(
         network_config(
             "attention_lstm",
-            "reference",
+            PRESETS["attention_lstm"]["reference"].shape,
             feature_names=FEATURE_NAMES,
             window=48,
             symbols=4,

@@ -32,7 +32,9 @@ CHANGED = 1e-4  # in units of the scale: less than this is rounding
 def build(kind: str, *, seed: int = 0, features: tuple[str, ...] = FEATURES) -> Network:
     """The small preset on few features; its heads speak louder than untrained ones, so that a difference shows."""
     torch.manual_seed(seed)
-    config = network_config(kind, "small", feature_names=features, window=L, symbols=4, horizons=H, levels=LEVELS)
+    config = network_config(
+        kind, PRESETS[kind]["small"].shape, feature_names=features, window=L, symbols=4, horizons=H, levels=LEVELS
+    )
     network = build_network(config)
     for head in (network.quantiles, network.volatility):
         torch.nn.init.normal_(head.output.weight, std=0.3)
@@ -346,9 +348,9 @@ def test_the_counts_are_printed() -> None:
 
 def test_every_preset_is_built_for_all_features() -> None:
     """The transformer has eight heads in every size."""
-    for preset in PRESETS["transformer"]:
+    for preset in PRESETS["transformer"].values():
         config = network_config(
-            "transformer", preset, feature_names=FEATURE_NAMES, window=L, symbols=4, horizons=H, levels=LEVELS
+            "transformer", preset.shape, feature_names=FEATURE_NAMES, window=L, symbols=4, horizons=H, levels=LEVELS
         )
         network = build_network(config)
         assert all(layer.self_attn.num_heads == 8 for layer in network.layers)

@@ -128,3 +128,22 @@ def test_an_empty_store_says_what_to_do(config: Config) -> None:
     """Without files the store is tested on; it holds nothing yet."""
     with pytest.raises(NoBars, match="history fetch first, or name files with --data"):
         make_plan(config, BacktestOptions())
+
+
+def test_values_of_a_preset_are_set_for_the_one_kind_that_is_judged(config: Config, data: Path) -> None:
+    """For no other that stands beside; the configuration's own hold for its own network."""
+    options = BacktestOptions(data=(data,), models=("lightgbm",), overrides=("num_leaves=7",))
+    assert {kind: str(each) for kind, each in make_plan(config, options).settings.overrides.items()} == {
+        "lightgbm": "num_leaves=7"
+    }
+    configured = config.model_copy(update={"model": type(config.model)(kind="lstm", overrides=("dropout=0.3",))})
+    plan = make_plan(configured, BacktestOptions(data=(data,), models=("lstm", "tft")))
+    assert {kind: str(each) for kind, each in plan.settings.overrides.items()} == {"lstm": "dropout=0.3"}
+    for models, overrides, says in (
+        ((), "dropout=0.1", "--set is of one kind"),
+        (("lstm", "tft"), "dropout=0.1", "--set is of one kind"),
+        (("lightgbm",), "dropout=0.1", "--set: dropout is set, but lightgbm has"),
+        (("lstm",), "dropout", "--set: was 'dropout'; write NAME=VALUE"),
+    ):
+        with pytest.raises(BacktestRefused, match=says):
+            make_plan(config, BacktestOptions(data=(data,), models=models, overrides=(overrides,)))

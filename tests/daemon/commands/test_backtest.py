@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import polars as pl
+import psutil
 import pytest
 
 from daemon.backtesting.document import SCHEMA
@@ -65,6 +68,13 @@ def report(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def told(report: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((report / "backtest.json").read_text())
     return content
+
+
+def gone(process: psutil.Process) -> bool:
+    """Whether it has ended, within a few seconds, whoever is to take note of that."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() == psutil.STATUS_ZOMBIE or process.wait(5) is None
+    return True
 
 
 def keys(value: Any) -> set[str]:
@@ -196,6 +206,29 @@ def test_too_little_history_is_one_line_with_the_fold(bars: Path, tmp_path: Path
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("forecastd: HAR needs 500 bars")
     assert "(har, fold 1)" in done.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_workers_and_says_so_on_one_line(bars: Path, tmp_path: Path) -> None:
+    """Sent to every process of the terminal, as a terminal does; the exit code is that of an interrupt."""
+    command = [sys.executable, "-m", "daemon", "backtest", "--data", str(bars), "--from", BEGIN, "--to", END]
+    with subprocess.Popen(
+        [*command, "--folds", "2", "--workers", "2", "--model", "lstm", "--epochs", "500"],
+        env={**os.environ, "FORECASTD__INSTANCE__STATE_DIR": str(tmp_path), "FORECASTD__MODEL__DEVICE": "cpu"},
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().endswith("/2: lstm\n")
+        workers = psutil.Process(process.pid).children()
+        assert len(workers) >= 2
+        os.killpg(process.pid, signal.SIGINT)
+        *_, last = process.stderr.read().splitlines()
+    assert process.returncode == 130
+    assert last == "forecastd: cancelled; 0 of 2 tasks were done"
+    assert all(gone(worker) for worker in workers)
 
 
 def test_a_report_that_cannot_be_written_is_said_first(bars: Path, tmp_path: Path) -> None:

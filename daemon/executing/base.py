@@ -1,0 +1,61 @@
+"""The port: tasks in, results out in the same order, with progress, retries and an end when somebody cancels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from daemon.errors import Fatal, ForecastdError
+
+ATTEMPTS = 3
+"""How often a task is begun before the run gives up: a process can be killed for lack of memory, a machine be lost."""
+
+_Task_contra = TypeVar("_Task_contra", contravariant=True)
+_Step_co = TypeVar("_Step_co", covariant=True)
+_Result_co = TypeVar("_Result_co", covariant=True)
+Task = TypeVar("Task")
+Step = TypeVar("Step")
+Result = TypeVar("Result")
+
+
+class WorkerLost(Fatal):
+    """A task took its process or machine with it every time that it was begun."""
+
+
+class Cancelled(ForecastdError):
+    """Ctrl-C; every process that the engine had started is gone."""
+
+    exit_code = 130  # 128 + SIGINT, what shells expect
+
+
+class Work(Protocol[_Task_contra, _Step_co, _Result_co]):
+    """What is done with one task: a function of a module, so that another process finds it by name.
+
+    Tasks, steps and results are pickled on their way. ``on_step`` is told how far the task is.
+    """
+
+    def __call__(self, task: _Task_contra, /, *, on_step: Callable[[_Step_co], None]) -> _Result_co: ...
+
+
+class Executor(Protocol):
+    """An engine. It holds processes or a connection only while ``map`` runs."""
+
+    def map(
+        self,
+        work: Work[Task, Step, Result],
+        tasks: Sequence[Task],
+        *,
+        on_step: Callable[[int, Step], None] = lambda _index, _step: None,
+        on_done: Callable[[int, Result], None] = lambda _index, _result: None,
+        on_lost: Callable[[int, str], None] = lambda _index, _reason: None,
+    ) -> list[Result]:
+        """The results in the order of ``tasks``, equal to those of ``map`` whatever the engine.
+
+        on_step: a task's index and how far it is; an engine may leave steps out.
+        on_done: as each task is finished, in any order. on_lost: a task lost its process or machine and is begun again.
+        All are called in the caller's thread.
+
+        Raises what a task raised, and then no other is begun: an error of its own would come again. Raises
+        WorkerLost after ``ATTEMPTS`` of one task, Cancelled on Ctrl-C.
+        """
+        ...

@@ -1,0 +1,112 @@
+"""The search itself: rung by rung, each trial's missing folds, then the ranking."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from daemon.executing.base import Executor
+from daemon.searching.plan import SearchPlan
+from daemon.searching.rungs import survivors
+from daemon.searching.trials import Trials
+from models.objective import Metric, objective
+from models.outcomes import Outcomes
+from models.overrides import Overrides
+from models.skill import Estimate
+from models.walkforward import Step, evaluate_fold
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A trial, on how many folds it was judged, and its figure there beside the yardsticks' on the same targets."""
+
+    trial: int
+    overrides: Overrides
+    folds: int
+    value: Estimate
+    har: Estimate
+    random_walk: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One trial's one fold, which is one task."""
+
+    trial: int
+    fold: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who is told: of all pieces of a rung that are missing, how far one is, that one is done, that one is lost."""
+
+    planned: Callable[[list[Piece]], None]
+    step: Callable[[int, Step], None]
+    done: Callable[[int], None]
+    lost: Callable[[int, str], None]
+
+
+def run_search(plan: SearchPlan, trials: Trials, executor: Executor, listener: Listener) -> list[Standing]:
+    """All trials, best first: those that went furthest before those that were left behind.
+
+    Raises ValueError where a trial cannot be fitted, or has too few targets to be judged by; see ``Executor.map``.
+    """
+    # The newest hours first: they are most like those to come, and their trainings have the most history.
+    order = [fold.index for fold in reversed(plan.backtest.folds)]
+    numbers = list(range(plan.trials))
+    standings: dict[int, Standing] = {}
+    for rung in plan.rungs:
+        numbers = survivors(numbers, rung.trials)
+        folds = order[: rung.folds]
+        _do_missing(plan, trials, [Piece(trial, fold) for trial in numbers for fold in folds], executor, listener)
+        for trial in numbers:
+            standings[trial] = _standing(plan, trials, trial, folds)
+        numbers = [each.trial for each in ranked([standings[trial] for trial in numbers], plan.metric)]
+    return ranked(list(standings.values()), plan.metric)
+
+
+def ranked(standings: list[Standing], metric: Metric) -> list[Standing]:
+    """More folds first, then the better figure; one without a figure last."""
+
+    def place(standing: Standing) -> tuple[int, float, int]:
+        value = standing.value.value
+        worse = math.inf if math.isnan(value) else -value if metric.higher_is_better else value
+        return -standing.folds, worse, standing.trial
+
+    return sorted(standings, key=place)
+
+
+def _do_missing(plan: SearchPlan, trials: Trials, pieces: list[Piece], executor: Executor, listener: Listener) -> None:
+    missing = [piece for piece in pieces if not trials.has(piece.trial, piece.fold)]
+    listener.planned(missing)
+    folds = plan.tasks()
+
+    def keep(index: int, outcomes: Outcomes) -> None:
+        trials.add(missing[index].trial, missing[index].fold, outcomes)
+        listener.done(index)
+
+    executor.map(
+        evaluate_fold,
+        [plan.task(folds[piece.fold], piece.trial) for piece in missing],
+        on_step=listener.step,
+        on_done=keep,
+        on_lost=listener.lost,
+    )
+
+
+def _standing(plan: SearchPlan, trials: Trials, trial: int, folds: list[int]) -> Standing:
+    outcomes = trials.outcomes(trial, folds)
+    value, har, walk = (objective(outcomes, kind, plan.metric) for kind in (plan.kind, "har", "random_walk"))
+    standing = Standing(trial, plan.overrides(trial), len(folds), value, har, walk)
+    trials.note(
+        trial,
+        {
+            "trial": trial,
+            "set": standing.overrides.given,
+            "folds": sorted(folds),
+            "metric": plan.metric_name,
+            "value": None if math.isnan(value.value) else {"value": value.value, "se": value.standard_error},
+        },
+    )
+    return standing
