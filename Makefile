@@ -7,7 +7,7 @@ DOWNLOAD := Installing into $(VENV): about 300 MB are downloaded with a CPU buil
 # For each venue, in `make fuzz`.
 FUZZ_SECONDS ?= 60
 
-.PHONY: run test lint bench soak fuzz dashboards clean
+.PHONY: run test lint bench skill soak fuzz dashboards clean
 
 run: $(VENV)/.ready-run
 	$(BIN)/forecastd demo
@@ -24,6 +24,12 @@ lint: $(VENV)/.ready-dev
 
 bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks
+
+# The account of docs/skill.md; about an hour on 2 cores, and cut off it goes on where it was. SKILL=... for other years, see --help.
+SKILL_DATA ?= ../shared/data/hourly
+SKILL ?= --write
+skill: $(VENV)/.ready-dev
+	$(BIN)/python -m benchmarks.skill --data $(SKILL_DATA) $(SKILL)
 
 fuzz: $(VENV)/.ready-fuzz
 	$(BIN)/python -m tests.fuzz.fuzz_parsers --seconds $(FUZZ_SECONDS)

@@ -26,6 +26,7 @@ def fit(kind: str, ranks: Ranks = ALONE, *, dropout: float = 0.0, **options: Any
         config=replace(CONFIGS[kind], dropout=dropout, symbol_dropout=0.0),
         recipe=RECIPE,
         start_quantiles=NORMAL,
+        horizons=(1,),
         ranks=ranks,
         **{"epochs": 3, "seed": 3, **options},
     )
@@ -71,6 +72,7 @@ def fit_until(epoch: int, ranks: Ranks, checkpoint: Path) -> Fitted:
             epochs=4,
             seed=3,
             start_quantiles=NORMAL,
+        horizons=(1,),
             checkpoint_file=checkpoint,
             ranks=ranks,
         )
