@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -78,13 +77,9 @@ def _outcomes(months: list[FoldTask], folder: Path, *, workers: int) -> Outcomes
         sys.stderr.write(f"month {task.fold.index + 1} is done: {file.name}\n")
 
     engine = Processes(workers) if min(workers, len(todo)) > 1 else InProcess()
-    made = engine.map(_evaluated, [task for _, task in todo], on_done=done)
+    made = engine.map(evaluate_fold, [task for _, task in todo], on_done=done)
     found |= {file: outcomes for (file, _), outcomes in zip(todo, made, strict=True)}
     return joined([outcomes for outcomes in found.values() if outcomes is not None])
-
-
-def _evaluated(task: FoldTask, *, on_step: Callable[[object], None]) -> Outcomes:
-    return evaluate_fold(task, on_step=on_step)
 
 
 def _about(run: SkillRun, minutes: float) -> list[str]:
