@@ -22,7 +22,8 @@ BENCHMARKS = {
     "gap": "a gap of 10,000 trades repaired, beside what the venue's limits allow",
     "close": "bar closed to PUBACK, beside bare forward and publish, idle and beside a busy process",
     "features": "feature rows of one bar close and of years of history",
-    "inference": "forecasts beside the bare network, and training windows a second",
+    "inference": "forecasts beside the bare network",
+    "training": "training windows a second, beside the same network in a plain DataLoader loop",
     "publish": "the publisher beside a bare client",
     "process": "start of the command line, and memory of a demo",
 }

@@ -1,4 +1,4 @@
-"""What a forecast costs beside the bare network, alone and beside a busy process; and how fast networks train.
+"""What a forecast costs beside the bare network, alone and beside a busy process.
 
 The reference network with its weights as they are drawn: how long it takes does not depend on what it learned.
 """
@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +32,6 @@ from features.market import HOUR_US, Instrument
 from features.scaling import RobustScaler
 from models.artifact import Artifact, Manifest, write_artifact
 from models.baselines import Har
-from models.batches import WindowTensors
-from models.fitting import Fitting
 from models.forecast import ForecastInput
 from models.network import Network, NetworkConfig, NetworkInput
 from models.network_forecaster import NetworkForecaster, use_one_thread
@@ -76,12 +73,6 @@ def run() -> list[Row]:
             )
             for kind in PRESETS
             for count, rounds in ((1, 50), (64, 10), (1000, 3))
-        ),
-        *(
-            row(f"training, {kind} {preset}, one thread", _windows_a_second(kind, preset), "windows/s")
-            for kind, presets in PRESETS.items()
-            for preset in presets
-            if preset != "large"
         ),
     ]
 
@@ -206,41 +197,3 @@ def _random_walk(instrument: Instrument, seed: int) -> pl.DataFrame:
         "taker_buy_quote_volume": taker * close, "complete": [True] * HISTORY,
     }  # fmt: skip
     return pl.DataFrame(columns, schema=BARS_SCHEMA)
-
-
-def _windows_a_second(kind: str, preset: str) -> float:
-    """Training steps on made-up windows, evaluation left out."""
-    recipe = PRESETS[kind][preset].recipe
-    count = recipe.batch_size * recipe.stride * 2
-    windows = _made_up(count + 1)
-    fitting = Fitting(
-        windows,
-        train=np.arange(count),
-        validation=np.arange(count, count + 1),
-        config=config_of(kind, preset),
-        recipe=recipe,
-        epochs=3,
-        seed=0,
-        start_quantiles=np.tile(np.linspace(-2.0, 2.0, len(DEFAULT_LEVELS)), (len(DEFAULT_HORIZONS), 1)),
-        horizons=DEFAULT_HORIZONS,
-    )
-    times: list[float] = []
-    fitting.run(on_report=lambda _: times.append(time.perf_counter()), stop=lambda: False)
-    steps = [later - earlier for earlier, later in pairwise(times)]
-    steps = [step for index, step in enumerate(steps) if index % 3 == 0]  # a step, then an evaluation, then the next
-    return recipe.batch_size / float(np.median(steps))
-
-
-def _made_up(count: int) -> WindowTensors:
-    horizons = len(DEFAULT_HORIZONS)
-    return WindowTensors(
-        values=torch.randn(count + WINDOW, len(FEATURE_NAMES)),
-        mask=torch.ones(count + WINDOW, dtype=torch.bool),
-        slot=torch.arange(count) + WINDOW,
-        symbol=torch.ones(count, dtype=torch.int64),
-        calendar=torch.zeros(count, horizons, len(CALENDAR)),
-        returns=torch.randn(count, horizons),
-        variances=torch.rand(count, horizons) + 0.5,
-        age_days=torch.zeros(count),
-        window=WINDOW,
-    )
