@@ -34,7 +34,8 @@ def test_loading_twice_gives_equal_forecasts(
 def test_an_unseen_symbol_is_the_unknown_symbol(forecaster: NetworkForecaster) -> None:
     """Two instruments that were never trained on and have the same bars get the same forecast."""
     [_, _, stranger] = inputs(names=forecaster.manifest.feature_names)
-    first, second = forecaster.forecast([stranger, replace(stranger, symbol="OTHER-USDT")])
+    # One by one: in one batch a row's sums may round by its place.
+    [[first], [second]] = (forecaster.forecast([each]) for each in (stranger, replace(stranger, symbol="OTHER-USDT")))
     np.testing.assert_array_equal(first.quantiles, second.quantiles)
     known = forecaster.forecast([replace(stranger, symbol="BTC-USDT")])[0]
     assert not np.array_equal(first.quantiles, known.quantiles)
@@ -124,7 +125,7 @@ def test_a_network_that_answers_otherwise_than_when_saved_is_refused(tiny_artifa
 def test_weights_of_another_network_are_a_mismatch(tiny_artifact: Path, tmp_path: Path) -> None:
     """A manifest that describes another network than the weights is refused."""
     artifact = read_artifact(tiny_artifact)
-    network = {**json.loads(json.dumps(artifact.manifest.network)), "hidden": 32}
+    network = {**json.loads(json.dumps(artifact.manifest.network)), "hidden": 40}
     changed = replace(artifact, manifest=replace(artifact.manifest, network=network))
     with pytest.raises(ArtifactMismatch, match="do not fit"):
         NetworkForecaster.load(write_artifact(tmp_path, changed))
