@@ -72,7 +72,7 @@ def fit_until(epoch: int, ranks: Ranks, checkpoint: Path) -> Fitted:
             epochs=4,
             seed=3,
             start_quantiles=NORMAL,
-        horizons=(1,),
+            horizons=(1,),
             checkpoint_file=checkpoint,
             ranks=ranks,
         )

@@ -12,7 +12,8 @@ import torch
 from models.attention_lstm import AttentionLSTMConfig
 from models.averaging import WeightAverage
 from models.batches import WindowTensors, predict
-from models.fitting import EpochReport, Fitted, Fitting, TrainingDiverged
+from models.fitting import VOLATILITY_WEIGHT, EpochReport, Fitted, Fitting, TrainingDiverged
+from models.heads import pinball_loss, qlike_loss
 from models.lstm import LSTMConfig
 from models.presets import PRESETS, Recipe
 from models.tft import TFTConfig
@@ -251,3 +252,31 @@ def test_the_newer_half_of_two_that_contradict_is_believed() -> None:
         return float(width[wild].mean() / width[~wild].mean())
 
     assert spread_ratio(10.0) > 2.0 * spread_ratio(None)
+
+
+def test_a_long_horizon_counts_by_the_square_of_its_length() -> None:
+    """The validation loss is that of one bar ahead and, for 1/4, that of two; unknown labels count for nothing."""
+    one = windows()
+    longer = one.returns.roll(1, 0)
+    longer[:520] = torch.nan
+    data = replace(
+        one,
+        calendar=torch.zeros(600, 2, 9),
+        returns=torch.cat([one.returns, longer], 1),
+        variances=torch.cat([one.variances, one.variances * 2.0], 1),
+    )
+    validation = np.arange(470, 600)
+    fitting = Fitting(
+        data, train=np.arange(450), validation=validation, config=replace(CONFIGS["lstm"], horizons=2), recipe=RECIPE,
+        epochs=1, seed=3, start_quantiles=np.repeat(NORMAL, 2, axis=0), horizons=(1, 2),
+    )  # fmt: skip
+    network = fitting.network.eval()
+    quantiles, log_sigma = (torch.from_numpy(each).float() for each in predict(network, data, validation))
+    columns, counts = (0, 1), np.array([1.0, 1 / 4])
+    pinballs = [
+        pinball_loss(data.returns[470:, [each]], quantiles[:, [each]], torch.tensor(LEVELS)) for each in columns
+    ]
+    qlikes = [qlike_loss(data.variances[470:, [each]], log_sigma[:, [each]]) for each in columns]
+    expected = np.average(pinballs, weights=counts * (130, 80))
+    expected += VOLATILITY_WEIGHT * np.average(qlikes, weights=counts)
+    assert fitting.evaluate(network) == pytest.approx(expected, rel=1e-5)
