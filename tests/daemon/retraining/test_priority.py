@@ -56,7 +56,7 @@ def test_threads_are_limited_and_sleep_when_idle() -> None:
 
 def test_a_nicer_process_stays_as_nice() -> None:
     """Where the daemon is started at niceness 15 the child is not raised to 10."""
-    assert _report("import os; os.nice(15)\n")["niceness"] == 15
+    assert _report("import os; os.setpriority(os.PRIO_PROCESS, 0, 15)\n")["niceness"] == 15
 
 
 def test_what_cannot_be_had_is_said_and_the_rest_is_done() -> None:
