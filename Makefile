@@ -12,8 +12,10 @@ FUZZ_SECONDS ?= 60
 run: $(VENV)/.ready-run
 	$(BIN)/forecastd demo
 
+# Two at a time; then those that play a market in real time, by themselves.
 test: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore=tests/e2e
+	$(BIN)/python -m pytest -q tests/e2e
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
