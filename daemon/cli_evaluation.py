@@ -7,18 +7,12 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli_options import ConfigFile, Engine, Json, RayAddress, Set, Workers, listed
+from daemon.cli_options import ConfigFile, Data, Engine, From, Json, RayAddress, Set, Symbols, Workers, listed
 
 
 def backtest(
-    symbols: Annotated[
-        list[str] | None,
-        typer.Option(help="BASE-QUOTE, several with commas; default: the configured ones, or the files'."),
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option("--from", help="First day of forecasts, e.g. 2025-01-01; default: 90 days before --to."),
-    ] = None,
+    symbols: Symbols = None,
+    start: From = None,
     end: Annotated[
         str | None, typer.Option("--to", help="Day after the last forecast; default: as far as bars go.")
     ] = None,
@@ -30,9 +24,7 @@ def backtest(
         list[str] | None,
         typer.Option(help="What stands beside: random_walk, reversal and har always; default: all that are installed."),
     ] = None,
-    data: Annotated[
-        list[Path] | None, typer.Option(help="Parquet of bars or klines, or a folder of them; default: the store.")
-    ] = None,
+    data: Data = None,
     preset: Annotated[str, typer.Option(help="Of networks: auto, small, reference or large.")] = "auto",
     overrides: Set = None,
     epochs: Annotated[int | None, typer.Option(help="Of networks, at most; default: the preset's.", min=1)] = None,
@@ -85,21 +77,13 @@ def search(
         str, typer.Option(help="halving: half of the trials go on to twice the folds; random: all on all folds.")
     ] = "halving",
     seed: Annotated[int, typer.Option(help="Of what is drawn.", min=0)] = 0,
-    symbols: Annotated[
-        list[str] | None,
-        typer.Option(help="BASE-QUOTE, several with commas; default: the configured ones, or the files'."),
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option("--from", help="First day of forecasts, e.g. 2025-01-01; default: 90 days before --to."),
-    ] = None,
+    symbols: Symbols = None,
+    start: From = None,
     end: Annotated[
         str | None, typer.Option("--to", help="Nothing after this chooses; default: as far as bars go.")
     ] = None,
     folds: Annotated[int, typer.Option(help="Retrainings of a trial, evenly over that time.", min=1)] = 4,
-    data: Annotated[
-        list[Path] | None, typer.Option(help="Parquet of bars or klines, or a folder of them; default: the store.")
-    ] = None,
+    data: Data = None,
     preset: Annotated[str, typer.Option(help="What is searched around: auto, small, reference or large.")] = "auto",
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE, several with commas: not searched but set.")

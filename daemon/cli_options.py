@@ -10,6 +10,17 @@ import typer
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", help="TOML file; without one the defaults and the environment hold.")
 ]
+Symbols = Annotated[
+    list[str] | None,
+    typer.Option(help="BASE-QUOTE, several with commas; default: the configured ones, or the files'."),
+]
+From = Annotated[
+    str | None,
+    typer.Option("--from", help="First day of forecasts, e.g. 2025-01-01; default: 90 days before --to."),
+]
+Data = Annotated[
+    list[Path] | None, typer.Option(help="Parquet of bars or klines, or a folder of them; default: the store.")
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="NAME=VALUE of the preset, several with commas, e.g. dropout=0.2,learning_rate=0.001."),

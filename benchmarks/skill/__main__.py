@@ -59,7 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model", default=KIND, choices=NETWORK_KINDS, help=f"default: {KIND}, which was fixed beforehand"
     )
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="networks that are averaged")
+    parser.add_argument(
+        "--seeds", type=int, default=SEEDS, help="networks a month, averaged where that validates better"
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes at a time")
     parser.add_argument("--write", action="store_true", help="write the tables into docs/skill.md")
     return parser
@@ -83,7 +85,8 @@ def _outcomes(months: list[FoldTask], folder: Path, *, workers: int) -> Outcomes
 
 
 def _about(run: SkillRun, minutes: float) -> list[str]:
-    what = f"`{run.kind}`, the mean of {run.seeds} seeds, {run.months} months of {run.year}"
+    seeds = f"{run.seeds} seeds a month, averaged where that validates better"
+    what = f"`{run.kind}`, {seeds}, {run.months} months of {run.year}"
     return [f"{what}; {minutes:.0f} minutes for what was not kept.", "", *surroundings()]
 
 

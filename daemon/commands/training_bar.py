@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress, TaskID
 
+from daemon.commands.work_bar import progress_bar
 from models.specification import Progress as TrainingProgress
 
 
@@ -19,14 +20,7 @@ class TrainingBar:
     def show(self, progress: TrainingProgress) -> None:
         text = progress_text(progress)
         if self._bar is None:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.percentage:>3.0f}%"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                console=self._console,
-            )
+            self._bar = progress_bar(self._console, transient=False)
             self._task = self._bar.add_task(text, total=1.0)
             self._bar.start()
         self._bar.update(self._task, completed=progress.ratio, description=text)

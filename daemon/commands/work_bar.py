@@ -8,6 +8,19 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
+def progress_bar(console: Console, *, transient: bool) -> Progress:
+    """Text, bar, percent, time taken and time left, not yet started; a transient one is gone when it is stopped."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=transient,
+    )
+
+
 class WorkBar:
     """A bar that is there from the first ``show`` to ``close``, and gone after it."""
 
@@ -35,15 +48,7 @@ class WorkBar:
 
     def _advance(self, text: str, ratio: float) -> None:
         if self._bar is None:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.percentage:>3.0f}%"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                console=self._console,
-                transient=True,
-            )
+            self._bar = progress_bar(self._console, transient=True)
             self._task = self._bar.add_task(text, total=1.0)
             self._bar.start()
         self._bar.update(self._task, completed=ratio, description=text)
