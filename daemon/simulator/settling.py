@@ -8,6 +8,8 @@ from itertools import combinations, product
 import numpy as np
 import numpy.typing as npt
 
+_FEW = 6  # records of which every two are tried together
+
 
 class Ledger:
     """One side's prices and sizes; ``short`` is how much their products still lack of ``quote``."""
@@ -34,6 +36,11 @@ class Ledger:
         if self.short:
             for two in self._pairs():
                 self._move_lots_between(two)
+        if self.short and len(self.prices) <= _FEW:
+            for at in free:
+                for other in range(len(self.prices)):
+                    if other != at and self.short:
+                        self._reprice(at, other)
 
     def _move_price(self, at: int) -> None:
         ticks = abs(self.short) // self.sizes[at]
@@ -42,11 +49,28 @@ class Ledger:
         self.prices[at] += step
         self.short -= step * self.sizes[at]
 
+    def _reprice(self, at: int, other: int) -> None:
+        """The price of one record, and the lots that it and another share, that together come nearest."""
+        lots, beside = self.sizes[at] + self.sizes[other], self.prices[other]
+        wanted = self.short + self.prices[at] * self.sizes[at] + beside * self.sizes[other]
+        prices = np.arange(self._low, self._high + 1)
+        prices = prices[prices != beside]
+        if lots < 2 or not len(prices):
+            return
+        floor = (wanted - beside * lots) // (prices - beside)
+        sizes = np.clip(np.stack([floor, floor + 1]), 1, lots - 1)  # (2, P)
+        short = wanted - prices * sizes - beside * (lots - sizes)
+        best = np.unravel_index(np.abs(short).argmin(), short.shape)
+        if abs(short[best]) < abs(self.short):
+            self.short = int(short[best])
+            self.prices[at], self.sizes[at] = int(prices[best[1]]), int(sizes[best])
+            self.sizes[other] = lots - self.sizes[at]
+
     def _pairs(self) -> list[Sequence[int]]:
         """Pairs to move lots between, from the widest apart to the closest, like giving change in coins."""
         by_price = sorted(range(len(self.prices)), key=self.prices.__getitem__)
         ends = (by_price[0], by_price[-1])
-        pairs = combinations(by_price, 2) if len(by_price) <= 6 else product(ends, by_price)
+        pairs = combinations(by_price, 2) if len(by_price) <= _FEW else product(ends, by_price)
         return sorted(pairs, key=lambda two: -abs(self.prices[two[0]] - self.prices[two[1]]))
 
     def _move_lots_between(self, two: Sequence[int]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from daemon.simulator.loading import load_sample
@@ -82,8 +82,13 @@ def test_the_whole_sample_comes_back_exactly(sample: MarketData, symbol: str) ->
     assert_exact(sample, symbol, list(range(len(sample))))
 
 
+# Four trades whose buyers' quote volume is met by one price and one division of the lots only.
+FEW = bar_of([9000, 9000, 9164, 9150], [928, 1130, 12, 5], [False, True, True, False])
+
+
 @settings(max_examples=80, deadline=None)
 @given(bar=TRADES, seed=st.integers(0, 2**32))
+@example(bar=FEW, seed=0)
 def test_any_bar_that_trades_made_is_made_again(bar: BarFigures, seed: int) -> None:
     """Whatever trades made a bar, prices, volumes and counts are exact; quote volumes miss by a lot a side at most."""
     records = reconstruct(bar, np.random.default_rng(seed))
