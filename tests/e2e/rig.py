@@ -79,12 +79,15 @@ class Daemon:
 
     async def until_bars(self, count: int) -> None:
         """Waits for ``count`` more closed bars of each symbol."""
-        wanted = self.closed + count * len(invented.SYMBOLS)
-        await self.until(lambda: self.closed >= wanted)
+        wanted = {symbol: self.closed_of(symbol) + count for symbol in invented.SYMBOLS}
+        await self.until(lambda: all(self.closed_of(symbol) >= wanted[symbol] for symbol in wanted))
 
     @property
     def closed(self) -> int:
-        return sum(1 for bar in self.bars if bar.revision == 0)
+        return sum(self.closed_of(symbol) for symbol in invented.SYMBOLS)
+
+    def closed_of(self, symbol: str) -> int:
+        return sum(1 for bar in self.bars if bar.symbol == symbol and bar.revision == 0)
 
     @property
     def last_revisions(self) -> list[Bar]:
