@@ -16,7 +16,7 @@ from features.calendar import CALENDAR
 from features.catalogue import FEATURE_NAMES
 from models.batches import WindowTensors
 from models.fitting import VOLATILITY_WEIGHT, Fitting
-from models.heads import pinball_loss, qlike_loss
+from models.heads import log_variance_loss, pinball_loss
 from models.network_forecaster import use_one_thread
 from models.networks import build_member
 from models.presets import PRESETS
@@ -72,10 +72,10 @@ def _loaded_a_second(kind: str, preset: str) -> float:
     loader = DataLoader(_Items(_made_up(recipe.batch_size * 6)), batch_size=recipe.batch_size, shuffle=True)
     levels = torch.tensor(DEFAULT_LEVELS)
     times = [time.perf_counter()]
-    for *given, returns, variances in loader:
+    for *given, returns, log_variances in loader:
         output = network(*given)
         loss = pinball_loss(returns, output.quantiles, levels)
-        loss = loss + VOLATILITY_WEIGHT * qlike_loss(variances, output.log_sigma)
+        loss = loss + VOLATILITY_WEIGHT * log_variance_loss(log_variances, output.log_sigma)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -99,7 +99,7 @@ class _Items(Dataset[tuple[Tensor, ...]]):
         hours = slice(stop - windows.window, stop)
         return (
             windows.values[hours], windows.mask[hours], windows.symbol[index], windows.calendar[index],
-            windows.returns[index], windows.variances[index],
+            windows.returns[index], windows.log_variances[index],
         )  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def _made_up(count: int) -> WindowTensors:
         symbol=torch.ones(count, dtype=torch.int64),
         calendar=torch.zeros(count, horizons, len(CALENDAR)),
         returns=torch.randn(count, horizons),
-        variances=torch.rand(count, horizons) + 0.5,
+        log_variances=torch.randn(count, horizons),
         age_days=torch.zeros(count),
         window=WINDOW,
     )

@@ -40,6 +40,11 @@ CALENDAR = (
 
 FAMILIES = {"calendar": CALENDAR}
 
+_NAMES = [each.name for each in CALENDAR]
+DAY_WAVE = (_NAMES.index("next_hour_sin"), _NAMES.index("next_hour_cos"))
+WEEK_WAVE = (_NAMES.index("next_weekday_sin"), _NAMES.index("next_weekday_cos"))
+"""Where the sine and the cosine of a day's and a week's phase are among ``CALENDAR``."""
+
 _LARGEST = {"hours_to_funding": FUNDING_PERIOD_US / HOUR_US}
 
 

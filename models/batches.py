@@ -25,8 +25,9 @@ class WindowTensors:
 
     values (G, F) scaled, mask (G,); every series is preceded by window - 1 masked rows.
     slot (N,) grid row of each sample's last bar, symbol (N,) embedding index, calendar (N, H, C) of the targets,
-    returns (N, H) log returns over the scale, variances (N, H) realised variances over the scale's square; NaN where
-    a label is unknown. age_days (N,) how much older than the newest sample.
+    returns (N, H) log returns over the scale, log_variances (N, H) logarithms of the realised variances over the
+    scale's square, less their mean in training, so that the scale's own level is 0; NaN where a label is unknown.
+    age_days (N,) how much older than the newest sample.
     """
 
     values: Tensor
@@ -35,7 +36,7 @@ class WindowTensors:
     symbol: Tensor
     calendar: Tensor
     returns: Tensor
-    variances: Tensor
+    log_variances: Tensor
     age_days: Tensor
     window: int
 
@@ -61,10 +62,19 @@ def window_tensors(data: TrainingData, spec: TrainingSpec, *, device: torch.devi
         symbol=torch.from_numpy(samples.series + 1).to(device),
         calendar=torch.from_numpy(calendar).to(device),
         returns=torch.from_numpy(samples.log_returns / samples.sigma).float().to(device),
-        variances=torch.from_numpy(samples.variances / samples.sigma**2).float().to(device),
+        log_variances=torch.from_numpy(_log_variances(data)).float().to(device),
         age_days=torch.from_numpy((samples.close_time_us.max() - samples.close_time_us) / _DAY_US).float().to(device),
         window=spec.window,
     )
+
+
+def _log_variances(data: TrainingData) -> npt.NDArray[np.float64]:
+    """(N, H); a mean logarithm lies below the logarithm of the mean, which is what the scale stands for."""
+    logs = np.log(data.samples.variances / data.samples.sigma**2)
+    trained = logs[data.split.train]
+    known = np.isfinite(trained)
+    mean = np.where(known, trained, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)  # (H,)
+    return np.asarray(logs - mean, dtype=np.float64)
 
 
 @torch.inference_mode()

@@ -24,13 +24,13 @@ from models.checkpoint import (
     write_checkpoint,
 )
 from models.ensemble import Ensemble
-from models.heads import pinball_loss, qlike_loss
+from models.heads import log_variance_loss, pinball_loss
 from models.network import Network, NetworkConfig, NetworkOutput
 from models.networks import build_member
 from models.presets import Recipe
 from models.ranks import ALONE, Ranks
 
-VOLATILITY_WEIGHT = 0.3  # of QLIKE beside the pinball loss: the range of the bars is the better teacher
+VOLATILITY_WEIGHT = 0.5  # of the log variance beside the pinball loss: the range of the bars is the better teacher
 _GRADIENT_NORM = 1.0
 _STEPS_A_READING = 25  # on CUDA: each reading of the loss waits for all that is queued there
 
@@ -217,9 +217,9 @@ class Fitting:
         return self.loss_of(output, samples, weights)
 
     def loss_of(self, output: NetworkOutput, samples: Tensor, weights: Tensor) -> Tensor:
-        """Pinball and QLIKE together, in units of the scale; samples (B,), weights (B, H) or (H,)."""
+        """Pinball and log variance together, in units of the scale; samples (B,), weights (B, H) or (H,)."""
         quantiles = pinball_loss(self.windows.returns[samples], output.quantiles, self.levels, weights)
-        volatility = qlike_loss(self.windows.variances[samples], output.log_sigma, weights)
+        volatility = log_variance_loss(self.windows.log_variances[samples], output.log_sigma, weights)
         return quantiles + VOLATILITY_WEIGHT * volatility
 
     @torch.inference_mode()
@@ -294,7 +294,7 @@ class Fitting:
         windows = self.windows
         tensors = (
             windows.values, windows.mask, windows.slot, windows.symbol, windows.calendar, windows.returns,
-            windows.variances, windows.age_days, self.train, self.validation, torch.from_numpy(start_quantiles),
+            windows.log_variances, windows.age_days, self.train, self.validation, torch.from_numpy(start_quantiles),
         )  # fmt: skip
         return fingerprint(said, tensors)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.heads import QuantileHead, VolatilityHead
+from models.seasons import season_count, seasons
 from models.shortcut import Shortcut
 
 UNKNOWN_SYMBOL = 0
@@ -66,6 +67,8 @@ class NetworkConfig:
     symbol_dropout: float = 0.1  # share of training windows whose symbol is hidden, which trains the unknown symbol
     members: int = 1  # networks of different seeds whose answers are averaged
     shortcut: int = 0  # width of the newest hour's direct way to the heads; 0 leaves it out
+    day_harmonics: int = 0  # of the hour of the day, which the shortcut reads too
+    week_harmonics: int = 0  # of the day of the week
 
     @classmethod
     def columns(cls, feature_names: Sequence[str]) -> dict[str, Any]:  # noqa: ARG003  # for kinds that have some
@@ -82,8 +85,11 @@ class Network(nn.Module, ABC):
         self.config = config
         self.symbol = nn.Embedding(config.symbols, config.embedding)
         if config.shortcut:
-            self.shortcut = Shortcut(config.features, config.embedding, width=config.shortcut, dropout=config.dropout)
-        wide = config.features if config.shortcut else 0
+            season = season_count(config.day_harmonics, config.week_harmonics)
+            self.shortcut = Shortcut(
+                config.features, season, config.embedding, width=config.shortcut, dropout=config.dropout
+            )
+        wide = self.shortcut.wide if config.shortcut else 0
         self.quantiles = QuantileHead(context + config.shortcut, config.horizons, config.levels)
         self.volatility = VolatilityHead(context + config.shortcut + wide, config.horizons)
 
@@ -102,7 +108,8 @@ class Network(nn.Module, ABC):
         with torch.autocast(values.device.type, enabled=False):
             context = linear = encoded.context.float()
             if self.config.shortcut:
-                wide, deep = self.shortcut(at_hour(known, newest_known(mask)), symbols.float())
+                season = seasons(calendar, day=self.config.day_harmonics, week=self.config.week_harmonics)
+                wide, deep = self.shortcut(at_hour(known, newest_known(mask)), season, symbols.float())
                 context = _beside(context, deep)
                 linear = _beside(context, wide)
             log_sigma = self.volatility(linear)  # (B, H)

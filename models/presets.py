@@ -30,6 +30,11 @@ class Preset:
     recipe: Recipe
 
 
+def _shortcut(width: int) -> Mapping[str, int]:
+    """The newest hour's way to the heads, with the season: fields of a shape."""
+    return {"shortcut": width, "day_harmonics": 11, "week_harmonics": 3}
+
+
 # The CPU's default, for the demo and small machines.
 _SMALL = Recipe(
     epochs=8,
@@ -42,7 +47,7 @@ _SMALL = Recipe(
     half_life_days=365.0,
 )
 # The one whose skill docs/skill.md tells.
-_TOLD = replace(_SMALL, epochs=5, patience=5, batch_size=512, weight_decay=0.05, stride=1)
+_TOLD = replace(_SMALL, epochs=5, patience=5, batch_size=512, learning_rate=0.004, weight_decay=0.05, stride=1)
 _REFERENCE = Recipe(
     epochs=150,
     patience=12,
@@ -59,24 +64,31 @@ _SLOWER = replace(_REFERENCE, batch_size=256, learning_rate=0.0003, weight_decay
 PRESETS: Mapping[str, Mapping[str, Preset]] = MappingProxyType(
     {
         "lstm": {
-            "small": Preset({"hidden": 64, "layers": 1, "widths": (64, 32), "dropout": 0.1, "shortcut": 128}, _SMALL),
+            "small": Preset({"hidden": 64, "layers": 1, "widths": (64, 32), "dropout": 0.1, **_shortcut(128)}, _SMALL),
             "reference": Preset(
-                {"hidden": 256, "layers": 3, "widths": (128, 64), "dropout": 0.2, "shortcut": 256}, _REFERENCE
+                {"hidden": 256, "layers": 3, "widths": (128, 64), "dropout": 0.2, **_shortcut(256)}, _REFERENCE
             ),
         },
         "attention_lstm": {
-            "small": Preset({"hidden": 32, "layers": 1, "widths": (64, 32), "dropout": 0.3, "shortcut": 128}, _TOLD),
+            "small": Preset({"hidden": 32, "layers": 1, "widths": (64, 32), "dropout": 0.3, **_shortcut(256)}, _TOLD),
             "reference": Preset(
-                {"hidden": 256, "layers": 3, "widths": (128, 64), "dropout": 0.2, "shortcut": 256}, _REFERENCE
+                {"hidden": 256, "layers": 3, "widths": (128, 64), "dropout": 0.2, **_shortcut(256)}, _REFERENCE
             ),
         },
         "transformer": {
             "small": Preset(
-                {"hidden": 64, "layers": 2, "feedforward": 128, "widths": (64, 32), "dropout": 0.1, "shortcut": 128},
+                {"hidden": 64, "layers": 2, "feedforward": 128, "widths": (64, 32), "dropout": 0.1, **_shortcut(128)},
                 replace(_SMALL, learning_rate=0.001),
             ),
             "reference": Preset(
-                {"hidden": 128, "layers": 4, "feedforward": 512, "widths": (128, 64), "dropout": 0.2, "shortcut": 256},
+                {
+                    "hidden": 128,
+                    "layers": 4,
+                    "feedforward": 512,
+                    "widths": (128, 64),
+                    "dropout": 0.2,
+                    **_shortcut(256),
+                },
                 _SLOWER,
             ),
             "large": Preset(
@@ -86,14 +98,14 @@ PRESETS: Mapping[str, Mapping[str, Preset]] = MappingProxyType(
                     "feedforward": 1536,
                     "widths": (256, 128),
                     "dropout": 0.2,
-                    "shortcut": 256,
+                    **_shortcut(256),
                 },
                 _SLOWER,
             ),
         },
         "tft": {
-            "small": Preset({"hidden": 32, "variable": 4, "heads": 4, "dropout": 0.1, "shortcut": 128}, _SMALL),
-            "reference": Preset({"hidden": 128, "variable": 8, "heads": 4, "dropout": 0.2, "shortcut": 256}, _SLOWER),
+            "small": Preset({"hidden": 32, "variable": 4, "heads": 4, "dropout": 0.1, **_shortcut(128)}, _SMALL),
+            "reference": Preset({"hidden": 128, "variable": 8, "heads": 4, "dropout": 0.2, **_shortcut(256)}, _SLOWER),
         },
     }
 )

@@ -9,20 +9,21 @@ _LIMIT = 5.0  # in units of a feature's spread: the linear way must not follow a
 
 
 class Shortcut(nn.Module):
-    """Wide and deep (H.-T. Cheng et al. 2016) over the newest known hour and the symbol.
+    """Wide and deep (H.-T. Cheng et al. 2016) over the newest known hour, the season and the symbol.
 
     Features already reach back a week, so most of what can be known lies in the newest hour. Read through 48 steps of
     recurrence it is learned slowly; read directly, in an epoch or two, and the window adds what it can.
     """
 
-    def __init__(self, features: int, embedding: int, *, width: int, dropout: float) -> None:
-        """``embedding``: E, width of the embedded symbol. ``width``: D, of the deep way."""
+    def __init__(self, features: int, season: int, embedding: int, *, width: int, dropout: float) -> None:
+        """``season``: S, columns of the season. ``embedding``: E, of the embedded symbol. ``width``: D, deep way."""
         super().__init__()
-        self.deep = nn.Sequential(*_layer(features + embedding, width, dropout), *_layer(width, width, dropout))
+        self.wide = features + season
+        self.deep = nn.Sequential(*_layer(self.wide + embedding, width, dropout), *_layer(width, width, dropout))
 
-    def forward(self, newest: Tensor, symbols: Tensor) -> tuple[Tensor, Tensor]:
-        """newest (B, F) and symbols (B, E) to what a head may read linearly (B, F) and what was made of it (B, D)."""
-        wide = newest.clamp(-_LIMIT, _LIMIT)
+    def forward(self, newest: Tensor, season: Tensor, symbols: Tensor) -> tuple[Tensor, Tensor]:
+        """newest (B, F), season (B, S), symbols (B, E): what is read linearly (B, F + S), and the deep (B, D)."""
+        wide = torch.cat([newest.clamp(-_LIMIT, _LIMIT), season], dim=1)
         return wide, self.deep(torch.cat([wide, symbols], dim=1))
 
 

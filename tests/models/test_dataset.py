@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from models.batches import window_tensors
 from models.dataset import TrainingData, prepare
 from models.history import regular_histories
 from models.specification import TrainingSpec
@@ -48,6 +50,9 @@ def test_the_future_changes_nothing_that_was_fitted(data: TrainingData) -> None:
     assert again.split.cut_us == data.split.cut_us
     np.testing.assert_array_equal(again.scaler.centre, data.scaler.centre)
     assert again.har.to_json() == data.har.to_json()
+    trained = torch.from_numpy(data.split.train)
+    one, other = (window_tensors(each, SPEC, device=torch.device("cpu")) for each in (data, again))
+    torch.testing.assert_close(one.log_variances[trained], other.log_variances[trained], equal_nan=True)
 
 
 def test_training_ends_and_validation_begins_on_their_sides_of_the_cut(data: TrainingData) -> None:
@@ -65,6 +70,15 @@ def test_the_scale_is_hars(data: TrainingData) -> None:
     known = garch_bars(BARS).filter(garch_bars(BARS)["open_time_us"] < samples.close_time_us[row])
     recent = regular_histories(known, interval_us=HOUR_US)[series]
     np.testing.assert_allclose(data.har.sigma_now(series, recent), samples.sigma[row], rtol=1e-9)
+
+
+def test_log_variances_are_told_from_the_mean_of_training(data: TrainingData) -> None:
+    """Their mean in training is 0, for the scale's own level, and an unknown one stays unknown."""
+    logs = window_tensors(data, SPEC, device=torch.device("cpu")).log_variances.numpy()
+    np.testing.assert_allclose(np.nanmean(logs[data.split.train], axis=0), 0.0, atol=1e-5)
+    np.testing.assert_array_equal(np.isnan(logs), np.isnan(data.samples.variances))
+    plain = np.log(data.samples.variances / data.samples.sigma**2)
+    np.testing.assert_allclose(np.nanstd(plain - logs, axis=0), 0.0, atol=1e-5)
 
 
 def test_too_little_history_is_refused() -> None:

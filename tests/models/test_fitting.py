@@ -13,7 +13,7 @@ from models.attention_lstm import AttentionLSTMConfig
 from models.averaging import WeightAverage
 from models.batches import WindowTensors, predict
 from models.fitting import VOLATILITY_WEIGHT, EpochReport, Fitted, Fitting, TrainingDiverged
-from models.heads import pinball_loss, qlike_loss
+from models.heads import log_variance_loss, pinball_loss
 from models.lstm import LSTMConfig
 from models.presets import PRESETS, Recipe
 from models.tft import TFTConfig
@@ -38,7 +38,7 @@ def windows(count: int = 600, *, window: int = 8) -> WindowTensors:
         symbol=torch.ones(count, dtype=torch.int64),
         calendar=torch.zeros(count, 1, 9),
         returns=torch.from_numpy(returns),
-        variances=torch.from_numpy((sigma**2).astype(np.float32))[:, None],
+        log_variances=torch.from_numpy(2.0 * np.log(sigma)).float()[:, None],
         age_days=torch.zeros(count),
         window=window,
     )
@@ -192,7 +192,7 @@ def test_patience_ends_a_run_that_gets_worse_and_the_best_weights_are_kept() -> 
     data = windows()
     data.returns[:450] = 20.0 * torch.randn(450, 1)
     data.returns[450:] = torch.randn(150, 1)
-    data.variances[:450], data.variances[450:] = 400.0, 1.0
+    data.log_variances[:450], data.log_variances[450:] = math.log(400.0), 0.0
     fitted, _ = fit(data, replace(RECIPE, patience=2))
     assert fitted.stopped == "patience"
     assert (fitted.best_epoch, fitted.epochs_run) == (0, 2)
@@ -234,7 +234,7 @@ def test_the_newer_half_of_two_that_contradict_is_believed() -> None:
     data = replace(
         data,
         returns=torch.from_numpy(returns).float()[:, None],
-        variances=torch.from_numpy(sigma**2).float()[:, None],
+        log_variances=torch.from_numpy(2.0 * np.log(sigma)).float()[:, None],
         age_days=torch.from_numpy(np.where(old, 100.0, 0.0)).float(),
     )
     wild = newest[470:] > 0
@@ -263,7 +263,7 @@ def test_a_long_horizon_counts_by_the_square_of_its_length() -> None:
         one,
         calendar=torch.zeros(600, 2, 9),
         returns=torch.cat([one.returns, longer], 1),
-        variances=torch.cat([one.variances, one.variances * 2.0], 1),
+        log_variances=torch.cat([one.log_variances, one.log_variances + 1.0], 1),
     )
     validation = np.arange(470, 600)
     fitting = Fitting(
@@ -276,7 +276,7 @@ def test_a_long_horizon_counts_by_the_square_of_its_length() -> None:
     pinballs = [
         pinball_loss(data.returns[470:, [each]], quantiles[:, [each]], torch.tensor(LEVELS)) for each in columns
     ]
-    qlikes = [qlike_loss(data.variances[470:, [each]], log_sigma[:, [each]]) for each in columns]
+    losses = [log_variance_loss(data.log_variances[470:, [each]], log_sigma[:, [each]]) for each in columns]
     expected = np.average(pinballs, weights=counts * (130, 80))
-    expected += VOLATILITY_WEIGHT * np.average(qlikes, weights=counts)
+    expected += VOLATILITY_WEIGHT * np.average(losses, weights=counts)
     assert fitting.evaluate(network) == pytest.approx(expected, rel=1e-5)

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from models.heads import QuantileHead, VolatilityHead, pinball_loss, qlike_loss
+from models.heads import QuantileHead, VolatilityHead, log_variance_loss, pinball_loss
 from models.losses import mean_pinball
 
 LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
@@ -53,14 +53,15 @@ def test_a_weight_counts_a_window_as_often() -> None:
         pinball_loss(truth, quantiles, levels, weights), pinball_loss(truth[twice], quantiles[twice], levels)
     )
     torch.testing.assert_close(
-        qlike_loss(truth.abs(), log_sigma, weights), qlike_loss(truth[twice].abs(), log_sigma[twice])
+        log_variance_loss(truth, log_sigma, weights), log_variance_loss(truth[twice], log_sigma[twice])
     )
     unknown = torch.full((3, 2), torch.nan)
     assert pinball_loss(unknown, quantiles, levels, weights).item() == 0.0
 
 
-def test_qlike_is_least_at_the_realised_standard_deviation() -> None:
-    """The gradient vanishes where sigma squared is the variance."""
-    log_sigma = torch.full((1, 1), float(np.log(2.0)), requires_grad=True)
-    qlike_loss(torch.full((1, 1), 4.0), log_sigma).backward()
-    assert abs(log_sigma.grad.item()) < 1e-6
+def test_the_variance_loss_is_least_at_the_realised_standard_deviation() -> None:
+    """The gradient vanishes where sigma squared is the variance, and is bounded where it is next to nothing."""
+    log_sigma = torch.full((2, 1), float(np.log(2.0)), requires_grad=True)
+    log_variance_loss(torch.tensor([[4.0], [1e-30]]).log(), log_sigma).backward()
+    assert abs(log_sigma.grad[0].item()) < 1e-6
+    assert 0.0 < log_sigma.grad[1].item() <= 3.0

@@ -9,10 +9,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from models import train as training
 from models.artifact import ArtifactMismatch, read_artifact, write_artifact
 from models.network_forecaster import NetworkForecaster
+from models.presets import PRESETS
+from models.specification import DEFAULT_KIND
 from tests.models.synthetic import HOUR_US, garch_bars
 from tests.models.test_forecast import NOW_US, SYMBOLS, inputs
+from tests.models.trained import tiny_spec
 
 
 @pytest.fixture
@@ -82,14 +86,19 @@ def test_an_answer_carries_what_lay_behind_it(forecaster: NetworkForecaster) -> 
     assert forecast.reading.importance.sum() == pytest.approx(1.0, abs=1e-6)
 
 
-def test_an_artifact_from_before_the_calendar_is_served(tiny_artifact: Path, tmp_path: Path) -> None:
+def test_an_artifact_from_before_the_calendar_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Golden windows without a calendar and a network without ``members`` are those of earlier versions."""
-    artifact = read_artifact(tiny_artifact)
+    preset = PRESETS[DEFAULT_KIND]["small"]
+    seasonless = replace(preset, shape={**preset.shape, "day_harmonics": 0, "week_harmonics": 0})
+    monkeypatch.setattr(training, "choose_preset", lambda *_, **__: ("small", seasonless))
+    trained = training.train(tiny_spec(tmp_path))
+    artifact = read_artifact(trained)
     golden = {name: tensor for name, tensor in artifact.golden.items() if name != "calendar"}
-    network = {name: value for name, value in artifact.manifest.network.items() if name != "members"}
+    since = {"members", "day_harmonics", "week_harmonics"}
+    network = {name: value for name, value in artifact.manifest.network.items() if name not in since}
     earlier = replace(artifact, golden=golden, manifest=replace(artifact.manifest, network=network))
     given = inputs(names=artifact.manifest.feature_names)
-    old, new = (NetworkForecaster.load(each) for each in (write_artifact(tmp_path, earlier), tiny_artifact))
+    old, new = (NetworkForecaster.load(each) for each in (write_artifact(tmp_path, earlier), trained))
     np.testing.assert_array_equal(old.forecast(given)[0].quantiles, new.forecast(given)[0].quantiles)
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 
 from features.calendar import CALENDAR
 from features.catalogue import FEATURE_NAMES
-from models.heads import pinball_loss, qlike_loss
+from models.heads import log_variance_loss, pinball_loss
 from models.network import UNKNOWN_SYMBOL, Encoded, Network, NetworkInput, NetworkOutput
 from models.networks import build_network, config_from_json, ensemble, network_config, parameter_counts
 from models.presets import PRESETS
@@ -183,7 +183,7 @@ def test_gradients_reach_every_parameter(network: Network) -> None:
     """Every parameter has a gradient after one step, the unknown symbol's row included: symbols are hidden."""
     output = network.train()(*windows(64))
     loss = pinball_loss(torch.randn(64, H), output.quantiles, torch.tensor(LEVELS))
-    (loss + qlike_loss(torch.rand(64, H), output.log_sigma)).backward()
+    (loss + log_variance_loss(torch.randn(64, H), output.log_sigma)).backward()
     without = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert without == []
     assert network.symbol.weight.grad[UNKNOWN_SYMBOL].abs().sum() > 0
@@ -253,7 +253,8 @@ def test_the_newest_hour_has_a_way_of_its_own(kind: str) -> None:
 def test_artifacts_from_before_the_shortcut_are_built_without_it(kind: str, network: Network) -> None:
     """A configuration that does not name it has none, so their weights still fit."""
     state = asdict(network.config)
-    del state["shortcut"]
+    for added in ("shortcut", "day_harmonics", "week_harmonics"):
+        del state[added]
     older = build_network(config_from_json(kind, json.loads(json.dumps(state))))
     assert not [name for name in older.state_dict() if name.startswith("shortcut")]
     assert ask(older.eval(), windows()).quantiles.isfinite().all()
@@ -263,10 +264,19 @@ def test_artifacts_from_before_the_shortcut_are_built_without_it(kind: str, netw
 
 
 @pytest.mark.parametrize("kind", [kind for kind in PRESETS if kind != "tft"])
-def test_most_networks_know_nothing_of_the_future(kind: str) -> None:
-    """The calendar of the targets is there for all and read by one."""
+def test_most_networks_read_of_the_calendar_the_next_bar_only(kind: str) -> None:
+    """The calendar of later targets is there for all and read by one."""
     network, given = build(kind), windows()
-    assert difference(ask(network, given), ask(network, given._replace(calendar=-given.calendar))) == 0.0
+    later = given._replace(calendar=torch.cat([given.calendar[:, :1], -given.calendar[:, 1:]], dim=1))
+    assert difference(ask(network, given), ask(network, later)) == 0.0
+
+
+def test_every_network_knows_the_hour_of_the_next_bar(network: Network) -> None:
+    """At another hour of the same window it answers otherwise."""
+    given = windows()
+    calendar = given.calendar.clone()
+    calendar[:, 0] = -calendar[:, 0]
+    assert difference(ask(network, given), ask(network, given._replace(calendar=calendar))) > CHANGED
 
 
 def test_a_horizon_knows_its_own_and_nearer_horizons_calendar_only() -> None:
