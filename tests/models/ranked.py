@@ -18,7 +18,7 @@ from tests.models.test_fitting import CONFIGS, NORMAL, RECIPE, windows
 
 
 def fit(kind: str, ranks: Ranks = ALONE, *, dropout: float = 0.0, **options: Any) -> Fitted:
-    """Two epochs on windows that can be learned from; without dropout all depends on the data alone, and of rounding little grows in two."""
+    """Without dropout all depends on the data alone; in two epochs rounding has not grown into the weights."""
     fitting = Fitting(
         windows(),
         train=np.arange(449),  # the last batch has one window, too few to be shared
