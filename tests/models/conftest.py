@@ -10,23 +10,16 @@ import pytest
 
 from models.presets import PRESETS
 from models.specification import DEFAULT_KIND
-from tests.models.trained import tiny_spec
+from tests.models.trained import trained_once
 
 
 @pytest.fixture(scope="session")
 def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one trained artifact."""
-    from models.train import train
-
-    return train(tiny_spec(tmp_path_factory.mktemp("trained")))
+    return trained_once(DEFAULT_KIND, tmp_path_factory)
 
 
 @pytest.fixture(scope="session", params=PRESETS)
 def artifact_of_each_kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one trained artifact, one kind of network after the other."""
-    from models.train import train
-
-    if request.param == DEFAULT_KIND:
-        artifact: Path = request.getfixturevalue("tiny_artifact")
-        return artifact
-    return train(tiny_spec(tmp_path_factory.mktemp(request.param), kind=request.param))
+    return trained_once(request.param, tmp_path_factory)

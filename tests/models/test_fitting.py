@@ -101,8 +101,9 @@ class Killed(Exception):
     """Stands for the end of the process: nothing of the run's own code is reached any more."""
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
-@pytest.mark.parametrize("killed_at", [1, 20, 46])
+@pytest.mark.parametrize(
+    ("kind", "killed_at"), [*((kind, 20) for kind in CONFIGS), ("attention_lstm", 1), ("attention_lstm", 46)]
+)
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(kind: str, killed_at: int, tmp_path: Path) -> None:
     """Killed in its first, second or fourth epoch and started again, it equals the run that was left alone."""
     undisturbed = fitting_of(windows(), kind=kind).run(on_report=lambda _: None, stop=lambda: False)

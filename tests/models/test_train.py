@@ -188,7 +188,7 @@ def test_a_killed_process_goes_on(tmp_path: Path) -> None:
     spec, run_dir = tiny_spec(tmp_path), tmp_path / "run"
     command = [
         sys.executable, "-m", "models.train", "--data", str(spec.data_file), "--out", str(spec.output_dir),
-        "--epochs", "4", "--run-dir", str(run_dir), "--device", "cpu",
+        "--epochs", "3", "--run-dir", str(run_dir), "--device", "cpu",
     ]  # fmt: skip
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as killed:
         for line in killed.stdout:

@@ -1,8 +1,12 @@
-"""One tiny trained artifact, made once per test run."""
+"""Tiny trained artifacts, each made once per test run."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 from pathlib import Path
+
+import pytest
 
 from models.specification import TrainingSpec
 from tests.models.synthetic import garch_bars
@@ -20,3 +24,16 @@ def tiny_spec(folder: Path, **changes: object) -> TrainingSpec:
         garch_bars(BARS).write_parquet(data_file)
     given = {"horizons": HORIZONS, "levels": LEVELS, "preset": "small", "epochs": 1, "device": "cpu", "threads": 1}
     return TrainingSpec(data_file=data_file, output_dir=folder / "artifacts", **(given | changes))  # type: ignore[arg-type]
+
+
+def trained_once(kind: str, folders: pytest.TempPathFactory) -> Path:
+    """The folder of an artifact of ``tiny_spec``, which all processes of a test run share: read it, or copy it."""
+    from models.train import train
+
+    own = folders.getbasetemp()
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / f"trained-{kind}"
+    shared.mkdir(exist_ok=True)
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = sorted((shared / "artifacts").glob("[!.]*"))
+        return made[0] if made else train(tiny_spec(shared, kind=kind))

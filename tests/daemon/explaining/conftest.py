@@ -8,7 +8,9 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from daemon.forecasting.rounds import InstrumentForecast
 from daemon.records import IssuedForecast
 from models.presets import PRESETS
 from tests.daemon.explaining.stores import close_hours, fill, serving
-from tests.models.trained import tiny_spec
+from tests.models.trained import trained_once
 
 # Hours 16 and 17 are lost: until hour 22 the features of six hours are not known, and HAR stands in.
 BEFORE, AFTER = (1, 2), (*range(3, 16), *range(18, 32))
@@ -36,22 +38,28 @@ class Filled:
         return [each for each in self.made if each.issued.symbol == symbol]
 
 
-@pytest.fixture(scope="session", params=PRESETS)
-def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Filled:
-    """One kind after the other."""
-    return make(request.param, tmp_path_factory.mktemp(request.param))
-
-
 @pytest.fixture(scope="session")
-def filled_by_tft(tmp_path_factory: pytest.TempPathFactory) -> Filled:
-    return make("tft", tmp_path_factory.mktemp("tft"))
+def fill_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Filled]:
+    """By kind; a fixture with parameters is made anew in every file that asks for it."""
+
+    @cache
+    def make(kind: str) -> Filled:
+        engine = serving(None, kind)
+        made = close_hours(engine, BEFORE)
+        engine.serve(engine.load_champion(trained_once(kind, tmp_path_factory)))
+        made += close_hours(engine, AFTER)
+        folder = tmp_path_factory.mktemp(kind)
+        return Filled(folder, kind, made, fill(folder, made))
+
+    return make
 
 
-def make(kind: str, folder: Path) -> Filled:
-    from models.train import train
+@pytest.fixture(params=PRESETS)
+def filled(request: pytest.FixtureRequest, fill_once: Callable[[str], Filled]) -> Filled:
+    """One kind after the other."""
+    return fill_once(request.param)
 
-    engine = serving(None, kind)
-    made = close_hours(engine, BEFORE)
-    engine.serve(engine.load_champion(train(tiny_spec(folder, kind=kind))))
-    made += close_hours(engine, AFTER)
-    return Filled(folder, kind, made, fill(folder, made))
+
+@pytest.fixture
+def filled_by_tft(fill_once: Callable[[str], Filled]) -> Filled:
+    return fill_once("tft")

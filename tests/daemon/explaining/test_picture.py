@@ -29,7 +29,8 @@ def test_a_picture_is_a_png(filled: Filled, tmp_path: Path) -> None:
     draw(found(filled.folder), file)
     pixels = matplotlib.image.imread(file)
     assert min(pixels.shape[:2]) >= 1000
-    assert len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 20
+    some = pixels[::5, ::5].reshape(-1, pixels.shape[-1])
+    assert len(np.unique(some, axis=0)) > 20
 
 
 def test_the_bars_are_the_weights(filled: Filled) -> None:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.models.trained import tiny_spec
+from models.specification import DEFAULT_KIND
+from tests.models.trained import trained_once
 
 
 @pytest.fixture(scope="session")
 def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one trained artifact."""
-    from models.train import train
-
-    return train(tiny_spec(tmp_path_factory.mktemp("trained")))
+    return trained_once(DEFAULT_KIND, tmp_path_factory)
