@@ -31,8 +31,8 @@ def told(mine: np.ndarray) -> Outcomes:
 
 
 @pytest.fixture(scope="module")
-def months(tmp_path_factory: pytest.TempPathFactory) -> list[FoldTask]:
-    """Two months of 2025 over made-up hours of three symbols since November 2024."""
+def klines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made-up hours of three symbols, from November 2024 to a day in March 2025."""
     folder = tmp_path_factory.mktemp("klines")
     begin_ms, hours = 1_730_419_200_000, 24 * 130
     walk = np.exp(np.cumsum(np.random.default_rng(0).normal(0, 0.005, hours)))
@@ -47,7 +47,22 @@ def months(tmp_path_factory: pytest.TempPathFactory) -> list[FoldTask]:
                 "taker_buy_volume": np.full(hours, 0.5), "taker_buy_quote_volume": walk / 2,
             }
         ).write_parquet(folder / f"binance_{symbol.replace('-', '')}_1h.parquet")  # fmt: skip
-    return tasks(SkillRun(data=folder, folder=folder / "report", months=2))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def months(klines: Path) -> list[FoldTask]:
+    return tasks(SkillRun(data=klines, folder=klines / "report", months=2))
+
+
+def test_a_year_that_is_not_over_has_the_months_that_have_begun(klines: Path) -> None:
+    """The last of them as far as it goes; of a year that has not begun nothing is told."""
+    run = SkillRun(data=klines, folder=klines / "report")
+    *_, march = tasks(run)
+    assert march.fold.index == 2
+    assert march.fold.test_from_us < march.bars["open_time_us"].max() < march.fold.test_until_us  # type: ignore[operator]
+    with pytest.raises(ValueError, match="2026"):
+        tasks(replace(run, year=2026))
 
 
 def test_each_month_is_fitted_a_day_before_it_begins(months: list[FoldTask]) -> None:

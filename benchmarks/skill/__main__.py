@@ -35,13 +35,14 @@ def main() -> int:
     )
     began_s = time.monotonic()
     try:
-        outcomes = _outcomes(tasks(run), run.folder, workers=given.workers)
+        months = tasks(run)
+        outcomes = _outcomes(months, run.folder, workers=given.workers)
         lines = account(outcomes, run.kind)
     except (ValueError, ForecastdError) as error:
         print(f"make skill: {error}; SKILL_DATA names a folder of hourly klines", file=sys.stderr)  # a command
         return 2
     minutes = (time.monotonic() - began_s) / 60
-    table = [*_about(run, minutes), "", *tables(lines, run.kind)]
+    table = [*_about(run, len(months), minutes), "", *tables(lines, run.kind)]
     print("\n".join(table))  # this is a command
     (run.folder / "skill.json").write_text(json.dumps(_document(run, lines), indent=1) + "\n", "utf-8")
     if given.write:
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder of hourly klines, Parquet")
     parser.add_argument("--out", type=Path, default=Path("skill-report"), help="where the run is kept")
     parser.add_argument("--year", type=int, default=2025)
-    parser.add_argument("--months", type=int, default=12, help="of the year, from January")
+    parser.add_argument("--months", type=int, default=12, help="of the year, from January, as far as the data go")
     parser.add_argument(
         "--model", default=KIND, choices=NETWORK_KINDS, help=f"default: {KIND}, which was fixed beforehand"
     )
@@ -84,9 +85,9 @@ def _outcomes(months: list[FoldTask], folder: Path, *, workers: int) -> Outcomes
     return joined([outcomes for outcomes in found.values() if outcomes is not None])
 
 
-def _about(run: SkillRun, minutes: float) -> list[str]:
+def _about(run: SkillRun, months: int, minutes: float) -> list[str]:
     seeds = f"{run.seeds} seeds a month, averaged where that validates better"
-    what = f"`{run.kind}`, {seeds}, {run.months} months of {run.year}"
+    what = f"`{run.kind}`, {seeds}, {months} months of {run.year}"
     return [f"{what}; {minutes:.0f} minutes for what was not kept.", "", *surroundings()]
 
 

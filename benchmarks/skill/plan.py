@@ -26,7 +26,10 @@ _MONTHS = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkillRun:
-    """data: a folder of hourly klines. folder: where the run is kept. months: how many of the year, from January."""
+    """data: a folder of hourly klines. folder: where the run is kept.
+
+    months: how many of the year, from January; none that begins after the data end.
+    """
 
     data: Path
     folder: Path
@@ -37,7 +40,7 @@ class SkillRun:
 
 
 def tasks(run: SkillRun) -> list[FoldTask]:
-    """One task a month: fitted on the four years before it, asked at every close of it.
+    """One task a month that the data reach into: fitted on the four years before it, asked at every close of it.
 
     Raises ValueError where the data lack a symbol or the time.
     """
@@ -51,6 +54,7 @@ def tasks(run: SkillRun) -> list[FoldTask]:
     )
     span_us = max(settings.horizons) * HOUR_US
     edges = [_month_us(run.year, month) for month in range(run.months + 1)]
+    begun = sum(edge <= end_us for edge in edges[:-1])
     folds = [
         Fold(
             index=month,
@@ -59,7 +63,7 @@ def tasks(run: SkillRun) -> list[FoldTask]:
             test_from_us=edges[month],
             test_until_us=edges[month + 1],
         )
-        for month in range(run.months)
+        for month in range(begun)
     ]
     known = bars.filter(pl.col("open_time_us") < last_us + span_us)
     return fold_tasks(known, folds, (run.kind, RIVAL), settings)
