@@ -27,7 +27,7 @@ lint: $(VENV)/.ready-dev
 bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks
 
-# The account of docs/skill.md; about an hour on 2 cores, and cut off it goes on where it was. SKILL=... for other years, see --help.
+# The account of docs/skill.md; about 35 minutes on 2 cores, and cut off it goes on where it was. SKILL=... for other years, see --help.
 SKILL_DATA ?= ../shared/data/hourly
 SKILL ?= --write
 skill: $(VENV)/.ready-dev
