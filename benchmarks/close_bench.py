@@ -45,7 +45,7 @@ from daemon.publishing import payloads
 from daemon.publishing.embedded_broker import EmbeddedBroker
 from daemon.publishing.publisher import MqttSettings, OutboxMessage
 from daemon.records import IssuedForecast
-from features.market import HOUR_US, Trade
+from features.market import HOUR_US, Instrument, Trade
 from models.artifact import write_artifact
 from models.network_forecaster import use_one_thread
 
@@ -217,20 +217,26 @@ class Rounds:
     async def _one(self) -> Taken:
         self._issued, self._waiting = [], len(INSTRUMENTS)
         self._done.clear()
-        feed = self._parts.feeds["binance"]
         for minute in range(1, 60):
             for instrument, trade in zip(INSTRUMENTS, self._trades(minute * _MINUTE_US), strict=True):
-                feed.trades(instrument.symbol, [trade])
+                self._take(instrument, trade)
         self._clock.set(self._clock.now_us + HOUR_US)
         trades = self._trades()
         for instrument, trade in zip(INSTRUMENTS[:-1], trades, strict=False):
-            feed.trades(instrument.symbol, [trade])
+            self._take(instrument, trade)
         started_s = time.perf_counter()
-        feed.trades(INSTRUMENTS[-1].symbol, [trades[-1]])
+        self._take(INSTRUMENTS[-1], trades[-1])
         async with asyncio.timeout(_PATIENCE_S):
             await self._done.wait()
         ended_s = time.perf_counter()
         return await self._beside_bare(ended_s - started_s, ended_s)
+
+    def _take(self, instrument: Instrument, trade: Trade) -> None:
+        """As the feed does with what ends a bar."""
+        pipeline, clock = self._parts.pipeline, self._parts.clock
+        pipeline.trades_received(instrument, [trade], clock.market_us(), clock.wall_s())
+        if pipeline.has_events:
+            self._parts.dispatcher.wake()
 
     async def _beside_bare(self, total_s: float, ended_s: float) -> Taken:
         await asyncio.sleep(0.02)  # whatever the round left to be done is done

@@ -73,7 +73,8 @@ async def _repaired_s(name: str, url: str, begin_us: int) -> float:
         parts.pipeline.seeded(instrument, [before], None, from_time_us=open_us, now_us=now_us, wall_s=wall_s)
         series = parts.pipeline.series[instrument]
         started_s = time.perf_counter()
-        parts.feeds[name].trades(symbol, [beyond])
+        parts.pipeline.trades_received(instrument, [beyond], now_us, wall_s)
+        parts.dispatcher.wake()
         assert series.missing_trades == MISSING
         async with asyncio.timeout(_PATIENCE_S):
             while series.missing_trades:  # noqa: ASYNC110  # the pipeline knows no events of ours

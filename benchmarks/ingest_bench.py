@@ -25,10 +25,10 @@ from benchmarks.bar_bench import begun_pipeline, venue_feed
 from benchmarks.frames import Frames, load_frames
 from benchmarks.table import Row, ratio, row
 from daemon.clock import SystemClock
+from daemon.exchanges.base import Record
 from daemon.exchanges.binance import Binance
 from daemon.feeding import VenueFeed
 from daemon.ingest.stream import MarketStream
-from features.market import Trade
 
 FRAMES = 100_000
 ROUNDS = 8
@@ -86,8 +86,8 @@ class _Counted:
         self.malformed, self.subscribed, self.refused = feed.malformed, feed.subscribed, feed.refused
         self.connected, self.disconnected = feed.connected, feed.disconnected
 
-    def trades(self, symbol: str, trades: list[Trade]) -> None:
-        self._take(symbol, trades)
+    def trades(self, symbol: str, records: Sequence[Record]) -> None:
+        self._take(symbol, records)
         if self._left == self._expected:
             self.started_s = time.perf_counter()
         self._left -= 1

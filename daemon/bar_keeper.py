@@ -72,6 +72,11 @@ class BarKeeper:
         return min(self._unsettled, default=self.next_open_us) + self.interval_us
 
     @property
+    def settled(self) -> bool:
+        """Whether no closed bar waits to be known better, or to be told anew."""
+        return not self._unsettled and not self._touched
+
+    @property
     def unsettled_opens_us(self) -> list[int]:
         """The open times of the closed bars of which more may become known, oldest first."""
         return sorted(self._unsettled)
@@ -144,7 +149,7 @@ class BarKeeper:
     def revisions(self, knowledge: Knowledge, now_us: int) -> list[Bar]:
         """The closed bars that are known better than when they were last told, oldest first."""
         revised: list[Bar] = []
-        if not self._unsettled and not self._touched:
+        if self.settled:
             return revised
         for open_us in sorted(self._unsettled | self._touched):
             told = self._closed[open_us]

@@ -12,11 +12,12 @@ import structlog
 from daemon.clock import Clock
 from daemon.errors import DataFault, ForecastdError, Verdict, judge
 from daemon.events import CandleWanted, FeedMute, RepairWanted, SeedWanted
+from daemon.exchanges.base import Record, Venue
 from daemon.ingest.backfill import RestClient
 from daemon.ingest.stream import MarketStream
 from daemon.pipeline import Pipeline
 from daemon.serving.metrics import Metrics, seconds
-from features.market import Instrument, Trade
+from features.market import Instrument
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +46,7 @@ class VenueFeed:
 
     def __init__(
         self,
-        venue: str,
+        wire: Venue,
         symbols: Sequence[str],
         *,
         pipeline: Pipeline,
@@ -54,14 +55,15 @@ class VenueFeed:
         metrics: Metrics,
         wake: Callable[[], None],
     ) -> None:
-        self.venue = venue
-        self.instruments = {symbol: Instrument(venue, symbol) for symbol in symbols}
+        self.venue = wire.name
+        self.instruments = {symbol: Instrument(wire.name, symbol) for symbol in symbols}
         self.rest = rest
         self.stream: MarketStream | None = None
         self._pipeline = pipeline
         self._clock = clock
         self._metrics = metrics
         self._wake = wake
+        self._to_trades = wire.to_trades
         self._take_next = {symbol: pipeline.series[each].take_next for symbol, each in self.instruments.items()}
         self._sample_due = True
         self._ahead_us: deque[int] = deque(maxlen=_AHEAD_SAMPLES)
@@ -71,13 +73,14 @@ class VenueFeed:
 
     # ---------------------------------------------------------------- StreamListener
 
-    def trades(self, symbol: str, trades: list[Trade]) -> None:
+    def trades(self, symbol: str, records: Sequence[Record]) -> None:
         if not self._sample_due:
             # Nearly every trade is the next of the open bar: it needs no clock and makes no event.
-            taken = self._take_next[symbol](trades)
-            if taken == len(trades):
+            taken = self._take_next[symbol](records)
+            if taken == len(records):
                 return
-            trades = trades[taken:]
+            records = records[taken:]
+        trades = self._to_trades(records)
         now_us, wall_s = self._now()
         if self._sample_due:
             self._sample_due = False

@@ -1,134 +1,200 @@
 """The quick way of a trade: the next one of the open bar, as nearly all are. No I/O.
 
-A thousand instruments may share one core, so this way does only what must be done at once. It looks into the
-continuity's own account instead of asking it, which costs half as much.
+A thousand instruments may share one core, so this way does only what must be done at once: it looks whether the venue's
+record is the next one, and keeps it. Trades are made of the records, and the account brought up to date, when somebody
+asks.
 """
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any, Generic, TypeVar
 
-from daemon.exchanges.base import Ids
+from daemon.exchanges.base import Ids, Record, Traits
 from daemon.ingest.id_continuity import IdContinuity
-from daemon.ingest.time_continuity import REMEMBERED, TimeContinuity
+from daemon.ingest.time_continuity import TimeContinuity
 from features.bars import OpenBar
 from features.market import Trade
 
 C = TypeVar("C", IdContinuity, TimeContinuity)
 
+_MOST_TIES = 64  # records of one time that are looked through; more are quicker looked up
+
 
 class Flow(Generic[C]):
-    """Trades of one instrument that come as they should.
+    """Records of one instrument that come as they should.
 
-    bar: the open bar while they do, else None. run: what was taken and is not in the bar yet.
-    heard: set when something was taken, so that no trade has to ask the clock.
+    bar: the open bar while they do, else None. run: what was taken and is not in the account yet.
+    current: whether this flow knows where the account stands; it must be told when that may have changed.
 
-    Every flow has a ``take_next``. It takes trades from the stream while each is simply the next of the open bar, and
+    Every flow has a ``take_next``. It takes records from the stream while each is simply the next of the open bar, and
     returns how many. With the rest, to which there is more, nothing has happened: it belongs to
     ``Series.trades_received``.
     """
 
-    __slots__ = ("bar", "continuity", "heard", "run")
+    __slots__ = ("_begins", "_ends", "_moment", "_to_trades", "bar", "continuity", "current", "run")
 
-    def __init__(self) -> None:
+    def __init__(self, traits: Traits) -> None:
         self.bar: OpenBar | None = None
         self.continuity: C | None = None
-        self.run: list[Trade] = []
-        self.heard = False
+        self.run: list[Any] = []
+        self.current = False
+        self._to_trades: Callable[[Sequence[Any]], list[Trade]] = traits.to_trades
+        self._moment: Callable[[int], Any] = traits.moment
+        self._begins: Any = None  # the bar's bounds, as the records spell time
+        self._ends: Any = None
 
     def settle(self) -> list[Trade]:
-        """Hands over what was taken."""
+        """The trades that were taken; the account holds them from now on."""
+        self.current = False
         run, self.run = self.run, []
-        return run
+        trades = self._to_trades(run)
+        if trades and self.continuity is not None:
+            self._note(self.continuity, trades)
+        return trades
+
+    def _is_open(self) -> bool:
+        """Whether records may be taken; finds out where the account stands."""
+        if self.bar is None or self.continuity is None:
+            return False
+        self._begins, self._ends = self._moment(self.bar.open_time_us), self._moment(self.bar.close_time_us)
+        self._continue(self.continuity, self.bar)
+        self.current = True
+        return True
+
+    def _continue(self, continuity: C, bar: OpenBar) -> None:
+        raise NotImplementedError
+
+    def _note(self, continuity: C, trades: Sequence[Trade]) -> None:
+        raise NotImplementedError
 
 
 class IdFlow(Flow[IdContinuity]):
-    """By contiguous ids, which say of each trade that it is the next."""
+    """By contiguous ids, which say of each record that it is the next."""
+
+    __slots__ = ("_last_id",)
+    _last_id: int
+
+    def take_next(self, records: Sequence[Record]) -> int:
+        if not self.current and not self._is_open():
+            return 0
+        last_id, begins, ends, run, taken = self._last_id, self._begins, self._ends, self.run, 0
+        for record in records:
+            if record.trade_id != last_id + 1 or not begins <= record.time < ends:
+                break
+            last_id += 1
+            run.append(record)
+            taken += 1
+        self._last_id = last_id
+        return taken
+
+    def _continue(self, continuity: IdContinuity, bar: OpenBar) -> None:  # noqa: ARG002  # ids need no bar
+        self._last_id = continuity.last_id
+
+    def _note(self, continuity: IdContinuity, trades: Sequence[Trade]) -> None:
+        continuity.last_id, continuity.last_time_us = trades[-1].trade_id, trades[-1].time_us
+
+
+class MergedFlow(IdFlow):
+    """The same where a record may cover several ids."""
 
     __slots__ = ()
 
-    def take_next(self, trades: list[Trade]) -> int:
-        bar, continuity = self.bar, self.continuity
-        if bar is None or continuity is None:
+    def take_next(self, records: Sequence[Any]) -> int:
+        if not self.current and not self._is_open():
             return 0
-        last_id, run, taken = continuity.last_id, self.run, 0
-        for trade in trades:
-            if trade.trade_id - trade.span != last_id or not trade.count:
+        last_id, begins, ends, run, taken = self._last_id, self._begins, self._ends, self.run, 0
+        for record in records:
+            if record.trade_id - record.count != last_id or not begins <= record.time < ends:
                 break
-            if not bar.open_time_us <= trade.time_us < bar.close_time_us:
-                break
-            last_id = trade.trade_id
-            run.append(trade)
+            last_id = record.trade_id
+            run.append(record)
             taken += 1
-        if taken:
-            continuity.last_id, continuity.last_time_us = last_id, run[-1].time_us
-            self.heard = True
+        self._last_id = last_id
         return taken
 
 
-class OrderedFlow(Flow[TimeContinuity]):
-    """By ascending ids with holes: a trade with a larger one than any before is new."""
+class TimedFlow(Flow[TimeContinuity]):
+    """What the flows of venues have in common whose ids prove nothing: no record is older than the one before."""
+
+    __slots__ = ("_newest",)
+    _newest: Any
+
+    def _note(self, continuity: TimeContinuity, trades: Sequence[Trade]) -> None:
+        continuity.last_id, continuity.last_time_us = trades[-1].trade_id, trades[-1].time_us
+        continuity.remember(trades)
+
+
+class OrderedFlow(TimedFlow):
+    """By ascending ids with holes: a record with a larger one than any before is new."""
+
+    __slots__ = ("_highest_id",)
+    _highest_id: int
+
+    def take_next(self, records: Sequence[Record]) -> int:
+        if not self.current and not self._is_open():
+            return 0
+        highest_id, newest, ends, run, taken = self._highest_id, self._newest, self._ends, self.run, 0
+        for record in records:
+            if record.trade_id <= highest_id or not newest <= record.time < ends:
+                break
+            highest_id, newest = record.trade_id, record.time
+            run.append(record)
+            taken += 1
+        self._highest_id, self._newest = highest_id, newest
+        return taken
+
+    def _continue(self, continuity: TimeContinuity, bar: OpenBar) -> None:
+        self._highest_id = continuity.highest_id
+        self._newest = self._moment(max(continuity.last_time_us, bar.open_time_us))
+
+
+class HeardFlow(TimedFlow):
+    """By ids that only tell trades apart: a record that is newer than all before is new, whatever its id.
+
+    Of records of one time the ids must differ, and only those that wait in the run can be looked through.
+    """
 
     __slots__ = ()
 
-    def take_next(self, trades: list[Trade]) -> int:
-        bar, continuity = self.bar, self.continuity
-        if bar is None or continuity is None:
+    def take_next(self, records: Sequence[Record]) -> int:
+        if not self.current and not self._is_open():
             return 0
-        highest_id, newest_us = continuity.highest_id, continuity.last_time_us
-        run, taken = self.run, 0
-        for trade in trades:
-            time_us = trade.time_us
-            if trade.trade_id <= highest_id or time_us < newest_us:
+        newest, ends, run, taken = self._newest, self._ends, self.run, 0
+        for record in records:
+            time = record.time
+            if not newest < time < ends and not (time == newest < ends and _is_another(record, run)):
                 break
-            if not bar.open_time_us <= time_us < bar.close_time_us:
-                break
-            highest_id, newest_us = trade.trade_id, time_us
-            run.append(trade)
+            newest = time
+            run.append(record)
             taken += 1
-        if taken:
-            continuity.last_id = continuity.highest_id = highest_id
-            continuity.last_time_us = newest_us
-            self.heard = True
+        self._newest = newest
         return taken
 
-    def settle(self) -> list[Trade]:
-        run = super().settle()
-        if self.continuity is not None:
-            self.continuity.remember(run)
-        return run
+    def _continue(self, continuity: TimeContinuity, bar: OpenBar) -> None:
+        # Of the very times that are known, some records may be settled, and of the second some forgotten.
+        self._newest = self._moment(max(continuity.last_time_us, continuity.earlier_from_us, bar.open_time_us - 1))
 
 
-class HeardFlow(Flow[TimeContinuity]):
-    """By ids that only tell trades apart: each that is the newest and not known is the next."""
-
-    __slots__ = ()
-
-    def take_next(self, trades: list[Trade]) -> int:
-        bar, continuity = self.bar, self.continuity
-        if bar is None or continuity is None or len(continuity.recent) + len(trades) > REMEMBERED:
-            return 0
-        recent, earlier, run, taken = continuity.recent, continuity.earlier, self.run, 0
-        newest_us = continuity.last_time_us
-        if newest_us <= continuity.earlier_from_us:
-            newest_us = continuity.earlier_from_us + 1  # some of that very time may be forgotten
-        newest_us = max(newest_us, bar.open_time_us)
-        for trade in trades:
-            identity, time_us = trade.trade_id, trade.time_us
-            if not newest_us <= time_us < bar.close_time_us or identity in recent or identity in earlier:
-                break
-            recent.add(identity)
-            newest_us = time_us
-            run.append(trade)
-            taken += 1
-        if taken:
-            continuity.last_id, continuity.last_time_us = run[-1].trade_id, newest_us
-            self.heard = True
-        return taken
+def _is_another(record: Record, run: Sequence[Record]) -> bool:
+    """Whether the run ends with records of this time, which is its newest, and none of them is this one."""
+    if not run or run[-1].time != record.time:
+        return False
+    for each in islice(reversed(run), _MOST_TIES):
+        if each.time != record.time:
+            return True
+        if each.trade_id == record.trade_id:
+            return False
+    return len(run) < _MOST_TIES
 
 
-def flow_for(ids: Ids) -> IdFlow | OrderedFlow | HeardFlow:
-    """The flow of a venue whose ids prove ``ids``."""
-    if ids is Ids.CONTIGUOUS:
-        return IdFlow()
-    return OrderedFlow() if ids is Ids.ORDERED else HeardFlow()
+def flow_for(traits: Traits) -> IdFlow | OrderedFlow | HeardFlow:
+    """The flow of a venue by what its ids prove."""
+    match traits.ids:
+        case Ids.CONTIGUOUS:
+            return MergedFlow(traits) if traits.merges else IdFlow(traits)
+        case Ids.ORDERED:
+            return OrderedFlow(traits)
+        case Ids.IDENTITY:
+            return HeardFlow(traits)

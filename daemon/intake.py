@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from daemon.bar_keeper import BarKeeper
-from daemon.exchanges.base import Ids
+from daemon.exchanges.base import Ids, Traits
 from daemon.flow import IdFlow, flow_for
 from daemon.ingest.continuity import Admission, Continuity
 from daemon.ingest.id_continuity import IdContinuity
@@ -21,12 +21,14 @@ _LEFT_OUT = (Admission.DUPLICATE, Admission.OPENED_GAP_ONLY)
 class Intake:
     """``ids`` or ``times`` is the account, by what the venue's ids prove; None before the sequence has a start.
 
-    take_next: what is quicker than ``admit``, for nearly all trades (see ``flow``). heard_time_us: event time of the
-    newest trade that came that way, or that ``heard`` told of: what the stream itself brought.
+    take_next: what is quicker than ``admit``, for nearly all trades (see ``flow``). What it took is put where all
+    others are by ``settle``, as whoever asks for the ``continuity`` does.
+    heard_time_us: event time of the newest trade that came that way, or that ``heard`` told of: what the stream
+    itself brought.
     """
 
-    def __init__(self, ids: Ids, *, bars: BarKeeper, standing: Standing) -> None:
-        self.numbered = ids is Ids.CONTIGUOUS
+    def __init__(self, traits: Traits, *, bars: BarKeeper, standing: Standing) -> None:
+        self.numbered = traits.ids is Ids.CONTIGUOUS
         self.malformed = 0
         self.duplicates = 0
         self.heard_time_us = 0
@@ -37,12 +39,22 @@ class Intake:
         self._admitted = 0
         self._unsaved: list[Trade] = []
         self._last: Trade | None = None
-        self._flow = flow_for(ids)
+        self._heard = False
+        self._waiting = 0  # of the run, when it was last asked whether anything was heard
+        self._flow = flow_for(traits)
         self.take_next = self._flow.take_next
 
     @property
     def continuity(self) -> Continuity | None:
+        """The account as it stands, which may be changed."""
+        self.settle()
         return self.ids or self.times
+
+    @property
+    def whole(self) -> bool:
+        """Whether the account has a start, and nothing is missing from it."""
+        account = self.ids or self.times
+        return account is not None and account.whole
 
     @property
     def trades(self) -> int:
@@ -51,7 +63,8 @@ class Intake:
 
     @property
     def last_trade(self) -> Trade | None:
-        return self._flow.run[-1] if self._flow.run else self._last
+        self.settle()
+        return self._last
 
     def begin(self, continuity: IdContinuity | TimeContinuity, last_trade: Trade | None) -> None:
         """The account begins; ``last_trade`` is the newest that it covers."""
@@ -67,7 +80,6 @@ class Intake:
         """Takes trades in whatever order they come, and says how many of them were new."""
         continuity = self.continuity
         assert continuity is not None
-        self.settle()
         before = self._admitted
         latest_us = now_us + furthest_ahead_us
         earliest_us = continuity.covered_from_us - _FURTHEST_BEHIND_US
@@ -96,23 +108,30 @@ class Intake:
         self.heard_time_us = max(self.heard_time_us, time_us)
 
     def heard_meanwhile(self) -> bool:
-        """Whether ``take_next`` took anything since the last call."""
-        heard, self._flow.heard = self._flow.heard, False
+        """Whether ``take_next`` took anything since the last call; settles nothing."""
+        waiting = len(self._flow.run)
+        heard = self._heard or waiting != self._waiting
+        self._heard, self._waiting = False, waiting
         return heard
 
     def settle(self) -> None:
         """Puts the trades that ``take_next`` took where all others are."""
         bar = self._flow.bar
-        if self._flow.run and bar is not None:
-            run = self._flow.settle()
-            self._admitted += len(run)
-            self._last = run[-1]
-            self.heard(run[-1].time_us)
-            self._unsaved += run
-            bar.extend(run)
+        if not self._flow.run or bar is None:
+            self._flow.current = False
+            return
+        trades = self._flow.settle()
+        self._admitted += len(trades)
+        self._last = trades[-1]
+        self._heard = self._heard or len(trades) != self._waiting
+        self._waiting = 0
+        self.heard(trades[-1].time_us)
+        self._unsaved += trades
+        bar.extend(trades)
 
     def flow_into_current(self) -> None:
         """Trades come as they should: the next may take the quick way into the bar that closes next."""
+        self.settle()
         self._flow.bar = self._bars.current
 
     def stop_flow(self) -> None:

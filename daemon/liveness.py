@@ -30,27 +30,18 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
 class Hearing:
     """When the stream was last heard, and when the venue was last probed because it was not."""
 
-    __slots__ = ("_heard_s", "_probed_s", "_unnoted")
+    __slots__ = ("_heard_s", "_probed_s")
 
     def __init__(self) -> None:
         self._heard_s: float | None = None
         self._probed_s = 0.0
-        self._unnoted = False
 
     def heard(self, wall_s: float) -> None:
         self._heard_s = wall_s
 
-    def heard_just_now(self) -> None:
-        """The stream was heard; ``note`` will say when, so that no trade has to ask the clock."""
-        self._unnoted = True
-
-    def note(self, wall_s: float) -> None:
-        if self._unnoted or self._heard_s is None:
-            self._unnoted, self._heard_s = False, wall_s
-
     def quiet_for_s(self, wall_s: float) -> float:
-        self.note(wall_s)
-        assert self._heard_s is not None
+        if self._heard_s is None:
+            self._heard_s = wall_s
         return wall_s - self._heard_s
 
     def probe_due(self, wall_s: float, stale_after_s: float) -> bool:

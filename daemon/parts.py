@@ -278,7 +278,7 @@ def _feeds(
             continue
         wire = venue(section.venue, symbols)
         rest = RestClient(wire, section.rest_url, clock=clock)
-        feed = VenueFeed(section.venue, symbols, pipeline=pipeline, rest=rest, clock=clock, metrics=metrics, wake=wake)
+        feed = VenueFeed(wire, symbols, pipeline=pipeline, rest=rest, clock=clock, metrics=metrics, wake=wake)
         feed.stream = MarketStream(wire, symbols, section.ws_url, listener=feed, clock=clock)
         feeds[section.venue] = feed
     return feeds

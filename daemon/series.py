@@ -60,7 +60,7 @@ class Series:
             instrument, bars=self._bars, hearing=self._hearing, candles=not self._numbered, events=events
         )
         self._standing = Standing(instrument, last_trade_at_us=lambda: self.last_trade_at_us, events=events)
-        self._intake = Intake(traits.ids, bars=self._bars, standing=self._standing)
+        self._intake = Intake(traits, bars=self._bars, standing=self._standing)
         self.take_next = self._intake.take_next  # what is quicker than ``trades_received``, for nearly all trades
         self._catching_up = False
         self._started_s: float | None = None
@@ -300,6 +300,10 @@ class Series:
 
     def time_advanced(self, now_us: int, wall_s: float) -> None:
         """Closes what can be closed, revises what became better known, and asks for what is missing."""
+        if self._intake.heard_meanwhile():
+            self._hearing.heard(wall_s)
+            if self._is_steady and now_us < self.next_close_us:
+                return
         if self._questions.overdue(wall_s, self.patience.answer_timeout_s):
             self.request_failed("no answer in time", now_us, wall_s)
         if self._continuity is None:
@@ -309,7 +313,6 @@ class Series:
             self._begin_unheard(now_us, wall_s)
         continuity = self._continuity
         assert continuity is not None
-        self._note_heard(wall_s)
         if self._started_s is None:
             self._started_s = wall_s
         if wall_s - self._started_s > self.patience.catch_up_s:
@@ -333,10 +336,16 @@ class Series:
     def _admit(self, trades: Sequence[Trade], now_us: int) -> int:
         return self._intake.admit(trades, now_us=now_us, furthest_ahead_us=self.patience.furthest_ahead_us)
 
-    def _note_heard(self, wall_s: float) -> None:
-        if self._intake.heard_meanwhile():
-            self._hearing.heard_just_now()
-        self._hearing.note(wall_s)
+    @property
+    def _is_steady(self) -> bool:
+        """Whether, while trades come as they should, the next thing to do is to close the bar."""
+        return (
+            self._standing.steady
+            and not self._catching_up
+            and not self._questions.under_way
+            and self._bars.settled
+            and self._intake.whole
+        )
 
     def _known_at(self, now_us: int) -> Callable[[int, int], Known]:
         continuity, grace_us = self._continuity, self.patience.grace_us

@@ -27,6 +27,11 @@ class Standing:
         self._gap_told = False
         self._fetched = 0
 
+    @property
+    def steady(self) -> bool:
+        """Whether trades come in, and nothing that is missing has been told of or is still caught up with."""
+        return self.state is SymbolState.LIVE and not self.joining and not self._gap_told
+
     def set_state(self, state: SymbolState, now_us: int, reason: str) -> None:
         """Announces the state if it, or its reason, is another than before."""
         if state is self.state and reason == self.reason:

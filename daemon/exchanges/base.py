@@ -6,26 +6,43 @@ A venue file does no I/O. Frames come in as bytes and leave as the messages belo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from features.market import Bar, Trade
 
 
-class TradesMessage(msgspec.Struct, gc=False):
+class Record(Protocol):
+    """A trade as the venue's frame tells it. Making a ``Trade`` of it costs as much as taking it: that can wait.
+
+    trade_id: as ``Trade.trade_id``, or what that number is made of. time: in the venue's own unit, see
+    ``Venue.moment``. count: only where ``Venue.merges``.
+    """
+
+    @property
+    def trade_id(self) -> Any: ...
+
+    @property
+    def time(self) -> Any: ...
+
+
+T = TypeVar("T")
+
+
+class TradesMessage(msgspec.Struct, Generic[T], gc=False):
     """Trades of one symbol (BASE-QUOTE), oldest first, at least one."""
 
     symbol: str
-    trades: list[Trade]
+    trades: Sequence[T]
 
 
-class TradesBatch(msgspec.Struct, gc=False):
+class TradesBatch(msgspec.Struct, Generic[T], gc=False):
     """Trades of several symbols that came in one frame."""
 
-    messages: list[TradesMessage]
+    messages: Sequence[TradesMessage[T]]
 
 
 class Acknowledged(msgspec.Struct, frozen=True):
@@ -63,7 +80,9 @@ class Heartbeat(msgspec.Struct, frozen=True):
     """A frame that proves the transport and nothing else: a pong, a status, a channel that nobody reads here."""
 
 
-Message = TradesMessage | TradesBatch | Acknowledged | Listed | Refused | ClosingSoon | Heartbeat
+Control = Acknowledged | Listed | Refused | ClosingSoon | Heartbeat
+Told = TradesMessage[Record] | TradesBatch[Record] | Control
+Message = TradesMessage[Trade] | TradesBatch[Trade] | Control
 
 
 class Ids(Enum):
@@ -154,6 +173,7 @@ class Venue(Protocol):
     ids: what its trade ids prove. newest_first: whether a walk over pages of trades begins at the newest.
     decimals: digits behind the point of its sizes and volumes, at most.
     opens_at_previous_close: whether its candles open at the close of the candle before, traded or not.
+    merges: whether a record of the stream may be several trades made one, with as many ids as its ``count``.
     """
 
     name: str
@@ -164,6 +184,7 @@ class Venue(Protocol):
     newest_first: bool
     decimals: int
     opens_at_previous_close: bool
+    merges: bool
     keep_alive: KeepAlive | None
 
     def native(self, symbol: str) -> str:
@@ -188,8 +209,20 @@ class Venue(Protocol):
         """The question for a ``Listed``; None where the venue has none and an acknowledgement is all there is."""
         ...
 
+    def read(self, frame: bytes | str) -> Told:
+        """Trades as the venue's records. Raises DataFault for anything malformed; never another exception."""
+        ...
+
+    def to_trades(self, records: Sequence[Any]) -> list[Trade]:
+        """Trades of the stream's records. Raises DataFault for a time that cannot be, or for ids that cannot."""
+        ...
+
+    def moment(self, time_us: int) -> Any:
+        """A time as the stream's records spell it, rounded down to their unit."""
+        ...
+
     def decode(self, frame: bytes | str) -> Message:
-        """Raises DataFault for anything malformed; never another exception."""
+        """``read`` and ``to_trades`` in one."""
         ...
 
     # Trades by REST
@@ -246,10 +279,13 @@ class Venue(Protocol):
 class Traits(NamedTuple):
     """What the bars of a venue need to know of it; see ``Venue``."""
 
-    ids: Ids = Ids.CONTIGUOUS
-    decimals: int = 8
-    opens_at_previous_close: bool = False
+    ids: Ids
+    decimals: int
+    opens_at_previous_close: bool
+    merges: bool
+    to_trades: Callable[[Sequence[Any]], list[Trade]]
+    moment: Callable[[int], Any]
 
 
 def traits(venue: Venue) -> Traits:
-    return Traits(venue.ids, venue.decimals, venue.opens_at_previous_close)
+    return Traits(venue.ids, venue.decimals, venue.opens_at_previous_close, venue.merges, venue.to_trades, venue.moment)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from operator import attrgetter
+from typing import Any
 
-from daemon.exchanges.base import Heartbeat, TradesBatch, TradesMessage
-from features.market import Trade
+from daemon.exchanges.base import Heartbeat, Record, TradesBatch, TradesMessage
 
 _HEARTBEAT = Heartbeat()
 _by_id = attrgetter("trade_id")
 
 
-def in_order(trades: list[Trade]) -> list[Trade]:
-    """The list itself, by ascending id: venues differ in the order they send trades."""
-    trades.sort(key=_by_id)
-    return trades
+def sort_by_id(records: list[Any]) -> None:
+    """Oldest first: venues differ in the order they send trades."""
+    records.sort(key=_by_id)
 
 
-def joined(messages: list[TradesMessage]) -> TradesMessage | TradesBatch | Heartbeat:
+def joined(messages: list[TradesMessage[Record]]) -> TradesMessage[Record] | TradesBatch[Record] | Heartbeat:
     """One message for a whole frame; a frame without trades shows only that the connection lives."""
     if len(messages) == 1:
         return messages[0]

@@ -21,9 +21,9 @@ from daemon.exchanges.base import (
     KeepAlive,
     Limits,
     Listed,
-    Message,
     Refused,
     RestRequest,
+    Told,
     TradesMessage,
     TradesPage,
     TradesWanted,
@@ -40,8 +40,9 @@ from daemon.exchanges.binance_wire import (
     RestTrade,
     ServerTime,
 )
-from daemon.exchanges.decoding import MALFORMED, decode_body
+from daemon.exchanges.decoding import MALFORMED, as_milliseconds, decode_body
 from daemon.exchanges.names import Names
+from daemon.exchanges.wire import Wire
 from daemon.records import parse_interval
 from daemon.symbols import spell
 from features.market import Bar, Completeness, Trade
@@ -64,7 +65,7 @@ _decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_event = msgspec.json.Decoder(Event).decode
 
 
-class Binance:
+class Binance(Wire):
     """Binance's wire knowledge; see ``Venue``. Raises ConfigError for symbols it cannot spell."""
 
     name = "binance"
@@ -86,6 +87,7 @@ class Binance:
     decimals = 8
     opens_at_previous_close = False
     keep_alive: KeepAlive | None = None  # the server pings, and the websocket library answers
+    moment = staticmethod(as_milliseconds)
 
     def __init__(self, symbols: Sequence[str] | None) -> None:
         self._names = Names(self.name, symbols, native=lambda base, quote: base + quote, spell=spell)
@@ -107,31 +109,36 @@ class Binance:
     def list_subscriptions(self, request_id: int) -> str:
         return msgspec.json.encode({"method": "LIST_SUBSCRIPTIONS", "id": request_id}).decode()
 
-    def decode(self, frame: bytes | str) -> Message:
+    def read(self, frame: bytes | str) -> Told:
         """Aggregate trades first: they are nearly every frame, and one typed pass decides and converts."""
         try:
             trade = _decode_combined(frame).data
         except MALFORMED:
-            return self._decode_other(frame)
-        count = trade.l - trade.f + 1
-        if 0 < count <= MOST_FILLS and (symbol := self._find(trade.s)) is not None:
-            return TradesMessage(symbol, [Trade(trade.a, trade.T * 1000, trade.p, trade.q, not trade.m, count)])
-        return self._trades_message(trade)  # raises what is wrong with it
+            return self._read_other(frame)
+        symbol = self._find(trade.s)
+        if symbol is None or not trade.f <= trade.l < trade.f + MOST_FILLS:
+            return self._trades_message(trade)  # raises what is wrong with it
+        return TradesMessage(symbol, [trade])
 
-    def _trades_message(self, trade: AggregateTrade) -> TradesMessage:
-        count = trade.l - trade.f + 1
+    def _trades_message(self, trade: AggregateTrade) -> Told:
         symbol = self._names.known(trade.s)
-        if not 0 < count <= MOST_FILLS:
-            raise DataFault(f"binance aggTrade {trade.a} holds raw trades {trade.f} to {trade.l}")
-        return TradesMessage(symbol, [Trade(trade.a, trade.T * 1000, trade.p, trade.q, not trade.m, count)])
+        if not trade.f <= trade.l < trade.f + MOST_FILLS:
+            raise DataFault(f"binance aggTrade {trade.trade_id} holds raw trades {trade.f} to {trade.l}")
+        return TradesMessage(symbol, [trade])
 
-    def _decode_other(self, frame: bytes | str) -> Message:
+    @staticmethod
+    def to_trades(records: Sequence[AggregateTrade]) -> list[Trade]:
+        return [
+            Trade(each.trade_id, each.time * 1000, each.p, each.q, not each.m, each.l - each.f + 1) for each in records
+        ]
+
+    def _read_other(self, frame: bytes | str) -> Told:
         try:
             return self._classify(frame, _decode_envelope(frame))
         except MALFORMED as error:
             raise DataFault(f"binance frame: {error}") from error
 
-    def _classify(self, frame: bytes | str, envelope: Envelope) -> Message:
+    def _classify(self, frame: bytes | str, envelope: Envelope) -> Told:
         if envelope.stream is not None and envelope.data:
             return self._classify_stream(frame, envelope.stream, envelope.data)
         if envelope.e == "aggTrade":
@@ -142,14 +149,14 @@ class Binance:
             return _HEARTBEAT
         return self._classify_answer(envelope)
 
-    def _classify_stream(self, frame: bytes | str, stream: str, data: msgspec.Raw) -> Message:
+    def _classify_stream(self, frame: bytes | str, stream: str, data: msgspec.Raw) -> Told:
         if stream.endswith("@aggTrade"):
             _decode_combined(frame)  # raises what is wrong with it
         if stream == "!serverShutdown" and _decode_event(data).e == "serverShutdown":
             return _SERVER_SHUTDOWN
         return _HEARTBEAT
 
-    def _classify_answer(self, envelope: Envelope) -> Message:
+    def _classify_answer(self, envelope: Envelope) -> Told:
         request_id = envelope.id if isinstance(envelope.id, int) else None
         if envelope.error is not None:
             return Refused(request_id, f"{envelope.error.msg} (code {envelope.error.code})")
@@ -239,20 +246,23 @@ class BinanceRawTrades(Binance):
     They are another sequence than the aggregate ids: a recording is read as one or as the other.
     """
 
-    def decode(self, frame: bytes | str) -> Message:
-        message = super().decode(frame)
-        if isinstance(message, TradesMessage):
+    def read(self, frame: bytes | str) -> Told:
+        told = super().read(frame)
+        if isinstance(told, TradesMessage):
             return _HEARTBEAT
         envelope = _decode_envelope(frame)
         is_trade = envelope.e == "trade" if envelope.stream is None else envelope.stream.endswith("@trade")
         if not is_trade:
-            return message
+            return told
         try:
             trade = _decode_raw_trade(frame if envelope.stream is None else envelope.data)
         except MALFORMED as error:
             raise DataFault(f"binance frame: {error}") from error
-        time_us = trade.T * 1000
-        return TradesMessage(self._names.known(trade.s), [Trade(trade.t, time_us, trade.p, trade.q, not trade.m)])
+        return TradesMessage(self._names.known(trade.s), [trade])
+
+    @staticmethod
+    def to_trades(records: Sequence[RawTrade]) -> list[Trade]:  # type: ignore[override]  # another stream's records
+        return [Trade(each.trade_id, each.time * 1000, each.p, each.q, not each.m) for each in records]
 
 
 def _is_whole(kline: Kline, interval_us: int) -> bool:

@@ -1,6 +1,6 @@
 """The shapes of Binance's frames and answers, with the bounds beyond which a value is no market data.
 
-Field names are the venue's own.
+Field names are the venue's own, but for what every stream's records have: ``trade_id`` and ``time``.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ MOST_FILLS = 10_000_000  # no taker order fills so many others at one price
 
 
 class AggregateTrade(msgspec.Struct, gc=False):
-    """``e``: kind, ``s``: symbol, ``a``: id, ``f``, ``l``: raw ids, ``T``: time, ``m``: the buyer is the maker."""
+    """``e``: kind, ``s``: symbol, ``f``, ``l``: raw ids, ``m``: the buyer is the maker."""
 
     e: Literal["aggTrade"]
     s: str
-    a: Id
+    trade_id: Id = msgspec.field(name="a")
     p: Positive
     q: Positive
     f: Id
     l: Id  # noqa: E741  # the venue's name
-    T: TimeMs
+    time: TimeMs = msgspec.field(name="T")
     m: bool
 
 
@@ -35,14 +35,14 @@ class CombinedTrade(msgspec.Struct, gc=False):
 
 
 class RawTrade(msgspec.Struct, gc=False):
-    """A fill of the raw ``trade`` stream: ``t`` is its id, the rest as in ``AggregateTrade``."""
+    """A fill of the raw ``trade`` stream, otherwise as in ``AggregateTrade``."""
 
     e: Literal["trade"]
     s: str
-    t: Id
+    trade_id: Id = msgspec.field(name="t")
     p: Positive
     q: Positive
-    T: TimeMs
+    time: TimeMs = msgspec.field(name="T")
     m: bool
 
 

@@ -22,9 +22,9 @@ from daemon.exchanges.base import (
     Ids,
     KeepAlive,
     Limits,
-    Message,
     Refused,
     RestRequest,
+    Told,
     TradesMessage,
     TradesPage,
     TradesWanted,
@@ -34,13 +34,15 @@ from daemon.exchanges.bitstamp_wire import (
     Complaint,
     Envelope,
     ErrorFrame,
+    LiveTrade,
     Pair,
     TradeFrame,
     Transaction,
 )
 from daemon.exchanges.candles import finished_bars
-from daemon.exchanges.decoding import MALFORMED, decode_body, microseconds
+from daemon.exchanges.decoding import MALFORMED, as_microseconds, decode_body, microseconds
 from daemon.exchanges.names import Names
+from daemon.exchanges.wire import Wire
 from daemon.symbols import is_symbol, spell
 from features.market import Bar, Trade
 
@@ -63,7 +65,7 @@ def _native(base: str, quote: str) -> str:
     return (base + quote).lower()
 
 
-class Bitstamp:
+class Bitstamp(Wire):
     """Bitstamp's wire knowledge; see ``Venue``. Raises ConfigError for symbols it cannot spell."""
 
     name = "bitstamp"
@@ -84,6 +86,7 @@ class Bitstamp:
     decimals = 8
     opens_at_previous_close = False
     keep_alive: KeepAlive | None = KeepAlive('{"event":"bts:heartbeat"}', 20)
+    moment = staticmethod(as_microseconds)
 
     def __init__(self, symbols: Sequence[str] | None) -> None:
         self._names = Names(self.name, symbols, native=_native, spell=spell)
@@ -107,28 +110,30 @@ class Bitstamp:
     def list_subscriptions(self, request_id: int) -> None:
         """Bitstamp has no such question."""
 
-    def decode(self, frame: bytes | str) -> Message:
+    def read(self, frame: bytes | str) -> Told:
         """Trades first: they are nearly every frame, and one typed pass decides and converts."""
         try:
             push = _decode_trade(frame)
         except MALFORMED:
-            return self._decode_other(frame)
-        symbol, trade = self._channels.get(push.channel), push.data
+            return self._read_other(frame)
+        symbol = self._channels.get(push.channel)
         if symbol is None:
             if not push.channel.startswith(_CHANNEL):
                 return _HEARTBEAT
             symbol = self._channels[push.channel] = self._names.known(push.channel[len(_CHANNEL) :])
-        return TradesMessage(
-            symbol, [Trade(trade.id, trade.microtimestamp, trade.price_str, trade.amount_str, trade.type == 0)]
-        )
+        return TradesMessage(symbol, [push.data])
 
-    def _decode_other(self, frame: bytes | str) -> Message:
+    @staticmethod
+    def to_trades(records: Sequence[LiveTrade]) -> list[Trade]:
+        return [Trade(each.trade_id, each.time, each.price_str, each.amount_str, each.type == 0) for each in records]
+
+    def _read_other(self, frame: bytes | str) -> Told:
         try:
             return self._classify(frame, _decode_envelope(frame))
         except MALFORMED as error:
             raise DataFault(f"bitstamp frame: {error}") from error
 
-    def _classify(self, frame: bytes | str, envelope: Envelope) -> Message:
+    def _classify(self, frame: bytes | str, envelope: Envelope) -> Told:
         """Order books and orders come as ``data`` and ``order_*`` events of their channels."""
         match envelope.event:
             case "bts:subscription_succeeded":

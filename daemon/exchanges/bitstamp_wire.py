@@ -16,12 +16,15 @@ _TimeUs = Annotated[int, msgspec.Meta(ge=EARLIEST_MS * 1000, lt=LATEST_MS * 1000
 
 
 class LiveTrade(msgspec.Struct, gc=False):
-    """``type``: the taker's side, 0 buys and 1 sells. The same price and amount come as rounded numbers, too."""
+    """``type``: the taker's side, 0 buys and 1 sells. The same price and amount come as rounded numbers, too.
 
-    id: Id
+    ``trade_id`` and ``time`` are the venue's ``id`` and ``microtimestamp``.
+    """
+
+    trade_id: Id = msgspec.field(name="id")
     price_str: Positive
     amount_str: Positive
-    microtimestamp: _TimeUs
+    time: _TimeUs = msgspec.field(name="microtimestamp")
     type: Literal[0, 1]
 
 

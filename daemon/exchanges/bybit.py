@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 from operator import attrgetter
 from typing import Any
-from uuid import UUID
+from zlib import crc32
 
 import msgspec
 
@@ -25,9 +25,9 @@ from daemon.exchanges.base import (
     Ids,
     KeepAlive,
     Limits,
-    Message,
     Refused,
     RestRequest,
+    Told,
     TradesMessage,
     TradesPage,
     TradesWanted,
@@ -40,11 +40,13 @@ from daemon.exchanges.bybit_wire import (
     TimeAnswer,
     TradesAnswer,
     TradesPush,
+    Uuid,
     Verdict,
 )
 from daemon.exchanges.candles import finished_bars
-from daemon.exchanges.decoding import MALFORMED, Id, decode_body, request_number
+from daemon.exchanges.decoding import MALFORMED, Id, as_milliseconds, decode_body, request_number
 from daemon.exchanges.names import Names
+from daemon.exchanges.wire import Wire
 from daemon.symbols import spell
 from features.market import Bar, Trade
 
@@ -59,7 +61,7 @@ _RATE_LIMITED = frozenset({10006, 10018})
 _PASSING = frozenset({10000, 10016})  # timeout, internal error
 
 _HEARTBEAT = Heartbeat()
-_by_time = attrgetter("time_us")
+_by_time = attrgetter("time")
 
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 
@@ -77,7 +79,7 @@ def _limits(symbols_per_request: int) -> Limits:
     )
 
 
-class Bybit:
+class Bybit(Wire):
     """Bybit's wire knowledge, of spot; see ``Venue``. Raises ConfigError for symbols it cannot spell."""
 
     name = "bybit"
@@ -90,6 +92,7 @@ class Bybit:
     decimals = 8  # turnovers have eight digits, sizes fewer
     opens_at_previous_close = True
     keep_alive: KeepAlive | None = KeepAlive('{"op":"ping"}', 20)
+    moment = staticmethod(as_milliseconds)
 
     _trades_per_page = 60
     _decode_push: Callable[[bytes | str], TradesPush[Any]] = msgspec.json.Decoder(TradesPush[Id], strict=False).decode
@@ -100,8 +103,8 @@ class Bybit:
         self._topics: dict[str, tuple[str, str]] = {}  # the native name and the symbol of each that was seen
 
     @staticmethod
-    def _to_trades(records: Sequence[Record[Any]]) -> list[Trade]:
-        return [Trade(each.i, each.T * 1000, each.p, each.v, each.S == "Buy") for each in records]
+    def to_trades(records: Sequence[Record[Any]]) -> list[Trade]:
+        return [Trade(each.trade_id, each.time * 1000, each.p, each.v, each.S == "Buy") for each in records]
 
     @staticmethod
     def _number(trade_id: Any) -> int:
@@ -125,34 +128,36 @@ class Bybit:
     def list_subscriptions(self, request_id: int) -> None:
         """Bybit has no such question."""
 
-    def decode(self, frame: bytes | str) -> Message:
+    def read(self, frame: bytes | str) -> Told:
         """Trades first: they are nearly every frame. Every push is called a snapshot, and none is one."""
         try:
             push = self._decode_push(frame)
         except MALFORMED:
-            return self._decode_other(frame)
-        known = self._topics.get(push.topic)
+            return self._read_other(frame)
+        known, records = self._topics.get(push.topic), push.data
         if known is None:
             if not push.topic.startswith(_TOPIC):
                 return _HEARTBEAT
             native = push.topic[len(_TOPIC) :]
             known = self._topics[push.topic] = native, self._names.known(native)
         native, symbol = known
-        for record in push.data:
+        moment, is_one_time = records[0].time, True
+        for record in records:
             if record.s != native:
                 raise DataFault(f"{self.name} sent a trade of {record.s!r} among those of {native!r}")
-        trades = self._to_trades(push.data)
-        if len(trades) > 1:
-            trades.sort(key=_by_time)
-        return TradesMessage(symbol, trades)
+            if record.time != moment:
+                is_one_time = False
+        if not is_one_time:
+            records.sort(key=_by_time)
+        return TradesMessage(symbol, records)
 
-    def _decode_other(self, frame: bytes | str) -> Message:
+    def _read_other(self, frame: bytes | str) -> Told:
         try:
             return self._classify(frame, _decode_envelope(frame))
         except MALFORMED as error:
             raise DataFault(f"{self.name} frame: {error}") from error
 
-    def _classify(self, frame: bytes | str, envelope: Envelope) -> Message:
+    def _classify(self, frame: bytes | str, envelope: Envelope) -> Told:
         if envelope.topic is not None:
             if envelope.topic.startswith(_TOPIC):
                 self._decode_push(frame)  # raises what is wrong with it
@@ -261,14 +266,23 @@ class BybitLinear(Bybit):
     ids = Ids.IDENTITY
 
     _trades_per_page = 1000
-    _decode_push = msgspec.json.Decoder(TradesPush[UUID], strict=False).decode
-    _trades_answer = TradesAnswer[UUID]
+    _decode_push = msgspec.json.Decoder(TradesPush[Uuid], strict=False).decode
+    _trades_answer = TradesAnswer[Uuid]
 
     @staticmethod
-    def _to_trades(records: Sequence[Record[Any]]) -> list[Trade]:
-        return [Trade(each.i.int >> 65, each.T * 1000, each.p, each.v, each.S == "Buy") for each in records]
+    def to_trades(records: Sequence[Record[Any]]) -> list[Trade]:
+        return [Trade(_identity(each.trade_id), each.time * 1000, each.p, each.v, each.S == "Buy") for each in records]
 
     @staticmethod
     def _number(trade_id: Any) -> int:
-        """The first 63 bits of a UUID: enough to tell trades apart."""
-        return int(trade_id.int >> 65)
+        return _identity(trade_id)
+
+
+def _identity(text: str) -> int:
+    """The first 63 bits of a UUID: enough to tell trades apart. Any other text of its length is an identity as well."""
+    try:
+        number = int(text.replace("-", "")[:16], 16)
+    except ValueError:
+        octets = text.encode(errors="surrogatepass")
+        number = crc32(octets[:16]) << 32 | crc32(octets[16:])
+    return number >> 1

@@ -22,16 +22,17 @@ from daemon.exchanges.base import (
     Ids,
     KeepAlive,
     Limits,
-    Message,
     Refused,
     RestRequest,
+    Told,
     TradesMessage,
     TradesPage,
     TradesWanted,
 )
-from daemon.exchanges.batches import in_order, joined
+from daemon.exchanges.batches import joined, sort_by_id
 from daemon.exchanges.candles import finished_bars
 from daemon.exchanges.coinbase_wire import (
+    AdvancedTrade,
     CandleRow,
     Envelope,
     ExchangeSubscriptions,
@@ -43,8 +44,9 @@ from daemon.exchanges.coinbase_wire import (
     Subscriptions,
     TradesEvent,
 )
-from daemon.exchanges.decoding import MALFORMED, decode_body, microseconds
+from daemon.exchanges.decoding import MALFORMED, as_datetime, decode_body, many_microseconds, microseconds
 from daemon.exchanges.names import Names
+from daemon.exchanges.wire import Wire
 from daemon.symbols import spell
 from features.market import Bar, Trade
 
@@ -65,6 +67,7 @@ _OTHER_TYPES = frozenset(
 )
 
 _HEARTBEAT = Heartbeat()
+_MAKER_SELLS = ("SELL", "sell")
 
 _decode_market_trades = msgspec.json.Decoder(MarketTrades, strict=False).decode
 _decode_match = msgspec.json.Decoder(Match, strict=False).decode
@@ -73,7 +76,7 @@ _decode_subscriptions = msgspec.json.Decoder(Subscriptions).decode
 _decode_exchange_subscriptions = msgspec.json.Decoder(ExchangeSubscriptions).decode
 
 
-class Coinbase:
+class Coinbase(Wire):
     """Coinbase's wire knowledge; see ``Venue``. Raises ConfigError for symbols it cannot spell.
 
     A symbol quoted in USDC is another name of the USD book. Both may be watched: each gets the book's trades.
@@ -97,6 +100,7 @@ class Coinbase:
     decimals = 8
     opens_at_previous_close = False
     keep_alive: KeepAlive | None = None  # its heartbeats keep the connection up
+    moment = staticmethod(as_datetime)
 
     def __init__(self, symbols: Sequence[str] | None) -> None:
         self._names = Names(self.name, symbols, native=lambda base, quote: f"{base}-{quote}", spell=spell)
@@ -124,57 +128,56 @@ class Coinbase:
     def list_subscriptions(self, request_id: int) -> None:
         """Coinbase has no such question; its acknowledgement is the list."""
 
-    def decode(self, frame: bytes | str) -> Message:
+    def read(self, frame: bytes | str) -> Told:
         """Trades first: they are nearly every frame, and one typed pass decides and converts."""
         try:
             events = _decode_market_trades(frame).events
         except MALFORMED:
-            return self._decode_other(frame)
-        if len(events) == 1 and len(events[0].trades) == 1:
-            only = events[0].trades[0]
-            symbol = self._only_watchers.get(only.product_id)
-            if symbol is not None:
-                time_us = microseconds(only.time)
-                return TradesMessage(
-                    symbol, [Trade(only.trade_id, time_us, only.price, only.size, only.side == "SELL")]
-                )
-        return self._several(events)
+            return self._read_other(frame)
+        if len(events) != 1 or not (records := events[0].trades):
+            return self._of_several(events)
+        product = records[0].product_id
+        symbol = self._only_watchers.get(product)
+        if symbol is None:
+            return self._of_several(events)
+        if len(records) > 1:
+            for record in records:
+                if record.product_id != product:
+                    return self._of_several(events)
+            sort_by_id(records)
+        return TradesMessage(symbol, records)
 
-    def _several(self, events: Sequence[TradesEvent]) -> Message:
-        """Trades of one order mostly, which happened at one time; in a snapshot of several products."""
-        found: dict[str, list[Trade]] = {}
-        trades: list[Trade] = []
-        product, moment, time_us = "", None, 0
+    def _of_several(self, events: Sequence[TradesEvent]) -> Told:
+        """A snapshot of several products, or a product that is watched by two names."""
+        found: dict[str, list[AdvancedTrade]] = {}
         for event in events:
             for record in event.trades:
-                if record.product_id != product:
-                    product = record.product_id
-                    trades = found.setdefault(product, [])
-                if record.time != moment:
-                    moment = record.time
-                    time_us = microseconds(moment)
-                trades.append(Trade(record.trade_id, time_us, record.price, record.size, record.side == "SELL"))
-        if len(found) == 1 and product in self._only_watchers:
-            return TradesMessage(self._only_watchers[product], in_order(trades))
+                found.setdefault(record.product_id, []).append(record)
+        for records in found.values():
+            sort_by_id(records)
         return joined(
-            [
-                TradesMessage(symbol, list(in_order(trades)))
-                for product, trades in found.items()
-                for symbol in self._watchers(product)
-            ]
+            [TradesMessage(symbol, found[product]) for product in found for symbol in self._watchers(product)]
         )
+
+    @staticmethod
+    def to_trades(records: Sequence[AdvancedTrade | Match]) -> list[Trade]:
+        times_us = many_microseconds([each.time for each in records])
+        return [
+            Trade(each.trade_id, time_us, each.price, each.size, each.side in _MAKER_SELLS)
+            for each, time_us in zip(records, times_us, strict=True)
+        ]
 
     def _watchers(self, product: str) -> tuple[str, ...]:
         watchers = self._watching.get(product)
         return (self._names.known(product),) if watchers is None else watchers
 
-    def _decode_other(self, frame: bytes | str) -> Message:
+    def _read_other(self, frame: bytes | str) -> Told:
         try:
             return self._classify(frame, _decode_envelope(frame))
         except MALFORMED as error:
             raise DataFault(f"coinbase frame: {error}") from error
 
-    def _classify(self, frame: bytes | str, envelope: Envelope) -> Message:
+    def _classify(self, frame: bytes | str, envelope: Envelope) -> Told:
         if envelope.channel == "market_trades":
             _decode_market_trades(frame)  # raises what is wrong with it
         if envelope.channel == "subscriptions":
@@ -185,10 +188,10 @@ class Coinbase:
             raise DataFault(f"coinbase frame is of the channel {envelope.channel!r}, which is not known")
         return self._classify_type(frame, envelope)
 
-    def _classify_type(self, frame: bytes | str, envelope: Envelope) -> Message:
+    def _classify_type(self, frame: bytes | str, envelope: Envelope) -> Told:
         if envelope.type in {"match", "last_match"}:
             match = _decode_match(frame)
-            return joined([TradesMessage(symbol, [match.to_trade()]) for symbol in self._watchers(match.product_id)])
+            return joined([TradesMessage(symbol, [match]) for symbol in self._watchers(match.product_id)])
         if envelope.type == "subscriptions":
             return self._acknowledged(_decode_exchange_subscriptions(frame).products())
         if envelope.type == "error":
@@ -197,7 +200,7 @@ class Coinbase:
             return _HEARTBEAT
         raise DataFault(f"coinbase frame is neither a channel's nor of a known type: {envelope.type!r}")
 
-    def _acknowledged(self, products: Sequence[str]) -> Message:
+    def _acknowledged(self, products: Sequence[str]) -> Told:
         """The list says what the connection has, whichever request it answers; others' channels are no answer."""
         named = [self._watching.get(product) or self._names.present([product]) for product in products]
         symbols = tuple(dict.fromkeys(symbol for each in named for symbol in each))

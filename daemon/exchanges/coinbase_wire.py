@@ -26,9 +26,6 @@ class AdvancedTrade(msgspec.Struct, gc=False):
     time: _Time
     side: Literal["BUY", "SELL"]
 
-    def to_trade(self) -> Trade:
-        return Trade(self.trade_id, microseconds(self.time), self.price, self.size, self.side == "SELL")
-
 
 class TradesEvent(msgspec.Struct, gc=False):
     """``type``: "snapshot", the last 100 trades of each product, or "update"; both are read alike."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -44,6 +45,32 @@ def microseconds(moment: datetime) -> int:
         if _EARLIEST_US <= time_us < _LATEST_US:
             return time_us
     raise DataFault(f"time {moment.isoformat()} is no market time")
+
+
+def many_microseconds(moments: Iterable[datetime]) -> list[int]:
+    """``microseconds`` of each; trades of one order, which happened at one time, mostly come together."""
+    times_us: list[int] = []
+    before, time_us = None, 0
+    for moment in moments:
+        if moment != before:
+            before, time_us = moment, microseconds(moment)
+        times_us.append(time_us)
+    return times_us
+
+
+def as_microseconds(time_us: int) -> int:
+    """As it is."""
+    return time_us
+
+
+def as_milliseconds(time_us: int) -> int:
+    """Rounded down."""
+    return time_us // 1000
+
+
+def as_datetime(time_us: int) -> datetime:
+    """In UTC."""
+    return _EPOCH + timedelta(microseconds=time_us)
 
 
 def request_number(text: str | None) -> int | None:

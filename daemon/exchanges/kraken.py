@@ -21,16 +21,16 @@ from daemon.exchanges.base import (
     Ids,
     KeepAlive,
     Limits,
-    Message,
     Refused,
     RestRequest,
+    Told,
     TradesMessage,
     TradesPage,
     TradesWanted,
 )
-from daemon.exchanges.batches import in_order, joined
+from daemon.exchanges.batches import joined, sort_by_id
 from daemon.exchanges.candles import finished_bars
-from daemon.exchanges.decoding import MALFORMED, decode_body, microseconds
+from daemon.exchanges.decoding import MALFORMED, as_datetime, decode_body, many_microseconds
 from daemon.exchanges.kraken_wire import (
     AssetPairsAnswer,
     CandlesAnswer,
@@ -43,6 +43,7 @@ from daemon.exchanges.kraken_wire import (
     Verdict,
 )
 from daemon.exchanges.names import Names
+from daemon.exchanges.wire import Wire
 from daemon.symbols import is_symbol
 from features.market import Bar, Trade
 
@@ -69,7 +70,7 @@ _decode_trades = msgspec.json.Decoder(TradesFrame).decode
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 
 
-class Kraken:
+class Kraken(Wire):
     """Kraken's wire knowledge; see ``Venue``. Raises ConfigError for symbols it cannot spell."""
 
     name = "kraken"
@@ -91,6 +92,7 @@ class Kraken:
     decimals = 8
     opens_at_previous_close = False
     keep_alive: KeepAlive | None = KeepAlive('{"method":"ping"}', 20)  # it closes after a minute of silence
+    moment = staticmethod(as_datetime)
 
     def __init__(self, symbols: Sequence[str] | None) -> None:
         self._names = Names(self.name, symbols, native=lambda base, quote: f"{base}/{quote}", spell=_spell)
@@ -115,42 +117,46 @@ class Kraken:
     def list_subscriptions(self, request_id: int) -> None:
         """Kraken has no such question; it acknowledges every symbol."""
 
-    def decode(self, frame: bytes | str) -> Message:
+    def read(self, frame: bytes | str) -> Told:
         """Trades first: they are nearly every frame, and one typed pass decides and converts."""
         try:
             records = _decode_trades(frame).data
         except MALFORMED:
-            return self._decode_other(frame)
-        if len(records) != 1:
-            return self._several(records)
-        only = records[0]
-        trade = Trade(only.trade_id, microseconds(only.timestamp), only.price, only.qty, only.side == "buy")
-        return TradesMessage(self._find(only.symbol) or self._names.known(only.symbol), [trade])
+            return self._read_other(frame)
+        if not records:
+            return _HEARTBEAT
+        pair = records[0].symbol
+        if len(records) > 1:
+            for record in records:
+                if record.symbol != pair:
+                    return self._of_several(records)
+            sort_by_id(records)
+        return TradesMessage(self._find(pair) or self._names.known(pair), records)
 
-    def _several(self, records: Sequence[StreamTrade]) -> Message:
-        """Trades of one order mostly, which happened at one time; seldom of several pairs."""
-        found: dict[str, list[Trade]] = {}
-        trades: list[Trade] = []
-        pair, moment, time_us = "", None, 0
+    def _of_several(self, records: Sequence[StreamTrade]) -> Told:
+        """Mostly trades of one order; those of several pairs come together now and then."""
+        found: dict[str, list[StreamTrade]] = {}
         for record in records:
-            if record.symbol != pair:
-                pair = record.symbol
-                trades = found.setdefault(pair, [])
-            if record.timestamp != moment:
-                moment = record.timestamp
-                time_us = microseconds(moment)
-            trades.append(Trade(record.trade_id, time_us, record.price, record.qty, record.side == "buy"))
-        if len(found) == 1:
-            return TradesMessage(self._names.known(pair), in_order(trades))
-        return joined([TradesMessage(self._names.known(each), in_order(found[each])) for each in found])
+            found.setdefault(record.symbol, []).append(record)
+        for pair_records in found.values():
+            sort_by_id(pair_records)
+        return joined([TradesMessage(self._names.known(pair), found[pair]) for pair in found])
 
-    def _decode_other(self, frame: bytes | str) -> Message:
+    @staticmethod
+    def to_trades(records: Sequence[StreamTrade]) -> list[Trade]:
+        times_us = many_microseconds([each.time for each in records])
+        return [
+            Trade(each.trade_id, time_us, each.price, each.qty, each.side == "buy")
+            for each, time_us in zip(records, times_us, strict=True)
+        ]
+
+    def _read_other(self, frame: bytes | str) -> Told:
         try:
             return self._classify(frame, _decode_envelope(frame))
         except MALFORMED as error:
             raise DataFault(f"kraken frame: {error}") from error
 
-    def _classify(self, frame: bytes | str, envelope: Envelope) -> Message:
+    def _classify(self, frame: bytes | str, envelope: Envelope) -> Told:
         if envelope.channel == _CHANNEL:
             _decode_trades(frame)  # raises what is wrong with it
         if envelope.channel in _OTHER_CHANNELS or envelope.method in {"ping", "pong", "unsubscribe"}:
@@ -162,7 +168,7 @@ class Kraken:
             return self._acknowledged(envelope.req_id, envelope.result)
         raise DataFault("kraken frame is neither a channel's nor an answer")
 
-    def _acknowledged(self, request_id: int | None, subscribed: Subscribed) -> Message:
+    def _acknowledged(self, request_id: int | None, subscribed: Subscribed) -> Told:
         """Another channel, or a symbol that nobody watches, is no answer."""
         symbols = self._names.present([subscribed.symbol])
         if subscribed.channel != _CHANNEL or not symbols:

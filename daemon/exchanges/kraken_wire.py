@@ -23,14 +23,14 @@ _Seconds = Annotated[float, msgspec.Meta(ge=EARLIEST_MS / 1000, lt=LATEST_MS / 1
 
 
 class StreamTrade(msgspec.Struct, gc=False):
-    """``side``: the taker's."""
+    """``side``: the taker's. ``time`` is the venue's ``timestamp``."""
 
     symbol: str
     side: Literal["buy", "sell"]
     price: Positive
     qty: Positive
     trade_id: Id
-    timestamp: Annotated[datetime, msgspec.Meta(tz=True)]
+    time: Annotated[datetime, msgspec.Meta(tz=True)] = msgspec.field(name="timestamp")
 
 
 class TradesFrame(msgspec.Struct, gc=False):

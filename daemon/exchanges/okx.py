@@ -22,16 +22,16 @@ from daemon.exchanges.base import (
     Ids,
     KeepAlive,
     Limits,
-    Message,
     Refused,
     RestRequest,
+    Told,
     TradesMessage,
     TradesPage,
     TradesWanted,
 )
-from daemon.exchanges.batches import in_order
+from daemon.exchanges.batches import sort_by_id
 from daemon.exchanges.candles import finished_bars
-from daemon.exchanges.decoding import MALFORMED, decode_body, request_number
+from daemon.exchanges.decoding import MALFORMED, as_milliseconds, decode_body, request_number
 from daemon.exchanges.names import Names
 from daemon.exchanges.okx_wire import (
     CandlesAnswer,
@@ -43,6 +43,7 @@ from daemon.exchanges.okx_wire import (
     TradesPush,
     Verdict,
 )
+from daemon.exchanges.wire import Wire
 from daemon.records import parse_interval
 from daemon.symbols import spell
 from features.market import Bar, Trade
@@ -76,7 +77,7 @@ _decode_push = msgspec.json.Decoder(TradesPush, strict=False).decode
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 
 
-class Okx:
+class Okx(Wire):
     """OKX's wire knowledge; see ``Venue``. Raises ConfigError for symbols it cannot spell.
 
     Recordings may hold swaps, futures and options: they keep OKX's name, and sizes in contracts.
@@ -99,7 +100,9 @@ class Okx:
     newest_first = True
     decimals = 8  # the finest lot of any spot pair
     opens_at_previous_close = False
+    merges = True
     keep_alive: KeepAlive | None = KeepAlive("ping", 20)  # it closes after 30 quiet seconds
+    moment = staticmethod(as_milliseconds)
 
     def __init__(self, symbols: Sequence[str] | None) -> None:
         self._names = Names(self.name, symbols, native=lambda base, quote: f"{base}-{quote}", spell=spell)
@@ -121,24 +124,26 @@ class Okx:
     def list_subscriptions(self, request_id: int) -> None:
         """OKX has no such question; it acknowledges every symbol."""
 
-    def decode(self, frame: bytes | str) -> Message:
+    def read(self, frame: bytes | str) -> Told:
         """Trades first: they are nearly every frame, and one typed pass decides and converts."""
         try:
             push = _decode_push(frame)
         except MALFORMED:
-            return self._decode_other(frame)
+            return self._read_other(frame)
         instrument, records = push.arg.inst_id, push.data
         symbol = self._find(instrument) or self._names.known(instrument)
-        trades = []
         for record in records:
             if record.inst_id != instrument:
                 raise DataFault(f"okx sent a trade of {record.inst_id!r} among those of {instrument!r}")
-            trades.append(record.to_trade())
-        if len(trades) > 1:
-            in_order(trades)
-        return TradesMessage(symbol, trades)
+        if len(records) > 1:
+            sort_by_id(records)
+        return TradesMessage(symbol, records)
 
-    def _decode_other(self, frame: bytes | str) -> Message:
+    @staticmethod
+    def to_trades(records: Sequence[Record]) -> list[Trade]:
+        return [record.to_trade() for record in records]
+
+    def _read_other(self, frame: bytes | str) -> Told:
         if frame in _PONGS:
             return _HEARTBEAT
         try:
@@ -146,7 +151,7 @@ class Okx:
         except MALFORMED as error:
             raise DataFault(f"okx frame: {error}") from error
 
-    def _classify(self, frame: bytes | str, envelope: Envelope) -> Message:
+    def _classify(self, frame: bytes | str, envelope: Envelope) -> Told:
         if envelope.event == "subscribe":
             return self._acknowledged(envelope)
         if envelope.event == "error":
@@ -161,7 +166,7 @@ class Okx:
             _decode_push(frame)  # raises what is wrong with it
         return _HEARTBEAT
 
-    def _acknowledged(self, envelope: Envelope) -> Message:
+    def _acknowledged(self, envelope: Envelope) -> Told:
         if envelope.arg is None:
             raise DataFault("okx acknowledged nothing")
         symbols = self._names.present([envelope.arg.inst_id])
@@ -179,7 +184,7 @@ class Okx:
         records = decode_body(self.name, body, TradesAnswer).data
         records.sort(key=attrgetter("trade_id"))
         self._check_trades(records, wanted, request)
-        trades = [record.to_trade() for record in records]
+        trades = self.to_trades(records)
         if not trades:
             return TradesPage([], whole=self._ends_whole(wanted, request))
         if _reached(trades[0], wanted) or request.query.get("type") == _BY_TIME:

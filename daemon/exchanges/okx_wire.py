@@ -20,6 +20,7 @@ _Count = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
 
 class Record(msgspec.Struct, rename="camel", gc=False):
     """``trade_id``: the last of ``count`` trades made one, ``side``: the taker's, ``sz``: contracts off spot.
+    ``time`` is the venue's ``ts``.
 
     Only the merged stream has ``count``, and in 2022 it had none: a record without it is one trade.
     """
@@ -29,14 +30,14 @@ class Record(msgspec.Struct, rename="camel", gc=False):
     px: Positive
     sz: Positive
     side: Literal["buy", "sell"]
-    ts: TimeMs
+    time: TimeMs = msgspec.field(name="ts")
     count: _Count = 1
 
     def to_trade(self) -> Trade:
         trade_id, count = self.trade_id, self.count
         if count > trade_id + 1:
             raise DataFault(f"okx trade {trade_id} cannot be the last of {count}")
-        return Trade(trade_id, self.ts * 1000, self.px, self.sz, self.side == "buy", count, count)
+        return Trade(trade_id, self.time * 1000, self.px, self.sz, self.side == "buy", count, count)
 
 
 class TradesArg(msgspec.Struct, rename="camel", gc=False):

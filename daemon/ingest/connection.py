@@ -17,8 +17,8 @@ from daemon.exchanges.base import (
     Heartbeat,
     KeepAlive,
     Listed,
-    Message,
     Refused,
+    Told,
     TradesBatch,
     TradesMessage,
     Venue,
@@ -185,25 +185,26 @@ class Connection:
 
     async def _read(self, socket: ClientConnection) -> None:
         # Binding the names once is worth a tenth of the loop's speed.
-        receive, decode = socket.recv, self._venue.decode
+        receive, read = socket.recv, self._venue.read
         trades, malformed = self._listener.trades, self._listener.malformed
         while True:
             frame = await receive(decode=False)
             self._frames += 1
             try:
-                message = decode(frame)
+                told = read(frame)
+                if type(told) is TradesMessage:
+                    trades(told.symbol, told.trades)
+                    continue
+                if type(told) is TradesBatch:
+                    for each in told.messages:
+                        trades(each.symbol, each.trades)
+                    continue
             except DataFault as error:
                 malformed(frame, error)
                 continue
-            if type(message) is TradesMessage:
-                trades(message.symbol, message.trades)
-            elif type(message) is TradesBatch:
-                for each in message.messages:
-                    trades(each.symbol, each.trades)
-            else:
-                self._take(message)
+            self._take(told)
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Told) -> None:
         if isinstance(message, ClosingSoon):
             self.request_replacement(message.reason)
         elif isinstance(message, Acknowledged | Listed | Refused):

@@ -8,14 +8,17 @@ from typing import Protocol
 import msgspec
 
 from daemon.errors import DataFault
-from features.market import Trade
+from daemon.exchanges.base import Record
 
 
 class StreamListener(Protocol):
     """Who hears of the stream. Called on the event loop, one call at a time; nothing here may block or wait."""
 
-    def trades(self, symbol: str, trades: list[Trade]) -> None:
-        """Trades as they came, oldest first, never none; twice while two connections overlap."""
+    def trades(self, symbol: str, records: Sequence[Record]) -> None:
+        """Trades as they came, oldest first, never none; twice while two connections overlap.
+
+        Raises DataFault for records that make no trades; those before them may have been taken.
+        """
         ...
 
     def malformed(self, frame: bytes, error: DataFault) -> None:

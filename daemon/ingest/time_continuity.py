@@ -125,8 +125,10 @@ class TimeContinuity:
         )
 
     def remember(self, trades: Sequence[Trade]) -> None:
-        """Notes the identities of trades that were taken as the newest without asking; see ``OrderedFlow``."""
-        self.recent.update([trade.trade_id for trade in trades])
+        """Notes the identities of trades that were taken as the newest without asking; see ``TimedFlow``."""
+        identities = [trade.trade_id for trade in trades]
+        self.recent.update(identities)
+        self.highest_id = max(self.highest_id, *identities)
         if len(self.recent) >= REMEMBERED:
             self.earlier, self.earlier_from_us = self.recent, self._recent_from_us
             self.recent, self._recent_from_us = set(), self.last_time_us

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ class Recorded(NamedTuple):
     """
 
     symbol: str
-    trades: list[Trade]
+    trades: Sequence[Trade]
     received_us: int | None = None
     since_us: int | None = None
 

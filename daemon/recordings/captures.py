@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from daemon.exchanges.binance import Binance, BinanceRawTrades
 from daemon.recordings.base import Happening, Recorded, Recording, RecordingRefused, bare
 from daemon.recordings.connections import Connections
 from daemon.recordings.lines import Line, lines
+from features.market import Trade
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +66,7 @@ def _survey(file: Path, wire: Venue, most: int | None = None) -> _Survey:
     return _Survey(tuple(symbols), frames, fault)
 
 
-def _trades(message: Message) -> list[TradesMessage]:
+def _trades(message: Message) -> Sequence[TradesMessage[Trade]]:
     match message:
         case TradesMessage():
             return [message]
@@ -129,7 +130,7 @@ def _happenings(file: Path, wire: Venue, names: Mapping[str, str]) -> Iterator[H
 
 
 def _told(
-    line: Line, symbol: str, message: TradesMessage, connections: Connections, since_us: int | None
+    line: Line, symbol: str, message: TradesMessage[Trade], connections: Connections, since_us: int | None
 ) -> Iterator[Happening]:
     trades = message.trades
     first_us = line.received_us or trades[0].time_us

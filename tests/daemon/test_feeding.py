@@ -12,6 +12,8 @@ from structlog.testing import capture_logs
 from daemon.clock import ManualClock
 from daemon.errors import DataFault, RegionRefused, Retryable
 from daemon.events import FeedMute, RepairReason, RepairWanted, SeedWanted
+from daemon.exchanges.binance import Binance
+from daemon.exchanges.binance_wire import AggregateTrade
 from daemon.feeding import Counts, VenueFeed
 from daemon.ingest.backfill import RestClient, Start, TradesAnswer
 from daemon.ingest.stream import MarketStream
@@ -22,6 +24,21 @@ from tests.daemon.forecasting.moments import START_US
 from tests.daemon.test_pipeline import BTC, ETH, make_pipeline, trade
 
 NOW_US = START_US + HOUR_US // 2
+
+
+def told(trade: Trade) -> AggregateTrade:
+    """A trade of BTC-USDT as Binance's stream tells it."""
+    return AggregateTrade(
+        e="aggTrade",
+        s="BTCUSDT",
+        trade_id=trade.trade_id,
+        p=trade.price,
+        q=trade.size,
+        f=trade.trade_id,
+        l=trade.trade_id + trade.count - 1,
+        time=trade.time_us // 1000,
+        m=not trade.taker_buys,
+    )
 
 
 class FakeRest:
@@ -77,7 +94,7 @@ class Joined:
         self.metrics = Metrics(version="0", market_us=lambda: NOW_US)
         self.woken = 0
         self.feed = VenueFeed(
-            "binance",
+            Binance(["BTC-USDT", "ETH-USDT"]),
             ["BTC-USDT", "ETH-USDT"],
             pipeline=self.pipeline,
             rest=cast("RestClient", rest),
@@ -185,7 +202,7 @@ async def test_counters_show_what_the_series_counted() -> None:
     shown: dict[Instrument, Counts] = {}
     at.pipeline.seeded(BTC, [trade(1, 0.1)], None, from_time_us=START_US, now_us=NOW_US, wall_s=0.0)
     for _ in range(2):
-        at.feed.trades("BTC-USDT", [trade(2, 0.2)])
+        at.feed.trades("BTC-USDT", [told(trade(2, 0.2))])
         at.feed.show_counts(shown)
     assert at.sample("trades_total", **BTC._asdict()) == 2
     assert at.sample("trades_duplicate_total", **BTC._asdict()) == 1

@@ -14,15 +14,6 @@ def test_quiet_is_measured_from_the_last_time_heard() -> None:
     assert hearing.quiet_for_s(17.0) == 1.0
 
 
-def test_a_trade_that_did_not_look_at_the_clock_counts_from_the_next_look() -> None:
-    """The quick path only says that something was heard."""
-    hearing = Hearing()
-    hearing.heard(0.0)
-    hearing.heard_just_now()
-    assert hearing.quiet_for_s(50.0) == 0.0
-    assert hearing.quiet_for_s(60.0) == 10.0
-
-
 def test_a_probe_is_due_once_per_quiet_spell_length() -> None:
     """After a probe as long again passes before the next."""
     hearing = Hearing()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from daemon.events import BarClosed, BarRevised, Event, ForecastIssued, RoundClosed, Scored
-from daemon.exchanges.base import Traits
 from daemon.forecasting.calibration import Calibration
 from daemon.forecasting.rounds import InstrumentForecast, RoundForecasts
 from daemon.forecasting.scoreboard import Scoreboard
@@ -13,6 +12,7 @@ from daemon.liveness import Patience
 from daemon.pipeline import Pipeline
 from features.market import HOUR_US, Completeness, Instrument, Trade
 from tests.daemon.forecasting.moments import LEVELS, START_US, bar, forecast
+from tests.daemon.telling import traits_of
 
 BTC, ETH = Instrument("binance", "BTC-USDT"), Instrument("binance", "ETH-USDT")
 PATIENCE = Patience(grace_us=2_000_000, proof_wait_us=30_000_000)
@@ -22,7 +22,7 @@ def make_pipeline(calibration: Calibration | None = None) -> Pipeline:
     return Pipeline(
         (BTC, ETH),
         interval_us=HOUR_US,
-        traits={"binance": Traits()},
+        traits={"binance": traits_of()},
         patience=PATIENCE,
         scoreboard=Scoreboard(interval_us=HOUR_US, levels=LEVELS, calibration=calibration),
     )

@@ -12,7 +12,6 @@ import pytest
 
 from daemon.clock import ManualClock, from_iso
 from daemon.config import Config, load_config
-from daemon.exchanges.base import Traits
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.liveness import Patience
 from daemon.pipeline import Pipeline
@@ -24,6 +23,7 @@ from features.market import HOUR_US, Trade
 from models.forecast import ModelInfo
 from models.specification import Progress
 from tests.daemon.publishing.samples import BITCOIN, CLOSE_US, LEVELS, bar, issued_forecast, made_forecast
+from tests.daemon.telling import traits_of
 
 PATIENCE = Patience(grace_us=2_000_000, proof_wait_us=30_000_000)
 TRAINING = Progress(phase="training", ratio=0.4, elapsed_s=4.0, epoch=3, epochs=8, remaining_s=6.0)
@@ -33,7 +33,7 @@ TRAINING = Progress(phase="training", ratio=0.4, elapsed_s=4.0, epoch=3, epochs=
 def pipeline() -> Pipeline:
     scoreboard = Scoreboard(interval_us=HOUR_US, levels=LEVELS)
     return Pipeline(
-        [BITCOIN], interval_us=HOUR_US, traits={"binance": Traits()}, patience=PATIENCE, scoreboard=scoreboard
+        [BITCOIN], interval_us=HOUR_US, traits={"binance": traits_of()}, patience=PATIENCE, scoreboard=scoreboard
     )
 
 

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 
 from daemon.clock import ManualClock
-from daemon.exchanges.base import Traits
 from daemon.forecasting.calibration import Calibration
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.liveness import Patience
@@ -25,6 +24,7 @@ from features.market import HOUR_US, Audit, Bar, Completeness, Instrument, Missi
 from models.forecast import Forecast
 from tests.daemon.forecasting.moments import LEVELS, START_US, bar, forecast, issue
 from tests.daemon.publishing.harness import Record, publisher
+from tests.daemon.telling import traits_of
 
 BTC, ETH = Instrument("binance", "BTC-USDT"), Instrument("binance", "ETH-USDT")
 TOPICS = Topics("forecastd/v1", "test")
@@ -41,7 +41,7 @@ def make_pipeline() -> Pipeline:
     return Pipeline(
         (BTC, ETH),
         interval_us=HOUR_US,
-        traits={"binance": Traits()},
+        traits={"binance": traits_of()},
         patience=Patience(grace_us=1, proof_wait_us=1),
         scoreboard=Scoreboard(interval_us=HOUR_US, levels=LEVELS),
     )

@@ -21,11 +21,11 @@ from daemon.events import (
     SymbolState,
     SymbolStateChanged,
 )
-from daemon.exchanges.base import Traits
 from daemon.liveness import Patience
 from daemon.series import Series
 from features.bars import OpenBar
 from features.market import Bar, Completeness, Instrument, Trade
+from tests.daemon.telling import told, traits_of
 
 INSTRUMENT = Instrument("binance", "BTC-USDT")
 SECOND_US = 1_000_000
@@ -56,7 +56,7 @@ class VenueAndDaemon:
 
     def _new_series(self) -> Series:
         self.events = []
-        return Series(INSTRUMENT, interval_us=INTERVAL_US, traits=Traits(), patience=PATIENCE, events=self.events)
+        return Series(INSTRUMENT, interval_us=INTERVAL_US, traits=traits_of(), patience=PATIENCE, events=self.events)
 
     @property
     def wall_s(self) -> float:
@@ -64,7 +64,7 @@ class VenueAndDaemon:
 
     def deliver(self, trades: list[Trade]) -> None:
         """As a feed does: the quick way where it will do."""
-        if rest := trades[self.series.take_next(trades) :]:
+        if rest := trades[self.series.take_next(told(trades)) :]:
             self.series.trades_received(rest, self.now_us, self.wall_s)
 
     def tick(self, to_s: float) -> None:
@@ -333,15 +333,31 @@ def test_only_the_next_trade_of_the_open_bar_is_taken_the_quick_way() -> None:
     world = VenueAndDaemon(make_trades([1, 2, 3]))
     world.tick(1)
     series, (first, second, third) = world.series, world.trades
-    assert not series.take_next([first])  # not live before a trade went the whole way
+    assert not series.take_next(told([first]))  # not live before a trade went the whole way
     series.trades_received([first], world.now_us, world.wall_s)
     for wrong in (first, third, msgspec.structs.replace(second, time_us=second.time_us + INTERVAL_US)):
-        assert not series.take_next([wrong])
-    assert series.take_next([second, second]) == 1
-    assert not series.take_next([second])
+        assert not series.take_next(told([wrong]))
+    assert series.take_next(told([second, second])) == 1
+    assert not series.take_next(told([second]))
     assert (series.trades, series.last_price) == (2, second.price)
     assert series.take_unsaved() == [first, second]
     assert series.take_unsaved() == []
+
+
+def test_while_trades_flow_the_venue_is_not_asked() -> None:
+    """The quick way leaves the account alone until somebody asks; that a symbol is heard is noted all the same."""
+    world = VenueAndDaemon(make_trades([second + 0.5 for second in range(1, 59)]))
+    world.tick(1)
+    world.series.trades_received(world.trades[:1], world.now_us, world.wall_s)
+    world.tick(2)
+    asked = list(reasons(world))
+    for second, trade in enumerate(world.trades[1:], start=2):
+        world.tick(second)
+        assert world.series.take_next(told([trade])) == 1
+    assert PATIENCE.stale_after_s < 50
+    assert list(reasons(world)) == asked
+    assert world.series.trades == len(world.trades)
+    assert world.series.sequence_state().last_id == world.trades[-1].trade_id
 
 
 def test_a_restart_asks_before_it_closes() -> None:

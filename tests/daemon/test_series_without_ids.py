@@ -17,11 +17,12 @@ from daemon.events import (
     RepairWanted,
     SymbolState,
 )
-from daemon.exchanges.base import Ids, Traits
+from daemon.exchanges.base import Ids
 from daemon.liveness import Patience
 from daemon.series import Series
 from features.bars import OpenBar
 from features.market import Bar, Completeness, Instrument, Trade
+from tests.daemon.telling import told, traits_of
 
 INSTRUMENT = Instrument("bybit", "BTC-USDT")
 SECOND_US = 1_000_000
@@ -54,7 +55,7 @@ class World:
 
     def _new_series(self) -> Series:
         self.events: list[Event] = []
-        traits = Traits(ids=self.ids)
+        traits = traits_of(self.ids)
         return Series(INSTRUMENT, interval_us=INTERVAL_US, traits=traits, patience=PATIENCE, events=self.events)
 
     @property
@@ -99,7 +100,7 @@ class World:
             self._answer()
 
     def deliver(self, trade: Trade) -> None:
-        if not self.series.take_next([trade]):
+        if not self.series.take_next(told([trade])):
             self.series.trades_received([trade], self.now_us, self.wall_s)
 
     def _answer(self) -> None:

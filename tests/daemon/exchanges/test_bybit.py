@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -70,11 +71,13 @@ def test_two_venues_of_one_wire(spot: Venue, linear: Venue) -> None:
 
 
 def test_ids_of_linear_are_identities(linear: Venue) -> None:
-    """A UUID becomes a number of 63 bits: the same for the same, another for another."""
+    """A UUID becomes a number of 63 bits: the same for the same, another for another, whatever stands in its place."""
     uuids = ("a9188a0a-82bc-50de-be60-03eedbe3cdd7", "20f43950-d8dd-5b31-9112-a178eb6023af", "f" * 32)
-    ids = [trades_of(linear, push({"i": uuid}))[0].trade_id for uuid in uuids]
-    assert ids == [trades_of(linear, push({"i": uuid}))[0].trade_id for uuid in uuids]
-    assert len(set(ids)) == 3
+    texts = (*uuids, "no UUID, but of the length of one...", "no UUID, but of the length of one!!!", "é" * 36, "-" * 36)
+    ids = [trades_of(linear, push({"i": text}))[0].trade_id for text in texts]
+    assert ids == [trades_of(linear, push({"i": text}))[0].trade_id for text in texts]
+    assert ids[:3] == [UUID(each).int >> 65 for each in uuids]
+    assert len(set(ids)) == len(texts)
     assert all(0 <= each < 2**63 for each in ids)
 
 

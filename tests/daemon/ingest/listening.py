@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from daemon.clock import SystemClock
 from daemon.errors import DataFault
-from daemon.exchanges.base import Venue
+from daemon.exchanges.base import Record, Venue
 from daemon.ingest.listener import StreamSettings
 from daemon.ingest.stream import MarketStream
-from features.market import Trade
 from tests.daemon.ingest.fake_binance import SwiftBinance
 
 BTC, ETH, DOT = "BTC-USDT", "ETH-USDT", "DOT-USDT"
@@ -50,8 +50,9 @@ class RecordingListener:
         self.ids: dict[str, list[int]] = {}
         self._heard = asyncio.Event()
 
-    def trades(self, symbol: str, trades: list[Trade]) -> None:
-        self.ids.setdefault(symbol, []).extend(trade.trade_id for trade in trades)
+    def trades(self, symbol: str, records: Sequence[Record]) -> None:
+        ids = (record.trade_id for record in records)
+        self.ids.setdefault(symbol, []).extend(UUID(each).int >> 65 if isinstance(each, str) else each for each in ids)
         self._heard.set()
 
     def malformed(self, frame: bytes, error: DataFault) -> None:

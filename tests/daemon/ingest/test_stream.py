@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import msgspec
 import pytest
 
 from daemon.clock import SystemClock
+from daemon.exchanges.base import Record
 from daemon.ingest.stream import MarketStream
-from features.market import Trade
 from tests.daemon.ingest.fake_binance import FakeBinance, SwiftBinance, stream_name
 from tests.daemon.ingest.listening import BTC, DOT, ETH, FAST, RecordingListener, streaming
 
@@ -196,7 +197,7 @@ async def test_listener_defects_are_not_swallowed(server: FakeBinance) -> None:
     """What a listener raises ends the run: it is a defect of ours, and no reconnect mends it."""
 
     class Defective(RecordingListener):
-        def trades(self, symbol: str, trades: list[Trade]) -> None:
+        def trades(self, symbol: str, records: Sequence[Record]) -> None:
             raise ZeroDivisionError("defect")
 
     listener = Defective()

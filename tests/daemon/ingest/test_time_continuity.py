@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon import flow
+from daemon.flow import HeardFlow
 from daemon.ingest import time_continuity
 from daemon.ingest.continuity import Admission, Known, Lost
 from daemon.ingest.time_continuity import TimeContinuity
 from daemon.records import Interruption, SequenceState
 from features.bars import OpenBar
 from features.market import Completeness, Instrument, MissingTrades, Trade
+from tests.daemon.telling import told, traits_of
 
 BEGIN_US = 1_000
 
@@ -30,11 +31,13 @@ def trade(time_us: int, identity: int | None = None) -> Trade:
 
 
 def take(sequence: TimeContinuity, trades: list[Trade], from_us: int, until_us: int) -> int:
-    """What the flow into a bar of these bounds takes at once."""
-    heard = flow.HeardFlow()
+    """How many the flow into a bar of these bounds takes at once, and settles."""
+    heard = HeardFlow(traits_of())
     heard.continuity = sequence
     heard.bar = OpenBar(Instrument("bybit", "BTC-USDT"), open_time_us=from_us, interval_us=until_us - from_us)
-    return heard.take_next(trades)
+    taken = heard.take_next(told(trades))
+    assert heard.settle() == trades[:taken]
+    return taken
 
 
 def known(sequence: TimeContinuity, open_us: int, close_us: int, *, now_us: int, grace_us: int = 0) -> Known:
@@ -81,7 +84,7 @@ def test_take_is_admit_for_the_newest_alone() -> None:
 
 
 @given(
-    st.lists(st.lists(st.tuples(st.integers(1_000, 1_400), st.integers(0, 30)), min_size=1), max_size=20),
+    st.lists(st.lists(st.tuples(st.integers(1_000, 1_400), st.integers(0, 3)), min_size=1), max_size=20),
     st.integers(1_000, 1_400),
     st.sampled_from([3, 16_384]),
 )
@@ -89,18 +92,18 @@ def test_no_identity_is_counted_twice(batches: list[list[tuple[int, int]]], from
     """Whatever the order and the way in, each comes once, and the quick way counts what the other would."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time_continuity, "REMEMBERED", remembered)
-        patch.setattr(flow, "REMEMBERED", remembered)
         quick, plain = continuity(), continuity()
         counted: list[int] = []
         for batch in batches:
-            trades = [trade(time_us, identity) for time_us, identity in batch]
+            trades = [trade(time_us, 100 * time_us + number) for time_us, number in batch]  # a trade has one time
             taken = take(quick, trades, from_us, 1_300)
             rest = [each for each in trades[taken:] if quick.admit(each) is not Admission.DUPLICATE]
             new = trades[:taken] + rest
             assert new == [each for each in trades if plain.admit(each) is not Admission.DUPLICATE]
             counted += [each.trade_id for each in new]
         assert quick.state() == plain.state()
-    assert remembered == 3 or sorted(counted) == sorted({identity for batch in batches for _, identity in batch})
+    told_ids = {100 * time_us + number for batch in batches for time_us, number in batch}
+    assert remembered == 3 or sorted(counted) == sorted(told_ids)
 
 
 def test_identities_are_remembered_across_generations(monkeypatch: pytest.MonkeyPatch) -> None:

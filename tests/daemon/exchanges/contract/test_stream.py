@@ -11,7 +11,13 @@ import pytest
 from daemon.errors import ConfigError, DataFault
 from daemon.exchanges import VENUE_NAMES
 from daemon.exchanges import venue as venue_named
-from daemon.exchanges.base import Acknowledged, Heartbeat, Ids, TradesBatch, TradesMessage, Venue
+from daemon.exchanges.base import Acknowledged, Heartbeat, Ids, TradesBatch, TradesMessage, Venue, traits
+from daemon.flow import HeardFlow, IdFlow, OrderedFlow, flow_for
+from daemon.ingest.id_continuity import IdContinuity
+from daemon.ingest.time_continuity import TimeContinuity
+from daemon.records import SequenceState
+from features.bars import OpenBar
+from features.market import Instrument, Trade
 from tests.daemon.exchanges.contract.bounds import check_message
 from tests.daemon.exchanges.contract.mutations import HOSTILE_VALUES
 from tests.daemon.exchanges.sample import Sample
@@ -57,6 +63,31 @@ def test_trades(sample: Sample, venue: Venue) -> None:
     assert venue.decode(sample.trade_frame) == expected
     assert venue.decode(sample.trade_frame.decode()) == expected
     assert sample.make(None).decode(sample.trade_frame) == expected
+
+
+def quick_way(venue: Venue, first: Trade, open_us: int, close_us: int) -> IdFlow | OrderedFlow | HeardFlow:
+    """Into a bar of these bounds, where ``first`` is the next trade."""
+    flow = flow_for(traits(venue))
+    before_us = min(open_us, first.time_us) - 1
+    state = SequenceState(last_id=first.trade_id - first.span, last_time_us=before_us, covered_from_us=0)
+    flow.continuity = IdContinuity(state) if isinstance(flow, IdFlow) else TimeContinuity(state)
+    flow.bar = OpenBar(Instrument(venue.name, "BTC-USDT"), open_time_us=open_us, interval_us=close_us - open_us)
+    return flow
+
+
+def test_records_take_the_quick_way(sample: Sample, venue: Venue) -> None:
+    """Records within the bar, to the microsecond of its bounds, are taken, and are the trades that ``decode`` tells."""
+    told = venue.read(sample.trade_frame)
+    assert isinstance(told, TradesMessage)
+    first, records = sample.trades[0], told.trades
+    begin_us, end_us = first.time_us, sample.trades[-1].time_us + 1000
+    flow = quick_way(venue, first, begin_us, end_us)
+    assert flow.take_next(records) == len(records)
+    assert flow.take_next(records) == 0, "each once"
+    assert flow.settle() == list(sample.trades)
+    assert flow.take_next(records) == 0, "nor later"
+    assert quick_way(venue, first, begin_us - 1_000_000, begin_us).take_next(records) == 0
+    assert quick_way(venue, first, end_us, end_us + 1_000_000).take_next(records) == 0
 
 
 def test_other_frames(sample: Sample, venue: Venue) -> None:

@@ -1,0 +1,34 @@
+"""What the venues share in reading their streams: records first, and trades of them where trades are asked for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from daemon.exchanges.base import Message, Record, Told, TradesBatch, TradesMessage
+from features.market import Trade
+
+
+class Wire(ABC):
+    """The half of a ``Venue`` that follows from how it reads its own records."""
+
+    merges = False
+
+    @abstractmethod
+    def read(self, frame: bytes | str) -> Told: ...
+
+    @staticmethod
+    @abstractmethod
+    def to_trades(records: Sequence[Any]) -> list[Trade]: ...
+
+    def decode(self, frame: bytes | str) -> Message:
+        told = self.read(frame)
+        if isinstance(told, TradesMessage):
+            return self._with_trades(told)
+        if isinstance(told, TradesBatch):
+            return TradesBatch([self._with_trades(each) for each in told.messages])
+        return told
+
+    def _with_trades(self, told: TradesMessage[Record]) -> TradesMessage[Trade]:
+        return TradesMessage(told.symbol, self.to_trades(told.trades))
