@@ -42,7 +42,7 @@ from daemon.exchanges.binance_wire import (
 )
 from daemon.exchanges.decoding import MALFORMED, as_milliseconds, decode_body
 from daemon.exchanges.names import Names
-from daemon.exchanges.wire import Wire
+from daemon.exchanges.record_reader import RecordReader
 from daemon.records import parse_interval
 from daemon.symbols import spell
 from features.market import Bar, Completeness, Trade
@@ -65,7 +65,7 @@ _decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_event = msgspec.json.Decoder(Event).decode
 
 
-class Binance(Wire):
+class Binance(RecordReader):
     """Binance's wire knowledge; see ``Venue``. Raises ConfigError for symbols it cannot spell."""
 
     name = "binance"

@@ -42,7 +42,7 @@ from daemon.exchanges.bitstamp_wire import (
 from daemon.exchanges.candles import finished_bars
 from daemon.exchanges.decoding import MALFORMED, as_microseconds, decode_body, microseconds
 from daemon.exchanges.names import Names
-from daemon.exchanges.wire import Wire
+from daemon.exchanges.record_reader import RecordReader
 from daemon.symbols import is_symbol, spell
 from features.market import Bar, Trade
 
@@ -65,7 +65,7 @@ def _native(base: str, quote: str) -> str:
     return (base + quote).lower()
 
 
-class Bitstamp(Wire):
+class Bitstamp(RecordReader):
     """Bitstamp's wire knowledge; see ``Venue``. Raises ConfigError for symbols it cannot spell."""
 
     name = "bitstamp"

@@ -46,7 +46,7 @@ from daemon.exchanges.bybit_wire import (
 from daemon.exchanges.candles import finished_bars
 from daemon.exchanges.decoding import MALFORMED, Id, as_milliseconds, decode_body, request_number
 from daemon.exchanges.names import Names
-from daemon.exchanges.wire import Wire
+from daemon.exchanges.record_reader import RecordReader
 from daemon.symbols import spell
 from features.market import Bar, Trade
 
@@ -79,7 +79,7 @@ def _limits(symbols_per_request: int) -> Limits:
     )
 
 
-class Bybit(Wire):
+class Bybit(RecordReader):
     """Bybit's wire knowledge, of spot; see ``Venue``. Raises ConfigError for symbols it cannot spell."""
 
     name = "bybit"

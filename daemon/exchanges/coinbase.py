@@ -46,7 +46,7 @@ from daemon.exchanges.coinbase_wire import (
 )
 from daemon.exchanges.decoding import MALFORMED, as_datetime, decode_body, many_microseconds, microseconds
 from daemon.exchanges.names import Names
-from daemon.exchanges.wire import Wire
+from daemon.exchanges.record_reader import RecordReader
 from daemon.symbols import spell
 from features.market import Bar, Trade
 
@@ -76,7 +76,7 @@ _decode_subscriptions = msgspec.json.Decoder(Subscriptions).decode
 _decode_exchange_subscriptions = msgspec.json.Decoder(ExchangeSubscriptions).decode
 
 
-class Coinbase(Wire):
+class Coinbase(RecordReader):
     """Coinbase's wire knowledge; see ``Venue``. Raises ConfigError for symbols it cannot spell.
 
     A symbol quoted in USDC is another name of the USD book. Both may be watched: each gets the book's trades.

@@ -43,7 +43,7 @@ from daemon.exchanges.kraken_wire import (
     Verdict,
 )
 from daemon.exchanges.names import Names
-from daemon.exchanges.wire import Wire
+from daemon.exchanges.record_reader import RecordReader
 from daemon.symbols import is_symbol
 from features.market import Bar, Trade
 
@@ -70,7 +70,7 @@ _decode_trades = msgspec.json.Decoder(TradesFrame).decode
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 
 
-class Kraken(Wire):
+class Kraken(RecordReader):
     """Kraken's wire knowledge; see ``Venue``. Raises ConfigError for symbols it cannot spell."""
 
     name = "kraken"

@@ -43,7 +43,7 @@ from daemon.exchanges.okx_wire import (
     TradesPush,
     Verdict,
 )
-from daemon.exchanges.wire import Wire
+from daemon.exchanges.record_reader import RecordReader
 from daemon.records import parse_interval
 from daemon.symbols import spell
 from features.market import Bar, Trade
@@ -77,7 +77,7 @@ _decode_push = msgspec.json.Decoder(TradesPush, strict=False).decode
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 
 
-class Okx(Wire):
+class Okx(RecordReader):
     """OKX's wire knowledge; see ``Venue``. Raises ConfigError for symbols it cannot spell.
 
     Recordings may hold swaps, futures and options: they keep OKX's name, and sizes in contracts.

@@ -10,7 +10,7 @@ from daemon.exchanges.base import Message, Record, Told, TradesBatch, TradesMess
 from features.market import Trade
 
 
-class Wire(ABC):
+class RecordReader(ABC):
     """The half of a ``Venue`` that follows from how it reads its own records."""
 
     merges = False
