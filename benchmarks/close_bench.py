@@ -39,6 +39,7 @@ from benchmarks.publish_bench import bare_client, bare_properties, mosquitto, mo
 from benchmarks.table import Row, row
 from daemon.clock import ManualClock
 from daemon.config import Config, load_config
+from daemon.exchanges.binance_wire import AggregateTrade
 from daemon.logs import start_logging
 from daemon.parts import Hooks, Parts, build
 from daemon.publishing import payloads
@@ -232,11 +233,19 @@ class Rounds:
         return await self._beside_bare(ended_s - started_s, ended_s)
 
     def _take(self, instrument: Instrument, trade: Trade) -> None:
-        """As the feed does with what ends a bar."""
-        pipeline, clock = self._parts.pipeline, self._parts.clock
-        pipeline.trades_received(instrument, [trade], clock.market_us(), clock.wall_s())
-        if pipeline.has_events:
-            self._parts.dispatcher.wake()
+        """As Binance's stream tells it; every trade of ours is one fill."""
+        record = AggregateTrade(
+            e="aggTrade",
+            s=instrument.symbol.replace("-", ""),
+            trade_id=trade.trade_id,
+            p=trade.price,
+            q=trade.size,
+            f=trade.trade_id,
+            l=trade.trade_id,
+            time=trade.time_us // 1000,
+            m=not trade.taker_buys,
+        )
+        self._parts.feeds["binance"].trades(instrument.symbol, [record])
 
     async def _beside_bare(self, total_s: float, ended_s: float) -> Taken:
         await asyncio.sleep(0.02)  # whatever the round left to be done is done
