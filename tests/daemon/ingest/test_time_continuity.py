@@ -89,7 +89,10 @@ def test_take_is_admit_for_the_newest_alone() -> None:
     st.sampled_from([3, 16_384]),
 )
 def test_no_identity_is_counted_twice(batches: list[list[tuple[int, int]]], from_us: int, remembered: int) -> None:
-    """Whatever the order and the way in, each comes once, and the quick way counts what the other would."""
+    """Whatever the order and the way in, each comes once, and the quick way counts what the other would.
+
+    Where more comes than is remembered, the ways may forget at other moments, and then take the late for known.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time_continuity, "REMEMBERED", remembered)
         quick, plain = continuity(), continuity()
@@ -98,12 +101,13 @@ def test_no_identity_is_counted_twice(batches: list[list[tuple[int, int]]], from
             trades = [trade(time_us, 100 * time_us + number) for time_us, number in batch]  # a trade has one time
             taken = take(quick, trades, from_us, 1_300)
             rest = [each for each in trades[taken:] if quick.admit(each) is not Admission.DUPLICATE]
-            new = trades[:taken] + rest
-            assert new == [each for each in trades if plain.admit(each) is not Admission.DUPLICATE]
-            counted += [each.trade_id for each in new]
-        assert quick.state() == plain.state()
+            by_plain = [each for each in trades if plain.admit(each) is not Admission.DUPLICATE]
+            assert remembered == 3 or trades[:taken] + rest == by_plain
+            counted += [each.trade_id for each in trades[:taken] + rest]
+        assert remembered == 3 or quick.state() == plain.state()
     told_ids = {100 * time_us + number for batch in batches for time_us, number in batch}
-    assert remembered == 3 or sorted(counted) == sorted(told_ids)
+    assert len(counted) == len(set(counted))
+    assert remembered == 3 or set(counted) == told_ids
 
 
 def test_identities_are_remembered_across_generations(monkeypatch: pytest.MonkeyPatch) -> None:
