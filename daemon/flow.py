@@ -7,6 +7,7 @@ asks.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, Generic, TypeVar
@@ -22,13 +23,14 @@ C = TypeVar("C", IdContinuity, TimeContinuity)
 _MOST_TIES = 64  # records of one time that are looked through; more are quicker looked up
 
 
-class Flow(Generic[C]):
+class Flow(ABC, Generic[C]):
     """Records of one instrument that come as they should.
 
     bar: the open bar while they do, else None. run: what was taken and is not in the account yet.
     current: whether this flow knows where the account stands; it must be told when that may have changed.
 
-    Every flow has a ``take_next``. It takes records from the stream while each is simply the next of the open bar, and
+    Every flow has a ``take_next``, with a loop of its own: a call for each record would cost as much as the rest of it.
+    It takes records from the stream while each is simply the next of the open bar, and
     returns how many. With the rest, to which there is more, nothing has happened: it belongs to
     ``Series.trades_received``.
     """
@@ -46,13 +48,10 @@ class Flow(Generic[C]):
         self._ends: Any = None
 
     def settle(self) -> list[Trade]:
-        """The trades that were taken; the account holds them from now on."""
+        """The trades that were taken and are new; the account holds them from now on."""
         self.current = False
         run, self.run = self.run, []
-        trades = self._to_trades(run)
-        if trades and self.continuity is not None:
-            self._note(self.continuity, trades)
-        return trades
+        return self._noted(self.continuity, self._to_trades(run)) if run and self.continuity is not None else []
 
     def _is_open(self) -> bool:
         """Whether records may be taken; finds out where the account stands."""
@@ -63,11 +62,13 @@ class Flow(Generic[C]):
         self.current = True
         return True
 
+    @abstractmethod
     def _continue(self, continuity: C, bar: OpenBar) -> None:
-        raise NotImplementedError
+        """Looks where the account stands."""
 
-    def _note(self, continuity: C, trades: Sequence[Trade]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _noted(self, continuity: C, trades: list[Trade]) -> list[Trade]:
+        """Those of the trades, at least one, that are new; they are in the account then."""
 
 
 class IdFlow(Flow[IdContinuity]):
@@ -92,8 +93,9 @@ class IdFlow(Flow[IdContinuity]):
     def _continue(self, continuity: IdContinuity, bar: OpenBar) -> None:  # noqa: ARG002  # ids need no bar
         self._last_id = continuity.last_id
 
-    def _note(self, continuity: IdContinuity, trades: Sequence[Trade]) -> None:
+    def _noted(self, continuity: IdContinuity, trades: list[Trade]) -> list[Trade]:
         continuity.last_id, continuity.last_time_us = trades[-1].trade_id, trades[-1].time_us
+        return trades
 
 
 class MergedFlow(IdFlow):
@@ -121,9 +123,8 @@ class TimedFlow(Flow[TimeContinuity]):
     __slots__ = ("_newest",)
     _newest: Any
 
-    def _note(self, continuity: TimeContinuity, trades: Sequence[Trade]) -> None:
-        continuity.last_id, continuity.last_time_us = trades[-1].trade_id, trades[-1].time_us
-        continuity.remember(trades)
+    def _noted(self, continuity: TimeContinuity, trades: list[Trade]) -> list[Trade]:
+        return continuity.admit_newest(trades)
 
 
 class OrderedFlow(TimedFlow):
@@ -151,9 +152,10 @@ class OrderedFlow(TimedFlow):
 
 
 class HeardFlow(TimedFlow):
-    """By ids that only tell trades apart: a record that is newer than all before is new, whatever its id.
+    """By ids that only tell trades apart: a record that is newer than all before is taken for new.
 
-    Of records of one time the ids must differ, and only those that wait in the run can be looked through.
+    Of records of one time the ids must differ, and only those that wait in the run can be looked through. Whether an
+    id is known from another time is found out when the run is settled.
     """
 
     __slots__ = ()

@@ -59,7 +59,8 @@ class Intake:
     @property
     def trades(self) -> int:
         """Records taken so far, duplicates left out."""
-        return self._admitted + len(self._flow.run)
+        self.settle()
+        return self._admitted
 
     @property
     def last_trade(self) -> Trade | None:
@@ -120,11 +121,15 @@ class Intake:
         if not self._flow.run or bar is None:
             self._flow.current = False
             return
+        taken = len(self._flow.run)
+        self._heard = self._heard or taken != self._waiting
+        self._waiting = 0
         trades = self._flow.settle()
+        self.duplicates += taken - len(trades)
+        if not trades:
+            return
         self._admitted += len(trades)
         self._last = trades[-1]
-        self._heard = self._heard or len(trades) != self._waiting
-        self._waiting = 0
         self.heard(trades[-1].time_us)
         self._unsaved += trades
         bar.extend(trades)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from daemon.ingest.continuity import MOST_RANGES, Admission, Known, Lost
 from daemon.records import Interruption, SequenceState
@@ -124,14 +124,19 @@ class TimeContinuity:
             interruptions=tuple(self.interruptions),
         )
 
-    def remember(self, trades: Sequence[Trade]) -> None:
-        """Notes the identities of trades that were taken as the newest without asking; see ``TimedFlow``."""
+    def admit_newest(self, trades: list[Trade]) -> list[Trade]:
+        """Takes note of trades, at least one, none older than any before; returns those whose identity is new."""
         identities = [trade.trade_id for trade in trades]
-        self.recent.update(identities)
-        self.highest_id = max(self.highest_id, *identities)
+        unique = set(identities)
+        if len(unique) < len(trades) or not self.recent.isdisjoint(unique) or not self.earlier.isdisjoint(unique):
+            return [trade for trade in trades if self.admit(trade) is not Admission.DUPLICATE]
+        self.last_id, self.last_time_us = identities[-1], trades[-1].time_us
+        self.recent |= unique
+        self.highest_id = max(self.highest_id, *unique)
         if len(self.recent) >= REMEMBERED:
             self.earlier, self.earlier_from_us = self.recent, self._recent_from_us
             self.recent, self._recent_from_us = set(), self.last_time_us
+        return trades
 
     def _is_new(self, trade: Trade) -> bool:
         identity = trade.trade_id

@@ -360,3 +360,18 @@ def test_the_order_of_trades_of_one_millisecond(ids: Ids) -> None:
     world.tick(125)
     bar = world.bars()[START_US + INTERVAL_US]
     assert (bar.open, bar.close) == ((1.0, 2.0) if ids is Ids.IDENTITY else (2.0, 1.0))
+
+
+def test_an_identity_that_comes_again_later_is_counted_once() -> None:
+    """The quick way takes what is newer than all before; settled, a known identity is a duplicate and in no bar."""
+    trades = [Trade(7 + number, START_US + (1 + number) * SECOND_US, 100.0, 1.0, True) for number in range(3)]
+    world = World(trades, page=10, ids=Ids.IDENTITY)
+    world.connect()
+    world.tick(0.5)
+    series = world.series
+    series.trades_received(trades[:1], world.now_us, world.wall_s)
+    again = Trade(trades[0].trade_id, trades[1].time_us + 1, 100.0, 1.0, True)
+    assert series.take_next(told([trades[1], again, trades[2]])) == 3
+    assert (series.trades, series.duplicates) == (3, 1)
+    assert series.take_unsaved() == trades
+    assert series.last_trade_at_us == trades[2].time_us

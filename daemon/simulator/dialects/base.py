@@ -35,7 +35,7 @@ class HangUp(Exception):
         self.code = code
 
 
-class Conversation:
+class Conversation(ABC):
     """One connection's side of the protocol. ``symbols``: whose trades it hears, in Binance's spelling."""
 
     def __init__(self) -> None:
@@ -45,13 +45,13 @@ class Conversation:
         """What is said before anything was asked."""
         return ()
 
+    @abstractmethod
     def answer(self, text: str | bytes) -> Sequence[str]:
         """The frames that answer one frame of the client; raises HangUp."""
-        raise NotImplementedError
 
+    @abstractmethod
     def frames(self, records: Sequence[Record]) -> Iterable[str]:
         """The frames that carry these trades, all of them of ``symbols``."""
-        raise NotImplementedError
 
     def each_second(self) -> Sequence[str]:
         """Heartbeats, where the venue has them; asked once a wall second."""
