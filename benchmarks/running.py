@@ -66,7 +66,6 @@ async def _flush(parts: Parts) -> None:
     shown: dict[Instrument, Counts] = {}
     while True:
         await asyncio.sleep(_FLUSH_S)
-        if batches := parts.pipeline.unsaved_trades():
-            parts.store.submit(parts.ledger.save_trades_of, batches)
+        parts.dispatcher.save_trades()
         for feed in parts.feeds.values():
             feed.show_counts(shown)

@@ -221,7 +221,7 @@ class App:
         parts = self.parts
         for feed in parts.feeds.values():
             await feed.close()
-        self._save_trades()
+        parts.dispatcher.save_trades()
         await parts.trainer.supervisor.close()
         condition = replace(parts.health.condition, reason=reason, since_us=self.clock.market_us())
         await parts.publisher.stop(status_payload(condition, state="stopped"))
@@ -329,16 +329,12 @@ class App:
         while True:
             await asyncio.sleep(_FLUSH_S)
             flushes += 1
-            self._save_trades()
+            self.parts.dispatcher.save_trades()
             for feed in self.parts.feeds.values():
                 feed.show_counts(self._shown)
             self.parts.dispatcher.show_skill()
             if flushes % _PRUNE_EVERY == 1:
                 self._prune()
-
-    def _save_trades(self) -> None:
-        if batches := self.parts.pipeline.unsaved_trades():
-            self.parts.store.submit(self.parts.ledger.save_trades_of, batches)
 
     def _prune(self) -> None:
         parts, keep, now_us = self.parts, self.config.store, self.clock.market_us()

@@ -91,6 +91,8 @@ class BarKeeper:
             self._closed[bar.open_time_us] = bar
             if bar.completeness not in _SETTLED:
                 self._unsettled.add(bar.open_time_us)
+            restored = self._at(bar.open_time_us)
+            restored.late_trades = bar.late_trades + max(restored.trades - (bar.trades or 0), 0)
             self.next_open_us = bar.close_time_us
 
     def add(self, trade: Trade) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
 
 import structlog
@@ -111,6 +111,11 @@ class Dispatcher:
         while self._act_on_events():
             pass
 
+    def save_trades(self, instruments: Iterable[Instrument] | None = None) -> None:
+        """Stores the trades that are not stored yet; ``instruments`` says whose, None all."""
+        if batches := self._pipeline.unsaved_trades(instruments):
+            self._store.submit(self._ledger.save_trades_of, batches)
+
     async def run_rounds(self) -> None:
         """Forecasts round after round, and swaps champions between them, for ever."""
         while True:
@@ -133,6 +138,8 @@ class Dispatcher:
     def _act_on_events(self) -> bool:
         """Whether there may be more."""
         events = self._pipeline.events()
+        # A bar is never stored before its trades: killed between the two, it could not be revised after the restart.
+        self.save_trades({event.bar.instrument for event in events if isinstance(event, BarClosed | BarRevised)})
         for event in events:
             self._act(event)
         return bool(events) or self._pipeline.has_events

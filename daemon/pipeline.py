@@ -7,7 +7,7 @@ Demo, replay and live run differ only in who feeds it and which clock it is give
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from daemon.events import (
@@ -226,10 +226,16 @@ class Pipeline:
         self._filed = 0
         return events
 
-    def unsaved_trades(self) -> list[tuple[Instrument, list[Trade], SequenceState]]:
-        """Trades since the last call with the state that covers them, each pair to be stored in one transaction."""
+    def unsaved_trades(
+        self, instruments: Iterable[Instrument] | None = None
+    ) -> list[tuple[Instrument, list[Trade], SequenceState]]:
+        """Trades since the last call with the state that covers them, each pair to be stored in one transaction.
+
+        instruments: whose; None asks for all.
+        """
         batches = []
-        for instrument, series in self._series.items():
+        for instrument in self._series if instruments is None else instruments:
+            series = self._series[instrument]
             state, trades = series.sequence_state(), series.take_unsaved()
             if state is not None and trades:
                 batches.append((instrument, trades, state))

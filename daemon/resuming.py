@@ -19,6 +19,7 @@ _LONGEST_REACH_US = 600_000_000
 _REACH_BARS = 2
 _EXPIRY_BARS = 2
 _REVISABLE_BARS = 48
+_UNSETTLED = (Completeness.GAP, Completeness.UNPROVEN)
 
 
 def resume_series(pipeline: Pipeline, ledger: Ledger, instruments: Sequence[Instrument], now_us: int) -> None:
@@ -56,10 +57,20 @@ def revisable(ledger: Ledger, instrument: Instrument, interval_us: int, until_us
     for index, bar in enumerate(recent):
         rest = recent[index:]
         gapless = rest[-1].close_time_us == until_us and len(rest) * interval_us == until_us - bar.open_time_us
-        whole = all(each.trades == stored[each.open_time_us] for each in rest)
-        if bar.completeness in {Completeness.GAP, Completeness.UNPROVEN} and gapless and whole:
+        whole = all(_is_stored(each, stored[each.open_time_us]) for each in rest)
+        if bar.completeness in _UNSETTLED and gapless and whole:
             return rest
     return []
+
+
+def _is_stored(bar: Bar, stored: int) -> bool:
+    """Whether the store has every trade that made the bar.
+
+    Of one that is not settled it may have more: a repair that a kill has kept from being told.
+    """
+    if bar.completeness in _UNSETTLED:
+        return bar.trades is not None and stored >= bar.trades
+    return bar.trades == stored
 
 
 def resume_scoreboard(scoreboard: Scoreboard, ledger: Ledger, since_us: int) -> None:

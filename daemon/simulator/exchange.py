@@ -21,7 +21,7 @@ from daemon.simulator.playing import Player
 from daemon.simulator.rest import Failure, RestApi
 from daemon.simulator.sockets import LARGEST_BACKLOG_BYTES, StreamServer
 from daemon.simulator.tape import Tape
-from daemon.simulator.truth import Truth, truth
+from daemon.simulator.truth import Numbered, Truth, numbered, truth
 
 
 class Addresses(NamedTuple):
@@ -105,6 +105,10 @@ class SimulatedExchange:
     def truth(self, symbol: str, open_us: int, interval_us: int) -> Truth:
         """What a bar really was, or will be: the same on every venue but for ids and the count of trades."""
         return truth(self.tape, self._known(symbol), open_us, interval_us, self._dialect.numbered)
+
+    def numbered(self, symbol: str, open_us: int, interval_us: int) -> list[Numbered]:
+        """The trades of a bar as the venue numbers and counts them, oldest first."""
+        return numbered(self.tape, self._known(symbol), open_us, interval_us, self._dialect.numbered)
 
     @property
     def symbols(self) -> tuple[str, ...]:

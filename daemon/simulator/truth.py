@@ -36,6 +36,13 @@ class Truth(NamedTuple):
     last_id: int | None
 
 
+def numbered(
+    tape: Tape, symbol: str, open_us: int, interval_us: int, number: Callable[[str, AggregateTrade], Numbered]
+) -> list[Numbered]:
+    """The trades of the bar ``[open_us, open_us + interval_us)`` as the venue counts them, oldest first."""
+    return [number(symbol, trade) for trade in tape.upwards(symbol, -(-open_us // 1000), open_us + interval_us - 1)]
+
+
 def truth(
     tape: Tape, symbol: str, open_us: int, interval_us: int, number: Callable[[str, AggregateTrade], Numbered]
 ) -> Truth:

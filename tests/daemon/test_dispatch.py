@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -147,6 +147,25 @@ async def test_a_bar_is_stored_and_published_and_forecast(tmp_path: Path) -> Non
     assert sent[TOPICS.forecast(BTC, HOUR_US)] == stored.payload
     assert TOPICS.bar(BTC, HOUR_US) in sent
     assert not at.health.beyond_help()
+
+
+async def test_a_bar_is_never_stored_before_its_trades(tmp_path: Path) -> None:
+    """Killed at any instant, the store has all trades of every bar that it has: what is unproven can be revised."""
+    async with desk(tmp_path) as at:
+        stored: list[tuple[int | None, int]] = []
+        save_bars = at.ledger.save_bars
+
+        def noting(bars: Iterable[Bar]) -> None:
+            for bar in (kept := list(bars)):
+                trades = at.ledger.open_trades(BTC, bar.open_time_us)
+                stored.append((bar.trades, sum(trade.time_us < bar.close_time_us for trade in trades)))
+            save_bars(kept)
+
+        at.ledger.save_bars = noting  # type: ignore[method-assign]
+        feed(at.pipeline, BTC, *(trade(number, number / 10) for number in range(2, 6)), trade(6, 1.1))
+        at.dispatcher.drain()
+        await at.store.call(lambda: None)
+    assert stored == [(5, 5)]
 
 
 async def test_what_a_network_had_before_it_is_stored(tmp_path: Path) -> None:

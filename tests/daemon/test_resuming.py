@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from daemon.clock import ManualClock
+from daemon.events import BarClosed, BarRevised
 from daemon.forecasting.calibration import Calibration
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.liveness import Patience
@@ -17,7 +18,7 @@ from daemon.publishing import payloads
 from daemon.publishing.mailbox import Mailbox
 from daemon.publishing.settings import MqttSettings
 from daemon.publishing.topics import Topics
-from daemon.records import IssuedForecast, Score, SequenceState
+from daemon.records import IssuedForecast, MissingIds, Score, SequenceState
 from daemon.resuming import republish, resume_scoreboard, resume_series, revisable, unaudited
 from daemon.store.ledger import Ledger
 from features.market import HOUR_US, Audit, Bar, Completeness, Instrument, MissingTrades, Trade
@@ -247,6 +248,9 @@ def republished(ledger: Ledger, now_us: int) -> dict[str, bytes]:
         ((1, 1), ("proven", "proven"), []),
         ((7, 1), ("gap", "unproven"), [2]),  # six trades of the first are gone: it could only be made worse
         ((7, 1), ("gap", "proven"), []),
+        ((0, 1), ("gap", "proven"), [1, 2]),  # its repair was stored and not told: it is told now
+        ((1, 0), ("gap", "unproven"), [1, 2]),
+        ((1, 0), ("gap", "proven"), []),  # what is stored of a proven bar is exactly what made it
     ],
 )
 def test_bars_are_revised_only_from_all_their_trades(
@@ -260,3 +264,40 @@ def test_bars_are_revised_only_from_all_their_trades(
     )
     told = revisable(ledger, BTC, HOUR_US, START_US + 2 * HOUR_US)
     assert [(each.close_time_us - START_US) // HOUR_US for each in told] == expected
+
+
+def test_a_repair_that_was_stored_and_not_told_is_told_after_the_restart(ledger: Ledger) -> None:
+    """Killed between the two, the bar is revised with the trades that came last; they are late ones."""
+    save_trades(ledger, 5, 10, 65)
+    told = msgspec.structs.replace(live(1), completeness=Completeness.GAP, trades=1, missing_trades=1, late_trades=2)
+    ledger.save_bars([told])
+    pipeline = make_pipeline()
+    resume_series(pipeline, ledger, (BTC,), START_US + 70 * MINUTE_US)
+    pipeline.time_advanced(START_US + 70 * MINUTE_US, 1.0)
+    (revised,) = [event.bar for event in pipeline.events() if isinstance(event, BarRevised)]
+    assert (revised.completeness, revised.trades, revised.revision) == (Completeness.PROVEN, 2, 1)
+    assert revised.late_trades == 3
+
+
+def test_a_restart_forgets_no_late_trade(ledger: Ledger) -> None:
+    """A bar that is known as well as before is not told anew after a restart."""
+    save_trades(ledger, 5, 65)
+    state = SequenceState(
+        last_id=2,
+        last_time_us=START_US + 65 * MINUTE_US,
+        covered_from_us=START_US,
+        missing=(MissingIds(7, 7, START_US + 5 * MINUTE_US, START_US + 6 * MINUTE_US),),
+    )
+    ledger.save_trades(BTC, [], state)
+    lost = MissingTrades(7, 7, START_US + 5 * MINUTE_US, START_US + 6 * MINUTE_US)
+    told = make_pipeline()
+    resume_series(told, ledger, (BTC,), START_US + 70 * MINUTE_US)
+    for wall_s in (1.0, 100.0):  # past its patience after a start
+        told.time_advanced(START_US + 70 * MINUTE_US, wall_s)
+    (closed,) = [event.bar for event in told.events() if isinstance(event, BarClosed)]
+    assert closed.missing_ranges == (lost,)
+    ledger.save_bars([msgspec.structs.replace(closed, late_trades=1)])
+    pipeline = make_pipeline()
+    resume_series(pipeline, ledger, (BTC,), START_US + 70 * MINUTE_US)
+    pipeline.time_advanced(START_US + 70 * MINUTE_US, 1.0)
+    assert [event for event in pipeline.events() if isinstance(event, BarRevised)] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -10,11 +11,12 @@ import msgspec
 from daemon.clock import iso
 from daemon.exchanges import venue
 from daemon.exchanges.base import Ids
+from daemon.ingest.continuity import MOST_RANGES
 from daemon.liveness import CATCH_UP_S
 from daemon.records import LEDGER_NAME, forecast_id
-from daemon.simulator.truth import Truth
+from daemon.simulator.truth import Numbered, Truth
 from daemon.store.ledger import Ledger
-from features.market import Audit, Bar, Completeness, Instrument
+from features.market import Audit, Bar, Completeness, Instrument, MissingTrades
 from tests.soak.world import INTERVAL_US, Life, World
 
 _PRICES = ("open", "high", "low", "close")
@@ -79,8 +81,13 @@ def _judge_bars(judgement: Judgement, world: World, ledger: Ledger, instrument: 
         judgement.bars += 1
         judgement.verdicts[instrument.venue][bar.completeness.value] += 1
         judgement.audits[instrument.venue][bar.audit.value] += 1
-        true = world.exchanges[instrument.venue].truth(instrument.symbol, open_us, INTERVAL_US)
+        exchange = world.exchanges[instrument.venue]
+        true = exchange.truth(instrument.symbol, open_us, INTERVAL_US)
         _judge_bar(judgement, bar, true, numbered=numbered)
+        if numbered and bar.completeness is Completeness.GAP:
+            wrong = miscount(bar, exchange.numbered(instrument.symbol, open_us, INTERVAL_US))
+            if wrong:
+                judgement.broken("miscount", f"{_name(bar)}: {wrong}")
     if numbered and bars:
         settled = sum(bar.completeness in {Completeness.PROVEN, Completeness.EMPTY} for bar in bars.values())
         if settled < _LEAST_PROVEN * len(bars):
@@ -90,15 +97,13 @@ def _judge_bars(judgement: Judgement, world: World, ledger: Ledger, instrument: 
 def _judge_bar(judgement: Judgement, bar: Bar, true: Truth, *, numbered: bool) -> None:
     """A bar is true in all that it says, or its verdict says what is wrong with it."""
     wrong = _differences(bar, true)
-    where = f"{bar.instrument} at {iso(bar.open_time_us)} ({bar.completeness.value}, revision {bar.revision})"
+    where = _name(bar)
     match bar.completeness:
         case Completeness.PROVEN | Completeness.EMPTY:
             if wrong:
                 judgement.broken("false proof", f"{where}: {wrong}")
             if numbered and (bar.first_trade_id, bar.last_trade_id) != (true.first_id, true.last_id):
                 judgement.broken("false proof", f"{where}: ids {bar.first_trade_id} to {bar.last_trade_id}")
-        case Completeness.GAP if numbered:
-            _judge_count(judgement, bar, true, where)
         case Completeness.GAP:
             if not bar.missing_ranges:
                 judgement.broken("silent gap", f"{where}: says not where")
@@ -114,15 +119,46 @@ def _judge_bar(judgement: Judgement, bar: Bar, true: Truth, *, numbered: bool) -
                 judgement.broken("false candle", f"{where}: says who took, which no candle does")
 
 
-def _judge_count(judgement: Judgement, bar: Bar, true: Truth, where: str) -> None:
-    """What is missing is counted exactly; a range that reaches beyond the bar may hold some of its neighbours."""
+def _name(bar: Bar) -> str:
+    return f"{bar.instrument} at {iso(bar.open_time_us)} ({bar.completeness.value}, revision {bar.revision})"
+
+
+def miscount(bar: Bar, true: Sequence[Numbered]) -> str:
+    """What is wrong with the account of the trades that the bar lacks; empty where it is exact.
+
+    true: the bar's trades as the venue numbers them. An id may stand for many trades: what the bar lacks are those of
+    the missing ids, no more and no fewer. A range that reaches beyond the bar may hold some of its neighbours' ids.
+    """
+    ranges, missing = bar.missing_ranges, bar.missing_trades or 0
+    told = sum((lost.last_id or 0) - (lost.first_id or 0) + 1 for lost in ranges)
+    if len(ranges) >= MOST_RANGES and missing > told:
+        return ""  # not all of them are told
     within = all(
         bar.open_time_us <= lost.after_us and lost.before_us is not None and lost.before_us < bar.close_time_us
-        for lost in bar.missing_ranges
+        for lost in ranges
     )
-    missing, lacking = bar.missing_trades or 0, true.trades - (bar.trades or 0)
-    if missing < lacking or (within and missing != lacking):
-        judgement.broken("miscount", f"{where}: {missing} missing, it lacks {lacking}")
+    ids, hidden = 0, 0
+    for each in true:
+        if each.first_id is None or each.last_id is None:
+            raise ValueError(f"{bar.instrument} has no numbered trades")
+        lost_ids = sum(_overlap(lost, each.first_id, each.last_id) for lost in ranges)
+        ids += lost_ids
+        hidden += each.trades * lost_ids // (each.last_id - each.first_id + 1)
+    lacking = sum(each.trades for each in true) - (bar.trades or 0)
+    if missing != told:
+        return f"{missing} missing, but the ranges hold {told}"
+    if hidden != lacking:
+        return f"the missing ids are {hidden} trades, it lacks {lacking}"
+    if within and ids != told:
+        return f"{told} ids missing, {ids} of them are the bar's"
+    return ""
+
+
+def _overlap(lost: MissingTrades, first_id: int, last_id: int) -> int:
+    """How many of the ids are missing."""
+    assert lost.first_id is not None
+    assert lost.last_id is not None
+    return max(0, min(lost.last_id, last_id) - max(lost.first_id, first_id) + 1)
 
 
 def _differences(bar: Bar, true: Truth) -> dict[str, tuple[object, object]]:

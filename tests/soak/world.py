@@ -145,7 +145,11 @@ class World:
             await exchange.stop()
 
     async def _live(self, config: Path) -> None:
-        """The daemon, killed at random times and started again, with the wrong time on its clock now and then."""
+        """The daemon, killed at random times and started again, with the wrong time on its clock now and then.
+
+        Every second kill, the first among them, comes the moment a bar is told: what was told and what is kept are
+        then furthest apart.
+        """
         quiet_from_s = self.ends_s - 14 * self.bar_s
         while time.monotonic() < self.ends_s:
             self._start(config, wrong_us=self._random.choice((0, 0, -1, 1)) * 3_600_000_000)
@@ -153,6 +157,8 @@ class World:
             until_s = time.monotonic() + lives_s
             await self._watch(until_s if until_s < quiet_from_s else self.ends_s)
             last = time.monotonic() >= self.ends_s
+            if not last and len(self.lives) % 2:
+                await self._until_a_bar_is_told()
             self._end(signal.SIGTERM if last else signal.SIGKILL)
             if not last:
                 await asyncio.sleep(self._random.uniform(0.1, 1.2) * self.bar_s)
@@ -177,6 +183,12 @@ class World:
                 start_new_session=True,
             )
         self.lives.append(Life(time.monotonic()))
+
+    async def _until_a_bar_is_told(self) -> None:
+        """Until the next bar comes over MQTT; where the broker is down just now, two bars later."""
+        told, until_s = len(self.heard.bars), time.monotonic() + 2 * self.bar_s
+        while len(self.heard.bars) == told and time.monotonic() < until_s:
+            await asyncio.sleep(0.005)
 
     async def _watch(self, until_s: float) -> None:
         assert self._daemon is not None

@@ -1,0 +1,56 @@
+"""The soak's judge: what a bar lacks is counted in the venue's ids, of which one may stand for many trades."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from daemon.simulator.truth import Numbered
+from features.market import Bar, Completeness, MissingTrades
+from tests.daemon.forecasting.moments import bar
+from tests.soak.judgement import miscount
+
+# Four records of a bar: the third is fifty fills of one order.
+TRUE = [Numbered(10, 10), Numbered(11, 11, 2), Numbered(12, 12, 50), Numbered(13, 13)]
+# Three records where one may cover several ids.
+MERGED = [Numbered(10, 12, 3), Numbered(13, 13), Numbered(14, 17, 4)]
+
+
+def lacking(trades: int, missing: int, *ranges: tuple[int, int], beyond_us: int = 0) -> Bar:
+    """A bar of ``trades`` that says it lacks ``missing`` ids; ``beyond_us`` is how far a range reaches past it."""
+    made = bar(1, 100.0)
+    lost = tuple(
+        MissingTrades(first, last, made.open_time_us + 1, made.close_time_us - 1 + beyond_us) for first, last in ranges
+    )
+    return msgspec.structs.replace(
+        made, completeness=Completeness.GAP, trades=trades, missing_trades=missing, missing_ranges=lost
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "true"),
+    [
+        (lacking(4, 1, (12, 12)), TRUE),
+        (lacking(53, 1, (10, 10)), TRUE),
+        (lacking(3, 2, (11, 11), (12, 12)), [*TRUE[:3], Numbered(13, 13, 2)]),
+        (lacking(1, 3, (12, 14), beyond_us=5), [Numbered(11, 11), Numbered(12, 12, 9), Numbered(13, 13)]),
+        (lacking(6, 2, (13, 14)), MERGED),  # the rest of a record that was counted in part
+    ],
+)
+def test_an_exact_account_is_accepted(told: Bar, true: list[Numbered]) -> None:
+    """The trades of the missing ids are those that the bar lacks, on venues that merge trades as well."""
+    assert miscount(told, true) == ""
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (lacking(4, 2, (12, 12)), "2 missing, but the ranges hold 1"),
+        (lacking(3, 1, (12, 12)), "the missing ids are 50 trades, it lacks 51"),  # one more is gone
+        (lacking(54, 1, (12, 12)), "the missing ids are 50 trades, it lacks 0"),  # nothing is
+        (lacking(4, 3, (12, 12), (20, 21)), "3 ids missing, 1 of them are the bar's"),
+    ],
+)
+def test_an_account_that_is_wrong_is_found(told: Bar, words: str) -> None:
+    """Too many, too few, and ids that are another bar's."""
+    assert miscount(told, TRUE) == words
