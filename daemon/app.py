@@ -15,7 +15,7 @@ import structlog
 from daemon.clock import Clock
 from daemon.config import Config
 from daemon.config_show import ReloadChanges, reloadable_changes, with_reloadable
-from daemon.errors import ConfigError, ForecastdError, RegionRefused, Verdict, judge
+from daemon.errors import ConfigError, ForecastdError, RegionRefused, Retryable, Verdict, judge
 from daemon.events import SymbolState
 from daemon.feeding import Counts
 from daemon.ingest.backfill import RestClient
@@ -44,6 +44,7 @@ _CLOCK_PATIENCE_S = 5.0
 _WARM_PATIENCE_S = 20.0
 _HISTORY_PATIENCE_S = 30.0
 _STOP_PATIENCE_S = 2.5
+_STORE_PATIENCE_S = 2.5
 
 
 class App:
@@ -223,6 +224,9 @@ class App:
             await feed.close()
         parts.dispatcher.save_trades()
         await parts.trainer.supervisor.close()
+        with suppress(TimeoutError, Retryable):
+            async with asyncio.timeout(_STORE_PATIENCE_S):
+                await parts.store.call(lambda: None)  # forecasts are published once they are stored: none stays behind
         condition = replace(parts.health.condition, reason=reason, since_us=self.clock.market_us())
         await parts.publisher.stop(status_payload(condition, state="stopped"))
         with suppress(TimeoutError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,7 +19,8 @@ from daemon.store.ledger import Ledger
 from features.market import Bar
 from tests.daemon.publishing.brokers import Mosquitto, subscribed
 from tests.daemon.publishing.conftest import start_mosquitto
-from tests.e2e import rig
+from tests.daemon.publishing.harness import eventually
+from tests.e2e import invented, rig
 from tests.e2e.rig import Daemon, Exchange
 
 __all__ = ["start_mosquitto"]  # a fixture
@@ -218,3 +220,23 @@ async def test_a_full_disk_delays_and_loses_nothing(tmp_path: Path, monkeypatch:
             assert stored["close"].to_list() == [bar.close]
         payloads = {ledger.forecast_payload(issued.id) for issued in daemon.forecasts}
     assert payloads == set(daemon.payloads)
+
+
+@pytest.mark.slow
+async def test_a_stop_leaves_no_forecast_behind(tmp_path: Path, start_mosquitto: Callable[..., Mosquitto]) -> None:
+    """A forecast is published once it is stored: where the store is busy at the stop, the stop waits for it."""
+    broker, topics = start_mosquitto(), "forecastd/v1/e2e/forecast/#"
+    async with (
+        rig.exchange() as exchange,
+        rig.daemon(tmp_path, exchange, mqtt__url=broker.url) as daemon,
+        subscribed(broker.port, topics) as subscriber,
+    ):
+        await daemon.until_bars(1)
+        free = threading.Event()
+        daemon.app.parts.store.submit(free.wait, 20.0)
+        before = len(daemon.forecasts)
+        await daemon.until(lambda: len(daemon.forecasts) >= before + len(invented.SYMBOLS))
+        asyncio.get_running_loop().call_later(0.5, free.set)
+        await daemon.stop()
+        issued = {each.id for each in daemon.forecasts}
+        await eventually(lambda: {rig.valid(each.payload)["id"] for each in subscriber.messages} == issued)
