@@ -44,7 +44,6 @@ _CLOCK_PATIENCE_S = 5.0
 _WARM_PATIENCE_S = 20.0
 _HISTORY_PATIENCE_S = 30.0
 _STOP_PATIENCE_S = 2.5
-_STORE_PATIENCE_S = 2.5
 
 
 class App:
@@ -225,7 +224,7 @@ class App:
         parts.dispatcher.save_trades()
         await parts.trainer.supervisor.close()
         with suppress(TimeoutError, Retryable):
-            async with asyncio.timeout(_STORE_PATIENCE_S):
+            async with asyncio.timeout(_STOP_PATIENCE_S):
                 await parts.store.call(lambda: None)  # forecasts are published once they are stored: none stays behind
         condition = replace(parts.health.condition, reason=reason, since_us=self.clock.market_us())
         await parts.publisher.stop(status_payload(condition, state="stopped"))

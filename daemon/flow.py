@@ -30,9 +30,8 @@ class Flow(ABC, Generic[C]):
     current: whether this flow knows where the account stands; it must be told when that may have changed.
 
     Every flow has a ``take_next``, with a loop of its own: a call for each record would cost as much as the rest of it.
-    It takes records from the stream while each is simply the next of the open bar, and
-    returns how many. With the rest, to which there is more, nothing has happened: it belongs to
-    ``Series.trades_received``.
+    It takes records from the stream while each is simply the next of the open bar, and returns how many. With the rest,
+    to which there is more, nothing has happened: it belongs to ``Series.trades_received``.
     """
 
     __slots__ = ("_begins", "_ends", "_moment", "_to_trades", "bar", "continuity", "current", "run")

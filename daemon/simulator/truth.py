@@ -40,14 +40,14 @@ def numbered(
     tape: Tape, symbol: str, open_us: int, interval_us: int, number: Callable[[str, AggregateTrade], Numbered]
 ) -> list[Numbered]:
     """The trades of the bar ``[open_us, open_us + interval_us)`` as the venue counts them, oldest first."""
-    return [number(symbol, trade) for trade in tape.upwards(symbol, -(-open_us // 1000), open_us + interval_us - 1)]
+    return [number(symbol, trade) for trade in _trades(tape, symbol, open_us, interval_us)]
 
 
 def truth(
     tape: Tape, symbol: str, open_us: int, interval_us: int, number: Callable[[str, AggregateTrade], Numbered]
 ) -> Truth:
     """The bar ``[open_us, open_us + interval_us)``, also before it has been played."""
-    trades = list(tape.upwards(symbol, -(-open_us // 1000), open_us + interval_us - 1))
+    trades = _trades(tape, symbol, open_us, interval_us)
     series = tape.data.series[symbol]
     price, size = 10**series.price_decimals, 10**series.size_decimals
     prices = [trade.price for trade in trades]
@@ -66,3 +66,7 @@ def truth(
         first_id=numbers[0].first_id if numbers else None,
         last_id=numbers[-1].last_id if numbers else None,
     )
+
+
+def _trades(tape: Tape, symbol: str, open_us: int, interval_us: int) -> list[AggregateTrade]:
+    return list(tape.upwards(symbol, -(-open_us // 1000), open_us + interval_us - 1))

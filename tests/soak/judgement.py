@@ -131,8 +131,6 @@ def miscount(bar: Bar, true: Sequence[Numbered]) -> str:
     """
     ranges, missing = bar.missing_ranges, bar.missing_trades or 0
     told = sum((lost.last_id or 0) - (lost.first_id or 0) + 1 for lost in ranges)
-    if len(ranges) >= MOST_RANGES and missing > told:
-        return ""  # not all of them are told
     within = all(
         bar.open_time_us <= lost.after_us and lost.before_us is not None and lost.before_us < bar.close_time_us
         for lost in ranges
@@ -145,6 +143,10 @@ def miscount(bar: Bar, true: Sequence[Numbered]) -> str:
         ids += lost_ids
         hidden += each.trades * lost_ids // (each.last_id - each.first_id + 1)
     lacking = sum(each.trades for each in true) - (bar.trades or 0)
+    if len(ranges) >= MOST_RANGES and missing > told:  # not all of them are told
+        single = all(each.trades == (each.last_id or 0) - (each.first_id or 0) + 1 for each in true)
+        few = hidden > lacking or (single and missing < lacking)
+        return f"{missing} missing, the told ids are {hidden} trades, it lacks {lacking}" if few else ""
     if missing != told:
         return f"{missing} missing, but the ranges hold {told}"
     if hidden != lacking:
