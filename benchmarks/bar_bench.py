@@ -21,14 +21,14 @@ import msgspec
 from benchmarks.frames import Frames, load_frames
 from benchmarks.table import Row, ratio, row
 from daemon.clock import Clock, ManualClock
-from daemon.events import BarClosed
 from daemon.exchanges import VENUE_NAMES, Venue, venue
 from daemon.exchanges.base import Ids, TradesBatch, TradesMessage, traits
-from daemon.feeding import VenueFeed
 from daemon.forecasting.scoreboard import Scoreboard
-from daemon.ingest.backfill import RestClient
-from daemon.liveness import Patience
-from daemon.pipeline import Pipeline
+from daemon.ingest.rest_client import RestClient
+from daemon.pipeline.events import BarClosed
+from daemon.pipeline.pipeline import Pipeline
+from daemon.pipeline.staleness import Patience
+from daemon.runtime.venue_feed import VenueFeed
 from daemon.serving.metrics import Metrics
 from features.market import HOUR_US, Instrument
 from models.specification import DEFAULT_LEVELS

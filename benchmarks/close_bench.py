@@ -40,15 +40,15 @@ from benchmarks.table import Row, row
 from daemon.clock import ManualClock
 from daemon.config import Config, load_config
 from daemon.exchanges.binance_wire import AggregateTrade
+from daemon.forecasting.records import IssuedForecast
 from daemon.logs import start_logging
-from daemon.parts import Hooks, Parts, build
 from daemon.publishing import payloads
 from daemon.publishing.embedded_broker import EmbeddedBroker
 from daemon.publishing.publisher import MqttSettings, OutboxMessage
-from daemon.records import IssuedForecast
+from daemon.runtime.wiring import Hooks, Parts, build
 from features.market import HOUR_US, Instrument, Trade
-from models.artifact import write_artifact
-from models.network_forecaster import use_one_thread
+from models.artifacts.artifact import write_artifact
+from models.networks.network_forecaster import use_one_thread
 
 ROUNDS = 150
 WARM_UP = 20  # rounds that are not counted: caches, allocators and the first scores

@@ -30,12 +30,12 @@ from features.catalogue import FEATURE_NAMES, schema_hash
 from features.frames import BARS_SCHEMA
 from features.market import HOUR_US, Instrument
 from features.scaling import RobustScaler
-from models.artifact import Artifact, Manifest, write_artifact
+from models.artifacts.artifact import Artifact, Manifest, write_artifact
 from models.baselines import Har
 from models.forecast import ForecastInput
-from models.network import Network, NetworkConfig, NetworkInput
-from models.network_forecaster import NetworkForecaster, use_one_thread
-from models.networks import build_member, network_config
+from models.networks.builder import build_member, network_config
+from models.networks.network import Network, NetworkConfig, NetworkInput
+from models.networks.network_forecaster import NetworkForecaster, use_one_thread
 from models.presets import PRESETS
 from models.specification import DEFAULT_HORIZONS, DEFAULT_LEVELS
 

@@ -27,8 +27,8 @@ from benchmarks.table import Row, ratio, row
 from daemon.clock import SystemClock
 from daemon.exchanges.base import Record
 from daemon.exchanges.binance import Binance
-from daemon.feeding import VenueFeed
 from daemon.ingest.stream import MarketStream
+from daemon.runtime.venue_feed import VenueFeed
 
 FRAMES = 100_000
 ROUNDS = 8

@@ -20,11 +20,11 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.table import Row, ratio, row
-from daemon.app import App
 from daemon.clock import ScaledClock
 from daemon.config import load_config
 from daemon.logs import start_logging
-from daemon.parts import Hooks
+from daemon.runtime.app import App
+from daemon.runtime.wiring import Hooks
 from daemon.simulator.exchange import SimulatedExchange
 from daemon.simulator.loading import load_sample
 

@@ -25,11 +25,11 @@ from paho.mqtt.properties import Properties
 
 from benchmarks.table import Row, row
 from daemon.clock import SystemClock
+from daemon.forecasting.records import DataQuality, IssuedForecast, Latency
 from daemon.publishing import payloads
 from daemon.publishing.embedded_broker import EmbeddedBroker
 from daemon.publishing.publisher import MqttSettings, OutboxMessage, Publisher
 from daemon.publishing.topics import Topics
-from daemon.records import DataQuality, IssuedForecast, Latency
 from features.market import HOUR_US, Completeness
 from models.forecast import Forecast, ModelInfo
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from daemon.clock import SystemClock
 from daemon.config import load_config
-from daemon.feeding import Counts
-from daemon.parts import Hooks, Parts, build
+from daemon.runtime.venue_feed import Counts
+from daemon.runtime.wiring import Hooks, Parts, build
 from features.market import Instrument
 
 _TICK_S = 0.1

@@ -25,7 +25,7 @@ from websockets.protocol import State
 from benchmarks.running import running
 from benchmarks.table import Row, row
 from daemon.logs import start_logging
-from daemon.parts import Parts
+from daemon.runtime.wiring import Parts
 from features.market import HOUR_US, Trade, interval_start
 
 SYMBOLS = tuple(f"A{number:03}-USDT" for number in range(1000))

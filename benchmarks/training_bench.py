@@ -14,13 +14,13 @@ from benchmarks.inference_bench import WINDOW, config_of
 from benchmarks.table import Row, ratio, row
 from features.calendar import CALENDAR
 from features.catalogue import FEATURE_NAMES
-from models.batches import WindowTensors
-from models.fitting import VOLATILITY_WEIGHT, Fitting
-from models.heads import log_variance_loss, pinball_loss
-from models.network_forecaster import use_one_thread
-from models.networks import build_member
+from models.networks.builder import build_member
+from models.networks.heads import log_variance_loss, pinball_loss
+from models.networks.network_forecaster import use_one_thread
 from models.presets import PRESETS
 from models.specification import DEFAULT_HORIZONS, DEFAULT_LEVELS
+from models.training.batches import WindowTensors
+from models.training.fitting import VOLATILITY_WEIGHT, Fitting
 
 _TURNS = 5
 

@@ -16,9 +16,9 @@ import uvloop
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 
-from daemon.app import App
-from daemon.commands.demo import Demo, DemoOptions
-from daemon.commands.demo_view import LiveView
+from daemon.cli.commands.demo import Demo, DemoOptions
+from daemon.cli.commands.demo_view import LiveView
+from daemon.runtime.app import App
 from daemon.simulator.loading import load_sample
 from features.market import HOUR_US
 

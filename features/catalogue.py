@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
-from features import calendar, flow, market_wide, price, volatility
+from features import calendar, market_wide, order_flow, price, volatility
 from features.expressions import REMEMBERED_BARS, WARM_UP_ROWS, Definition, Feature, Ingredient, Scope
 from features.frames import BARS_SCHEMA
 
@@ -21,7 +21,7 @@ INGREDIENTS: Mapping[str, Ingredient] = {
         REMEMBERED_BARS,
         *price.INGREDIENTS,
         *volatility.INGREDIENTS,
-        *flow.INGREDIENTS,
+        *order_flow.INGREDIENTS,
         *market_wide.INGREDIENTS,
     )
 }
@@ -79,7 +79,7 @@ def _feature(family: str, definition: Definition) -> Feature:
 
 FEATURES: tuple[Feature, ...] = tuple(
     _feature(family, definition)
-    for module in (price, volatility, flow, calendar, market_wide)
+    for module in (price, volatility, order_flow, calendar, market_wide)
     for family, definitions in module.FAMILIES.items()
     for definition in definitions
 )

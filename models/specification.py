@@ -27,7 +27,7 @@ class TrainingSpec:
     A run that ``time_budget_s`` cuts short is the exception: where it is cut depends on the machine.
     """
 
-    data_file: Path  # Parquet of bars or klines, or a folder of them (models.bars_file)
+    data_file: Path  # Parquet of bars or klines, or a folder of them (models.training.bars_file)
     output_dir: Path  # the finished artifact appears here as one folder
     kind: str = DEFAULT_KIND
     preset: str = "auto"  # small on the CPU, reference on CUDA

@@ -25,20 +25,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.artifact import ArtifactError, write_artifact
-from models.assembly import assemble
-from models.bars_file import read_bars
-from models.batches import WindowTensors, window_tensors
-from models.dataset import TrainingData, prepare
+from models.artifacts.artifact import ArtifactError, write_artifact
+from models.artifacts.assembly import assemble
 from models.devices import choose_device
-from models.ensemble import Ensemble
-from models.fitting import EpochReport, Fitted, Fitting, TrainingDiverged
-from models.network import Network
-from models.networks import ensemble, network_config
+from models.networks.builder import ensemble, network_config
+from models.networks.ensemble import Ensemble
+from models.networks.network import Network
 from models.overrides import Overrides
 from models.presets import choose_preset
-from models.ranks import ALONE, Ranks, joined_ranks
 from models.specification import DEFAULT_KIND, NETWORK_KINDS, PRESET_NAMES, Progress, TrainingSpec
+from models.training.bars_file import read_bars
+from models.training.batches import WindowTensors, window_tensors
+from models.training.dataset import TrainingData, prepare
+from models.training.fitting import EpochReport, Fitted, Fitting, TrainingDiverged
+from models.training.ranks import ALONE, Ranks, joined_ranks
 
 _FEATURES_SHARE = 0.05  # of the progress bar; the rest but for the last is training
 _TRAINED_SHARE = 0.97

@@ -22,7 +22,7 @@ MODELS_MAY_IN = {"models/baselines/garch.py": {"arch"}, "models/baselines/booste
 # What touches sockets, clocks, disks and processes, and which edges these are; no edge knows another.
 EDGES = {
     "daemon.ingest.stream": "stream",
-    "daemon.ingest.backfill": "backfill",
+    "daemon.ingest.rest_client": "backfill",
     "daemon.store": "store",
     "daemon.publishing.publisher": "publisher",
     "daemon.forecasting.inference": "inference",
@@ -30,17 +30,17 @@ EDGES = {
     "daemon.serving": "serving",
 }
 NO_INPUT_OUTPUT = (
-    "daemon/pipeline.py",
-    "daemon/series.py",
-    "daemon/bar_keeper.py",
-    "daemon/flow.py",
-    "daemon/intake.py",
-    "daemon/questions.py",
-    "daemon/standing.py",
-    "daemon/ingest/audit.py",
-    "daemon/ingest/continuity.py",
-    "daemon/ingest/id_continuity.py",
-    "daemon/ingest/time_continuity.py",
+    "daemon/pipeline/pipeline.py",
+    "daemon/pipeline/instrument.py",
+    "daemon/pipeline/bar_aggregator.py",
+    "daemon/pipeline/fast_path.py",
+    "daemon/pipeline/sequencer.py",
+    "daemon/pipeline/recovery.py",
+    "daemon/pipeline/feed_status.py",
+    "daemon/pipeline/reconciliation.py",
+    "daemon/pipeline/continuity.py",
+    "daemon/pipeline/id_continuity.py",
+    "daemon/pipeline/time_continuity.py",
     "daemon/publishing/topics.py",
     "daemon/publishing/payloads.py",
     "daemon/forecasting/scoreboard.py",
@@ -114,7 +114,13 @@ def test_the_imported_daemon_is_ours() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["daemon.cli", "daemon.app", "daemon.commands.replay", "daemon.commands.backtest", "daemon.commands.explain"],
+    [
+        "daemon.cli",
+        "daemon.runtime.app",
+        "daemon.cli.commands.replay",
+        "daemon.cli.commands.backtest",
+        "daemon.cli.commands.explain",
+    ],
 )
 def test_torch_is_imported_only_for_networks(module: str) -> None:
     """Help, the daemon's frame and replay start without torch."""

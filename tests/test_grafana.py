@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from daemon.clock import SystemClock
-from daemon.records import Skill
+from daemon.forecasting.records import Skill
 from daemon.serving.gpu import GpuCollector
 from daemon.serving.health import Health
 from daemon.serving.http import HttpServer

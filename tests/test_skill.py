@@ -13,8 +13,8 @@ from benchmarks.skill.account import account
 from benchmarks.skill.keeping import fold_file, keep, kept
 from benchmarks.skill.page import tables
 from benchmarks.skill.plan import DAY_US, SYMBOLS, SkillRun, tasks
-from models.outcomes import Outcomes
-from models.walkforward import FoldTask
+from models.evaluation.outcomes import Outcomes
+from models.evaluation.walkforward import FoldTask
 from tests.models.told import normal, outcomes, with_baselines
 
 COUNT = 4000

@@ -20,9 +20,9 @@ from benchmarks.skill.plan import KIND, SEEDS, SkillRun, tasks
 from benchmarks.table import surroundings
 from daemon.errors import ForecastdError
 from daemon.executing.local import InProcess, Processes
-from models.outcomes import Outcomes, joined
+from models.evaluation.outcomes import Outcomes, joined
+from models.evaluation.walkforward import FoldTask, evaluate_fold
 from models.specification import NETWORK_KINDS
-from models.walkforward import FoldTask, evaluate_fold
 
 PAGE = Path(__file__).parents[2] / "docs" / "skill.md"
 

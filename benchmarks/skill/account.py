@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import numpy as np
 
 from benchmarks.skill.plan import HORIZONS_TOLD, RIVAL
-from models.calibrating import with_calibrated
-from models.measures import Measures, Scoreboard, scoreboards
-from models.outcomes import Answers, Outcomes
-from models.skill import Estimate
+from models.evaluation.calibrating import with_calibrated
+from models.evaluation.measures import Measures, Scoreboard, scoreboards
+from models.evaluation.outcomes import Answers, Outcomes
+from models.evaluation.skill import Estimate
 
 INTERVALS = (50, 80, 95)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from models.outcomes import Answers, Outcomes
+from models.evaluation.outcomes import Answers, Outcomes
+from models.evaluation.walkforward import FoldTask
 from models.presets import PRESETS
-from models.walkforward import FoldTask
 
 
 def fold_file(folder: Path, task: FoldTask) -> Path:

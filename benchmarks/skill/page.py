@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks.skill.account import INTERVALS, Line
 from benchmarks.skill.plan import RIVAL
-from models.skill import Estimate
+from models.evaluation.skill import Estimate
 
 BEGIN, END = "<!-- begin: written by make skill -->", "<!-- end -->"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import polars as pl
 
-from models.bars_file import read_bars
-from models.candidates import Settings
-from models.splits import Fold
-from models.walkforward import FoldTask, fold_tasks
+from models.evaluation.candidates import Settings
+from models.evaluation.splits import Fold
+from models.evaluation.walkforward import FoldTask, fold_tasks
+from models.training.bars_file import read_bars
 
 KIND, PRESET, SEEDS = "attention_lstm", "small", 3
 """Chosen on 2024, forecast by what was known before it; ``--year 2024`` tells what it was chosen by."""

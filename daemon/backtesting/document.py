@@ -10,11 +10,11 @@ import numpy as np
 
 from daemon.backtesting.plan import DAY_US, Plan
 from daemon.clock import iso
-from daemon.records import interval_name
-from models.comparison import over_time, pairs
-from models.measures import Calibrated, Measures, scoreboards
-from models.outcomes import Outcomes
-from models.skill import Estimate
+from daemon.intervals import interval_name
+from models.evaluation.comparison import over_time, pairs
+from models.evaluation.measures import Calibrated, Measures, scoreboards
+from models.evaluation.outcomes import Outcomes
+from models.evaluation.skill import Estimate
 
 SCHEMA = "forecastd.backtest.v1"
 _WEEK_US = 7 * DAY_US

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import polars as pl
 
+from daemon.cli.commands.history import open_ledger
 from daemon.clock import SystemClock, from_iso, iso
-from daemon.commands.history import open_ledger
 from daemon.config import Config
 from daemon.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
 from features.market import Instrument
-from models.bars_file import BarsRefused, read_bars
-from models.candidates import ALWAYS, RIVALS, Settings, installed_rivals, is_installed, known_kinds
-from models.inputs import reach_bars
+from models.evaluation.candidates import ALWAYS, RIVALS, Settings, installed_rivals, is_installed, known_kinds
+from models.evaluation.inputs import reach_bars
+from models.evaluation.splits import Fold, walk_forward_folds
 from models.overrides import Overrides
 from models.specification import NETWORK_KINDS
-from models.splits import Fold, walk_forward_folds
+from models.training.bars_file import BarsRefused, read_bars
 
 DAY_US = 86_400_000_000
 DEFAULT_DAYS = 90

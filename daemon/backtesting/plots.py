@@ -12,8 +12,8 @@ import numpy.typing as npt
 from daemon.backtesting.svg import Plot, ticks
 from daemon.clock import from_iso
 from models.distribution import central_index
-from models.measures import central_intervals
-from models.outcomes import Outcomes
+from models.evaluation.measures import central_intervals
+from models.evaluation.outcomes import Outcomes
 
 FloatArray = npt.NDArray[np.float64]
 

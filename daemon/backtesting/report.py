@@ -20,7 +20,7 @@ from daemon.backtesting.tables import (
     rows,
 )
 from daemon.clock import iso
-from models.outcomes import Outcomes
+from models.evaluation.outcomes import Outcomes
 
 _FANS = 4
 # Told apart by those who do not see red and green alike (after M. Okabe, K. Ito, 2008).

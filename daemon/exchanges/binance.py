@@ -43,7 +43,7 @@ from daemon.exchanges.binance_wire import (
 from daemon.exchanges.decoding import MALFORMED, as_milliseconds, decode_body
 from daemon.exchanges.names import Names
 from daemon.exchanges.record_reader import RecordReader
-from daemon.records import parse_interval
+from daemon.intervals import parse_interval
 from daemon.symbols import spell
 from features.market import Bar, Completeness, Trade
 

@@ -44,7 +44,7 @@ from daemon.exchanges.okx_wire import (
     Verdict,
 )
 from daemon.exchanges.record_reader import RecordReader
-from daemon.records import parse_interval
+from daemon.intervals import parse_interval
 from daemon.symbols import spell
 from features.market import Bar, Trade
 

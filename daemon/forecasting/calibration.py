@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from daemon.records import CalibrationState
+from daemon.forecasting.records import CalibrationState
 from features.market import Instrument
 from models.conformal import OnlineCalibration
 from models.forecast import Forecast

@@ -25,7 +25,7 @@ from models.history import regular_histories
 from models.specification import BASELINE_KINDS, NETWORK_KINDS
 
 if TYPE_CHECKING:
-    from models.artifact import Manifest
+    from models.artifacts.artifact import Manifest
 
 NO_MODEL = "no model is trained yet"
 
@@ -87,7 +87,7 @@ class ForecastEngine:
         """
         # An idle OpenMP worker that spins takes the core of whoever else runs here; read when torch is imported.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-        from models.network_forecaster import NetworkForecaster, use_one_thread  # noqa: PLC0415  # no network, no torch
+        from models.networks.network_forecaster import NetworkForecaster, use_one_thread  # noqa: PLC0415  # no network, no torch
 
         use_one_thread()
 

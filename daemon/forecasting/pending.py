@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.forecasting.calibration import Met
-from daemon.records import IssuedForecast, Score
+from daemon.forecasting.records import IssuedForecast, Score
 from features.market import Instrument
+from models.evaluation.losses import crps_from_quantiles
+from models.evaluation.skill import inside, pinball_loss
 from models.forecast import Forecast
-from models.losses import crps_from_quantiles
-from models.skill import inside, pinball_loss
 
 
 class Made(msgspec.Struct, frozen=True, array_like=True):

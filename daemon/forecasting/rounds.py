@@ -9,7 +9,7 @@ from features.market import Instrument
 from models.forecast import Forecast, Forecaster, ForecastInput
 
 if TYPE_CHECKING:
-    from models.artifact import Manifest
+    from models.artifacts.artifact import Manifest
 
 
 class Champion(Forecaster, Protocol):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
+from daemon.forecasting.records import Skill
 from daemon.forecasting.target_history import BASELINES, RAW, Targets
-from daemon.records import Skill
 from features.market import Instrument
-from models.skill import Estimate, FloatArray, coverage, mean_estimate, paired_ratio, rmse_ratio
+from models.evaluation.skill import Estimate, FloatArray, coverage, mean_estimate, paired_ratio, rmse_ratio
 
 _BASIS_POINTS = 1e4
 
@@ -18,8 +18,8 @@ class ScoreRow(msgspec.Struct, frozen=True, kw_only=True):
 
     count: matured targets. pinball_bp: mean loss in basis points of log return, from the first target on. Ratios
     below 1 beat the baseline; ``*_se`` is the standard error of the value beside it. The rest is None until there
-    are enough targets (``models.skill.minimum_count``). crps_bp: like pinball_bp. ``raw_*``: of the issued kind before
-    calibration; crps_vs_raw compares on the targets of which both are known.
+    are enough targets (``models.evaluation.skill.minimum_count``). crps_bp: like pinball_bp. ``raw_*``: of the issued
+    kind before calibration; crps_vs_raw compares on the targets of which both are known.
     """
 
     venue: str

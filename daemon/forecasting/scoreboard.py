@@ -16,9 +16,10 @@ import msgspec
 
 from daemon.forecasting.calibration import Calibration, Met
 from daemon.forecasting.pending import Pending, decode, encode, remember
+from daemon.forecasting.records import CalibrationState, IssuedForecast, Score, Skill
 from daemon.forecasting.score_rows import ScoreRow, score_row
 from daemon.forecasting.target_history import BASELINES, TargetHistory, Targets
-from daemon.records import CalibrationState, IssuedForecast, Score, Skill, interval_name
+from daemon.intervals import interval_name
 from features.market import Bar, Completeness, Instrument
 from models.forecast import Forecast
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from daemon.records import Score
+from daemon.forecasting.records import Score
 
 BASELINES = ("random_walk", "har")
 RAW = "raw"

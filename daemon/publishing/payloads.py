@@ -16,7 +16,10 @@ import msgspec
 
 from daemon.clock import MICROSECONDS_PER_SECOND, iso
 from daemon.errors import DataFault
-from daemon.events import BarAudited, GapOpened, GapRepaired, SymbolStateChanged
+from daemon.forecasting.records import DataQuality, IssuedForecast, Latency, Skill
+from daemon.intervals import interval_name
+from daemon.pipeline.events import BarAudited, GapOpened, GapRepaired, SymbolStateChanged
+from daemon.pipeline.sequence import MissingIds
 from daemon.publishing.wire import (
     BAR_SCHEMA,
     EVENT_SCHEMA,
@@ -43,7 +46,6 @@ from daemon.publishing.wire import (
     TradeGapOpened,
     TradeGapRepaired,
 )
-from daemon.records import DataQuality, IssuedForecast, Latency, MissingIds, Skill, interval_name
 from features.market import Bar, MissingTrades
 from models.forecast import Forecast, ModelInfo
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from daemon.records import interval_name
+from daemon.intervals import interval_name
 from features.market import Instrument
 
 _LONGEST_TOPIC_BYTES = 65_535  # MQTT 5, section 1.5.4: a string's length is two bytes

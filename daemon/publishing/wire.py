@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from daemon.records import Latency, Skill
+from daemon.forecasting.records import Latency, Skill
 from features.market import Audit, Completeness
 
 FORECAST_SCHEMA = "forecastd.forecast.v1"

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from daemon.clock import iso
-from daemon.records import interval_name
+from daemon.intervals import interval_name
 from daemon.searching.plan import SearchPlan
 from daemon.searching.running import Standing
+from models.evaluation.skill import Estimate
 from models.overrides import Overrides
-from models.skill import Estimate
 from models.specification import NETWORK_KINDS
 
 SCHEMA = "forecastd.search.v1"

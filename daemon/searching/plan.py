@@ -16,13 +16,13 @@ from daemon.backtesting.plan import BacktestOptions, BacktestRefused, Plan, make
 from daemon.clock import iso
 from daemon.config import Config
 from daemon.searching.rungs import STRATEGIES, Rung, rungs
-from models.objective import METRICS, Metric, fewest_bars
-from models.outcomes import Outcomes
+from models.evaluation.objective import METRICS, Metric, fewest_bars
+from models.evaluation.outcomes import Outcomes
+from models.evaluation.search_space import Dimension, drawn, space
+from models.evaluation.walkforward import FoldTask, fold_tasks
 from models.overrides import PRESETS_OWN, Overrides, settable
 from models.presets import choose_preset
-from models.search_space import Dimension, drawn, space
 from models.specification import NETWORK_KINDS
-from models.walkforward import FoldTask, fold_tasks
 
 RUNS_FOLDER = "searches"  # below the state directory
 

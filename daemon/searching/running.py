@@ -10,11 +10,11 @@ from daemon.executing.base import Executor
 from daemon.searching.plan import SearchPlan
 from daemon.searching.rungs import survivors
 from daemon.searching.trials import Trials
-from models.objective import Metric, objective
-from models.outcomes import Outcomes
+from models.evaluation.objective import Metric, objective
+from models.evaluation.outcomes import Outcomes
+from models.evaluation.skill import Estimate
+from models.evaluation.walkforward import Step, evaluate_fold
 from models.overrides import Overrides
-from models.skill import Estimate
-from models.walkforward import Step, evaluate_fold
 
 
 @dataclass(frozen=True, slots=True)

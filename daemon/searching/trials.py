@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.errors import EXIT_USAGE, Fatal
-from models.candidates import ALWAYS
-from models.outcomes import Answers, Outcomes, joined
+from models.evaluation.candidates import ALWAYS
+from models.evaluation.outcomes import Answers, Outcomes, joined
 
 _KEYS = ("index", "close_time_us", "fold", "log_close", "returns", "variances")
 

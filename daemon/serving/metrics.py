@@ -14,8 +14,8 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from daemon.clock import MICROSECONDS_PER_SECOND
-from daemon.events import SymbolState
-from daemon.records import Skill
+from daemon.forecasting.records import Skill
+from daemon.pipeline.events import SymbolState
 from features.market import Completeness, Instrument
 from models.forecast import ModelInfo
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from daemon.records import Skill
+from daemon.forecasting.records import Skill
 
 
 class BarStatus(msgspec.Struct, frozen=True, kw_only=True):

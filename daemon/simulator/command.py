@@ -13,7 +13,7 @@ import msgspec
 
 from daemon.clock import Clock, ScaledClock, SystemClock
 from daemon.errors import EXIT_USAGE, DataFault, Fatal, Unreachable
-from daemon.records import parse_interval
+from daemon.intervals import parse_interval
 from daemon.simulator.dialects import DIALECTS
 from daemon.simulator.exchange import Addresses, SimulatedExchange
 from daemon.simulator.faults.log import Injected

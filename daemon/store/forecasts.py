@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from daemon.records import CalibrationState, Score
+from daemon.forecasting.records import CalibrationState, Score
 from daemon.store.errors import ForecastConflict
 from daemon.store.readings import ReadingTable
 from features.market import Instrument

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from daemon.errors import EXIT_USAGE, Fatal
-from daemon.records import interval_name
+from daemon.intervals import interval_name
 from daemon.store.bars import CANDLE_SCHEMA
 from daemon.symbols import QUOTES, is_symbol, spell
 

@@ -11,6 +11,8 @@ from daemon.store.trades import TradeTable
 # Forecasts deleted per step while the file is too large: about 1 MB, so that little more than needed goes.
 _FORECASTS_PER_STEP = 200
 
+LEDGER_NAME = "ledger.sqlite"  # in the state directory
+
 
 class Pruned(msgspec.Struct, frozen=True, kw_only=True):
     """What was deleted, for the caller to announce. ``too_large`` says that the file is still over its limit."""

@@ -7,7 +7,7 @@ from sqlite3 import Connection
 
 import msgspec
 
-from daemon.records import SequenceState
+from daemon.pipeline.sequence import SequenceState
 from daemon.store.database import Database
 from features.market import Instrument, Trade
 

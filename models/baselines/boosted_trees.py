@@ -17,9 +17,9 @@ from features.scaling import usable_features
 from features.table import feature_rows
 from features.windows import panel
 from models.baselines.common import LEAST_ROWS, Calibration, MissingExtra, baseline_forecast
+from models.evaluation.splits import cut_time, split_in_time
 from models.forecast import Forecast, ForecastInput, ModelInfo
 from models.history import Series
-from models.splits import cut_time, split_in_time
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

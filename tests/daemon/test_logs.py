@@ -44,12 +44,12 @@ def records(stream: io.StringIO) -> list[dict[str, object]]:
 def test_json_off_a_terminal(start: Callable[..., LogControl]) -> None:
     """Off a terminal a record is one line of JSON with level, logger and UTC time."""
     start(stream=(stream := io.StringIO()))
-    structlog.get_logger("daemon.app").info("bar_closed", symbol="BTC-USDT", path=Path("x"))
+    structlog.get_logger("daemon.runtime.app").info("bar_closed", symbol="BTC-USDT", path=Path("x"))
     (record,) = records(stream)
     assert record["event"] == "bar_closed"
     assert (record["level"], record["logger"], record["symbol"], record["path"]) == (
         "info",
-        "daemon.app",
+        "daemon.runtime.app",
         "BTC-USDT",
         "x",
     )
@@ -59,7 +59,7 @@ def test_json_off_a_terminal(start: Callable[..., LogControl]) -> None:
 def test_console_on_a_terminal(start: Callable[..., LogControl]) -> None:
     """On a terminal the record is text for people."""
     start(stream=(stream := Terminal()))
-    structlog.get_logger("daemon.app").warning("feed stale", symbol="BTC-USDT")
+    structlog.get_logger("daemon.runtime.app").warning("feed stale", symbol="BTC-USDT")
     assert "feed stale" in stream.getvalue()
     assert not stream.getvalue().startswith("{")
 

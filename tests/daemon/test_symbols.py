@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.symbols import Shard, is_symbol, parse_shard, shard_symbols, spell
+from daemon.config.sharding import Shard, parse_shard, shard_symbols
+from daemon.symbols import is_symbol, spell
 
 SYMBOLS = tuple(f"COIN{number}-USDT" for number in range(300))
 

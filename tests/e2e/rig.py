@@ -11,12 +11,12 @@ from typing import Any
 import jsonschema
 import msgspec
 
-from daemon.app import App
 from daemon.clock import ScaledClock
 from daemon.config import Config, load_config
-from daemon.parts import Hooks
+from daemon.forecasting.records import IssuedForecast
 from daemon.publishing import payloads
-from daemon.records import IssuedForecast
+from daemon.runtime.app import App
+from daemon.runtime.wiring import Hooks
 from daemon.simulator.exchange import Addresses, SimulatedExchange
 from daemon.simulator.market_data import MarketData
 from features.market import Bar

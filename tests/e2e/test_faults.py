@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from daemon.events import SymbolState
+from daemon.pipeline.events import SymbolState
 from features.market import Bar, Completeness, Instrument
 from tests.daemon.publishing.brokers import subscribed
 from tests.e2e import rig

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.conformal import FIRST_STEPS, MOST_LOG_WIDTH, Bands, OnlineCalibration
+from models.evaluation.losses import crps_from_quantiles
 from models.forecast import Forecast, ModelInfo
-from models.losses import crps_from_quantiles
 from tests.models.told import LEVELS, SCORES
 
 FloatArray = npt.NDArray[np.float64]

@@ -25,7 +25,7 @@ def forecaster(request: pytest.FixtureRequest, tiny_artifact: Path) -> Forecaste
         return RandomWalk(HORIZONS, LEVELS)
     if request.param == "har":
         return Har.fit(garch_bars(1500), interval_us=HOUR_US, horizons=HORIZONS, levels=LEVELS)
-    from models.network_forecaster import NetworkForecaster
+    from models.networks.network_forecaster import NetworkForecaster
 
     return NetworkForecaster.load(tiny_artifact)
 

@@ -11,11 +11,11 @@ import pytest
 
 from features.frames import PRICES
 from models.baselines import BoostedTrees, Ewma, Garch, Har, RandomWalk, Reversal
-from models.candidates import RIVALS, Candidate, Settings, fit
+from models.evaluation.candidates import RIVALS, Candidate, Settings, fit
+from models.evaluation.inputs import PastInputs
+from models.evaluation.walkforward import ask
 from models.forecast import Forecast
-from models.inputs import PastInputs
-from models.network_forecaster import NetworkForecaster
-from models.walkforward import ask
+from models.networks.network_forecaster import NetworkForecaster
 from tests.models.synthetic import HOUR_US, START_US, garch_bars
 from tests.models.trained import HORIZONS, LEVELS
 

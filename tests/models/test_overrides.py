@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from models.artifact import read_artifact
-from models.candidates import known_kinds
+from models.artifacts.artifact import read_artifact
+from models.evaluation.candidates import known_kinds
 from models.overrides import Overrides, settable
 from models.presets import PRESETS
 from models.specification import TrainingSpec

@@ -8,7 +8,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from models.outcomes import Answers, Outcomes
+from models.evaluation.outcomes import Answers, Outcomes
 from tests.models.synthetic import HOUR_US, START_US
 
 FloatArray = npt.NDArray[np.float64]

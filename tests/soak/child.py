@@ -11,9 +11,9 @@ from pathlib import Path
 
 import uvloop
 
-from daemon.app import App
 from daemon.config import load_config
 from daemon.logs import start_logging
+from daemon.runtime.app import App
 from tests.soak.clock import SharedClock
 
 

@@ -11,11 +11,11 @@ import msgspec
 from daemon.clock import iso
 from daemon.exchanges import venue
 from daemon.exchanges.base import Ids
-from daemon.ingest.continuity import MOST_RANGES
-from daemon.liveness import CATCH_UP_S
-from daemon.records import LEDGER_NAME, forecast_id
+from daemon.forecasting.records import forecast_id
+from daemon.pipeline.continuity import MOST_RANGES
+from daemon.pipeline.staleness import CATCH_UP_S
 from daemon.simulator.truth import Numbered, Truth
-from daemon.store.ledger import Ledger
+from daemon.store.ledger import LEDGER_NAME, Ledger
 from features.market import Audit, Bar, Completeness, Instrument, MissingTrades
 from tests.soak.world import INTERVAL_US, Life, World
 

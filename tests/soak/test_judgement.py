@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from daemon.ingest.continuity import MOST_RANGES
+from daemon.pipeline.continuity import MOST_RANGES
 from daemon.simulator.truth import Numbered
 from features.market import Bar, Completeness, MissingTrades
 from tests.daemon.forecasting.moments import bar

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from aiohttp import web
 
-from daemon.records import parse_interval
+from daemon.intervals import parse_interval
 from daemon.simulator.candles import Candle
 from daemon.simulator.dialects.base import Handler, Refusal, Reply, number
 from daemon.simulator.market import Market

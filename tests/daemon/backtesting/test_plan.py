@@ -10,7 +10,7 @@ import pytest
 from daemon.backtesting.plan import BacktestOptions, BacktestRefused, NoBars, chosen_kinds, make_plan
 from daemon.clock import from_iso
 from daemon.config import Config, load_config
-from models.candidates import RIVALS
+from models.evaluation.candidates import RIVALS
 from tests.models.synthetic import HOUR_US, START_US, garch_bars
 
 BARS = 5000  # 208 days from 2024-01-01
@@ -112,7 +112,7 @@ def test_a_symbol_that_no_file_holds_is_named(config: Config, data: Path) -> Non
 
 def test_a_baseline_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Left out where nobody asked for it, refused where somebody did."""
-    monkeypatch.setattr("models.candidates.find_spec", lambda _: None)
+    monkeypatch.setattr("models.evaluation.candidates.find_spec", lambda _: None)
     assert chosen_kinds(BacktestOptions()) == ("random_walk", "reversal", "har", "ewma")
     with pytest.raises(BacktestRefused, match=r'lightgbm is not installed: pip install "forecastd\[lightgbm\]"'):
         chosen_kinds(BacktestOptions(baselines=("lightgbm",)))

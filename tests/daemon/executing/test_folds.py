@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from daemon.executing.local import Processes
-from models.outcomes import Outcomes
-from models.walkforward import FoldTask, Step, fold_tasks, walk_forward
-from tests.models.test_walkforward import BARS, SETTINGS, folds
+from models.evaluation.outcomes import Outcomes
+from models.evaluation.walkforward import FoldTask, Step, fold_tasks, walk_forward
+from tests.models.evaluation.test_walkforward import BARS, SETTINGS, folds
 
 
 def equal(ours: Outcomes, theirs: Outcomes) -> None:

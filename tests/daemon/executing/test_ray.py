@@ -13,11 +13,11 @@ import pytest
 
 from daemon.executing.base import Cancelled, WorkerLost
 from daemon.executing.ray_engine import RayCluster, RayUnreachable
-from models.outcomes import joined
-from models.walkforward import Step, fold_tasks, walk_forward
+from models.evaluation.outcomes import joined
+from models.evaluation.walkforward import Step, fold_tasks, walk_forward
 from tests.daemon.executing.test_folds import equal
 from tests.daemon.executing.work import Errand, GatedFold, evaluate_gated, refuse, square, wait_for_ever
-from tests.models.test_walkforward import BARS, SETTINGS, folds
+from tests.models.evaluation.test_walkforward import BARS, SETTINGS, folds
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.slow

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from models.outcomes import Outcomes
-from models.walkforward import FoldTask, Step, evaluate_fold
+from models.evaluation.outcomes import Outcomes
+from models.evaluation.walkforward import FoldTask, Step, evaluate_fold
 
 
 class Errand(NamedTuple):

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from daemon.forecasting.records import IssuedForecast
 from daemon.forecasting.rounds import InstrumentForecast
-from daemon.records import IssuedForecast
 from models.presets import PRESETS
 from tests.daemon.explaining.stores import close_hours, fill, serving
 from tests.models.trained import trained_once

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from daemon.forecasting.engine import ForecastEngine
+from daemon.forecasting.records import DataQuality, IssuedForecast, Latency
 from daemon.forecasting.rounds import InstrumentForecast
 from daemon.publishing import payloads
-from daemon.records import LEDGER_NAME, DataQuality, IssuedForecast, Latency
-from daemon.store.ledger import Ledger
+from daemon.store.ledger import LEDGER_NAME, Ledger
 from features.market import Completeness, Instrument
 from tests.daemon.forecasting.rounds import NOW_US, bars_closing_at, history, make_engine
 from tests.models.synthetic import HOUR_US

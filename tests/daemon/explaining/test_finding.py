@@ -10,9 +10,8 @@ import pytest
 
 from daemon.errors import Unreachable
 from daemon.explaining.finding import LATEST, Explained, ExplainRefused, find
-from daemon.records import LEDGER_NAME
 from daemon.store.errors import StoreDamaged
-from daemon.store.ledger import Ledger
+from daemon.store.ledger import LEDGER_NAME, Ledger
 from features.catalogue import FEATURE_NAMES
 from features.market import Instrument
 from tests.daemon.explaining.conftest import Filled

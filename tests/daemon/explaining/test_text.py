@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from daemon.commands.console import open_console
+from daemon.cli.commands.console import open_console
 from daemon.explaining.charts import UNKNOWN
 from daemon.explaining.finding import Explained
 from daemon.explaining.labels import before_close, moment, percent

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from daemon.records import DataQuality, IssuedForecast, Latency
+from daemon.forecasting.records import DataQuality, IssuedForecast, Latency
 from features.market import HOUR_US, Bar, Completeness
 from models.forecast import Forecast, ModelInfo
 

@@ -10,12 +10,12 @@ import numpy.typing as npt
 import pytest
 
 from daemon.forecasting.calibration import Calibration, Met
+from daemon.forecasting.records import CalibrationState
 from daemon.forecasting.scoreboard import Scoreboard
-from daemon.records import CalibrationState
 from features.market import HOUR_US, Bar, Completeness, Instrument
-from models.calibrating import with_calibrated
+from models.evaluation.calibrating import with_calibrated
+from models.evaluation.outcomes import Answers, Outcomes
 from models.forecast import Forecast
-from models.outcomes import Answers, Outcomes
 from tests.daemon.forecasting.moments import LEVELS, SHAPE, START_US, bar, forecast, issue
 
 BTC = Instrument("binance", "BTC-USDT")

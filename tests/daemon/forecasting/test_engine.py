@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.artifact import ArtifactDamaged
+from models.artifacts.artifact import ArtifactDamaged
 from models.specification import BASELINE_KINDS
 from tests.daemon.forecasting.rounds import (
     INSTRUMENTS,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from daemon.forecasting.inference import DeviceHung, Inference
-from models.artifact import ArtifactDamaged
+from models.artifacts.artifact import ArtifactDamaged
 from tests.daemon.forecasting.rounds import NOW_US, Failing, Hanging, Nonsense, bars_closing_at, history, make_engine
 from tests.models.synthetic import HOUR_US
 

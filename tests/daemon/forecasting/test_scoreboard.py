@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from daemon.forecasting.records import Score
 from daemon.forecasting.scoreboard import PendingChanges, Scoreboard
-from daemon.records import Score
 from features.market import HOUR_US, Completeness, Instrument
 from tests.daemon.forecasting.moments import LEVELS, SHAPE, START_US, bar, empty, forecast, issue
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from daemon.forecasting.pending import remember
+from daemon.forecasting.records import Score
 from daemon.forecasting.target_history import TargetHistory
-from daemon.records import Score
 from tests.daemon.forecasting.moments import forecast, issue
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from daemon.exchanges import binance
-from daemon.ingest.backfill import RestClient
+from daemon.ingest.rest_client import RestClient
 from tests.daemon.ingest.fake_binance import FakeBinance
 from tests.daemon.ingest.fake_rest import SYMBOLS, Connect, FakeRest, SleepingClock, SmallPages
 from tests.daemon.ingest.listening import RecordingListener

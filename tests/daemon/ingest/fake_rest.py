@@ -13,7 +13,7 @@ from aiohttp import web
 
 from daemon.clock import ManualClock
 from daemon.exchanges.binance import Binance
-from daemon.ingest.backfill import RestClient
+from daemon.ingest.rest_client import RestClient
 from features.market import Trade
 
 T0_MS = 1_700_000_000_000  # on a 100-second boundary, not on an hour

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from daemon.errors import DataFault
-from daemon.ingest.backfill import combine
+from daemon.ingest.rest_client import combine
 from features.market import Bar, Completeness
 from tests.daemon.ingest.fake_rest import (
     BTC,

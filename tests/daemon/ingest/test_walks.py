@@ -10,8 +10,8 @@ import pytest
 
 from daemon.errors import Retryable
 from daemon.exchanges import venue as venue_of
-from daemon.ingest.backfill import RestClient, Start
-from daemon.ingest.rest import RestSettings
+from daemon.ingest.rest_client import RestClient, Start
+from daemon.ingest.rest_transport import RestSettings
 from features.market import Trade
 from tests.daemon.ingest import fake_venue_rest
 from tests.daemon.ingest.fake_rest import BTC, SECOND_US, SYMBOLS, T0_US, SleepingClock

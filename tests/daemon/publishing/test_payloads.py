@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from daemon.errors import DataFault
+from daemon.forecasting.records import IssuedForecast, Latency, Skill
 from daemon.publishing import payloads
-from daemon.records import IssuedForecast, Latency, Skill
 from tests.daemon.publishing import samples
 
 

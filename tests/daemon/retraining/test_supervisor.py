@@ -258,8 +258,8 @@ def test_supervision_needs_no_torch() -> None:
 @pytest.mark.slow
 async def test_a_real_training_from_start_to_promotion(tmp_path: Path) -> None:
     """The real worker trains a small network on a synthetic market and leaves an artifact that can be promoted."""
-    from models.artifact import read_artifact
-    from models.registry import Registry
+    from models.artifacts.artifact import read_artifact
+    from models.artifacts.registry import Registry
     from tests.models.synthetic import garch_bars
 
     spec = replace(specification(tmp_path), preset="small", epochs=1, horizons=(1, 3))

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from daemon.backtesting.plan import BacktestOptions, BacktestRefused
-from daemon.commands.console import open_console
+from daemon.cli.commands.console import open_console
 from daemon.config import Config, load_config
 from daemon.executing.base import Cancelled
 from daemon.executing.local import InProcess
@@ -24,9 +24,9 @@ from daemon.searching.plan import SearchOptions, SearchPlan, identity, make_sear
 from daemon.searching.running import Listener, Piece, Standing, ranked, run_search
 from daemon.searching.trials import OtherSearch, Trials
 from features.frames import PRICES
-from models.objective import METRICS
+from models.evaluation.objective import METRICS
+from models.evaluation.skill import Estimate
 from models.overrides import Overrides
-from models.skill import Estimate
 from tests.models.synthetic import garch_bars
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -14,7 +14,7 @@ from prometheus_client import generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 
 from daemon.clock import ManualClock
-from daemon.records import Skill
+from daemon.forecasting.records import Skill
 from daemon.serving.metrics import Metrics
 from features.market import Instrument
 from models.forecast import ModelInfo

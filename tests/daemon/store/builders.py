@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from daemon.records import Score, SequenceState
+from daemon.forecasting.records import Score
+from daemon.pipeline.sequence import SequenceState
 from features.market import HOUR_US, Audit, Bar, Completeness, Instrument, Trade
 
 BTC = Instrument("binance", "BTC-USDT")

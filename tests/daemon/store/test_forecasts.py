@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from daemon.records import CalibrationState
+from daemon.forecasting.records import CalibrationState
 from daemon.store.errors import ForecastConflict
 from daemon.store.ledger import Ledger
 from features.market import HOUR_US, Instrument

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.records import MissingIds, SequenceState
+from daemon.pipeline.sequence import MissingIds, SequenceState
 from daemon.store.ledger import Ledger
 from tests.daemon.store.builders import BTC, ETH, state, trade
 

@@ -12,10 +12,10 @@ from daemon.errors import ConfigError, DataFault
 from daemon.exchanges import VENUE_NAMES
 from daemon.exchanges import venue as venue_named
 from daemon.exchanges.base import Acknowledged, Heartbeat, Ids, TradesBatch, TradesMessage, Venue, traits
-from daemon.flow import HeardFlow, IdFlow, OrderedFlow, flow_for
-from daemon.ingest.id_continuity import IdContinuity
-from daemon.ingest.time_continuity import TimeContinuity
-from daemon.records import SequenceState
+from daemon.pipeline.fast_path import HeardFlow, IdFlow, OrderedFlow, flow_for
+from daemon.pipeline.id_continuity import IdContinuity
+from daemon.pipeline.sequence import SequenceState
+from daemon.pipeline.time_continuity import TimeContinuity
 from features.bars import OpenBar
 from features.market import Instrument, Trade
 from tests.daemon.exchanges.contract.bounds import check_message

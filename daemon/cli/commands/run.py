@@ -1,0 +1,49 @@
+"""``forecastd run``: the daemon in the foreground, as systemd starts it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from daemon.clock import SystemClock
+from daemon.config import Config, load_config
+from daemon.errors import ConfigError
+from daemon.logs import start_logging
+from daemon.runtime.app import App
+
+log = structlog.get_logger(__name__)
+
+
+def run_daemon(config_file: Path | None) -> None:
+    """Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again."""
+    config = load_config(config_file)
+    uvloop.run(_serve(config, config_file))
+
+
+async def _serve(config: Config, config_file: Path | None) -> None:
+    logs = start_logging(level=config.log.level, log_format=config.log.format)
+    app = App(
+        config,
+        clock=SystemClock(),
+        environ=os.environ,
+        read_config=lambda: load_config(config_file),
+        set_log_level=logs.set_level,
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, app.stop)
+    loop.add_signal_handler(signal.SIGHUP, _reload, app)
+    await app.run()
+
+
+def _reload(app: App) -> None:
+    """The old configuration stays on any error, which is said and never fatal."""
+    try:
+        app.reload()
+    except ConfigError as error:
+        log.error("configuration_not_reloaded", problems=error.problems)  # noqa: TRY400  # the problems are the message

@@ -1,0 +1,161 @@
+"""The configuration: one frozen model of everything a person may set, and how it is loaded.
+
+Every key has an effect. Values come, the first that is set, from the command line, the environment
+(``FORECASTD__SECTION__KEY``), systemd's credentials, the TOML file, and the defaults.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self, get_origin
+
+from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
+
+from daemon.config.error_messages import describe
+from daemon.config.sections import (
+    BarsSection,
+    FeaturesSection,
+    Feed,
+    HttpSection,
+    InstanceSection,
+    LogSection,
+    ModelSection,
+    MqttSection,
+    RetrainSection,
+    Section,
+    StoreSection,
+    repeated,
+)
+from daemon.config.sharding import shard_symbols
+from daemon.config.sources import DEFAULT, Origin, default_state_dir, gather
+from daemon.config.types import CREDENTIALS, KeyProblem, Reading, Secrets
+from daemon.errors import ConfigError
+from features.market import Instrument
+
+__all__ = ["Config", "Feed", "Secrets", "known_keys", "load_config"]
+
+
+class Config(Section):
+    """The whole configuration. ``origins`` says where each value came from."""
+
+    instance: InstanceSection = Field(default_factory=InstanceSection)
+    feeds: tuple[Feed, ...] = (Feed(venue="binance", symbols=("BTC-USDT", "ETH-USDT")),)
+    bars: BarsSection = BarsSection()
+    features: FeaturesSection = FeaturesSection()
+    model: ModelSection = ModelSection()
+    retrain: RetrainSection = RetrainSection()
+    mqtt: MqttSection = MqttSection()
+    http: HttpSection = HttpSection()
+    store: StoreSection = Field(default=StoreSection(), validate_default=True)
+    log: LogSection = LogSection()
+    _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
+
+    @field_validator("feeds")
+    @classmethod
+    def _some_and_unique(cls, feeds: tuple[Feed, ...]) -> tuple[Feed, ...]:
+        if not feeds:
+            raise ValueError("was empty; write at least one [[feeds]] with venue and symbols")
+        if duplicate := repeated([f"{feed.venue}:{symbol}" for feed in feeds for symbol in feed.symbols]):
+            raise ValueError(f"name {duplicate} twice; remove one")
+        return feeds
+
+    @field_validator("store")
+    @classmethod
+    def _history_is_kept(cls, store: StoreSection, info: ValidationInfo) -> StoreSection:
+        """A rule of one field, not of the whole, so that it is told beside problems elsewhere."""
+        retrain = info.data.get("retrain")
+        if retrain is not None and store.keep_bars.seconds < retrain.history.seconds:
+            kept, wanted = store.keep_bars, retrain.history
+            raise KeyProblem(
+                "keep_bars", f'was "{kept}", less than retrain.history "{wanted}"; raise it or lower the history'
+            )
+        return store
+
+    @property
+    def origins(self) -> Mapping[str, Origin]:
+        """Origin by dotted key; a key that is not here has its default."""
+        return self._origins
+
+    def origin(self, key: str) -> Origin:
+        return self._origins.get(key, DEFAULT)
+
+    @property
+    def unchecked_credentials(self) -> tuple[str, ...]:
+        """Keys of files that are only there under systemd, and that nobody looked for; see ``Secrets``."""
+        files = (
+            (f"{section}.{name}", value)
+            for section, keys in self
+            if isinstance(keys, Section)
+            for name, value in keys
+            if name.endswith("_file")
+        )
+        return tuple(key for key, value in files if CREDENTIALS in str(value))
+
+    def with_origins(self, origins: Mapping[str, Origin]) -> Self:
+        """The same values, with ``origins`` added to the known ones."""
+        copy = self.model_copy()
+        copy._origins = {**self._origins, **origins}  # noqa: SLF001  # the copy is ours
+        return copy
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """This instance's share of the symbols, in the order of the file."""
+        return tuple(
+            Instrument(feed.venue, symbol)
+            for feed in self.feeds
+            for symbol in shard_symbols(feed.symbols, self.instance.shard)
+        )
+
+
+def load_config(
+    path: Path | None = None,
+    *,
+    command_line: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    secrets: Secrets = Secrets.REQUIRED,
+) -> Config:
+    """Reads, merges and validates every source.
+
+    Args:
+        path: the TOML file; None for none.
+        command_line: values by dotted key, e.g. ``{"log.level": "debug"}``; None means "not given".
+        environ: the environment, by default the process's own.
+        secrets: what is asked of the files of the ``*_file`` keys.
+
+    Raises:
+        ConfigError: with every problem that was found, one line each: source, key, what was wrong, the cure.
+    """
+    environ = os.environ if environ is None else environ
+    gathered = gather(path, command_line=command_line or {}, environ=environ, keys=known_keys())
+    tree = gathered.tree()
+    if isinstance(instance := tree.setdefault("instance", {}), dict):
+        instance.setdefault("state_dir", str(default_state_dir(environ)))
+    try:
+        config = Config.model_validate(tree, context=Reading(environ, secrets))
+    except ValidationError as error:
+        raise ConfigError([*gathered.problems, *describe(error, gathered.origins, list(known_keys()))]) from None
+    if gathered.problems:
+        raise ConfigError(gathered.problems)
+    return config.with_origins(gathered.origins)
+
+
+def known_keys() -> dict[str, bool]:
+    """Every dotted key in the order of the file, with whether its value is a plain text; ``feeds`` as a whole."""
+    keys: dict[str, bool] = {}
+    for section, outer in Config.model_fields.items():
+        if isinstance(outer.annotation, type) and issubclass(outer.annotation, Section):
+            for name, inner in outer.annotation.model_fields.items():
+                keys[f"{section}.{name}"] = not (
+                    inner.annotation in (int, float) or get_origin(inner.annotation) is tuple
+                )
+        else:
+            keys[section] = False
+    return keys
+
+
+def value_of(config: Config, key: str) -> Any:
+    """The value of a dotted key; of ``feeds`` the whole section."""
+    section, _, name = key.partition(".")
+    return getattr(getattr(config, section), name) if name else getattr(config, section)

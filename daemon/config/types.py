@@ -1,0 +1,237 @@
+"""The value types of the configuration: durations, addresses, files, with errors that name the cure."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import time
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import BeforeValidator, PlainSerializer, PlainValidator, Strict, ValidationInfo, WithJsonSchema
+
+from daemon.config.sharding import Shard, parse_shard
+from daemon.symbols import is_symbol, spell
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
+_DURATION = re.compile(r"([1-9][0-9]*)([smhdwy])")
+_TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
+
+
+CREDENTIALS = "${CREDENTIALS_DIRECTORY}"
+
+
+class Secrets(Enum):
+    """What is asked of the files that hold secrets and certificates.
+
+    REQUIRED: each can be read now, as for the daemon itself. UNCHECKED_CREDENTIALS: so can all but those in
+    ``${CREDENTIALS_DIRECTORY}``, which is only there under systemd. UNCHECKED: nothing, for commands that use none.
+    """
+
+    REQUIRED = "required"
+    UNCHECKED_CREDENTIALS = "unchecked credentials"
+    UNCHECKED = "unchecked"
+
+
+class Reading(NamedTuple):
+    """The validation context: whose environment expands paths, and what is asked of the files that they name."""
+
+    environ: Mapping[str, str]
+    secrets: Secrets = Secrets.REQUIRED
+
+
+class KeyProblem(ValueError):
+    """A problem between several keys of one section, told at ``key``."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A length of time as it is written in the file, e.g. ``24h``; a year has 365 days."""
+
+    text: str
+    seconds: int
+
+    @property
+    def microseconds(self) -> int:
+        return self.seconds * 1_000_000
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def duration(text: str) -> Duration:
+    """``"24h"`` as a Duration; raises ValueError for anything but a whole number and s, m, h, d, w or y."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(f'was "{text}"; write a whole number and s, m, h, d, w or y, e.g. "24h"')
+    return Duration(text, int(match[1]) * _UNITS_S[match[2]])
+
+
+class ListenAddress(NamedTuple):
+    """Where the HTTP server listens; port 0 asks the system for a free one."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def on_loopback(url: str) -> bool:
+    """Whether ``url`` is this machine's own; an empty one is the venue's, which is not."""
+    host = urlsplit(url).hostname or ""
+    return bool(host) and ListenAddress(host, 0).is_loopback
+
+
+def listen_address(text: str) -> ListenAddress:
+    """``"127.0.0.1:9464"`` or ``"[::1]:9464"`` as host and port."""
+    host, _, port = text.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    if not bare or (":" in bare and bare == host) or not port.isdecimal() or int(port) > 65_535:
+        raise ValueError(f'was "{text}"; write host:port, e.g. "127.0.0.1:9464" or "[::1]:9464"')
+    return ListenAddress(bare, int(port))
+
+
+def address(text: str, schemes: tuple[str, ...], example: str) -> SplitResult:
+    """Splits a URL; raises ValueError for another scheme, a missing host or credentials inside it.
+
+    The message never repeats a URL that may hold a password.
+    """
+    if "@" in text:
+        raise ValueError("holds a user or password; a URL is printed and logged, so credentials go in their own keys")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError(f'was "{text}"; write an address such as "{example}"') from None
+    if parts.scheme not in schemes or not parts.hostname or port == 0:
+        raise ValueError(f'was "{text}"; write an address such as "{example}"')
+    return parts
+
+
+def _text(parse: Callable[[str], Any]) -> Callable[[object], Any]:
+    def validate(value: object) -> Any:
+        if not isinstance(value, str):
+            raise ValueError(f"was {value!r}; write a text in quotes")  # noqa: TRY004  # pydantic gathers ValueErrors
+        return parse(value)
+
+    return validate
+
+
+def _optional_duration(text: str) -> Duration | None:
+    return None if text == "off" else duration(text)
+
+
+def _time_of_day(text: str) -> time | None:
+    if not text:
+        return None
+    match = _TIME_OF_DAY.fullmatch(text)
+    if match is None:
+        raise ValueError(f'was "{text}"; write a UTC time as HH:MM, e.g. "03:10"')
+    return time(int(match[1]), int(match[2]))
+
+
+def _symbol(text: str) -> str:
+    if is_symbol(text):
+        return text
+    spelt = spell(text)
+    cure = f'write "{spelt}"' if spelt else 'write BASE-QUOTE in upper case, e.g. "BTC-USDT"'
+    raise ValueError(f'was "{text}"; {cure}')
+
+
+def _web_address(schemes: tuple[str, ...], example: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text:
+            address(text, schemes, example)
+        return text.rstrip("/")
+
+    return parse
+
+
+def expand_file(text: str, environ: Mapping[str, str]) -> Path:
+    """Expands ``${CREDENTIALS_DIRECTORY}`` and ``~``; raises ValueError where the first is not set."""
+    if CREDENTIALS in text:
+        folder = environ.get("CREDENTIALS_DIRECTORY", "")
+        if not folder:
+            raise ValueError(
+                f'was "{text}", but CREDENTIALS_DIRECTORY is not set; start under systemd with LoadCredential=, '
+                "or write the file's own path"
+            )
+        text = text.replace(CREDENTIALS, folder)
+    return _expand_home(text)
+
+
+def _expand_home(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f'was "{text}", but there is no such user here; write the whole path') from None
+
+
+def _readable_file(value: object, info: ValidationInfo) -> Path | None:
+    if not isinstance(value, str):
+        raise ValueError("must be the path of a file, in quotes")  # noqa: TRY004  # pydantic gathers ValueErrors
+    if not value:
+        return None
+    environ, secrets = info.context if isinstance(info.context, Reading) else Reading(os.environ)
+    if secrets is not Secrets.REQUIRED and CREDENTIALS in value and not environ.get("CREDENTIALS_DIRECTORY"):
+        return Path(value)
+    path = expand_file(value, environ)
+    if secrets is Secrets.UNCHECKED:
+        return path
+    if not path.is_file():
+        raise ValueError(f'was "{path}", which is not a file; create it or correct the path')
+    if not os.access(path, os.R_OK):
+        raise ValueError(f'was "{path}", which this user cannot read; give read permission to the daemon\'s user')
+    return path
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise ValueError("was empty; write a folder or leave the key out")
+    return _expand_home(text)
+
+
+def _as_text(value: object) -> str:
+    """A value as it is written in the file; nothing set is an empty text."""
+    return "" if value is None else f"{value:%H:%M}" if isinstance(value, time) else str(value)
+
+
+def _written(parse: Callable[..., Any], pattern: str | None = None) -> tuple[Any, ...]:
+    """The pydantic annotations of a type that is written as text: how it is read, shown, and described."""
+    schema = {"type": "string"} | ({"pattern": f"^({pattern})$"} if pattern else {})
+    return PlainValidator(parse), PlainSerializer(_as_text), WithJsonSchema(schema)
+
+
+Length = Annotated[Duration, *_written(_text(duration), _DURATION.pattern)]
+LengthOrOff = Annotated[Duration | None, *_written(_text(_optional_duration), f"off|{_DURATION.pattern}")]
+TimeOfDay = Annotated[time | None, *_written(_text(_time_of_day), f"|{_TIME_OF_DAY.pattern}")]
+Symbol = Annotated[str, *_written(_text(_symbol), "[A-Z0-9]+-[A-Z0-9]+")]
+ShardText = Annotated[Shard, *_written(_text(parse_shard), "[0-9]+/[1-9][0-9]*")]
+Listen = Annotated[ListenAddress, *_written(_text(listen_address))]
+WebsocketUrl = Annotated[str, *_written(_text(_web_address(("ws", "wss"), "wss://stream.example.com:9443")))]
+RestUrl = Annotated[str, *_written(_text(_web_address(("http", "https"), "https://api.example.com")))]
+ReadableFile = Annotated[Path | None, *_written(_readable_file)]
+Folder = Annotated[Path, *_written(_text(_folder))]
+# TOML has true integers and floats: "5" in quotes is a mistake that the file's writer should see.
+Integer = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+ProtocolName = BeforeValidator(lambda value: str(value) if type(value) is int else value)

@@ -1,0 +1,277 @@
+"""The REST edge: trades to repair a sequence, candles to warm up, and what the venue says of symbols and time."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import random
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby, pairwise
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import msgspec
+
+from daemon.clock import Clock
+from daemon.errors import ConfigError, DataFault, Retryable
+from daemon.exchanges.base import RestRequest, TradesPage, TradesWanted, Venue
+from daemon.ingest.pacing import Sleep
+from daemon.ingest.rest_transport import RestSettings, RestTransport
+from features.market import Bar, Completeness, Trade, interval_start
+
+_DEFAULT_SETTINGS = RestSettings()
+_TRADING = "TRADING"
+_LONGEST_ROUND_TRIP_S = 2.0
+
+
+class TradesAnswer(msgspec.Struct, frozen=True):
+    """Trades, oldest first.
+
+    head_reached: no newer trade existed at market time ``asked_at_us`` or later. whole: none that was asked for is
+    left out; where the venue has more to give, ask again.
+    """
+
+    trades: list[Trade]
+    head_reached: bool
+    whole: bool
+    asked_at_us: int
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Where a sequence begins, see ``Series.seed``: the trades from a time on, or where there are none the last."""
+
+    trades: list[Trade]
+    latest: Trade | None
+
+
+class RestClient:
+    """What the daemon asks one venue by REST. An async context manager; errors are those of ``RestTransport.get``.
+
+    Answers that cannot be read raise DataFault.
+    """
+
+    def __init__(
+        self,
+        venue: Venue,
+        rest_url: str,
+        *,
+        clock: Clock,
+        session: aiohttp.ClientSession | None = None,
+        settings: RestSettings = _DEFAULT_SETTINGS,
+        sleep: Sleep = asyncio.sleep,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._venue = venue
+        self._clock = clock
+        self._settings = settings
+        self._transport = RestTransport(
+            venue, rest_url, clock=clock, settings=settings, session=session, sleep=sleep, draw=draw
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the session, unless it was given."""
+        await self._transport.close()
+
+    # Trades
+
+    async def trades(self, symbol: str, *, from_id: int | None, until_id: int | None, after_us: int) -> TradesAnswer:
+        """Trades with ids in ``[from_id, until_id]``, up to the newest where ``until_id`` is None.
+
+        after_us: event time of the last trade before them; where ``from_id`` is None it alone says where they begin.
+        Reads at most ``RestSettings.pages_per_call`` pages.
+        """
+        wanted = TradesWanted(
+            symbol=symbol,
+            from_id=from_id,
+            from_time_us=after_us,
+            until_id=until_id,
+            asked_at_us=self._clock.market_us(),
+        )
+        return await self._walk(wanted, self._settings.pages_per_call)
+
+    async def start(self, symbol: str, from_time_us: int) -> Start:
+        """Where the sequence of a symbol stands at ``from_time_us``. Raises Retryable where the venue has too much."""
+        if (request := self._venue.last_trade_before(symbol, from_time_us)) is not None:
+            before = await self._newest_of(symbol, request)
+            if before is not None:
+                return Start([], before)
+        wanted = TradesWanted(
+            symbol=symbol,
+            from_id=None,
+            from_time_us=from_time_us,
+            until_id=None,
+            asked_at_us=self._clock.market_us(),
+        )
+        answer = await self._walk(wanted, self._settings.pages_per_start if self._venue.newest_first else 1)
+        if self._venue.newest_first and not answer.whole:
+            raise Retryable(f"{self._venue.name} has too many trades of {symbol} in the open interval to page through")
+        if answer.trades:
+            return Start(answer.trades, None)
+        return Start([], await self._newest_of(symbol, self._venue.latest_trade(symbol)))
+
+    async def _newest_of(self, symbol: str, request: RestRequest) -> Trade | None:
+        answer = await self._transport.get(request)
+        wanted = TradesWanted(
+            symbol=symbol, from_id=None, from_time_us=0, until_id=None, asked_at_us=self._clock.market_us()
+        )
+        page = self._venue.decode_trades(answer.body, wanted, request)
+        return page.trades[-1] if page.trades else None
+
+    async def _walk(self, wanted: TradesWanted, most_pages: int) -> TradesAnswer:
+        """Page after page, from the oldest or from the newest as the venue has it."""
+        request: RestRequest | None = self._venue.trades(wanted)
+        pages: list[TradesPage] = []
+        asked_at_us = wanted.asked_at_us
+        while request is not None and len(pages) < most_pages:
+            if not self._venue.newest_first:
+                asked_at_us = self._clock.market_us()
+            answer = await self._transport.get(request)
+            page = self._venue.decode_trades(answer.body, wanted, request)
+            pages.append(page)
+            request = page.next
+        over = request is None
+        if self._venue.newest_first:
+            pages.reverse()
+        return TradesAnswer(
+            trades=_in_order(wanted, pages),
+            head_reached=wanted.until_id is None and (over or self._venue.newest_first),
+            whole=over and all(page.whole for page in pages),
+            asked_at_us=asked_at_us,
+        )
+
+    # Candles
+
+    async def candles(self, symbol: str, interval_us: int, start_us: int, end_us: int) -> list[Bar]:
+        """The venue's candles as bars with open times in ``[start_us, end_us)``, oldest first, ended ones only.
+
+        An interval that the venue does not publish is put together from its largest candle that divides it; a bar
+        of which any candle is missing is left out. Raises DataFault where no candle divides it.
+        """
+        candle_us = self._venue.candle_interval(interval_us)
+        if candle_us is None:
+            raise DataFault(f"{self._venue.name} has no candle that divides {interval_us} us")
+        start_us = interval_start(start_us + interval_us - 1, interval_us)
+        end_us = interval_start(end_us + interval_us - 1, interval_us)
+        candles = await self._candle_pages(symbol, candle_us, start_us, end_us)
+        return candles if candle_us == interval_us else combine(candles, interval_us)
+
+    @property
+    def opens_at_previous_close(self) -> bool:
+        """See ``Venue``."""
+        return self._venue.opens_at_previous_close
+
+    def has_candles(self, interval_us: int) -> bool:
+        """Whether some candle of the venue divides the interval."""
+        return self._venue.candle_interval(interval_us) is not None
+
+    async def _candle_pages(self, symbol: str, candle_us: int, start_us: int, end_us: int) -> list[Bar]:
+        bars: list[Bar] = []
+        running_us = interval_start(self._clock.market_us(), candle_us)
+        end_us = min(end_us, running_us)
+        page_us = self._venue.limits.candles_per_page * candle_us
+        if (reach := self._venue.limits.candles_reach) is not None:
+            start_us = max(start_us, running_us - reach * candle_us)
+        for page_start_us in range(start_us, end_us, page_us):
+            bars += await self._candle_page(symbol, candle_us, page_start_us, min(page_start_us + page_us, end_us))
+        return bars
+
+    async def _candle_page(self, symbol: str, candle_us: int, start_us: int, end_us: int) -> list[Bar]:
+        known_at_us = self._clock.market_us()
+        answer = await self._transport.get(self._venue.candles(symbol, candle_us, start_us, end_us))
+        bars = self._venue.decode_candles(answer.body, symbol=symbol, interval_us=candle_us, known_at_us=known_at_us)
+        if any(left.open_time_us >= right.open_time_us for left, right in pairwise(bars)):
+            raise DataFault(f"{self._venue.name} answered with candles of {symbol} out of order")
+        return [bar for bar in bars if start_us <= bar.open_time_us < end_us]
+
+    # Symbols and time
+
+    async def check_symbols(self, symbols: Sequence[str]) -> dict[str, str]:
+        """Symbols that exist but do not trade now, with the venue's word for it.
+
+        Raises ConfigError with one line for each symbol that the venue does not have.
+        """
+        known = self._venue.decode_instruments((await self._transport.get(self._venue.instruments())).body)
+        problems = [self._unknown(symbol, known) for symbol in symbols if symbol not in known]
+        if problems:
+            raise ConfigError(problems)
+        return {symbol: known[symbol] for symbol in symbols if known[symbol] != _TRADING}
+
+    def _unknown(self, symbol: str, known: Iterable[str]) -> str:
+        close = difflib.get_close_matches(symbol, known, n=3, cutoff=0.75)
+        cure = f"did you mean {' or '.join(close)}?" if close else "nothing there is spelled like it"
+        return f"{self._venue.name} has no symbol {symbol!r}; {cure}"
+
+    async def server_time_skew_ms(self) -> int:
+        """The venue's clock minus ours, against the middle of the round trip: negative where ours is ahead.
+
+        It counts at the moment of the return: our clock may have been stepped while the venue was asked. Raises
+        Retryable for an answer that took too long to say anything of clocks.
+        """
+        answer = await self._transport.get(self._venue.server_time())
+        if answer.took_s > _LONGEST_ROUND_TRIP_S:
+            raise Retryable(f"{self._venue.name} took {answer.took_s:.1f} s to tell the time")
+        server_us = self._venue.decode_server_time(answer.body, answer.date)
+        since_us = (self._clock.wall_s() - answer.at_s) * 1e6 * self._clock.speed
+        return round((server_us + since_us - self._clock.market_us()) / 1000)
+
+
+def _in_order(wanted: TradesWanted, pages: Sequence[TradesPage]) -> list[Trade]:
+    """The wanted trades of all pages, oldest first, each once: pages may overlap and hold others, too."""
+    trades: list[Trade] = []
+    known: set[int] = set()
+    for trade in (each for page in pages for each in page.trades):
+        first_id = trade.trade_id - trade.span + 1
+        early = trade.time_us < wanted.from_time_us if wanted.from_id is None else first_id < wanted.from_id
+        late = wanted.until_id is not None and trade.trade_id > wanted.until_id
+        if not early and not late and trade.trade_id not in known:
+            known.add(trade.trade_id)
+            trades.append(trade)
+    return trades
+
+
+def combine(candles: Sequence[Bar], interval_us: int) -> list[Bar]:
+    """Bars of ``interval_us`` out of shorter candles; a bar of which any candle is missing is left out."""
+    groups = groupby(candles, key=lambda candle: interval_start(candle.open_time_us, interval_us))
+    parts_by_open = ((open_us, list(parts)) for open_us, parts in groups)
+    return [
+        _combined(parts, open_us, interval_us)
+        for open_us, parts in parts_by_open
+        if len(parts) * parts[0].interval_us == interval_us
+    ]
+
+
+def _combined(parts: Sequence[Bar], open_us: int, interval_us: int) -> Bar:
+    traded = [part for part in parts if part.open is not None]
+    trades = _sum([part.trades for part in parts])
+    return Bar(
+        venue=parts[0].venue,
+        symbol=parts[0].symbol,
+        interval_us=interval_us,
+        open_time_us=open_us,
+        open=traded[0].open if traded else None,
+        high=max((part.high for part in traded if part.high is not None), default=None),
+        low=min((part.low for part in traded if part.low is not None), default=None),
+        close=traded[-1].close if traded else None,
+        volume=sum(part.volume for part in parts),
+        quote_volume=_sum([part.quote_volume for part in parts]),
+        trades=None if trades is None else int(trades),
+        taker_buy_volume=_sum([part.taker_buy_volume for part in parts]),
+        taker_buy_quote_volume=_sum([part.taker_buy_quote_volume for part in parts]),
+        completeness=Completeness.VENUE_CANDLE,
+        known_at_us=max(part.known_at_us for part in parts),
+    )
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    """The sum, None where any part is unknown."""
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None

@@ -1,0 +1,276 @@
+"""The sans-I/O heart: trades, answers and time go in, events come out.
+
+Feed it with ``trades_received``, ``seeded``, ``repair_received``, ``request_failed``, ``forecast_made`` and
+``time_advanced`` in any order; after each, ``events()`` returns what happened, oldest first, and forgets it.
+Demo, replay and live run differ only in who feeds it and which clock it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from daemon.exchanges.base import Traits
+from daemon.forecasting.records import DataQuality, IssuedForecast, Latency
+from daemon.forecasting.scoreboard import Scoreboard
+from daemon.pipeline.events import BarClosed, BarRevised, Event, ForecastIssued, RoundClosed, Scored
+from daemon.pipeline.instrument import Series
+from daemon.pipeline.sequence import SequenceState
+from daemon.pipeline.staleness import Patience
+from features.market import Bar, Instrument, Trade
+
+if TYPE_CHECKING:
+    from daemon.forecasting.rounds import RoundForecasts
+
+_MOST_STARTS = 2048  # closes whose forecast may still come: twice the rounds that can wait for the device
+
+
+class Pipeline:
+    """All instruments of one daemon."""
+
+    def __init__(
+        self,
+        instruments: Sequence[Instrument],
+        *,
+        interval_us: int,
+        traits: Mapping[str, Traits],
+        patience: Patience,
+        scoreboard: Scoreboard,
+    ) -> None:
+        """``traits``: of every venue among the instruments."""
+        self.interval_us = interval_us
+        self.scoreboard = scoreboard
+        self._events: list[Event] = []
+        self._filed = 0
+        self._series: dict[Instrument, Series] = {
+            instrument: Series(
+                instrument,
+                interval_us=interval_us,
+                traits=traits[instrument.venue],
+                patience=patience,
+                events=self._events,
+            )
+            for instrument in instruments
+        }
+        self._rounds: dict[int, dict[Instrument, Bar]] = {}
+        self._unscored: list[Bar] = []
+        self._last_bars: dict[Instrument, Bar] = {}
+        self._reference_prices: dict[Instrument, float] = {}
+        self._starts: dict[int, dict[Instrument, tuple[Bar, float]]] = {}
+        self.clock_skew_ms: int | None = None
+
+    # ---------------------------------------------------------------- what others may look at
+
+    @property
+    def series(self) -> Mapping[Instrument, Series]:
+        return self._series
+
+    @property
+    def has_events(self) -> bool:
+        """Whether ``events`` would return something, or has something left to do."""
+        return bool(self._events or self._unscored)
+
+    def set_patience(self, patience: Patience) -> None:
+        """Other waits from now on."""
+        for series in self._series.values():
+            series.patience = patience
+
+    def last_bar(self, instrument: Instrument) -> Bar | None:
+        return self._last_bars.get(instrument)
+
+    def reference_price(self, instrument: Instrument) -> float | None:
+        """The last known close."""
+        return self._reference_prices.get(instrument)
+
+    # ---------------------------------------------------------------- in
+
+    def remember(self, bar: Bar) -> None:
+        """Takes note of a bar of the past, at start, so that an empty first bar has a reference price."""
+        self._last_bars[bar.instrument] = bar
+        if bar.close is not None:
+            self._reference_prices[bar.instrument] = bar.close
+
+    def resume(
+        self,
+        instrument: Instrument,
+        state: SequenceState,
+        trades: Sequence[Trade],
+        *,
+        first_open_us: int,
+        told: Sequence[Bar] = (),
+    ) -> None:
+        """Goes on from what the store holds, as if nothing had happened; see ``Series.resume``."""
+        self._series[instrument].resume(state, trades, first_open_us=first_open_us, told=told)
+
+    def trades_received(self, instrument: Instrument, trades: Sequence[Trade], now_us: int, wall_s: float) -> None:
+        """Trades of one instrument from the stream, in the venue's order."""
+        self._series[instrument].trades_received(trades, now_us, wall_s)
+
+    def subscribed(self, instrument: Instrument, now_us: int) -> None:
+        """The venue's stream of the instrument is heard from now on."""
+        self._series[instrument].subscribed(now_us)
+
+    def unheard(self, instrument: Instrument, heard_until_us: int, now_us: int) -> None:
+        """The stream of the instrument is not heard, nor surely was it since ``heard_until_us``."""
+        self._series[instrument].unheard(heard_until_us, now_us)
+
+    def seeded(
+        self,
+        instrument: Instrument,
+        page: Sequence[Trade],
+        latest: Trade | None,
+        *,
+        from_time_us: int,
+        now_us: int,
+        wall_s: float,
+        whole: bool = True,
+    ) -> None:
+        """The answer to a SeedWanted; see ``Series.seed``."""
+        self._series[instrument].seed(
+            page, latest, from_time_us=from_time_us, now_us=now_us, wall_s=wall_s, whole=whole
+        )
+
+    def repair_received(
+        self,
+        instrument: Instrument,
+        trades: Sequence[Trade],
+        *,
+        head_reached: bool,
+        whole: bool,
+        asked_at_us: int,
+        now_us: int,
+        wall_s: float,
+    ) -> None:
+        """The answer to a RepairWanted; see ``Series.repair_received``."""
+        self._series[instrument].repair_received(
+            trades, head_reached=head_reached, whole=whole, asked_at_us=asked_at_us, now_us=now_us, wall_s=wall_s
+        )
+
+    def candle_received(self, instrument: Instrument, candle: Bar | None, now_us: int, wall_s: float) -> None:
+        """The answer to a CandleWanted; None where the venue has no such candle yet."""
+        self._series[instrument].candle_received(candle, now_us, wall_s)
+
+    def without_candles(self, instrument: Instrument, wall_s: float) -> None:
+        """The answer to a CandleWanted where no candle of the venue fits the interval."""
+        self._series[instrument].without_candles(wall_s)
+
+    def remake(self, bar: Bar, trades: Sequence[Trade]) -> None:
+        """The venue's own trades of a closed bar differ from those that were heard: they make it now."""
+        self._series[bar.instrument].remake(bar.open_time_us, trades)
+
+    def overrule(self, candle: Bar) -> None:
+        """The venue's final candle contradicts a closed bar whose trades nothing proves."""
+        self._series[candle.instrument].overrule(candle)
+
+    def request_failed(self, instrument: Instrument, reason: str, now_us: int, wall_s: float) -> None:
+        """The venue could not answer a SeedWanted, RepairWanted or CandleWanted."""
+        self._series[instrument].request_failed(reason, now_us, wall_s)
+
+    def time_advanced(self, now_us: int, wall_s: float) -> None:
+        """Must be called several times per grace period."""
+        for series in self._series.values():
+            series.time_advanced(now_us, wall_s)
+
+    def forecast_made(self, made: RoundForecasts, *, now_us: int) -> None:
+        """The forecasts of one round, calibrated by all truths known by now; each is issued once and never changed.
+
+        Each starts from the bar of its own close: by the time it is made the next one may have closed.
+        """
+        self._score()
+        starts = self._starts.pop(made.close_time_us, {})
+        for forecast in made.forecasts:
+            instrument = Instrument(forecast.issued.venue, forecast.issued.symbol)
+            if instrument not in starts:
+                continue
+            bar, price = starts[instrument]
+            calibration, raw = self.scoreboard.calibration, forecast.issued
+            issued = IssuedForecast(
+                forecast=raw if calibration is None else calibration.calibrated(raw),
+                raw=None if calibration is None else raw,
+                source=forecast.source,
+                reference_price=price,
+                issued_at_us=now_us,
+                quality=DataQuality(
+                    completeness=bar.completeness,
+                    missing_trades=bar.missing_trades,
+                    window_bars_missing=forecast.window_bars_missing,
+                    clock_skew_ms=self.clock_skew_ms,
+                    missing_ranges=bar.missing_ranges,
+                ),
+                skill=self.scoreboard.skill(*instrument, kind=forecast.issued.model.kind),
+                latency=Latency(
+                    bar_close_to_publish=(now_us - made.close_time_us) // 1000,
+                    features=made.features_ms,
+                    inference=made.inference_ms,
+                ),
+            )
+            self.scoreboard.issued(issued, forecast.shadows)
+            self._events.append(ForecastIssued(issued, tuple(forecast.shadows)))
+
+    # ---------------------------------------------------------------- out
+
+    def events(self) -> list[Event]:
+        """What happened since the last call, oldest first.
+
+        The scores of closed bars come a call later, or with the next forecasts: no round waits for them.
+        """
+        self._score()
+        self._collect_rounds()
+        events, self._events[:] = list(self._events), []
+        self._filed = 0
+        return events
+
+    def unsaved_trades(
+        self, instruments: Iterable[Instrument] | None = None
+    ) -> list[tuple[Instrument, list[Trade], SequenceState]]:
+        """Trades since the last call with the state that covers them, each pair to be stored in one transaction.
+
+        instruments: whose; None asks for all.
+        """
+        batches = []
+        for instrument in self._series if instruments is None else instruments:
+            series = self._series[instrument]
+            state, trades = series.sequence_state(), series.take_unsaved()
+            if state is not None and trades:
+                batches.append((instrument, trades, state))
+        return batches
+
+    # ---------------------------------------------------------------- inside
+
+    def _collect_rounds(self) -> None:
+        """Files closed bars under their close time and announces each round once it is whole."""
+        for event in self._events[self._filed :]:
+            if isinstance(event, BarClosed):
+                self._bar_closed(event.bar)
+            elif isinstance(event, BarRevised) and self._is_last(event.bar):
+                self.remember(event.bar)
+        self._filed = len(self._events)
+        for close_us in sorted(self._rounds):
+            waiting = [s for s in self._series.values() if s.warm and s.next_close_us <= close_us]
+            if waiting:
+                return
+            bars = self._rounds.pop(close_us)
+            self._events.append(RoundClosed(close_us, tuple(bars.values())))
+            self._filed = len(self._events)
+
+    def _bar_closed(self, bar: Bar) -> None:
+        self.remember(bar)
+        self._rounds.setdefault(bar.close_time_us, {})[bar.instrument] = bar
+        price = self._reference_prices.get(bar.instrument)
+        if price is not None:
+            self._starts.setdefault(bar.close_time_us, {})[bar.instrument] = (bar, price)
+        while len(self._starts) > _MOST_STARTS:
+            del self._starts[min(self._starts)]
+        self._unscored.append(bar)
+
+    def _score(self) -> None:
+        bars, self._unscored = self._unscored, []
+        for bar in bars:
+            if scores := self.scoreboard.bar_closed(bar):
+                self._events.append(Scored(tuple(scores)))
+        for instrument in {bar.instrument for bar in bars}:
+            self.scoreboard.skill(*instrument)  # remembered until the forecasts ask
+
+    def _is_last(self, bar: Bar) -> bool:
+        last = self._last_bars.get(bar.instrument)
+        return last is not None and last.open_time_us == bar.open_time_us

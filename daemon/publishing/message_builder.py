@@ -1,0 +1,103 @@
+"""Addresses what the daemon has to say: each record gets its topic, payload, expiry and retention."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from daemon.clock import Clock
+from daemon.pipeline.events import SymbolStateChanged
+from daemon.publishing import payloads
+from daemon.publishing.outbox import OutboxMessage
+from daemon.publishing.publisher import Publisher
+from daemon.publishing.topics import Topics
+from features.market import Bar, Instrument
+from models.forecast import Forecast, ModelInfo
+
+_EXPIRY_BARS = 2
+
+
+class IssuedPayload(Protocol):
+    """A stored forecast."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def payload(self) -> bytes: ...
+    @property
+    def valid_until_us(self) -> int: ...
+
+
+class Mailbox:
+    """Where the dispatcher drops messages; the publisher delivers them."""
+
+    def __init__(self, publisher: Publisher, topics: Topics, clock: Clock) -> None:
+        self.topics = topics
+        self._publisher = publisher
+        self._clock = clock
+        self._newest: dict[Instrument, int] = {}
+
+    def forecast(self, made: Forecast, payload: bytes, closed_s: float) -> None:
+        """``closed_s``: the wall time at which the bar was declared closed, from which delivery is measured."""
+        self._publisher.submit(
+            OutboxMessage(
+                topic=self.topics.forecast(Instrument(made.venue, made.symbol), made.interval_us),
+                payload=payload,
+                retain=True,
+                expires_at_us=made.close_time_us + _EXPIRY_BARS * made.interval_us,
+                schema=payloads.FORECAST_SCHEMA,
+                model=made.model.id,
+                submitted_s=closed_s,
+                valid_until_us=payloads.valid_until_us(made),
+            )
+        )
+
+    def stored_forecast(self, stored: IssuedPayload, *, expires_at_us: int) -> None:
+        """A forecast issued before a restart, again, byte for byte."""
+        self._publisher.submit(
+            OutboxMessage(
+                topic=stored.topic,
+                payload=stored.payload,
+                retain=True,
+                expires_at_us=expires_at_us,
+                schema=payloads.FORECAST_SCHEMA,
+                model=payloads.model_id(stored.payload),
+                submitted_s=self._clock.wall_s(),
+                valid_until_us=stored.valid_until_us,
+            )
+        )
+
+    def bar(self, bar: Bar) -> None:
+        """A bar, or a better known revision of it. The topic keeps the newest bar: an older one passes through."""
+        newest = self._newest.get(bar.instrument, bar.open_time_us)
+        self._newest[bar.instrument] = max(newest, bar.open_time_us)
+        topic = self.topics.bar(bar.instrument, bar.interval_us)
+        self._say(topic, payloads.bar(bar), payloads.BAR_SCHEMA, retain=bar.open_time_us >= newest)
+
+    def symbol_status(self, change: SymbolStateChanged) -> None:
+        topic = self.topics.symbol_status(change.instrument)
+        self._say(topic, payloads.symbol_status(change), payloads.SYMBOL_STATUS_SCHEMA)
+
+    def model(self, info: ModelInfo, payload: bytes) -> None:
+        self._say(self.topics.model, payload, payloads.MODEL_SCHEMA, model_id=info.id)
+
+    def event(self, message: payloads.EventMessage) -> None:
+        topic = self.topics.event(message.kind)
+        self._say(topic, payloads.encode(message), payloads.EVENT_SCHEMA, retain=False)
+
+    def status(self, payload: bytes) -> None:
+        self._publisher.update_status(payload)
+
+    def _say(
+        self, topic: str, payload: bytes, schema: str, *, retain: bool = True, model_id: str | None = None
+    ) -> None:
+        self._publisher.submit(
+            OutboxMessage(
+                topic=topic,
+                payload=payload,
+                retain=retain,
+                expires_at_us=None,
+                schema=schema,
+                model=model_id,
+                submitted_s=self._clock.wall_s(),
+            )
+        )

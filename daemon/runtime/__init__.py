@@ -1,0 +1,1 @@
+"""Builds the components of one daemon, runs them and routes events between them."""

@@ -1,0 +1,272 @@
+"""One venue's stream and REST joined to the pipeline: trades go in, what the pipeline wants is fetched."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import structlog
+
+from daemon.clock import Clock
+from daemon.errors import DataFault, ForecastdError, Verdict, judge
+from daemon.exchanges.base import Record, Venue
+from daemon.ingest.rest_client import RestClient
+from daemon.ingest.stream import MarketStream
+from daemon.pipeline.events import CandleWanted, FeedMute, RepairWanted, SeedWanted
+from daemon.pipeline.pipeline import Pipeline
+from daemon.serving.metrics import Metrics, seconds
+from features.market import Instrument
+
+log = structlog.get_logger(__name__)
+
+_SKEW_PERIOD_S = 60.0
+_FIRST_SKEW_PERIOD_S = 2.0
+_SAMPLE_LENGTH = 200  # of what a venue sent, in the log
+_AHEAD_SAMPLES = 5  # a second apart
+_LATEST_S = 10.0  # no venue's trades come so late for seconds on end
+
+
+class Counts(NamedTuple):
+    """What the counters of one instrument show."""
+
+    trades: int = 0
+    duplicates: int = 0
+    malformed: int = 0
+    missing: int = 0
+    last_trade_at_us: int | None = None
+
+
+_NOTHING = Counts()
+
+
+class VenueFeed:
+    """Listens to one venue's stream (see StreamListener) and asks its REST side what the pipeline wants to know."""
+
+    def __init__(
+        self,
+        wire: Venue,
+        symbols: Sequence[str],
+        *,
+        pipeline: Pipeline,
+        rest: RestClient,
+        clock: Clock,
+        metrics: Metrics,
+        wake: Callable[[], None],
+    ) -> None:
+        self.venue = wire.name
+        self.instruments = {symbol: Instrument(wire.name, symbol) for symbol in symbols}
+        self.rest = rest
+        self.stream: MarketStream | None = None
+        self._pipeline = pipeline
+        self._clock = clock
+        self._metrics = metrics
+        self._wake = wake
+        self._to_trades = wire.to_trades
+        self._take_next = {symbol: pipeline.series[each].take_next for symbol, each in self.instruments.items()}
+        self._sample_due = True
+        self._ahead_us: deque[int] = deque(maxlen=_AHEAD_SAMPLES)
+        self._lost: set[str] = set()
+        self.clock_told = asyncio.Event()  # the venue has said what time it is
+        self._requests: set[asyncio.Task[None]] = set()
+
+    # ---------------------------------------------------------------- StreamListener
+
+    def trades(self, symbol: str, records: Sequence[Record]) -> None:
+        if not self._sample_due:
+            # Nearly every trade is the next of the open bar: it needs no clock and makes no event.
+            taken = self._take_next[symbol](records)
+            if taken == len(records):
+                return
+            records = records[taken:]
+        trades = self._to_trades(records)
+        now_us, wall_s = self._now()
+        if self._sample_due:
+            self._sample_due = False
+            self._note_delay(now_us - trades[-1].time_us)
+        self._pipeline.trades_received(self.instruments[symbol], trades, now_us, wall_s)
+        if self._pipeline.has_events:
+            self._wake()
+
+    def _note_delay(self, delay_us: int) -> None:
+        """Samples how late trades come, and what they say of the clock.
+
+        Trades from the future say that market time is behind the venue's; trades that all come very late say, while
+        the venue cannot be asked for its time, that it is ahead. One trade alone proves nothing.
+        """
+        self._metrics.feed_delay.labels(self.venue).observe(max(delay_us / 1e6 / self._clock.speed, 0.0))
+        self._ahead_us.append(-delay_us)
+        if len(self._ahead_us) < _AHEAD_SAMPLES:
+            return
+        if min(self._ahead_us) > 0:
+            self._follow(min(self._ahead_us))
+        elif not self.clock_told.is_set() and max(self._ahead_us) < -_LATEST_S * 1e6 * self._clock.speed:
+            self._follow(max(self._ahead_us))
+
+    def malformed(self, frame: bytes, error: DataFault) -> None:
+        self._metrics.frames_malformed.labels(self.venue).inc()
+        reason = str(error)[:_SAMPLE_LENGTH]  # a fault may quote the frame
+        log.warning("frame_malformed", venue=self.venue, reason=reason, frame=frame[:_SAMPLE_LENGTH])
+
+    def subscribed(self, symbol: str) -> None:
+        self._pipeline.subscribed(self.instruments[symbol], self._clock.market_us())
+        log.info("subscribed", venue=self.venue, symbol=symbol)
+
+    def refused(self, symbol: str, reason: str) -> None:
+        log.error("subscription_refused", venue=self.venue, symbol=symbol, reason=reason[:_SAMPLE_LENGTH])
+
+    def connected(self, symbols: Sequence[str]) -> None:
+        for symbol in symbols:
+            self._metrics.feed_connected.labels(self.venue, symbol).set(1)
+            if symbol in self._lost:
+                self._lost.discard(symbol)
+                self._metrics.feed_reconnects.labels(self.venue, symbol).inc()
+
+    def disconnected(self, symbols: Sequence[str], reason: str, next_try_s: float, heard_until_us: int) -> None:
+        now_us = self._clock.market_us()
+        for symbol in symbols:
+            self._metrics.feed_connected.labels(self.venue, symbol).set(0)
+            self._lost.add(symbol)
+            self._pipeline.unheard(self.instruments[symbol], heard_until_us, now_us)
+        if self._pipeline.has_events:
+            self._wake()
+        log.warning(
+            "feed_lost", venue=self.venue, symbols=list(symbols), reason=reason, next_try_s=round(next_try_s, 1)
+        )
+
+    # ---------------------------------------------------------------- what the pipeline wants
+
+    def ask(self, wanted: SeedWanted | RepairWanted | CandleWanted) -> None:
+        """Asks the venue in a task of its own; the pipeline hears the answer, or that there is none."""
+        task = asyncio.create_task(self._guarded(wanted), name=f"rest-{wanted.instrument}")
+        self._requests.add(task)
+        task.add_done_callback(self._requests.discard)
+
+    def resubscribe(self, mute: FeedMute) -> None:
+        log.warning("feed_mute", instrument=str(mute.instrument), unheard_trades=mute.unheard_trades)
+        if self.stream is not None:
+            self.stream.reconnect(mute.instrument.symbol)
+
+    async def measure_skew(self) -> None:
+        """Publishes the venue's clock minus ours, once a minute, for ever; more often until it is known."""
+        while True:
+            try:
+                skew_ms = await self.rest.server_time_skew_ms()
+            except ForecastdError as error:
+                if judge(error) is Verdict.STOP:
+                    raise
+                log.info("skew_unknown", venue=self.venue, reason=str(error))
+            else:
+                self._show_skew(skew_ms)
+                self.clock_told.set()
+            await asyncio.sleep(_SKEW_PERIOD_S if self.clock_told.is_set() else _FIRST_SKEW_PERIOD_S)
+
+    def _show_skew(self, skew_ms: int) -> None:
+        """Market time follows the venue; what is shown is how far the machine's own clock is behind it."""
+        if self._follow(skew_ms * 1000):
+            skew_ms = 0
+        local_ms = round(skew_ms / self._clock.speed) + self._clock.ahead_of_system_us() // 1000
+        self._pipeline.clock_skew_ms = local_ms
+        self._metrics.clock_skew.labels(self.venue).set(local_ms / 1000)
+
+    def _follow(self, skew_us: int) -> bool:
+        stepped = self._clock.follow(skew_us)
+        if stepped:
+            self._ahead_us.clear()
+            cure = "let NTP set this machine's clock"
+            log.warning("clock_stepped", venue=self.venue, skew_ms=skew_us // 1000, cure=cure)
+        return stepped
+
+    def show_counts(self, shown: dict[Instrument, Counts]) -> None:
+        """Brings the trade counters up to date, and lets the next trade's delay be noted; called once a second.
+
+        ``shown`` remembers what the counters show.
+        """
+        self._sample_due = True
+        for instrument in self.instruments.values():
+            series = self._pipeline.series[instrument]
+            counts = Counts(
+                series.trades, series.duplicates, series.malformed, series.missing_trades, series.last_trade_at_us
+            )
+            before = shown.get(instrument, _NOTHING)
+            if counts != before:
+                shown[instrument] = counts
+                self._show(instrument, counts, before)
+
+    def _show(self, instrument: Instrument, counts: Counts, before: Counts) -> None:
+        """Looking a metric up costs more than setting it: only what changed is."""
+        metrics = self._metrics
+        metrics.trades.labels(*instrument).inc(counts.trades - before.trades)
+        if counts.duplicates != before.duplicates:
+            metrics.trades_duplicate.labels(*instrument).inc(counts.duplicates - before.duplicates)
+        if counts.malformed != before.malformed:
+            metrics.trades_malformed.labels(*instrument).inc(counts.malformed - before.malformed)
+        if counts.missing != before.missing:
+            metrics.trades_missing.labels(*instrument).set(counts.missing)
+        if counts.last_trade_at_us is not None:
+            metrics.feed_last_trade_timestamp.labels(*instrument).set(seconds(counts.last_trade_at_us))
+
+    async def close(self) -> None:
+        for request in self._requests:
+            request.cancel()
+        await asyncio.gather(*self._requests, return_exceptions=True)
+        await self.rest.close()
+
+    # ---------------------------------------------------------------- inside
+
+    async def _guarded(self, wanted: SeedWanted | RepairWanted | CandleWanted) -> None:
+        """A venue that cannot be asked now is asked again later: the pipeline decides when."""
+        try:
+            match wanted:
+                case SeedWanted():
+                    await self._seed(wanted)
+                case RepairWanted():
+                    await self._repair(wanted)
+                case CandleWanted():
+                    await self._candle(wanted)
+        except (ForecastdError, OSError, TimeoutError) as error:
+            log.warning("venue_not_asked", instrument=str(wanted.instrument), reason=str(error) or repr(error))
+            self._pipeline.request_failed(wanted.instrument, str(error) or repr(error), *self._now())
+        self._wake()
+
+    async def _seed(self, wanted: SeedWanted) -> None:
+        symbol = wanted.instrument.symbol
+        start = await self.rest.start(symbol, wanted.from_time_us)
+        now_us, wall_s = self._now()
+        self._pipeline.seeded(
+            wanted.instrument,
+            start.trades,
+            start.latest,
+            from_time_us=wanted.from_time_us,
+            now_us=now_us,
+            wall_s=wall_s,
+        )
+
+    async def _repair(self, wanted: RepairWanted) -> None:
+        answer = await self.rest.trades(
+            wanted.instrument.symbol, from_id=wanted.from_id, until_id=wanted.until_id, after_us=wanted.after_us
+        )
+        now_us, wall_s = self._now()
+        self._pipeline.repair_received(
+            wanted.instrument,
+            answer.trades,
+            head_reached=answer.head_reached,
+            whole=answer.whole,
+            asked_at_us=answer.asked_at_us,
+            now_us=now_us,
+            wall_s=wall_s,
+        )
+
+    async def _candle(self, wanted: CandleWanted) -> None:
+        interval_us = self._pipeline.interval_us
+        if not self.rest.has_candles(interval_us):
+            self._pipeline.without_candles(wanted.instrument, self._clock.wall_s())
+            return
+        candles = await self.rest.candles(
+            wanted.instrument.symbol, interval_us, wanted.open_us, wanted.open_us + interval_us
+        )
+        self._pipeline.candle_received(wanted.instrument, candles[0] if candles else None, *self._now())
+
+    def _now(self) -> tuple[int, float]:
+        return self._clock.market_us(), self._clock.wall_s()

@@ -1,0 +1,1 @@
+"""Trained models on disk: immutable folders with hashes, and the registry of them."""

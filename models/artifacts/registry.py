@@ -1,0 +1,93 @@
+"""The shelf of finished models: a folder of artifacts and two pointer files, ``champion`` and ``previous``.
+
+A pointer holds the name of a folder below ``artifacts/``. Promotion and rollback each replace ``champion`` by
+one rename, so that whoever reads it sees the old name or the new one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from models.artifacts.artifact import ArtifactError, remove_partial, sync_folder
+
+KEEP = 5
+
+
+class Registry:
+    """``root`` is created when the first artifact is written or promoted."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.artifacts_dir = root / "artifacts"
+
+    def artifacts(self) -> list[Path]:
+        """Every finished artifact, oldest first."""
+        if not self.artifacts_dir.is_dir():
+            return []
+        finished = [path for path in self.artifacts_dir.iterdir() if not path.name.startswith(".") and path.is_dir()]
+        return sorted(finished, key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+    def champion(self) -> Path | None:
+        """The artifact to serve; None before the first promotion. Raises ArtifactError where it is gone."""
+        return self._read("champion")
+
+    def previous(self) -> Path | None:
+        """The champion before this one; None where there was none. Raises ArtifactError where it is gone."""
+        return self._read("previous")
+
+    def promote(self, artifact: Path) -> None:
+        """Makes an artifact of this registry the champion. Raises ArtifactError for any other folder."""
+        if artifact.parent.resolve() != self.artifacts_dir.resolve() or not artifact.is_dir():
+            raise ArtifactError(f"{artifact} is not in {self.artifacts_dir}")
+        current = self._name("champion")
+        if current is not None and current != artifact.name:
+            self._write("previous", current)
+        self._write("champion", artifact.name)
+
+    def rollback(self) -> Path:
+        """Makes the previous champion the champion again. Raises ArtifactError where there is none."""
+        previous = self.previous()
+        if previous is None:
+            raise ArtifactError(f"{self.root} holds no previous champion to go back to")
+        self.promote(previous)
+        return previous
+
+    def prune(self, keep: int = KEEP) -> list[Path]:
+        """Removes all but the newest ``keep`` artifacts, the champion and the previous one; returns the removed.
+
+        Also removes what a killed writer left half done, so it must not run beside a writer.
+        """
+        remove_partial(self.artifacts_dir)
+        pointed = {self._name("champion"), self._name("previous")}
+        finished = self.artifacts()
+        removed = [path for path in finished[: max(len(finished) - keep, 0)] if path.name not in pointed]
+        for path in removed:
+            shutil.rmtree(path)
+        return removed
+
+    def _name(self, pointer: str) -> str | None:
+        try:
+            return (self.root / pointer).read_text("utf-8").strip()
+        except FileNotFoundError:
+            return None
+
+    def _read(self, pointer: str) -> Path | None:
+        name = self._name(pointer)
+        if name is None:
+            return None
+        path = self.artifacts_dir / name
+        if not name or Path(name).name != name or not path.is_dir():
+            raise ArtifactError(f"{self.root / pointer} names {name!r}, which is not in {self.artifacts_dir}")
+        return path
+
+    def _write(self, pointer: str, name: str) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        aside = self.root / f".{pointer}.new"
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(name + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(self.root / pointer)
+        sync_folder(self.root)

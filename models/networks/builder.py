@@ -1,0 +1,121 @@
+"""Any network from its kind and preset, or from what an artifact's manifest says of it.
+
+``python -m models.networks.builder`` prints how many parameters each has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from features.catalogue import FEATURE_NAMES
+from models.networks.attention_lstm import AttentionLSTM, AttentionLSTMConfig
+from models.networks.ensemble import Ensemble
+from models.networks.lstm import LSTM, LSTMConfig
+from models.networks.network import Network, NetworkConfig
+from models.networks.tft import TFT, TFTConfig
+from models.networks.transformer import Transformer, TransformerConfig
+from models.presets import PRESETS
+from models.specification import DEFAULT_HORIZONS, DEFAULT_LEVELS
+
+
+class _Kind(NamedTuple):
+    config: type[NetworkConfig]
+    network: Callable[[Any], Network]
+
+
+_KINDS: Mapping[str, _Kind] = {
+    "lstm": _Kind(LSTMConfig, LSTM),
+    "attention_lstm": _Kind(AttentionLSTMConfig, AttentionLSTM),
+    "transformer": _Kind(TransformerConfig, Transformer),
+    "tft": _Kind(TFTConfig, TFT),
+}
+
+
+def network_config(
+    kind: str,
+    shape: Mapping[str, Any],
+    *,
+    feature_names: Sequence[str],
+    window: int,
+    symbols: int,
+    horizons: int,
+    levels: Sequence[float],
+) -> NetworkConfig:
+    """The configuration of a preset's ``shape`` for these data. ``symbols`` counts the unknown symbol too.
+
+    Raises KeyError for an unknown kind, ValueError where the kind lacks a feature that it needs.
+    """
+    config = _KINDS[kind].config
+    return config(
+        features=len(feature_names),
+        window=window,
+        symbols=symbols,
+        horizons=horizons,
+        levels=tuple(levels),
+        **config.columns(feature_names),
+        **shape,
+    )
+
+
+def config_from_json(kind: str, state: Mapping[str, Any]) -> NetworkConfig:
+    """The inverse of ``dataclasses.asdict`` and JSON. Raises KeyError for another kind, TypeError for other fields."""
+    lists = {name: tuple(value) for name, value in state.items() if isinstance(value, list)}
+    return _KINDS[kind].config(**{**state, **lists})
+
+
+def build_network(config: NetworkConfig) -> Network | Ensemble:
+    """The network that ``config`` describes, with weights as they are drawn."""
+    if config.members > 1:
+        return ensemble([build_member(config) for _ in range(config.members)])
+    return build_member(config)
+
+
+def build_member(config: NetworkConfig) -> Network:
+    """One network of ``config``, whatever its ``members``."""
+    [network] = [kind.network for kind in _KINDS.values() if type(config) is kind.config]
+    return network(replace(config, members=1))
+
+
+def ensemble(members: Sequence[Network]) -> Ensemble:
+    """Networks of one configuration as one."""
+    return Ensemble(replace(members[0].config, members=len(members)), members)
+
+
+def parameter_count(network: nn.Module) -> int:
+    """How many numbers training sets."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def parameter_counts() -> dict[tuple[str, str], int]:
+    """By kind and preset, for all features, 48 hours, three symbols, and the default horizons and levels."""
+    return {
+        (kind, preset): parameter_count(
+            build_member(
+                network_config(
+                    kind,
+                    chosen.shape,
+                    feature_names=FEATURE_NAMES,
+                    window=48,
+                    symbols=4,
+                    horizons=len(DEFAULT_HORIZONS),
+                    levels=DEFAULT_LEVELS,
+                )
+            )
+        )
+        for kind, presets in PRESETS.items()
+        for preset, chosen in presets.items()
+    }
+
+
+def main() -> None:
+    """Prints the parameter counts, one line each."""
+    for (kind, preset), count in parameter_counts().items():
+        print(f"{kind:<16}{preset:<12}{count:>12,}")  # noqa: T201  # this is a command
+
+
+if __name__ == "__main__":
+    main()

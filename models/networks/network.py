@@ -1,0 +1,167 @@
+"""What all networks share: what goes in, what comes out, the symbol's embedding and the heads."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from models.networks.heads import QuantileHead, VolatilityHead
+from models.networks.seasons import season_count, seasons
+from models.networks.shortcut import Shortcut
+
+UNKNOWN_SYMBOL = 0
+
+
+class NetworkInput(NamedTuple):
+    """B windows of L hours and F features, and what is known of the H target hours beforehand.
+
+    values (B, L, F) scaled, of no meaning where masked; mask (B, L) bool, True where the hour is known; symbol (B,)
+    int64; calendar (B, H, C), the clock and calendar of each target's last bar (features.calendar.calendar_ahead).
+    """
+
+    values: Tensor
+    mask: Tensor
+    symbol: Tensor
+    calendar: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkOutput:
+    """In units of the window's scale, float32: quantiles (B, H, Q), which never cross, and log_sigma (B, H).
+
+    attention (B, L): what each hour weighs in the answer, sum 1; where it was asked for.
+    importance (B, F): what each feature weighs, averaged over the known hours, sum 1; where the network selects them.
+    """
+
+    quantiles: Tensor
+    log_sigma: Tensor
+    attention: Tensor | None = None
+    importance: Tensor | None = None
+
+
+class Encoded(NamedTuple):
+    """What a network makes of its windows: context (B, D) for all horizons or (B, H, D) for each, and its weights."""
+
+    context: Tensor
+    attention: Tensor | None
+    importance: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkConfig:
+    """The shape of a network; one of the same kind and configuration accepts the same weights."""
+
+    features: int  # F, columns of a window
+    window: int  # L, hours of a window
+    symbols: int  # rows of the symbol embedding, the unknown symbol included
+    horizons: int  # H
+    levels: tuple[float, ...]  # the Q quantile levels, ascending
+    embedding: int = 8  # width of the symbol embedding
+    dropout: float = 0.1
+    symbol_dropout: float = 0.1  # share of training windows whose symbol is hidden, which trains the unknown symbol
+    members: int = 1  # networks of different seeds whose answers are averaged
+    shortcut: int = 0  # width of the newest hour's direct way to the heads; 0 leaves it out
+    day_harmonics: int = 0  # of the hour of the day, which the shortcut reads too
+    week_harmonics: int = 0  # of the day of the week
+
+    @classmethod
+    def columns(cls, feature_names: Sequence[str]) -> dict[str, Any]:  # noqa: ARG003  # for kinds that have some
+        """The fields that say which features a network treats apart, for the features of its windows."""
+        return {}
+
+
+class Network(nn.Module, ABC):
+    """Windows of one panel of symbols to quantiles and volatility of H horizons; a kind supplies ``encode``."""
+
+    def __init__(self, config: NetworkConfig, *, context: int) -> None:
+        """``context``: D, the width of what ``encode`` returns."""
+        super().__init__()
+        self.config = config
+        self.symbol = nn.Embedding(config.symbols, config.embedding)
+        if config.shortcut:
+            season = season_count(config.day_harmonics, config.week_harmonics)
+            self.shortcut = Shortcut(
+                config.features, season, config.embedding, width=config.shortcut, dropout=config.dropout
+            )
+        wide = self.shortcut.wide if config.shortcut else 0
+        self.quantiles = QuantileHead(context + config.shortcut, config.horizons, config.levels)
+        self.volatility = VolatilityHead(context + config.shortcut + wide, config.horizons)
+
+    @abstractmethod
+    def encode(self, given: NetworkInput, symbols: Tensor, *, with_attention: bool) -> Encoded:
+        """``given`` with values of 0 where masked, and the embedded symbols (B, embedding)."""
+
+    def forward(
+        self, values: Tensor, mask: Tensor, symbol: Tensor, calendar: Tensor, *, with_attention: bool = False
+    ) -> NetworkOutput:
+        """The fields of a ``NetworkInput``, in its order."""
+        known = values.masked_fill(~mask.unsqueeze(-1), 0.0)
+        symbols = self.symbol(self._hide_symbols(symbol))  # (B, embedding)
+        encoded = self.encode(NetworkInput(known, mask, symbol, calendar), symbols, with_attention=with_attention)
+        # Half precision keeps three digits; a skill of one percent lies in the fourth.
+        with torch.autocast(values.device.type, enabled=False):
+            context = linear = encoded.context.float()
+            if self.config.shortcut:
+                season = seasons(calendar, day=self.config.day_harmonics, week=self.config.week_harmonics)
+                wide, deep = self.shortcut(at_hour(known, newest_known(mask)), season, symbols.float())
+                context = _beside(context, deep)
+                linear = _beside(context, wide)
+            log_sigma = self.volatility(linear)  # (B, H)
+            # The realised variance says far more about the width of the distribution than one return does.
+            quantiles = self.quantiles(context) * log_sigma.exp().unsqueeze(-1)  # (B, H, Q)
+        return NetworkOutput(quantiles, log_sigma, _normalised(encoded.attention), _normalised(encoded.importance))
+
+    def _hide_symbols(self, symbol: Tensor) -> Tensor:
+        if not self.training or self.config.symbol_dropout == 0.0:
+            return symbol
+        hidden = torch.rand(symbol.shape, device=symbol.device) < self.config.symbol_dropout
+        return symbol.masked_fill(hidden, UNKNOWN_SYMBOL)
+
+
+def with_mask(values: Tensor, mask: Tensor) -> Tensor:
+    """(B, L, F) and (B, L) to (B, L, F + 1): the last column says whether the hour is known."""
+    return torch.cat([values, mask.unsqueeze(-1).to(values.dtype)], dim=-1)
+
+
+def attendable(mask: Tensor) -> Tensor:
+    """(B, L) bool: the known hours, or all of them where none is known: a softmax over nothing is NaN."""
+    return mask | ~mask.any(dim=1, keepdim=True)
+
+
+def newest_known(mask: Tensor) -> Tensor:
+    """(B,) position of the newest known hour; the newest of all where none is known."""
+    return mask.shape[1] - 1 - mask.to(torch.uint8).flip(1).argmax(dim=1)
+
+
+def at_hour(hours: Tensor, position: Tensor) -> Tensor:
+    """hours (B, L, D) at position (B,): (B, D)."""
+    return hours[torch.arange(len(hours), device=hours.device), position]
+
+
+def trunk(widths: Sequence[int], dropout: float) -> nn.Sequential:
+    """Fully connected layers between what was read and the heads."""
+    layers: list[nn.Module] = []
+    for inner, outer in pairwise(widths):
+        layers += [nn.Linear(inner, outer), nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers)
+
+
+def _beside(context: Tensor, other: Tensor) -> Tensor:
+    """context (B, D) or (B, H, D) and other (B, K): other, for every horizon, at the end of the last dimension."""
+    if context.dim() == 3:
+        other = other.unsqueeze(1).expand(-1, context.shape[1], -1)
+    return torch.cat([context, other], dim=-1)
+
+
+def _normalised(weights: Tensor | None) -> Tensor | None:
+    """Weights that half precision rounded, brought back to a sum of 1."""
+    if weights is None:
+        return None
+    weights = weights.float()
+    return weights / weights.sum(dim=1, keepdim=True)

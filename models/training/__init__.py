@@ -1,0 +1,1 @@
+"""One training run: dataset, batches, the loop, checkpoints, and training by several processes."""

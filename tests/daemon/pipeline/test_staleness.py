@@ -1,0 +1,25 @@
+"""Liveness: quiet is measured from the last trade heard, and probes are not repeated in a row."""
+
+from __future__ import annotations
+
+from daemon.pipeline.staleness import Hearing
+
+
+def test_quiet_is_measured_from_the_last_time_heard() -> None:
+    """Before anything was heard, from the first look."""
+    hearing = Hearing()
+    assert hearing.quiet_for_s(10.0) == 0.0
+    assert hearing.quiet_for_s(15.0) == 5.0
+    hearing.heard(16.0)
+    assert hearing.quiet_for_s(17.0) == 1.0
+
+
+def test_a_probe_is_due_once_per_quiet_spell_length() -> None:
+    """After a probe as long again passes before the next."""
+    hearing = Hearing()
+    hearing.heard(100.0)
+    assert not hearing.probe_due(130.0, 30.0)
+    assert hearing.probe_due(131.0, 30.0)
+    hearing.probed(131.0)
+    assert not hearing.probe_due(160.0, 30.0)
+    assert hearing.probe_due(162.0, 30.0)

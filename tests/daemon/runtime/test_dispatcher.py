@@ -1,0 +1,314 @@
+"""What is done about each event: stored before it is published, forecast in order, and never twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+from structlog.testing import capture_logs
+
+from daemon.clock import ManualClock
+from daemon.errors import Retryable
+from daemon.forecasting.inference import Inference
+from daemon.forecasting.records import IssuedForecast
+from daemon.forecasting.rounds import RoundForecasts
+from daemon.pipeline.pipeline import Pipeline
+from daemon.publishing.message_builder import Mailbox
+from daemon.publishing.publisher import Publisher
+from daemon.publishing.settings import MqttSettings
+from daemon.runtime.dispatcher import Dispatcher
+from daemon.runtime.venue_feed import VenueFeed
+from daemon.serving.health import Health
+from daemon.serving.metrics import Metrics
+from daemon.store.ledger import Ledger
+from daemon.store.thread import StoreThread
+from features.market import HOUR_US, Bar
+from models.forecast import ModelInfo, WindowReading
+from tests.daemon.forecasting.moments import START_US
+from tests.daemon.pipeline.test_pipeline import BTC, ETH, feed, made, make_pipeline, seed, trade
+from tests.daemon.publishing.harness import TOPICS, Record, eventually, publisher
+
+
+class FakeInference:
+    """Answers rounds with prepared forecasts, and notes the order of what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.failure: str | None = None
+        self.reading: WindowReading | None = None
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def round(self, close_time_us: int, bars: Sequence[Bar], deadline_s: float) -> RoundForecasts:
+        await self.go_on.wait()
+        hour = (close_time_us - START_US) // HOUR_US
+        self.asked.append(f"round {hour}")
+        answer = made(hour, *(bar.symbol for bar in bars))
+        return RoundForecasts(
+            close_time_us=answer.close_time_us,
+            forecasts=tuple(
+                replace(each, issued=replace(each.issued, reading=self.reading)) for each in answer.forecasts
+            ),
+            unforecast=(),
+            failure=self.failure,
+            features_ms=1.0,
+            inference_ms=2.0,
+        )
+
+    async def revise(self, bar: Bar) -> None:
+        self.asked.append(f"revision of {(bar.close_time_us - START_US) // HOUR_US}")
+
+
+class Desk:
+    """A dispatcher with real parts around it, but for the network and the broker."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = ManualClock(START_US)
+        self.pipeline: Pipeline = make_pipeline()
+        self.inference = FakeInference()
+        self.ledger = Ledger(folder / "ledger.sqlite")
+        self.store = StoreThread()
+        self.publisher: Publisher = publisher(MqttSettings(url="mqtt://127.0.0.1:9"), Record(), clock=self.clock)
+        self.mailbox = Mailbox(self.publisher, TOPICS, self.clock)
+        self.health = Health(self.clock, (BTC, ETH))
+        self.metrics = Metrics(version="0", market_us=self.clock.market_us)
+        self.forecasts: list[IssuedForecast] = []
+        feeds: dict[str, VenueFeed] = {}
+        self.dispatcher = Dispatcher(
+            pipeline=self.pipeline,
+            feeds=feeds,
+            ledger=self.ledger,
+            store=self.store,
+            inference=cast("Inference", self.inference),
+            mailbox=self.mailbox,
+            metrics=self.metrics,
+            health=self.health,
+            clock=self.clock,
+            inference_deadline_s=1.0,
+            auditing=None,
+            on_forecast=lambda issued, _payload: self.forecasts.append(issued),
+        )
+
+    def close_hours(self, *hours: int) -> None:
+        """Closes the bars of BTC that end at these hours, one after another."""
+        for hour in hours:
+            self.clock.set(START_US + hour * HOUR_US + 1_000_000)
+            feed(self.pipeline, BTC, trade(hour + 1, hour + 0.1, 100.0 + hour))
+            self.dispatcher.drain()
+
+    def waiting(self) -> dict[str, bytes]:
+        """What the broker has not confirmed yet, by topic; now it has."""
+        messages = {}
+        while (message := self.publisher._outbox.take(self.clock.market_us())) is not None:
+            messages[message.topic] = message.payload
+            self.publisher._outbox.acknowledge(message)
+        return messages
+
+    async def settled(self, count: int) -> None:
+        """Waits until ``count`` forecasts were issued, and stored."""
+        await eventually(lambda: len(self.forecasts) >= count)
+        await self.store.call(lambda: None)
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def desk(folder: Path) -> AsyncIterator[Desk]:
+    """A desk at work."""
+    opened = Desk(folder)
+    seed(opened.pipeline, BTC)
+    opened.dispatcher.drain()
+    working = [asyncio.create_task(opened.dispatcher.run()), asyncio.create_task(opened.dispatcher.run_rounds())]
+    try:
+        yield opened
+    finally:
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
+        opened.store.close()
+        opened.ledger.close()
+
+
+async def test_a_bar_is_stored_and_published_and_forecast(tmp_path: Path) -> None:
+    """One closed bar leads to one stored bar, one stored forecast, and both on their topics."""
+    async with desk(tmp_path) as at:
+        at.close_hours(1)
+        await at.settled(1)
+        (stored,) = at.ledger.latest_forecasts()
+        last = at.ledger.last_bar(BTC, HOUR_US)
+        sent = at.waiting()
+    assert last is not None
+    assert last.close_time_us == START_US + HOUR_US
+    assert sent[TOPICS.forecast(BTC, HOUR_US)] == stored.payload
+    assert TOPICS.bar(BTC, HOUR_US) in sent
+    assert not at.health.beyond_help()
+
+
+async def test_a_bar_is_never_stored_before_its_trades(tmp_path: Path) -> None:
+    """Killed at any instant, the store has all trades of every bar that it has: what is unproven can be revised."""
+    async with desk(tmp_path) as at:
+        stored: list[tuple[int | None, int]] = []
+        save_bars = at.ledger.save_bars
+
+        def noting(bars: Iterable[Bar]) -> None:
+            for bar in (kept := list(bars)):
+                trades = at.ledger.open_trades(BTC, bar.open_time_us)
+                stored.append((bar.trades, sum(trade.time_us < bar.close_time_us for trade in trades)))
+            save_bars(kept)
+
+        at.ledger.save_bars = noting  # type: ignore[method-assign]
+        feed(at.pipeline, BTC, *(trade(number, number / 10) for number in range(2, 6)), trade(6, 1.1))
+        at.dispatcher.drain()
+        await at.store.call(lambda: None)
+    assert stored == [(5, 5)]
+
+
+async def test_what_a_network_had_before_it_is_stored(tmp_path: Path) -> None:
+    """The reading goes into the store with its forecast."""
+    async with desk(tmp_path) as at:
+        at.inference.reading = WindowReading(np.arange(48) > 2, ("log_return_1", "hour_sin"), np.array([0.75, 0.25]))
+        at.close_hours(1)
+        await at.settled(1)
+        stored = at.ledger.reading(at.forecasts[0].id)
+    assert stored is not None
+    assert stored.importance is not None
+    assert (stored.known.sum(), stored.feature_names) == (45, ("log_return_1", "hour_sin"))
+    assert stored.importance.tolist() == [0.75, 0.25]
+
+
+async def test_a_forecast_that_was_issued_before_stands(tmp_path: Path) -> None:
+    """Whatever is computed anew for the same bar, what was issued first is published again."""
+    async with desk(tmp_path) as at:
+        at.close_hours(1)
+        await at.settled(1)
+        first = at.waiting()[TOPICS.forecast(BTC, HOUR_US)]
+        issued = at.forecasts[0]
+        at.clock.set(at.clock.now_us + 5_000_000)
+        last = at.pipeline.last_bar(BTC)
+        assert last is not None
+        at.pipeline._starts[START_US + HOUR_US] = {BTC: (last, 55.0)}
+        with capture_logs() as logs:
+            at.pipeline.forecast_made(made(1, "BTC-USDT"), now_us=at.clock.now_us)
+            at.dispatcher.drain()
+            await at.settled(2)
+        assert at.forecasts[1].id == issued.id
+        assert at.forecasts[1].reference_price != issued.reference_price
+        assert at.waiting()[TOPICS.forecast(BTC, HOUR_US)] == first
+    assert any(entry["event"] == "forecast_stands" for entry in logs)
+
+
+async def test_changes_of_the_model_take_their_turn(tmp_path: Path) -> None:
+    """A swap waits for the rounds before it and holds back those after it."""
+    async with desk(tmp_path) as at:
+        at.inference.go_on.clear()
+
+        async def swap() -> ModelInfo | None:
+            at.inference.asked.append("swap")
+            return None
+
+        at.close_hours(1)
+        swapping = asyncio.create_task(at.dispatcher.between_bars(swap))
+        await asyncio.sleep(0.01)
+        at.close_hours(2)
+        at.inference.go_on.set()
+        assert await swapping is None
+        await at.settled(2)
+    assert at.inference.asked == ["round 1", "swap", "round 2"]
+
+
+async def test_a_change_that_fails_is_its_askers(tmp_path: Path) -> None:
+    """The error is raised where the change was asked for, and the rounds go on."""
+    async with desk(tmp_path) as at:
+
+        async def fail() -> ModelInfo | None:
+            raise ValueError("damaged")
+
+        with pytest.raises(ValueError, match="damaged"):
+            await at.dispatcher.between_bars(fail)
+        at.close_hours(1)
+        await at.settled(1)
+
+
+async def test_a_change_that_nobody_waits_for_any_more_does_not_stop_the_rounds(tmp_path: Path) -> None:
+    """Whoever asked has gone: the change is made or not, and the next round is forecast."""
+    async with desk(tmp_path) as at:
+        at.inference.go_on.clear()
+
+        async def swap() -> ModelInfo | None:
+            return None
+
+        at.close_hours(1)
+        asking = asyncio.create_task(at.dispatcher.between_bars(swap))
+        await asyncio.sleep(0.01)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        at.inference.go_on.set()
+        at.close_hours(2)
+        await at.settled(2)
+
+
+async def test_a_round_that_comes_too_late_is_not_published(tmp_path: Path) -> None:
+    """Past its valid_until a forecast helps nobody; it is said in the log, and the next one goes out."""
+    async with desk(tmp_path) as at:
+        at.inference.go_on.clear()
+        at.close_hours(1, 2, 3)
+        with capture_logs() as logs:
+            at.inference.go_on.set()
+            await at.settled(2)
+    hours = [(issued.forecast.close_time_us - START_US) // HOUR_US for issued in at.forecasts]
+    assert hours == [2, 3]  # a second into hour four the second is still valid
+    assert [entry["event"] for entry in logs].count("round_too_old") == 1
+
+
+async def test_with_inference_far_behind_the_newest_rounds_are_dropped_aloud(tmp_path: Path) -> None:
+    """The line is bounded; bars are stored all the same."""
+    async with desk(tmp_path) as at:
+        at.inference.go_on.clear()
+        with capture_logs() as logs:
+            at.close_hours(*range(1, 1100))
+        await at.store.call(lambda: None)
+        assert at.dispatcher.rounds_depth <= at.dispatcher.rounds_capacity
+        last = at.ledger.last_bar(BTC, HOUR_US)
+        assert last is not None
+        assert last.close_time_us == START_US + 1099 * HOUR_US
+    assert any(entry["event"] == "round_dropped" for entry in logs)
+
+
+async def test_a_model_that_fails_is_a_fault_until_it_answers(tmp_path: Path) -> None:
+    """The status names the failure, and the next good round takes it back."""
+    async with desk(tmp_path) as at:
+        at.inference.failure = "the network answered NaN"
+        at.close_hours(1)
+        await at.settled(1)
+        assert "answered NaN" in at.health.condition.reason
+        at.inference.failure = None
+        at.close_hours(2)
+        await at.settled(2)
+        assert "answered NaN" not in at.health.condition.reason
+
+
+async def test_with_a_full_disk_the_order_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forecast is published when it is stored: after a crash what was published can be published again."""
+    async with desk(tmp_path) as at:
+        full = True
+        save = at.ledger.save_forecast
+
+        def save_forecast(*values: object, **named: object) -> None:
+            if full:
+                raise Retryable("disk full")
+            save(*values, **named)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(at.ledger, "save_forecast", save_forecast)
+        at.close_hours(1)
+        await eventually(lambda: len(at.forecasts) == 1)
+        await asyncio.sleep(0.05)
+        assert TOPICS.forecast(BTC, HOUR_US) not in at.waiting()
+        full = False
+        await at.settled(1)
+        await asyncio.sleep(0.05)
+        assert TOPICS.forecast(BTC, HOUR_US) in at.waiting()

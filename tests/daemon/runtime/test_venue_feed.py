@@ -1,0 +1,253 @@
+"""What the pipeline wants is fetched, and what cannot be fetched is asked for again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from daemon.clock import ManualClock
+from daemon.errors import DataFault, RegionRefused, Retryable
+from daemon.exchanges.binance import Binance
+from daemon.exchanges.binance_wire import AggregateTrade
+from daemon.ingest.rest_client import RestClient, Start, TradesAnswer
+from daemon.ingest.stream import MarketStream
+from daemon.pipeline.events import FeedMute, RepairReason, RepairWanted, SeedWanted
+from daemon.pipeline.pipeline import Pipeline
+from daemon.runtime.venue_feed import Counts, VenueFeed
+from daemon.serving.metrics import Metrics
+from features.market import HOUR_US, Instrument, Trade
+from tests.daemon.forecasting.moments import START_US
+from tests.daemon.pipeline.test_pipeline import BTC, ETH, make_pipeline, trade
+
+NOW_US = START_US + HOUR_US // 2
+
+
+def told(trade: Trade) -> AggregateTrade:
+    """A trade of BTC-USDT as Binance's stream tells it."""
+    return AggregateTrade(
+        e="aggTrade",
+        s="BTCUSDT",
+        trade_id=trade.trade_id,
+        p=trade.price,
+        q=trade.size,
+        f=trade.trade_id,
+        l=trade.trade_id + trade.count - 1,
+        time=trade.time_us // 1000,
+        m=not trade.taker_buys,
+    )
+
+
+class FakeRest:
+    """A venue with a few trades, or with an error for every question."""
+
+    def __init__(self, *trades: Trade) -> None:
+        self.trades_there = list(trades)
+        self.error: Exception | None = None
+        self.asked: list[str] = []
+        self.hang = asyncio.Event()
+        self.hang.set()
+        self.closed = False
+
+    async def _answer(self, question: str) -> None:
+        self.asked.append(question)
+        await self.hang.wait()
+        if self.error is not None:
+            raise self.error
+
+    async def start(self, symbol: str, from_time_us: int) -> Start:
+        await self._answer("start")
+        found = [each for each in self.trades_there if each.time_us >= from_time_us]
+        return Start(found, None if found or not self.trades_there else self.trades_there[-1])
+
+    async def trades(self, symbol: str, *, from_id: int, until_id: int | None, after_us: int) -> TradesAnswer:
+        await self._answer(f"from {from_id} until {until_id}")
+        found = [each for each in self.trades_there if from_id <= each.trade_id <= (until_id or each.trade_id)]
+        return TradesAnswer(found, head_reached=True, whole=True, asked_at_us=NOW_US)
+
+    async def server_time_skew_ms(self) -> int:
+        await self._answer("time")
+        return 40
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class FakeStream:
+    """Notes whose connection is to be made anew."""
+
+    def __init__(self) -> None:
+        self.reconnected: list[str] = []
+
+    def reconnect(self, symbol: str) -> None:
+        self.reconnected.append(symbol)
+
+
+class Joined:
+    """A feed between a fake venue and a real pipeline."""
+
+    def __init__(self, rest: FakeRest) -> None:
+        self.pipeline: Pipeline = make_pipeline()
+        self.metrics = Metrics(version="0", market_us=lambda: NOW_US)
+        self.woken = 0
+        self.feed = VenueFeed(
+            Binance(["BTC-USDT", "ETH-USDT"]),
+            ["BTC-USDT", "ETH-USDT"],
+            pipeline=self.pipeline,
+            rest=cast("RestClient", rest),
+            clock=ManualClock(NOW_US),
+            metrics=self.metrics,
+            wake=self._wake,
+        )
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    async def answered(self) -> None:
+        """Waits until no request is under way."""
+        async with asyncio.timeout(5):
+            while self.feed._requests:
+                await asyncio.sleep(0.001)
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(f"forecastd_{name}", labels)
+
+
+async def test_a_seed_starts_the_sequence() -> None:
+    """The venue's first page is where the series begins, and the dispatcher is woken."""
+    at = Joined(FakeRest(trade(7, 0.1), trade(8, 0.2)))
+    at.feed.ask(SeedWanted(BTC, START_US))
+    await at.answered()
+    assert at.pipeline.series[BTC].warm
+    assert at.pipeline.series[BTC].trades == 2
+    assert at.woken == 1
+
+
+async def test_a_quiet_market_is_seeded_behind_its_newest_trade() -> None:
+    """Nothing traded since the boundary: the newest trade before it says where the ids stand."""
+    rest = FakeRest(trade(7, -1.0))
+    at = Joined(rest)
+    at.feed.ask(SeedWanted(BTC, START_US))
+    await at.answered()
+    assert rest.asked == ["start"]
+    state = at.pipeline.series[BTC].sequence_state()
+    assert state is not None
+    assert state.last_id == 7
+
+
+async def test_a_repair_brings_the_lost_trades() -> None:
+    """Asked by id, only the missing ones, and the series is whole again."""
+    rest = FakeRest(trade(1, 0.1), trade(2, 0.2), trade(3, 0.3))
+    at = Joined(rest)
+    at.pipeline.seeded(BTC, [trade(1, 0.1)], None, from_time_us=START_US, now_us=NOW_US, wall_s=0.0)
+    at.pipeline.trades_received(BTC, [trade(3, 0.3)], NOW_US, 0.0)
+    assert at.pipeline.series[BTC].missing_trades == 1
+    at.pipeline.time_advanced(NOW_US, 0.0)
+    (wanted,) = [event for event in at.pipeline.events() if isinstance(event, RepairWanted)]
+    assert wanted == RepairWanted(BTC, 2, 2, trade(1, 0.1).time_us, RepairReason.GAP)
+    at.feed.ask(wanted)
+    await at.answered()
+    assert rest.asked == ["from 2 until 2"]
+    assert at.pipeline.series[BTC].missing_trades == 0
+
+
+@pytest.mark.parametrize("error", [Retryable("HTTP 503"), OSError("no route"), TimeoutError()], ids=repr)
+async def test_a_venue_that_cannot_be_asked_is_asked_again(error: Exception) -> None:
+    """The failure is told to the pipeline, which wants the same again after a pause."""
+    rest = FakeRest(trade(1, 0.1))
+    rest.error = error
+    at = Joined(rest)
+    at.pipeline.time_advanced(NOW_US, NOW_US / 1e6)
+    (wanted, *_) = [event for event in at.pipeline.events() if isinstance(event, SeedWanted)]
+    with capture_logs() as logs:
+        at.feed.ask(wanted)
+        await at.answered()
+    assert [entry["event"] for entry in logs] == ["venue_not_asked"]
+    assert not at.pipeline.series[BTC].warm
+    at.pipeline.time_advanced(NOW_US, NOW_US / 1e6 + 10.0)
+    assert SeedWanted(BTC, START_US) in at.pipeline.events()
+
+
+async def test_a_mute_symbol_is_subscribed_anew() -> None:
+    """The connection that serves it is replaced."""
+    at, stream = Joined(FakeRest()), FakeStream()
+    at.feed.stream = cast("MarketStream", stream)
+    at.feed.resubscribe(FeedMute(ETH, 3))
+    assert stream.reconnected == ["ETH-USDT"]
+
+
+async def test_malformed_frames_and_connections_are_counted() -> None:
+    """Each symbol has its gauge, each loss is counted once, when it is over; a bad frame is sampled to the log."""
+    at = Joined(FakeRest())
+    with capture_logs() as logs:
+        at.feed.malformed(b"x" * 10_000, DataFault("no JSON"))
+    assert at.sample("frames_malformed_total", venue="binance") == 1
+    assert len(logs[0]["frame"]) < 1000
+    btc = BTC._asdict()
+    at.feed.connected(["BTC-USDT"])
+    assert at.sample("feed_connected", **btc) == 1
+    at.feed.disconnected(["BTC-USDT"], "gone", 0.5, NOW_US)
+    at.feed.disconnected(["BTC-USDT"], "refused", 1.0, NOW_US)
+    assert at.sample("feed_connected", **btc) == 0
+    at.feed.connected(["BTC-USDT"])
+    assert at.sample("feed_reconnects_total", **btc) == 1
+
+
+async def test_counters_show_what_the_series_counted() -> None:
+    """Trades and duplicates are brought up to date, each counted once."""
+    at = Joined(FakeRest())
+    shown: dict[Instrument, Counts] = {}
+    at.pipeline.seeded(BTC, [trade(1, 0.1)], None, from_time_us=START_US, now_us=NOW_US, wall_s=0.0)
+    for _ in range(2):
+        at.feed.trades("BTC-USDT", [told(trade(2, 0.2))])
+        at.feed.show_counts(shown)
+    assert at.sample("trades_total", **BTC._asdict()) == 2
+    assert at.sample("trades_duplicate_total", **BTC._asdict()) == 1
+
+
+async def test_closing_leaves_no_request_behind() -> None:
+    """A question under way is given up, and the client is closed."""
+    rest = FakeRest()
+    rest.hang.clear()
+    at = Joined(rest)
+    at.feed.ask(SeedWanted(BTC, START_US))
+    await asyncio.sleep(0)
+    await at.feed.close()
+    assert rest.closed
+    assert at.feed._requests == set()
+
+
+async def skew_measured(rest: FakeRest, until: Callable[[Joined], bool]) -> Joined:
+    at = Joined(rest)
+    measuring = asyncio.create_task(at.feed.measure_skew())
+    async with asyncio.timeout(5):
+        while not until(at) and not measuring.done():
+            await asyncio.sleep(0.001)
+    measuring.cancel()
+    await measuring
+    return at
+
+
+async def test_the_clocks_difference_is_shown() -> None:
+    """The venue's clock minus ours goes to the metric and to the forecasts' data quality."""
+    with pytest.raises(asyncio.CancelledError):
+        await skew_measured(FakeRest(), lambda at: at.pipeline.clock_skew_ms == 40)
+
+
+async def test_a_refused_region_ends_the_daemon() -> None:
+    """It is no failure that passes: the error goes up."""
+    rest = FakeRest()
+    rest.error = RegionRefused("binance refuses this region")
+    with pytest.raises(RegionRefused):
+        await skew_measured(rest, lambda _at: False)
+
+
+async def test_an_unknown_skew_is_no_reason_to_end() -> None:
+    """A venue that does not say the time is asked again a minute later."""
+    rest = FakeRest()
+    rest.error = Retryable("HTTP 503")
+    with pytest.raises(asyncio.CancelledError):
+        await skew_measured(rest, lambda _at: rest.asked == ["time"])

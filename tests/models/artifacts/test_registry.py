@@ -1,0 +1,77 @@
+"""The registry: promotion, rollback and pruning on real files."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from models.artifacts.artifact import ArtifactError, write_artifact
+from models.artifacts.registry import Registry
+from tests.models.artifacts.test_artifact import artifact
+
+
+def shelf(registry: Registry, count: int) -> list[Path]:
+    paths = []
+    for number in range(count):
+        made = artifact()
+        named = replace(made, manifest=replace(made.manifest, id=f"model-{number}"))
+        paths.append(write_artifact(registry.artifacts_dir, named))
+        os.utime(paths[-1], ns=(number, number))
+    return paths
+
+
+def test_an_empty_registry_has_no_champion(tmp_path: Path) -> None:
+    """Before anything was trained there is nothing, and asking is no error."""
+    registry = Registry(tmp_path / "models")
+    assert (registry.champion(), registry.previous(), registry.artifacts()) == (None, None, [])
+
+
+def test_promotion_and_rollback_move_the_pointer(tmp_path: Path) -> None:
+    """The promoted artifact is the champion, the one before it the previous, and rollback swaps them."""
+    registry = Registry(tmp_path)
+    first, second = shelf(registry, 2)
+    registry.promote(first)
+    assert (registry.champion(), registry.previous()) == (first, None)
+    registry.promote(second)
+    assert (registry.champion(), registry.previous()) == (second, first)
+    assert registry.rollback() == first
+    assert (registry.champion(), registry.previous()) == (first, second)
+
+
+def test_promoting_the_champion_again_keeps_the_previous(tmp_path: Path) -> None:
+    """A repeated promotion does not forget what to roll back to."""
+    registry = Registry(tmp_path)
+    first, second = shelf(registry, 2)
+    for path in (first, second, second):
+        registry.promote(path)
+    assert registry.previous() == first
+
+
+def test_only_artifacts_of_this_registry_can_be_promoted(tmp_path: Path) -> None:
+    """A folder from elsewhere is refused, and so is a rollback to nothing."""
+    registry = Registry(tmp_path / "models")
+    with pytest.raises(ArtifactError, match="is not in"):
+        registry.promote(tmp_path)
+    with pytest.raises(ArtifactError, match="no previous"):
+        registry.rollback()
+
+
+def test_a_pointer_to_nowhere_is_an_error(tmp_path: Path) -> None:
+    """A champion whose folder is gone, or a pointer that leaves the registry, raises and says so."""
+    registry = Registry(tmp_path)
+    [path] = shelf(registry, 1)
+    registry.promote(path)
+    (tmp_path / "champion").write_text("../../etc\n")
+    with pytest.raises(ArtifactError, match="not in"):
+        registry.champion()
+
+
+def test_pruning_keeps_the_newest_and_whatever_is_pointed_at(tmp_path: Path) -> None:
+    """The champion and the previous one survive however old they are."""
+    registry = Registry(tmp_path)
+    paths = shelf(registry, 6)
+    registry.promote(paths[0])
+    registry.promote(paths[1])
+    assert registry.prune(keep=2) == [paths[2], paths[3]]
+    assert registry.artifacts() == [paths[0], paths[1], paths[4], paths[5]]

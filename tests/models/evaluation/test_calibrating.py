@@ -1,0 +1,152 @@
+"""Calibration over a walk-forward: in the order of time, without the future, each series by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.conformal import OnlineCalibration
+from models.evaluation.calibrating import with_calibrated
+from models.evaluation.measures import scoreboards
+from models.evaluation.outcomes import Outcomes
+from tests.models.synthetic import HOUR_US
+from tests.models.told import LEVELS, SCORES, normal, outcomes, with_baselines
+
+HORIZONS = (1, 6)
+
+
+def overlapping(hours: int = 400, *, seed: int = 2) -> Outcomes:
+    """One series, one and six bars ahead; "narrow" tells half the width, HAR is silent at some cut-offs."""
+    random = np.random.default_rng(seed)
+    steps = 0.01 * random.standard_normal(hours + max(HORIZONS))
+    path = np.concatenate([[0.0], np.cumsum(steps)])
+    returns = np.stack([path[h : h + hours] - path[:hours] for h in HORIZONS], axis=1)
+    returns[hours - 6 :, 1] = np.nan  # not known yet
+    returns[hours - 1 :, 0] = np.nan
+    made = outcomes(returns[:, 0], with_baselines(returns[:, 0], 0.01, narrow=normal(0.005, returns[:, 0])))
+    answers = {
+        kind: replace(
+            each,
+            quantiles=np.concatenate([each.quantiles, np.sqrt(6) * each.quantiles], axis=1),
+            volatility=np.concatenate([each.volatility, np.sqrt(6) * each.volatility], axis=1),
+        )
+        for kind, each in made.answers.items()
+    }
+    answers["har"].quantiles[20:40] = np.nan
+    answers["har"].volatility[20:40] = np.nan
+    return replace(made, horizons=HORIZONS, returns=returns, variances=returns**2 + 1e-12, answers=answers)
+
+
+def test_it_is_what_step_by_step_calibration_says() -> None:
+    """One forecaster by hand: at each hour the truth of the forecast h hours ago is learned, then it speaks."""
+    made = overlapping()
+    raw = made.answers["narrow"].quantiles
+    calibration = OnlineCalibration(horizons=HORIZONS, levels=LEVELS)
+    expected = []
+    for hour in range(len(made)):
+        for column, horizon in enumerate(HORIZONS):
+            if hour >= horizon:
+                truth = np.full(2, np.nan)
+                truth[column] = made.returns[hour - horizon, column]
+                calibration.learn(raw[hour - horizon], truth)
+        expected.append(calibration.calibrated(raw[hour]))
+    np.testing.assert_array_equal(with_calibrated(made).calibrated["narrow"], np.stack(expected))
+
+
+@pytest.mark.parametrize("cut", [1, 5, 6, 7, 150])
+def test_the_future_changes_nothing_said_before_it(cut: int) -> None:
+    """Every truth that is not known at the cut replaced by a crash, every later forecast by another."""
+    made = overlapping()
+    spoiled = made.returns.copy()
+    for column, horizon in enumerate(HORIZONS):
+        spoiled[max(cut - horizon + 1, 0) :, column] = -0.9
+    answers = {kind: replace(each, quantiles=each.quantiles.copy()) for kind, each in made.answers.items()}
+    for each in answers.values():
+        each.quantiles[cut + 1 :] *= 3.0
+    other = with_calibrated(replace(made, returns=spoiled, answers=answers))
+    for kind, told in with_calibrated(made).calibrated.items():
+        np.testing.assert_array_equal(other.calibrated[kind][: cut + 1], told[: cut + 1])
+    assert not np.array_equal(other.calibrated["narrow"][cut + 6], with_calibrated(made).calibrated["narrow"][cut + 6])
+
+
+def test_truths_that_came_during_an_outage_are_learned_after_it() -> None:
+    """Hours 100 to 119 were not forecast: those made before them have met their truth when it goes on."""
+    made = overlapping()
+    kept = np.r_[0:100, 120:400]
+    there = replace(
+        made,
+        index=made.index[kept],
+        close_time_us=made.close_time_us[kept],
+        returns=made.returns[kept],
+        answers={
+            kind: replace(each, quantiles=each.quantiles[kept], volatility=each.volatility[kept])
+            for kind, each in made.answers.items()
+        },
+    )
+    raw = made.answers["narrow"].quantiles
+    calibration = OnlineCalibration(horizons=HORIZONS, levels=LEVELS)
+    for hour in range(100):
+        calibration.learn(raw[hour], made.returns[hour])
+    np.testing.assert_array_equal(with_calibrated(there).calibrated["narrow"][100], calibration.calibrated(raw[120]))
+
+
+def test_the_silent_stay_silent() -> None:
+    """NaN where there was no forecast, and only there."""
+    told = with_calibrated(overlapping()).calibrated["har"]
+    assert np.isnan(told[20:40]).all()
+    assert np.isfinite(np.delete(told, np.s_[20:40], axis=0)).all()
+
+
+def test_series_do_not_touch_one_another_whatever_their_order() -> None:
+    """Three series in one go, and the same with the rows shuffled: each as it is alone."""
+    random = np.random.default_rng(4)
+    returns = 0.01 * random.standard_normal(900)
+    made = outcomes(returns, {"narrow": normal(0.006, returns)}, series=3)
+    together = with_calibrated(made).calibrated["narrow"]
+    alone = outcomes(returns[300:600], {"narrow": normal(0.006, returns[300:600])})
+    np.testing.assert_array_equal(together[300:600], with_calibrated(alone).calibrated["narrow"])
+    order = random.permutation(900)
+    shuffled = replace(
+        made,
+        index=made.index[order],
+        close_time_us=made.close_time_us[order],
+        returns=made.returns[order],
+        answers={"narrow": replace(made.answers["narrow"], quantiles=made.answers["narrow"].quantiles[order])},
+    )
+    np.testing.assert_array_equal(with_calibrated(shuffled).calibrated["narrow"], together[order])
+
+
+def test_the_measures_stand_before_and_after() -> None:
+    """Half the true width: coverage comes to nominal and the CRPS falls beyond its error; HAR's hardly moves."""
+    returns = 0.01 * np.random.default_rng(6).standard_normal(3000)
+    told = with_calibrated(outcomes(returns, with_baselines(returns, 0.01, narrow=normal(0.005, returns))))
+    [board] = scoreboards(told)
+    narrow, har = board.by_kind["narrow"], board.by_kind["har"]
+    assert narrow.calibrated is not None
+    assert har.calibrated is not None
+    assert narrow.coverage[80].value == pytest.approx(0.48, abs=0.03)
+    assert narrow.calibrated.coverage[80].value == pytest.approx(0.8, abs=0.03)
+    ratio = narrow.calibrated.crps_over_raw
+    assert ratio.value + 5 * ratio.standard_error < 1
+    assert ratio.value == pytest.approx(narrow.calibrated.crps_bp.value / narrow.crps_bp.value)
+    assert har.calibrated.crps_over_raw.value == pytest.approx(1.0, abs=0.002)
+    assert har.calibrated.coverage[95].value == pytest.approx(0.95, abs=0.01)
+
+
+def test_without_calibration_there_is_nothing_after() -> None:
+    """Not a copy of what was before."""
+    returns = 0.01 * np.random.default_rng(6).standard_normal(100)
+    made = outcomes(returns, with_baselines(returns, 0.01))
+    [board] = scoreboards(made)
+    assert board.by_kind["har"].calibrated is None
+
+
+def test_the_shape_is_that_of_the_answers() -> None:
+    """(N, H, Q) by kind, sorted as the outcomes are."""
+    told = with_calibrated(overlapping())
+    assert set(told.calibrated) == set(told.answers)
+    for kind, each in told.calibrated.items():
+        assert each.shape == told.answers[kind].quantiles.shape == (400, 2, len(SCORES))
+    assert (np.diff(told.close_time_us) == HOUR_US).all()

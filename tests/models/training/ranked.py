@@ -1,0 +1,92 @@
+"""What each of several processes does in ``test_ranks``: ``torchrun -m tests.models.training.ranked FOLDER``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from models.training.fitting import Fitted, Fitting
+from models.training.ranks import ALONE, Ranks, RanksDiffer, joined_ranks
+from tests.models.training.test_fitting import CONFIGS, NORMAL, RECIPE, windows
+
+
+def fit(kind: str, ranks: Ranks = ALONE, *, dropout: float = 0.0, **options: Any) -> Fitted:
+    """Without dropout all depends on the data alone; in two epochs rounding has not grown into the weights."""
+    fitting = Fitting(
+        windows(),
+        train=np.arange(449),  # the last batch has one window, too few to be shared
+        validation=np.arange(470, 600),
+        config=replace(CONFIGS[kind], dropout=dropout, symbol_dropout=0.0),
+        recipe=RECIPE,
+        start_quantiles=NORMAL,
+        horizons=(1,),
+        ranks=ranks,
+        **{"epochs": 2, "seed": 3, **options},
+    )
+    return fitting.run(on_report=lambda _: None, stop=lambda: False)
+
+
+def main(folder: Path) -> None:
+    """Fits each kind, and leaves weights and loss of this process."""
+    torch.set_num_threads(1)
+    with joined_ranks(torch.device("cpu")) as ranks:
+        told: dict[str, Any] = {"size": ranks.size}
+        for kind in CONFIGS:
+            fitted = fit(kind, ranks)
+            save_file(fitted.network.state_dict(), folder / f"{kind}-{ranks.rank}.safetensors")
+            told[kind] = {"loss": fitted.validation_loss, "best_epoch": fitted.best_epoch}
+        # With dropout, killed after the second epoch and gone on with, as if it had never been killed.
+        whole = fit("lstm", ranks, dropout=0.3, epochs=4)
+        checkpoint = folder / "lstm.checkpoint"
+        part = fit_until(2, ranks, checkpoint)
+        told["resumed"] = [whole.validation_loss, part.validation_loss]
+        try:
+            ranks.check_alike("numbers", {"rank": torch.tensor(ranks.rank)})
+        except RanksDiffer as error:
+            told["differ"] = str(error)
+        told["agreed"] = ranks.agreed(ranks.first, torch.device("cpu"))
+        (folder / f"told-{ranks.rank}.json").write_text(json.dumps(told))
+
+
+class Killed(Exception):
+    pass
+
+
+def fit_until(epoch: int, ranks: Ranks, checkpoint: Path) -> Fitted:
+    """Broken off in the epoch after ``epoch`` by every process, then begun again."""
+
+    def fitting() -> Fitting:
+        return Fitting(
+            windows(),
+            train=np.arange(449),
+            validation=np.arange(470, 600),
+            config=replace(CONFIGS["lstm"], dropout=0.3, symbol_dropout=0.0),
+            recipe=RECIPE,
+            epochs=4,
+            seed=3,
+            start_quantiles=NORMAL,
+            horizons=(1,),
+            checkpoint_file=checkpoint,
+            ranks=ranks,
+        )
+
+    def stop_here(report: Any) -> None:
+        if report.epoch > epoch:
+            raise Killed
+
+    try:
+        fitting().run(on_report=stop_here, stop=lambda: False)
+    except Killed:
+        return fitting().run(on_report=lambda _: None, stop=lambda: False)
+    raise AssertionError("nothing was broken off")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
