@@ -27,7 +27,7 @@ from daemon.forecasting.scoreboard import Scoreboard
 from daemon.ingest.rest_client import RestClient
 from daemon.pipeline.events import BarClosed
 from daemon.pipeline.pipeline import Pipeline
-from daemon.pipeline.staleness import Patience
+from daemon.pipeline.staleness import Timeouts
 from daemon.runtime.venue_feed import VenueFeed
 from daemon.serving.metrics import Metrics
 from features.market import HOUR_US, Instrument
@@ -122,7 +122,7 @@ def begun_pipeline(wire: Venue, loaded: Frames) -> Pipeline:
         [Instrument(wire.name, symbol) for symbol in loaded.symbols],
         interval_us=HOUR_US,
         traits={wire.name: traits(wire)},
-        patience=Patience(grace_us=2_000_000, proof_wait_us=30_000_000),
+        patience=Timeouts(grace_us=2_000_000, proof_wait_us=30_000_000),
         scoreboard=Scoreboard(interval_us=HOUR_US, levels=DEFAULT_LEVELS),
     )
     if wire.ids is Ids.CONTIGUOUS:

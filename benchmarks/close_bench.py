@@ -45,7 +45,7 @@ from daemon.logs import start_logging
 from daemon.publishing import payloads
 from daemon.publishing.embedded_broker import EmbeddedBroker
 from daemon.publishing.publisher import MqttSettings, OutboxMessage
-from daemon.runtime.wiring import Hooks, Parts, build
+from daemon.runtime.wiring import Components, Hooks, build
 from features.market import HOUR_US, Instrument, Trade
 from models.artifacts.artifact import write_artifact
 from models.networks.network_forecaster import use_one_thread
@@ -184,7 +184,7 @@ class Rounds:
     def __init__(
         self, clock: MarketByHand, forward: Callable[[], object], client: aiomqtt.Client, *, mqtt_5: bool
     ) -> None:
-        self._parts: Parts
+        self._parts: Components
         self._clock = clock
         self._forward = forward
         self._client = client
@@ -196,7 +196,7 @@ class Rounds:
         self._prices = np.full(len(INSTRUMENTS), 100.0)
         self._next_id = 0
 
-    def begin(self, parts: Parts) -> None:
+    def begin(self, parts: Components) -> None:
         """The first trade of every symbol, from which its bars are whole."""
         self._parts = parts
         now_us, wall_s = self._clock.now_us, self._clock.wall_s()

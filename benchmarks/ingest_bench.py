@@ -25,7 +25,7 @@ from benchmarks.bar_bench import begun_pipeline, venue_feed
 from benchmarks.frames import Frames, load_frames
 from benchmarks.table import Row, ratio, row
 from daemon.clock import SystemClock
-from daemon.exchanges.base import Record
+from daemon.exchanges.base import TradeRecord
 from daemon.exchanges.binance import Binance
 from daemon.ingest.stream import MarketStream
 from daemon.runtime.venue_feed import VenueFeed
@@ -86,7 +86,7 @@ class _Counted:
         self.malformed, self.subscribed, self.refused = feed.malformed, feed.subscribed, feed.refused
         self.connected, self.disconnected = feed.connected, feed.disconnected
 
-    def trades(self, symbol: str, records: Sequence[Record]) -> None:
+    def trades(self, symbol: str, records: Sequence[TradeRecord]) -> None:
         self._take(symbol, records)
         if self._left == self._expected:
             self.started_s = time.perf_counter()

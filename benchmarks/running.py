@@ -14,7 +14,7 @@ from pathlib import Path
 from daemon.clock import SystemClock
 from daemon.config import load_config
 from daemon.runtime.venue_feed import Counts
-from daemon.runtime.wiring import Hooks, Parts, build
+from daemon.runtime.wiring import Components, Hooks, build
 from features.market import Instrument
 
 _TICK_S = 0.1
@@ -22,7 +22,7 @@ _FLUSH_S = 1.0
 
 
 @asynccontextmanager
-async def running(venue: str, symbols: Sequence[str], *, ws_url: str = "", rest_url: str) -> AsyncIterator[Parts]:
+async def running(venue: str, symbols: Sequence[str], *, ws_url: str = "", rest_url: str) -> AsyncIterator[Components]:
     """The parts for one venue, at work until the context ends; an empty ``ws_url`` leaves the stream out."""
     with tempfile.TemporaryDirectory() as folder:
         feed = {"venue": venue, "symbols": list(symbols), "ws_url": ws_url or "ws://127.0.0.1:9", "rest_url": rest_url}
@@ -54,7 +54,7 @@ async def running(venue: str, symbols: Sequence[str], *, ws_url: str = "", rest_
                     raise failure
 
 
-async def _tick(parts: Parts) -> None:
+async def _tick(parts: Components) -> None:
     while True:
         parts.pipeline.time_advanced(parts.clock.market_us(), parts.clock.wall_s())
         if parts.pipeline.has_events:
@@ -62,7 +62,7 @@ async def _tick(parts: Parts) -> None:
         await asyncio.sleep(_TICK_S)
 
 
-async def _flush(parts: Parts) -> None:
+async def _flush(parts: Components) -> None:
     shown: dict[Instrument, Counts] = {}
     while True:
         await asyncio.sleep(_FLUSH_S)

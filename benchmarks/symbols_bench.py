@@ -25,7 +25,7 @@ from websockets.protocol import State
 from benchmarks.running import running
 from benchmarks.table import Row, row
 from daemon.logs import start_logging
-from daemon.runtime.wiring import Parts
+from daemon.runtime.wiring import Components
 from features.market import HOUR_US, Trade, interval_start
 
 SYMBOLS = tuple(f"A{number:03}-USDT" for number in range(1000))
@@ -65,7 +65,7 @@ async def _measured(url: str) -> tuple[float, float]:
     return taken / wall_s, cpu_s / wall_s
 
 
-def _seed(parts: Parts) -> None:
+def _seed(parts: Components) -> None:
     """Every sequence begins with trade 0; the stream goes on with trade 1."""
     now_us, wall_s = parts.clock.market_us(), parts.clock.wall_s()
     for instrument in parts.pipeline.series:
@@ -74,7 +74,7 @@ def _seed(parts: Parts) -> None:
         parts.pipeline.seeded(instrument, [first], None, from_time_us=open_us, now_us=now_us, wall_s=wall_s)
 
 
-def _taken(parts: Parts) -> int:
+def _taken(parts: Components) -> int:
     return sum(series.trades for series in parts.pipeline.series.values())
 
 

@@ -72,7 +72,7 @@ class Unreachable(Fatal):
     exit_code = EXIT_UNAVAILABLE
 
 
-class Verdict(Enum):
+class ErrorHandling(Enum):
     """What an edge does about an error."""
 
     RETRY = "retry"
@@ -80,15 +80,15 @@ class Verdict(Enum):
     STOP = "stop"
 
 
-def judge(error: BaseException) -> Verdict:
+def classify(error: BaseException) -> ErrorHandling:
     """Whether an edge should try again, skip the input, or stop and pass the error on."""
     import ssl  # noqa: PLC0415  # a sixth of what `forecastd --help` takes, and only edges judge
 
     if isinstance(error, ssl.SSLCertVerificationError):
-        return Verdict.STOP
+        return ErrorHandling.STOP
     # A stream that ends in mid-message is an EOFError, asyncio's too.
     if isinstance(error, Retryable | TimeoutError | EOFError | OSError):
-        return Verdict.RETRY
+        return ErrorHandling.RETRY
     if isinstance(error, DataFault):
-        return Verdict.SKIP
-    return Verdict.STOP
+        return ErrorHandling.SKIP
+    return ErrorHandling.STOP

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.skill.plan import HORIZONS_TOLD, RIVAL
 from models.evaluation.calibrating import with_calibrated
-from models.evaluation.measures import Measures, Scoreboard, scoreboards
+from models.evaluation.measures import HorizonMeasures, Measures, horizon_measures
 from models.evaluation.outcomes import Answers, Outcomes
 from models.evaluation.skill import Estimate
 
@@ -42,10 +42,10 @@ def account(outcomes: Outcomes, kind: str) -> list[Line]:
     Raises ValueError where there are too few outcomes to tell anything by.
     """
     told = _published(outcomes)
-    raw = {(board.series, board.horizon): board for board in scoreboards(outcomes)}
+    raw = {(board.series, board.horizon): board for board in horizon_measures(outcomes)}
     lines = [
         _line(board, raw[board.series, board.horizon], told, kind)
-        for board in scoreboards(told)
+        for board in horizon_measures(told)
         if board.horizon in HORIZONS_TOLD and board.by_kind
     ]
     if not lines:
@@ -62,7 +62,7 @@ def _published(outcomes: Outcomes) -> Outcomes:
     return replace(outcomes, answers=answers)
 
 
-def _line(board: Scoreboard, raw: Scoreboard, told: Outcomes, kind: str) -> Line:
+def _line(board: HorizonMeasures, raw: HorizonMeasures, told: Outcomes, kind: str) -> Line:
     mine = board.by_kind[kind]
     rivals = ("har", RIVAL)
     return Line(
@@ -85,7 +85,7 @@ def _r2(measures: Measures) -> Estimate:
     return measures.r2_log_variance
 
 
-def _worst_quarter(told: Outcomes, board: Scoreboard, kind: str, percent: int) -> float:
+def _worst_quarter(told: Outcomes, board: HorizonMeasures, kind: str, percent: int) -> float:
     """The coverage of the quarter in which it is furthest from ``percent``."""
     column = told.horizons.index(board.horizon)
     levels = np.asarray(told.levels)

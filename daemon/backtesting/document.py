@@ -12,7 +12,7 @@ from daemon.backtesting.plan import DAY_US, Plan
 from daemon.clock import iso
 from daemon.intervals import interval_name
 from models.evaluation.comparison import over_time, pairs
-from models.evaluation.measures import Calibrated, Measures, scoreboards
+from models.evaluation.measures import Calibrated, Measures, horizon_measures
 from models.evaluation.outcomes import Outcomes
 from models.evaluation.skill import Estimate
 
@@ -49,7 +49,7 @@ def _results(plan: Plan, outcomes: Outcomes) -> list[dict[str, Any]]:
     chosen = {f"{venue}:{symbol}": outcomes.index == row for row, (venue, symbol) in enumerate(outcomes.series)}
     chosen["all"] = np.ones(len(outcomes), dtype=np.bool_)
     results = []
-    for board in scoreboards(outcomes):
+    for board in horizon_measures(outcomes):
         column = outcomes.horizons.index(board.horizon)
         # A period shorter than the overlap of its outcomes would show one of them only.
         period_us = max(_WEEK_US, 4 * board.horizon * plan.settings.interval_us)

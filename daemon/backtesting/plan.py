@@ -30,7 +30,7 @@ class BacktestRefused(Fatal):
     exit_code = EXIT_USAGE
 
 
-class NoBars(Fatal):
+class NoTestBars(Fatal):
     """The store holds nothing to test on."""
 
     exit_code = EXIT_UNAVAILABLE
@@ -205,7 +205,7 @@ def _from_store(config: Config, options: BacktestOptions) -> pl.DataFrame:
             raise BacktestRefused(f"--symbols: the store holds no {', '.join(sorted(unknown))}; it holds {held}")
         bars = ledger.bars_frame(chosen, interval_us, 0, now_us)
     if bars.height <= reach_bars(config.features.window):
-        raise NoBars(
+        raise NoTestBars(
             f"{config.instance.state_dir}: the store holds {bars.height} bars, too few to test on; forecastd history "
             "fetch first, or name files with --data"
         )

@@ -15,7 +15,7 @@ import msgspec
 from features.market import Bar, Trade
 
 
-class Record(Protocol):
+class TradeRecord(Protocol):
     """A trade as the venue's frame tells it. Making a ``Trade`` of it costs as much as taking it: that can wait.
 
     trade_id: as ``Trade.trade_id``, or what that number is made of. time: in the venue's own unit, see
@@ -81,7 +81,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
 
 
 Control = Acknowledged | Listed | Refused | ClosingSoon | Heartbeat
-Told = TradesMessage[Record] | TradesBatch[Record] | Control
+Told = TradesMessage[TradeRecord] | TradesBatch[TradeRecord] | Control
 Message = TradesMessage[Trade] | TradesBatch[Trade] | Control
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import Any
 
-from daemon.exchanges.base import Heartbeat, Record, TradesBatch, TradesMessage
+from daemon.exchanges.base import Heartbeat, TradeRecord, TradesBatch, TradesMessage
 
 _HEARTBEAT = Heartbeat()
 _by_id = attrgetter("trade_id")
@@ -16,7 +16,9 @@ def sort_by_id(records: list[Any]) -> None:
     records.sort(key=_by_id)
 
 
-def joined(messages: list[TradesMessage[Record]]) -> TradesMessage[Record] | TradesBatch[Record] | Heartbeat:
+def joined(
+    messages: list[TradesMessage[TradeRecord]],
+) -> TradesMessage[TradeRecord] | TradesBatch[TradeRecord] | Heartbeat:
     """One message for a whole frame; a frame without trades shows only that the connection lives."""
     if len(messages) == 1:
         return messages[0]

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from daemon.exchanges.candles import Candle
+from daemon.exchanges.candles import VenueCandle
 from daemon.exchanges.decoding import EARLIEST_MS, LATEST_MS, Id, NotNegative, Positive, TimeS
 
 _TimeUs = Annotated[int, msgspec.Meta(ge=EARLIEST_MS * 1000, lt=LATEST_MS * 1000)]
@@ -75,8 +75,8 @@ class CandleRow(msgspec.Struct, gc=False):
     close: NotNegative
     volume: NotNegative
 
-    def to_candle(self) -> Candle:
-        return Candle(self.timestamp * 1_000_000, self.open, self.high, self.low, self.close, self.volume)
+    def to_candle(self) -> VenueCandle:
+        return VenueCandle(self.timestamp * 1_000_000, self.open, self.high, self.low, self.close, self.volume)
 
 
 class Candles(msgspec.Struct):

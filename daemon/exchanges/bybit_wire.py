@@ -10,7 +10,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 import msgspec
 
-from daemon.exchanges.candles import Candle
+from daemon.exchanges.candles import VenueCandle
 from daemon.exchanges.decoding import EARLIEST_MS, LATEST_MS, Id, NotNegative, Positive, TimeMs
 
 # Not decoded as one: that costs as much as all the rest of a record.
@@ -83,8 +83,8 @@ class CandleRow(msgspec.Struct, array_like=True, gc=False):
     volume: NotNegative
     turnover: NotNegative
 
-    def to_candle(self) -> Candle:
-        return Candle(self.start * 1000, self.open, self.high, self.low, self.close, self.volume, self.turnover)
+    def to_candle(self) -> VenueCandle:
+        return VenueCandle(self.start * 1000, self.open, self.high, self.low, self.close, self.volume, self.turnover)
 
 
 class CandlesList(msgspec.Struct):

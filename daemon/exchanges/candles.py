@@ -11,7 +11,7 @@ from daemon.errors import DataFault
 from features.market import Bar, Completeness
 
 
-class Candle(msgspec.Struct, gc=False):
+class VenueCandle(msgspec.Struct, gc=False):
     """What the venue says of one interval. quote_volume, trades: None where it does not say it."""
 
     open_time_us: int
@@ -25,7 +25,7 @@ class Candle(msgspec.Struct, gc=False):
 
 
 def finished_bars(
-    candles: Iterable[Candle], *, venue: str, symbol: str, interval_us: int, known_at_us: int
+    candles: Iterable[VenueCandle], *, venue: str, symbol: str, interval_us: int, known_at_us: int
 ) -> list[Bar]:
     """The candles that had ended at ``known_at_us`` as bars, oldest first; those off the grid are left out.
 
@@ -42,7 +42,7 @@ def finished_bars(
     )
 
 
-def _bar(candle: Candle, *, venue: str, symbol: str, interval_us: int, known_at_us: int) -> Bar:
+def _bar(candle: VenueCandle, *, venue: str, symbol: str, interval_us: int, known_at_us: int) -> Bar:
     traded = candle.volume > 0
     if traded and candle.low <= 0:
         raise DataFault(f"{venue} candle of {symbol} at {candle.open_time_us} us has no price")

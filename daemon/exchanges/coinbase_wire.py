@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from daemon.exchanges.candles import Candle
+from daemon.exchanges.candles import VenueCandle
 from daemon.exchanges.decoding import Id, NotNegative, Positive, TimeS, microseconds
 from features.market import Trade
 
@@ -103,8 +103,8 @@ class CandleRow(msgspec.Struct, array_like=True, gc=False):
     close: NotNegative
     volume: NotNegative
 
-    def to_candle(self) -> Candle:
-        return Candle(self.time * 1_000_000, self.open, self.high, self.low, self.close, self.volume)
+    def to_candle(self) -> VenueCandle:
+        return VenueCandle(self.time * 1_000_000, self.open, self.high, self.low, self.close, self.volume)
 
 
 class Product(msgspec.Struct):

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 
 from daemon.errors import DataFault
-from daemon.exchanges.candles import Candle
+from daemon.exchanges.candles import VenueCandle
 from daemon.exchanges.decoding import EARLIEST_MS, LATEST_MS, Id, NotNegative, Positive, TimeS
 from features.market import Trade
 
@@ -108,8 +108,10 @@ class CandleRow(msgspec.Struct, array_like=True, gc=False):
     volume: NotNegative
     count: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
-    def to_candle(self) -> Candle:
-        return Candle(self.time * 1_000_000, self.open, self.high, self.low, self.close, self.volume, trades=self.count)
+    def to_candle(self) -> VenueCandle:
+        return VenueCandle(
+            self.time * 1_000_000, self.open, self.high, self.low, self.close, self.volume, trades=self.count
+        )
 
 
 class CandlesAnswer(msgspec.Struct):

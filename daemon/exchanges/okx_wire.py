@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from daemon.errors import DataFault
-from daemon.exchanges.candles import Candle
+from daemon.exchanges.candles import VenueCandle
 from daemon.exchanges.decoding import Id, NotNegative, Positive, TimeMs
 from features.market import Trade
 
@@ -88,8 +88,8 @@ class CandleRow(msgspec.Struct, array_like=True, gc=False):
     quote_volume: NotNegative
     confirm: Literal["0", "1"]
 
-    def to_candle(self) -> Candle:
-        return Candle(self.ts * 1000, self.open, self.high, self.low, self.close, self.volume, self.quote_volume)
+    def to_candle(self) -> VenueCandle:
+        return VenueCandle(self.ts * 1000, self.open, self.high, self.low, self.close, self.volume, self.quote_volume)
 
 
 class CandlesAnswer(msgspec.Struct):

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from daemon.exchanges.base import Message, Record, Told, TradesBatch, TradesMessage
+from daemon.exchanges.base import Message, Told, TradeRecord, TradesBatch, TradesMessage
 from features.market import Trade
 
 
@@ -30,5 +30,5 @@ class RecordReader(ABC):
             return TradesBatch([self._with_trades(each) for each in told.messages])
         return told
 
-    def _with_trades(self, told: TradesMessage[Record]) -> TradesMessage[Trade]:
+    def _with_trades(self, told: TradesMessage[TradeRecord]) -> TradesMessage[Trade]:
         return TradesMessage(told.symbol, self.to_trades(told.trades))

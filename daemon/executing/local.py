@@ -13,7 +13,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, Generic
 
 from daemon.executing.base import ATTEMPTS, Cancelled, Result, Step, Task, Work, WorkerLost
-from daemon.executing.worker import Done, Failed, Stepped, serve
+from daemon.executing.worker import Stepped, TaskDone, TaskFailed, serve
 
 _END_PATIENCE_S = 5.0  # a worker that is told to end has nothing to tidy; after this it is killed
 
@@ -149,11 +149,11 @@ class _Job(Generic[Task, Step, Result]):
         match message:
             case Stepped(index, step):
                 self._on_step(index, step)
-            case Done(index, result):
+            case TaskDone(index, result):
                 self.results[index] = result
                 self._on_done(index, result)
                 self._assign(worker)
-            case Failed(error):
+            case TaskFailed(error):
                 raise error
 
     def _bury(self, worker: _Worker) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Generic
 
 from daemon.errors import EXIT_UNAVAILABLE, Fatal
 from daemon.executing.base import ATTEMPTS, Cancelled, Result, Step, Task, Work, WorkerLost
-from daemon.executing.worker import Done, Failed, attempt
+from daemon.executing.worker import TaskDone, TaskFailed, attempt
 
 _POLL_S = 0.25  # how often steps are asked for
 _KNOCK_S = 5.0
@@ -143,7 +143,7 @@ class _Job(Generic[Task, Step, Result]):
         except self._ray.exceptions.RayError as error:
             self._begin_again(index, _reason(error))
             return
-        if isinstance(message, Failed):
+        if isinstance(message, TaskFailed):
             raise message.error
         self._results[index] = message.result
         self._on_done(index, message.result)
@@ -187,7 +187,7 @@ def _steps_here(ray: ModuleType) -> Any:
     return ray.remote(num_cpus=0, scheduling_strategy=here)(_Steps).remote()
 
 
-def _perform(work: Callable[..., Any], index: int, task: Any, steps: Any) -> Done | Failed:
+def _perform(work: Callable[..., Any], index: int, task: Any, steps: Any) -> TaskDone | TaskFailed:
     """On the cluster: one task, its steps told a few times a second at most."""
     told_s = -1.0
 

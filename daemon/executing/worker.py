@@ -27,7 +27,7 @@ class Stepped:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class TaskDone:
     """A task's result."""
 
     index: int
@@ -35,7 +35,7 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class TaskFailed:
     """A task raised."""
 
     error: Exception
@@ -56,14 +56,14 @@ def serve(pipe: Connection) -> None:
         os._exit(0)  # nobody wants a result any more
 
 
-def attempt(work: Callable[..., Any], index: int, task: Any, on_step: Callable[[Any], None]) -> Done | Failed:
+def attempt(work: Callable[..., Any], index: int, task: Any, on_step: Callable[[Any], None]) -> TaskDone | TaskFailed:
     """The task's result, or the error that it raised."""
     try:
-        return Done(index, work(task, on_step=on_step))
+        return TaskDone(index, work(task, on_step=on_step))
     except (BrokenPipeError, ConnectionResetError):
         raise
     except Exception as error:  # noqa: BLE001  # whatever a task raises is for who asked for it
-        return Failed(portable(error))
+        return TaskFailed(portable(error))
 
 
 def portable(error: Exception) -> Exception:

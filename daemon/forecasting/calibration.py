@@ -22,7 +22,7 @@ from models.forecast import Forecast
 FloatArray = npt.NDArray[np.float64]
 
 
-class Met(NamedTuple):
+class MaturedForecast(NamedTuple):
     """One raw forecast of one horizon that has met its truth. quantiles: (Q,), like ``log_return`` its own unit."""
 
     kind: str
@@ -48,7 +48,7 @@ class Calibration:
         state = self._states.get((Instrument(raw.venue, raw.symbol), raw.model.kind))
         return raw if state is None else state.calibrated_forecast(raw)
 
-    def learn(self, instrument: Instrument, met: Iterable[Met]) -> None:
+    def learn(self, instrument: Instrument, met: Iterable[MaturedForecast]) -> None:
         """Takes what met its truth at one bar's close: of each kind at most one forecast a horizon.
 
         Horizons that are not configured any more teach nothing.

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from daemon.forecasting.calibration import Met
+from daemon.forecasting.calibration import MaturedForecast
 from daemon.forecasting.records import IssuedForecast, Score
 from features.market import Instrument
 from models.evaluation.losses import crps_from_quantiles
@@ -16,7 +16,7 @@ from models.evaluation.skill import inside, pinball_loss
 from models.forecast import Forecast
 
 
-class Made(msgspec.Struct, frozen=True, array_like=True):
+class StoredQuantiles(msgspec.Struct, frozen=True, array_like=True):
     """What one forecaster said; the arrays are raw float64, (H, Q) and (H,): a tenth of the room that floats take."""
 
     role: str
@@ -40,7 +40,7 @@ class Pending(msgspec.Struct, array_like=True):
     levels: tuple[float, ...]
     horizons: tuple[int, ...]
     reference_price: float
-    made: tuple[Made, ...]
+    made: tuple[StoredQuantiles, ...]
     waiting: list[int]
 
     @property
@@ -55,20 +55,23 @@ class Pending(msgspec.Struct, array_like=True):
         """The scores of every forecaster at one horizon, the issued one first."""
         return [self._score(made, horizon_bars, log_return, at_us) for made in self.made]
 
-    def met(self, horizon_bars: int, log_return: float) -> list[Met]:
+    def met(self, horizon_bars: int, log_return: float) -> list[MaturedForecast]:
         """What calibration learns from: each kind once, as its forecaster gave it."""
         given = [made for made in self.made if made.role != "issued"]
         if not any(made.kind == self.kind for made in given):
             given.append(self.made[0])  # issued as it was given
         by_kind = {made.kind: made for made in given}
-        return [Met(kind, horizon_bars, self._row(made, horizon_bars), log_return) for kind, made in by_kind.items()]
+        return [
+            MaturedForecast(kind, horizon_bars, self._row(made, horizon_bars), log_return)
+            for kind, made in by_kind.items()
+        ]
 
-    def _row(self, made: Made, horizon_bars: int) -> npt.NDArray[np.float64]:
+    def _row(self, made: StoredQuantiles, horizon_bars: int) -> npt.NDArray[np.float64]:
         """(Q,) quantiles at one horizon."""
         rows = np.frombuffer(made.quantiles).reshape(len(self.horizons), len(self.levels))
         return np.asarray(rows[self.horizons.index(horizon_bars)])
 
-    def _score(self, made: Made, horizon_bars: int, log_return: float, at_us: int) -> Score:
+    def _score(self, made: StoredQuantiles, horizon_bars: int, log_return: float, at_us: int) -> Score:
         row, levels = self.horizons.index(horizon_bars), self.levels
         quantiles = self._row(made, horizon_bars)
         median = float(quantiles[levels.index(0.5)])
@@ -134,8 +137,8 @@ def _target(forecast: Forecast) -> tuple[object, ...]:
     return (*instrument, forecast.close_time_us, forecast.horizons, forecast.levels)
 
 
-def _made(forecast: Forecast, role: str) -> Made:
-    return Made(
+def _made(forecast: Forecast, role: str) -> StoredQuantiles:
+    return StoredQuantiles(
         role=role,
         kind=forecast.model.kind,
         model_id=forecast.model.id,

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from daemon.forecasting.calibration import Calibration, Met
+from daemon.forecasting.calibration import Calibration, MaturedForecast
 from daemon.forecasting.pending import Pending, decode, encode, remember
 from daemon.forecasting.records import CalibrationState, IssuedForecast, Score, Skill
 from daemon.forecasting.score_rows import ScoreRow, score_row
@@ -107,7 +107,7 @@ class Scoreboard:
         close = self._close_in_force(bar)
         waiting = self._pending.get(bar.instrument, {})
         scores: list[Score] = []
-        met: list[Met] = []
+        met: list[MaturedForecast] = []
         for pending in list(waiting.values()):
             before = len(pending.waiting)
             scores += self._mature(pending, bar, close, met)
@@ -142,7 +142,7 @@ class Scoreboard:
             return last
         return None
 
-    def _mature(self, pending: Pending, bar: Bar, close: float | None, met: list[Met]) -> list[Score]:
+    def _mature(self, pending: Pending, bar: Bar, close: float | None, met: list[MaturedForecast]) -> list[Score]:
         """The scores of what this bar is the truth of; what calibration learns from it goes to ``met``."""
         horizon = (bar.close_time_us - pending.close_time_us) // self.interval_us
         if horizon not in pending.waiting:

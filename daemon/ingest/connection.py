@@ -30,7 +30,7 @@ from daemon.ingest.subscriptions import Subscriptions
 _ALIVE_PERIOD_S = 1.0
 
 
-class Connection:
+class StreamConnection:
     """One websocket and its symbols.
 
     ``on_change`` is called when the connection ended or asks to be replaced: see ``ended``, ``replace_reason``.
@@ -47,7 +47,7 @@ class Connection:
         clock: Clock,
         settings: StreamSettings,
         lifetime_s: float,
-        on_change: Callable[[Connection], None],
+        on_change: Callable[[StreamConnection], None],
     ) -> None:
         self.symbols = tuple(symbols)
         self.ended: str | None = None

@@ -8,13 +8,13 @@ from typing import Protocol
 import msgspec
 
 from daemon.errors import DataFault
-from daemon.exchanges.base import Record
+from daemon.exchanges.base import TradeRecord
 
 
 class StreamListener(Protocol):
     """Who hears of the stream. Called on the event loop, one call at a time; nothing here may block or wait."""
 
-    def trades(self, symbol: str, records: Sequence[Record]) -> None:
+    def trades(self, symbol: str, records: Sequence[TradeRecord]) -> None:
         """Trades as they came, oldest first, never none; twice while two connections overlap.
 
         Raises DataFault for records that make no trades; those before them may have been taken.

@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from daemon.clock import Clock
-from daemon.errors import ForecastdError, RateLimited, Verdict, judge
+from daemon.errors import ErrorHandling, ForecastdError, RateLimited, classify
 from daemon.exchanges.base import Venue
-from daemon.ingest.connection import Connection
+from daemon.ingest.connection import StreamConnection
 from daemon.ingest.listener import StreamListener, StreamSettings
 from daemon.ingest.pacing import Backoff, Sleep, TokenBucket
 
@@ -35,13 +35,13 @@ class FeedState(msgspec.Struct, frozen=True, kw_only=True):
     last_failure: str | None
 
 
-class Feed:
+class SymbolGroup:
     """Keeps one group of symbols connected. ``connect`` makes an unopened connection that reports to a callback."""
 
     def __init__(
         self,
         symbols: Sequence[str],
-        connect: Callable[[Callable[[Connection], None]], Connection],
+        connect: Callable[[Callable[[StreamConnection], None]], StreamConnection],
         *,
         listener: StreamListener,
         clock: Clock,
@@ -58,7 +58,7 @@ class Feed:
         self._budget = budget
         self._backoff = backoff
         self._sleep = sleep
-        self._serving: Connection | None = None
+        self._serving: StreamConnection | None = None
         self._was_connected = False
         self._replacement_due = asyncio.Event()
         self._next_try_at_s = clock.wall_s()
@@ -94,7 +94,7 @@ class Feed:
 
     # Attempts
 
-    async def _establish(self) -> Connection:
+    async def _establish(self) -> StreamConnection:
         while True:
             await self._sleep(self._until_next_try_s())
             try:
@@ -102,7 +102,7 @@ class Feed:
             except (ForecastdError, OSError) as error:
                 self._note_failure(error)
 
-    async def _open(self) -> Connection:
+    async def _open(self) -> StreamConnection:
         await self._budget.take(1)
         connection = self._connect(self._notice)
         try:
@@ -115,7 +115,7 @@ class Feed:
 
     def _note_failure(self, error: ForecastdError | OSError) -> None:
         # A region does not change while we run: once connected, a refusal is the venue's mood and passes.
-        if judge(error) is Verdict.STOP and not self._was_connected:
+        if classify(error) is ErrorHandling.STOP and not self._was_connected:
             raise error
         self._plan_next_try(at_least_s=error.retry_after_s if isinstance(error, RateLimited) else 0.0)
         self._last_failure = str(error) or repr(error)
@@ -139,7 +139,7 @@ class Feed:
     def _connected(self) -> bool:
         return self._serving is not None and self._serving.ended is None
 
-    async def _take_over(self, connection: Connection) -> None:
+    async def _take_over(self, connection: StreamConnection) -> None:
         """Puts a verified connection into service, and only then lets the old one go."""
         old, self._serving = self._serving, connection
         self._was_connected = True
@@ -155,7 +155,7 @@ class Feed:
                 unserved, "the venue did not take it", self._settings.resubscribe_s, self._heard_until_us
             )
 
-    async def _retire(self, old: Connection) -> None:
+    async def _retire(self, old: StreamConnection) -> None:
         try:
             if old.ended is None:
                 await asyncio.sleep(self._settings.overlap_s)
@@ -163,12 +163,12 @@ class Feed:
             await old.close()
         old.raise_fault()
 
-    async def _close_if_ended(self, connection: Connection) -> None:
+    async def _close_if_ended(self, connection: StreamConnection) -> None:
         if connection.ended is not None:
             await connection.close()
             connection.raise_fault()
 
-    def _notice(self, connection: Connection) -> None:
+    def _notice(self, connection: StreamConnection) -> None:
         """The connection in service ended or asks to be replaced. Others are still being opened, or retired."""
         if connection is not self._serving:
             return
@@ -240,9 +240,9 @@ class MarketStream:
             if symbol in feed.symbols:
                 feed.reconnect(reason)
 
-    def _feed(self, symbols: Sequence[str]) -> Feed:
-        def connect(on_change: Callable[[Connection], None]) -> Connection:
-            return Connection(
+    def _feed(self, symbols: Sequence[str]) -> SymbolGroup:
+        def connect(on_change: Callable[[StreamConnection], None]) -> StreamConnection:
+            return StreamConnection(
                 self._venue,
                 symbols,
                 self._ws_url,
@@ -254,7 +254,7 @@ class MarketStream:
             )
 
         settings = self._settings
-        return Feed(
+        return SymbolGroup(
             symbols,
             connect,
             listener=self._listener,

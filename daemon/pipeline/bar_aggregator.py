@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from daemon.pipeline.continuity import Known
+from daemon.pipeline.continuity import CompletenessReport
 from daemon.pipeline.reconciliation import differences
 from features.bars import OpenBar
 from features.market import Bar, Completeness, Instrument, Trade, interval_start
@@ -15,10 +15,10 @@ _KEPT_CLOSED_BARS = 48
 _SETTLED = (Completeness.PROVEN, Completeness.EMPTY)
 
 # What is known of the trades between an open and a close time.
-Knowledge = Callable[[int, int], Known]
+Knowledge = Callable[[int, int], CompletenessReport]
 
 
-class BarKeeper:
+class BarAggregator:
     """Bars close in order, one after another; ``start`` says with which.
 
     ordered: whether trade ids say which of two trades of one time came first. numbered: whether ids are a proven

@@ -24,7 +24,7 @@ class Admission(Enum):
     DUPLICATE = "duplicate"
 
 
-class Known(NamedTuple):
+class CompletenessReport(NamedTuple):
     """What is known of the trades of one interval.
 
     completeness: the verdict on a bar that closes now; PROVEN says EMPTY of a bar without trades.
@@ -38,7 +38,7 @@ class Known(NamedTuple):
     ranges: tuple[MissingTrades, ...] = ()
 
 
-class Lost(NamedTuple):
+class MissingRange(NamedTuple):
     """Trades to ask for: after ``after_us``, from ``from_id`` (None: by time) to ``until_id`` (None: the newest)."""
 
     from_id: int | None
@@ -69,19 +69,19 @@ class Continuity(Protocol):
         """Takes note of a trade."""
         ...
 
-    def known(self, open_us: int, close_us: int, *, now_us: int, grace_us: int) -> Known:
+    def known(self, open_us: int, close_us: int, *, now_us: int, grace_us: int) -> CompletenessReport:
         """What is known of the trades in ``[open_us, close_us)``."""
         ...
 
-    def to_ask(self) -> Lost | None:
+    def to_ask(self) -> MissingRange | None:
         """The next missing part to ask for; each is offered in turn."""
         ...
 
-    def newest(self) -> Lost:
+    def newest(self) -> MissingRange:
         """Everything beyond what is known."""
         ...
 
-    def answered(self, asked: Lost, *, head_reached: bool, whole: bool, asked_at_us: int) -> None:
+    def answered(self, asked: MissingRange, *, head_reached: bool, whole: bool, asked_at_us: int) -> None:
         """The venue's trades for ``asked`` have been admitted.
 
         head_reached: they went up to the newest at ``asked_at_us``. whole: none between is withheld.

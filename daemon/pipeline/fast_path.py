@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from daemon.exchanges.base import Ids, Record, Traits
+from daemon.exchanges.base import Ids, TradeRecord, Traits
 from daemon.pipeline.id_continuity import IdContinuity
 from daemon.pipeline.time_continuity import TimeContinuity
 from features.bars import OpenBar
@@ -76,7 +76,7 @@ class IdFlow(Flow[IdContinuity]):
     __slots__ = ("_last_id",)
     _last_id: int
 
-    def take_next(self, records: Sequence[Record]) -> int:
+    def take_next(self, records: Sequence[TradeRecord]) -> int:
         if not self.current and not self._is_open():
             return 0
         last_id, begins, ends, run, taken = self._last_id, self._begins, self._ends, self.run, 0
@@ -132,7 +132,7 @@ class OrderedFlow(TimedFlow):
     __slots__ = ("_highest_id",)
     _highest_id: int
 
-    def take_next(self, records: Sequence[Record]) -> int:
+    def take_next(self, records: Sequence[TradeRecord]) -> int:
         if not self.current and not self._is_open():
             return 0
         highest_id, newest, ends, run, taken = self._highest_id, self._newest, self._ends, self.run, 0
@@ -159,7 +159,7 @@ class HeardFlow(TimedFlow):
 
     __slots__ = ()
 
-    def take_next(self, records: Sequence[Record]) -> int:
+    def take_next(self, records: Sequence[TradeRecord]) -> int:
         if not self.current and not self._is_open():
             return 0
         newest, ends, run, taken = self._newest, self._ends, self.run, 0
@@ -178,7 +178,7 @@ class HeardFlow(TimedFlow):
         self._newest = self._moment(max(continuity.last_time_us, continuity.earlier_from_us, bar.open_time_us - 1))
 
 
-def _is_another(record: Record, run: Sequence[Record]) -> bool:
+def _is_another(record: TradeRecord, run: Sequence[TradeRecord]) -> bool:
     """Whether the run ends with records of this time, which is its newest, and none of them is this one."""
     if not run or run[-1].time != record.time:
         return False

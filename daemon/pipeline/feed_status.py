@@ -9,7 +9,7 @@ from daemon.pipeline.sequence import Interruption, MissingIds
 from features.market import Instrument
 
 
-class Standing:
+class FeedStatus:
     """``events`` is the pipeline's list; ``last_trade_at_us`` says when the instrument last traded.
 
     joining: a start is being caught up with, and what is missing meanwhile is no news.

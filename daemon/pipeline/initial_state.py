@@ -23,7 +23,7 @@ def seeded_state(
     return SequenceState(last_id=last_id, last_time_us=last_time_us, covered_from_us=covered_from_us)
 
 
-def unheard(from_us: int, *, until_us: int | None) -> TimeContinuity:
+def never_subscribed(from_us: int, *, until_us: int | None) -> TimeContinuity:
     """Nobody listened from ``from_us`` on; until when, if somebody does by now."""
     state = SequenceState(
         last_id=-1,

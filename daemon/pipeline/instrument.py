@@ -11,21 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from daemon.exchanges.base import Ids, Traits
-from daemon.pipeline.bar_aggregator import BarKeeper
-from daemon.pipeline.continuity import Continuity, Known
+from daemon.pipeline.bar_aggregator import BarAggregator
+from daemon.pipeline.continuity import CompletenessReport, Continuity
 from daemon.pipeline.events import BarClosed, BarRevised, Event, RepairReason, SymbolState
-from daemon.pipeline.feed_status import Standing
+from daemon.pipeline.feed_status import FeedStatus
 from daemon.pipeline.id_continuity import IdContinuity
-from daemon.pipeline.initial_state import resumed, seeded_state, unheard
-from daemon.pipeline.recovery import Questions
+from daemon.pipeline.initial_state import never_subscribed, resumed, seeded_state
+from daemon.pipeline.recovery import RecoveryPlanner
 from daemon.pipeline.sequence import Interruption, SequenceState
-from daemon.pipeline.sequencer import Intake
-from daemon.pipeline.staleness import Hearing, Patience
+from daemon.pipeline.sequencer import TradeSequencer
+from daemon.pipeline.staleness import StalenessTimer, Timeouts
 from daemon.pipeline.time_continuity import TimeContinuity
 from features.market import Bar, Instrument, Trade, interval_start
 
 
-class Series:
+class InstrumentPipeline:
     """The state of one instrument. ``events`` is the pipeline's list, shared by all series."""
 
     def __init__(
@@ -34,14 +34,14 @@ class Series:
         *,
         interval_us: int,
         traits: Traits,
-        patience: Patience,
+        patience: Timeouts,
         events: list[Event],
     ) -> None:
         self.instrument = instrument
         self.patience = patience
         self._events = events
         self._numbered = traits.ids is Ids.CONTIGUOUS
-        self._bars = BarKeeper(
+        self._bars = BarAggregator(
             instrument,
             interval_us=interval_us,
             decimals=traits.decimals,
@@ -49,12 +49,12 @@ class Series:
             numbered=self._numbered,
             opens_at_previous_close=traits.opens_at_previous_close,
         )
-        self._hearing = Hearing()
-        self._questions = Questions(
+        self._hearing = StalenessTimer()
+        self._questions = RecoveryPlanner(
             instrument, bars=self._bars, hearing=self._hearing, candles=not self._numbered, events=events
         )
-        self._standing = Standing(instrument, last_trade_at_us=lambda: self.last_trade_at_us, events=events)
-        self._intake = Intake(traits, bars=self._bars, standing=self._standing)
+        self._standing = FeedStatus(instrument, last_trade_at_us=lambda: self.last_trade_at_us, events=events)
+        self._intake = TradeSequencer(traits, bars=self._bars, standing=self._standing)
         self.take_next = self._intake.take_next  # what is quicker than ``trades_received``, for nearly all trades
         self._catching_up = False
         self._started_s: float | None = None
@@ -180,10 +180,10 @@ class Series:
         self._standing.joining = self._catching_up = True
         self._started_s = wall_s
 
-    def _begin_unheard(self, now_us: int, wall_s: float) -> None:
+    def _begin_without_subscription(self, now_us: int, wall_s: float) -> None:
         """Where ids prove nothing the sequence begins with an interruption: nobody listened to what is over."""
         from_us = interval_start(now_us, self._bars.interval_us)
-        self._intake.begin(unheard(from_us, until_us=now_us if self._subscribed else None), None)
+        self._intake.begin(never_subscribed(from_us, until_us=now_us if self._subscribed else None), None)
         self._begin(from_us, wall_s)
 
     # ---------------------------------------------------------------- the stream
@@ -194,7 +194,7 @@ class Series:
         if self._continuity is not None:
             self._continuity.resumed(now_us + self.patience.clock_margin_us)
 
-    def unheard(self, heard_until_us: int, now_us: int) -> None:
+    def stream_lost(self, heard_until_us: int, now_us: int) -> None:
         """The venue's stream is not heard any more, nor surely was it since ``heard_until_us``."""
         self._subscribed = False
         if self._continuity is not None:
@@ -258,8 +258,8 @@ class Series:
         if reason is RepairReason.PROBE:
             since_us = asked_at_us if whole else asked.after_us
             old_us = asked_at_us - self.patience.unheard_age_us
-            unheard = not whole or any(trade.time_us < old_us for trade in trades)
-            self._judge_probe(fresh, now_us, wall_s, unheard=unheard, since_us=since_us)
+            undelivered = not whole or any(trade.time_us < old_us for trade in trades)
+            self._judge_probe(fresh, now_us, wall_s, undelivered=undelivered, since_us=since_us)
 
     def candle_received(self, candle: Bar | None, now_us: int, wall_s: float) -> None:
         """The answer to a CandleWanted: the venue's candle, or None where it has none yet."""
@@ -304,7 +304,7 @@ class Series:
             if self._numbered:
                 self._questions.ask_start(now_us, wall_s)
                 return
-            self._begin_unheard(now_us, wall_s)
+            self._begin_without_subscription(now_us, wall_s)
         continuity = self._continuity
         assert continuity is not None
         if self._started_s is None:
@@ -341,11 +341,11 @@ class Series:
             and self._intake.whole
         )
 
-    def _known_at(self, now_us: int) -> Callable[[int, int], Known]:
+    def _known_at(self, now_us: int) -> Callable[[int, int], CompletenessReport]:
         continuity, grace_us = self._continuity, self.patience.grace_us
         assert continuity is not None
 
-        def known(open_us: int, close_us: int) -> Known:
+        def known(open_us: int, close_us: int) -> CompletenessReport:
             return continuity.known(open_us, close_us, now_us=now_us, grace_us=grace_us)
 
         return known
@@ -371,12 +371,12 @@ class Series:
             self._bars.doubt(after_us)
             self._standing.gap_opened(Interruption(after_us), now_us)
 
-    def _judge_probe(self, fresh: int, now_us: int, wall_s: float, *, unheard: bool, since_us: int) -> None:
+    def _judge_probe(self, fresh: int, now_us: int, wall_s: float, *, undelivered: bool, since_us: int) -> None:
         """A quiet market answers with nothing new; a dead subscription is given away by trades it did not bring.
 
-        unheard: some of the ``fresh`` trades are too old to be still on their way.
+        undelivered: some of the ``fresh`` trades are too old to be still on their way.
         """
-        if fresh and unheard:
+        if fresh and undelivered:
             self._intake.stop_flow()
             self._standing.mute(fresh, now_us)
             self._interrupted(since_us, now_us)

@@ -14,9 +14,9 @@ from daemon.exchanges.base import Traits
 from daemon.forecasting.records import DataQuality, IssuedForecast, Latency
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline.events import BarClosed, BarRevised, Event, ForecastIssued, RoundClosed, Scored
-from daemon.pipeline.instrument import Series
+from daemon.pipeline.instrument import InstrumentPipeline
 from daemon.pipeline.sequence import SequenceState
-from daemon.pipeline.staleness import Patience
+from daemon.pipeline.staleness import Timeouts
 from features.market import Bar, Instrument, Trade
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Pipeline:
         *,
         interval_us: int,
         traits: Mapping[str, Traits],
-        patience: Patience,
+        patience: Timeouts,
         scoreboard: Scoreboard,
     ) -> None:
         """``traits``: of every venue among the instruments."""
@@ -42,8 +42,8 @@ class Pipeline:
         self.scoreboard = scoreboard
         self._events: list[Event] = []
         self._filed = 0
-        self._series: dict[Instrument, Series] = {
-            instrument: Series(
+        self._series: dict[Instrument, InstrumentPipeline] = {
+            instrument: InstrumentPipeline(
                 instrument,
                 interval_us=interval_us,
                 traits=traits[instrument.venue],
@@ -62,7 +62,7 @@ class Pipeline:
     # ---------------------------------------------------------------- what others may look at
 
     @property
-    def series(self) -> Mapping[Instrument, Series]:
+    def series(self) -> Mapping[Instrument, InstrumentPipeline]:
         return self._series
 
     @property
@@ -70,7 +70,7 @@ class Pipeline:
         """Whether ``events`` would return something, or has something left to do."""
         return bool(self._events or self._unscored)
 
-    def set_patience(self, patience: Patience) -> None:
+    def set_patience(self, patience: Timeouts) -> None:
         """Other waits from now on."""
         for series in self._series.values():
             series.patience = patience
@@ -99,7 +99,7 @@ class Pipeline:
         first_open_us: int,
         told: Sequence[Bar] = (),
     ) -> None:
-        """Goes on from what the store holds, as if nothing had happened; see ``Series.resume``."""
+        """Goes on from what the store holds, as if nothing had happened; see ``InstrumentPipeline.resume``."""
         self._series[instrument].resume(state, trades, first_open_us=first_open_us, told=told)
 
     def trades_received(self, instrument: Instrument, trades: Sequence[Trade], now_us: int, wall_s: float) -> None:
@@ -110,9 +110,9 @@ class Pipeline:
         """The venue's stream of the instrument is heard from now on."""
         self._series[instrument].subscribed(now_us)
 
-    def unheard(self, instrument: Instrument, heard_until_us: int, now_us: int) -> None:
+    def stream_lost(self, instrument: Instrument, heard_until_us: int, now_us: int) -> None:
         """The stream of the instrument is not heard, nor surely was it since ``heard_until_us``."""
-        self._series[instrument].unheard(heard_until_us, now_us)
+        self._series[instrument].stream_lost(heard_until_us, now_us)
 
     def seeded(
         self,
@@ -125,7 +125,7 @@ class Pipeline:
         wall_s: float,
         whole: bool = True,
     ) -> None:
-        """The answer to a SeedWanted; see ``Series.seed``."""
+        """The answer to a SeedWanted; see ``InstrumentPipeline.seed``."""
         self._series[instrument].seed(
             page, latest, from_time_us=from_time_us, now_us=now_us, wall_s=wall_s, whole=whole
         )
@@ -141,7 +141,7 @@ class Pipeline:
         now_us: int,
         wall_s: float,
     ) -> None:
-        """The answer to a RepairWanted; see ``Series.repair_received``."""
+        """The answer to a RepairWanted; see ``InstrumentPipeline.repair_received``."""
         self._series[instrument].repair_received(
             trades, head_reached=head_reached, whole=whole, asked_at_us=asked_at_us, now_us=now_us, wall_s=wall_s
         )

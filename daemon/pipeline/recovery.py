@@ -4,31 +4,37 @@ from __future__ import annotations
 
 from collections import Counter
 
-from daemon.pipeline.bar_aggregator import BarKeeper, Knowledge
-from daemon.pipeline.continuity import Continuity, Lost
+from daemon.pipeline.bar_aggregator import BarAggregator, Knowledge
+from daemon.pipeline.continuity import Continuity, MissingRange
 from daemon.pipeline.events import CandleWanted, Event, RepairReason, RepairWanted, SeedWanted
-from daemon.pipeline.request_slot import Inquiry
-from daemon.pipeline.staleness import Hearing, Patience
+from daemon.pipeline.request_slot import RequestSlot
+from daemon.pipeline.staleness import StalenessTimer, Timeouts
 from features.market import Completeness, Instrument, interval_start
 
 _CANDLE_ATTEMPTS = 8  # within about two minutes; a venue that has no candle by then leaves a gap
 
 
-class Questions:
+class RecoveryPlanner:
     """One question at a time; ``events`` is the pipeline's list.
 
     candles: whether the venue's candle may stand in for trades that cannot be had.
     """
 
     def __init__(
-        self, instrument: Instrument, *, bars: BarKeeper, hearing: Hearing, candles: bool, events: list[Event]
+        self,
+        instrument: Instrument,
+        *,
+        bars: BarAggregator,
+        hearing: StalenessTimer,
+        candles: bool,
+        events: list[Event],
     ) -> None:
         self._instrument = instrument
         self._bars = bars
         self._hearing = hearing
         self._candles = candles
         self._events = events
-        self._inquiry = Inquiry()
+        self._inquiry = RequestSlot()
         self._candles_asked: Counter[int] = Counter()
         self._gap_was_vain = False
 
@@ -43,12 +49,12 @@ class Questions:
         return question.reason if isinstance(question, RepairWanted) else None
 
     @property
-    def asked(self) -> Lost | None:
+    def asked(self) -> MissingRange | None:
         """What the repair under way asked for."""
         question = self._inquiry.question
         if not isinstance(question, RepairWanted):
             return None
-        return Lost(question.from_id, question.until_id, question.after_us)
+        return MissingRange(question.from_id, question.until_id, question.after_us)
 
     def overdue(self, wall_s: float, timeout_s: float) -> bool:
         return self._inquiry.overdue(wall_s, timeout_s)
@@ -68,7 +74,7 @@ class Questions:
             self._ask(SeedWanted(self._instrument, interval_start(now_us, self._bars.interval_us)), wall_s)
 
     def ask_next(
-        self, continuity: Continuity, knowledge: Knowledge, patience: Patience, *, now_us: int, wall_s: float
+        self, continuity: Continuity, knowledge: Knowledge, patience: Timeouts, *, now_us: int, wall_s: float
     ) -> None:
         """The most pressing question, if one is due. A gap that could not be filled lets others go first, once."""
         if not self._inquiry.may_begin(wall_s):
@@ -110,7 +116,7 @@ class Questions:
         wanted = self._candles and not self._bars.has_candle(open_us)
         return wanted and self._candles_asked[open_us] < _CANDLE_ATTEMPTS
 
-    def _repair(self, lost: Lost, reason: RepairReason) -> RepairWanted:
+    def _repair(self, lost: MissingRange, reason: RepairReason) -> RepairWanted:
         return RepairWanted(self._instrument, lost.from_id, lost.until_id, lost.after_us, reason)
 
     def _ask(self, question: SeedWanted | RepairWanted | CandleWanted, wall_s: float) -> None:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from daemon.pipeline.events import CandleWanted, RepairWanted, SeedWanted
 
-Question = SeedWanted | RepairWanted | CandleWanted
+Request = SeedWanted | RepairWanted | CandleWanted
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 
 
-class Inquiry:
+class RequestSlot:
     """Pauses double after requests that failed or did not help, and are gone after one that did."""
 
     __slots__ = ("_not_before_s", "_pause_s", "_since_s", "question")
 
     def __init__(self) -> None:
-        self.question: Question | None = None
+        self.question: Request | None = None
         self._since_s = 0.0
         self._not_before_s = 0.0
         self._pause_s = _FIRST_PAUSE_S
@@ -28,7 +28,7 @@ class Inquiry:
     def may_begin(self, wall_s: float) -> bool:
         return self.question is None and wall_s >= self._not_before_s
 
-    def begin(self, question: Question, wall_s: float) -> None:
+    def begin(self, question: Request, wall_s: float) -> None:
         self.question, self._since_s = question, wall_s
 
     def overdue(self, wall_s: float, timeout_s: float) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from daemon.exchanges.base import Ids, Traits
-from daemon.pipeline.bar_aggregator import BarKeeper
+from daemon.pipeline.bar_aggregator import BarAggregator
 from daemon.pipeline.continuity import Admission, Continuity
 from daemon.pipeline.fast_path import IdFlow, flow_for
-from daemon.pipeline.feed_status import Standing
+from daemon.pipeline.feed_status import FeedStatus
 from daemon.pipeline.id_continuity import IdContinuity
 from daemon.pipeline.time_continuity import TimeContinuity
 from features.market import Trade
@@ -18,7 +18,7 @@ _OPENED = (Admission.OPENED_GAP, Admission.OPENED_GAP_ONLY)
 _LEFT_OUT = (Admission.DUPLICATE, Admission.OPENED_GAP_ONLY)
 
 
-class Intake:
+class TradeSequencer:
     """``ids`` or ``times`` is the account, by what the venue's ids prove; None before the sequence has a start.
 
     take_next: what is quicker than ``admit``, for nearly all trades (see ``flow``). What it took is put where all
@@ -27,7 +27,7 @@ class Intake:
     itself brought.
     """
 
-    def __init__(self, traits: Traits, *, bars: BarKeeper, standing: Standing) -> None:
+    def __init__(self, traits: Traits, *, bars: BarAggregator, standing: FeedStatus) -> None:
         self.numbered = traits.ids is Ids.CONTIGUOUS
         self.malformed = 0
         self.duplicates = 0

@@ -7,7 +7,7 @@ import msgspec
 CATCH_UP_S = 30.0
 
 
-class Patience(msgspec.Struct, frozen=True, kw_only=True):
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """How long to wait for what. ``*_us`` are market time (already scaled), ``*_s`` wall time.
 
     catch_up_s: after a start no bar closes without proof for so long, unless the venue has been asked before.
@@ -27,7 +27,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     furthest_ahead_us: int = 60_000_000
 
 
-class Hearing:
+class StalenessTimer:
     """When the stream was last heard, and when the venue was last probed because it was not."""
 
     __slots__ = ("_heard_s", "_probed_s")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from daemon.pipeline.continuity import MOST_RANGES, Admission, Known, Lost
+from daemon.pipeline.continuity import MOST_RANGES, Admission, CompletenessReport, MissingRange
 from daemon.pipeline.sequence import Interruption, SequenceState
 from features.market import Completeness, MissingTrades, Trade
 
@@ -64,26 +64,28 @@ class TimeContinuity:
         self.last_id, self.last_time_us = trade.trade_id, trade.time_us
         return Admission.JOINED
 
-    def known(self, open_us: int, close_us: int, *, now_us: int, grace_us: int) -> Known:
+    def known(self, open_us: int, close_us: int, *, now_us: int, grace_us: int) -> CompletenessReport:
         """Unproven at best, but for an interval in which the venue itself, asked, lists no trade."""
         if lost := [each for each in self.interruptions if _touches(each, open_us, close_us)]:
             ranges = tuple(MissingTrades(None, None, each.after_us, each.before_us) for each in lost[:MOST_RANGES])
-            return Known(Completeness.GAP, None, final=False, ranges=ranges)
+            return CompletenessReport(Completeness.GAP, None, final=False, ranges=ranges)
         if self.last_time_us < open_us:
             asked = self._checked_from_us <= open_us and self._checked_until_us >= close_us + grace_us
-            return Known(Completeness.PROVEN if asked else Completeness.UNPROVEN, 0, final=asked)
-        return Known(Completeness.UNPROVEN, 0, final=self.last_time_us >= close_us or now_us >= close_us + grace_us)
+            return CompletenessReport(Completeness.PROVEN if asked else Completeness.UNPROVEN, 0, final=asked)
+        return CompletenessReport(
+            Completeness.UNPROVEN, 0, final=self.last_time_us >= close_us or now_us >= close_us + grace_us
+        )
 
-    def to_ask(self) -> Lost | None:
+    def to_ask(self) -> MissingRange | None:
         for each in self.interruptions:
             if each.before_us is not None and not each.given_up:
-                return Lost(None, None, each.after_us)
+                return MissingRange(None, None, each.after_us)
         return None
 
-    def newest(self) -> Lost:
-        return Lost(None, None, self.last_time_us)
+    def newest(self) -> MissingRange:
+        return MissingRange(None, None, self.last_time_us)
 
-    def answered(self, asked: Lost, *, head_reached: bool, whole: bool, asked_at_us: int) -> None:  # noqa: ARG002  # every page begins at the newest
+    def answered(self, asked: MissingRange, *, head_reached: bool, whole: bool, asked_at_us: int) -> None:  # noqa: ARG002  # every page begins at the newest
         """A page that reaches back over an interruption mends it; one that does not says that none ever will."""
         ended = [each for each in self.interruptions if _ended(each, asked_at_us)]
         if whole:

@@ -1,6 +1,6 @@
 """One connection to the broker, and what went wrong when there is none: the only file that knows aiomqtt.
 
-The publisher sees a ``Connection`` and three errors; another MQTT library fits behind the same port.
+The publisher sees a ``BrokerConnection`` and three errors; another MQTT library fits behind the same port.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class ConnectOptions:
     timeout_s: float
 
 
-class Connection(Protocol):
+class BrokerConnection(Protocol):
     """A connection that the broker has accepted."""
 
     async def publish(
@@ -73,11 +73,11 @@ class Connection(Protocol):
         ...
 
 
-Connect = Callable[[MqttSettings, ConnectOptions], AbstractAsyncContextManager[Connection]]
+Connect = Callable[[MqttSettings, ConnectOptions], AbstractAsyncContextManager[BrokerConnection]]
 
 
 class AiomqttConnection:
-    """``Connection`` over aiomqtt 2."""
+    """``BrokerConnection`` over aiomqtt 2."""
 
     def __init__(self, client: aiomqtt.Client, endpoint: Endpoint, protocol: MqttProtocol) -> None:
         self._client = client
@@ -105,7 +105,7 @@ class AiomqttConnection:
 
 
 @asynccontextmanager
-async def connect(settings: MqttSettings, options: ConnectOptions) -> AsyncIterator[Connection]:
+async def connect(settings: MqttSettings, options: ConnectOptions) -> AsyncIterator[BrokerConnection]:
     """A connection with a retained last will of QoS 1, closed in order where the block ends without an error.
 
     Where it ends with one the connection is cut, so that the broker publishes the last will.

@@ -27,7 +27,7 @@ class IssuedPayload(Protocol):
     def valid_until_us(self) -> int: ...
 
 
-class Mailbox:
+class MessageBuilder:
     """Where the dispatcher drops messages; the publisher delivers them."""
 
     def __init__(self, publisher: Publisher, topics: Topics, clock: Clock) -> None:

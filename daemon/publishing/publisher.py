@@ -18,15 +18,15 @@ from daemon.clock import Clock
 from daemon.errors import Retryable
 from daemon.publishing.connection import (
     AccessRefused,
+    BrokerConnection,
     Connect,
-    Connection,
     ConnectOptions,
     MqttProtocol,
     ProtocolRefused,
     connect,
 )
 from daemon.publishing.outbox import DropReason, OnDropped, Outbox, OutboxMessage
-from daemon.publishing.patience import Backoff, Patience
+from daemon.publishing.retry_policy import PublishBackoff, RetryPolicy
 from daemon.publishing.sender import Sender
 from daemon.publishing.settings import MqttSettings
 from daemon.publishing.topics import Topics
@@ -36,7 +36,7 @@ __all__ = [
     "DropReason",
     "MqttSettings",
     "OutboxMessage",
-    "Patience",
+    "RetryPolicy",
     "Publisher",
     "PublisherState",
 ]
@@ -100,7 +100,7 @@ class Publisher:
         on_delivered: OnDelivered = lambda _message, _seconds: None,
         on_dropped: OnDropped = lambda _message, _reason: None,
         on_state: OnState = lambda _state: None,
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
         connect: Connect = connect,
     ) -> None:
         self._settings = settings
@@ -110,7 +110,7 @@ class Publisher:
         self._on_delivered = on_delivered
         self._on_dropped = on_dropped
         self._on_state = on_state
-        self._patience = patience or Patience()
+        self._patience = patience or RetryPolicy()
         self._connect = connect
         self._protocol = _preferred_protocol(settings)
         self._outbox = Outbox(
@@ -120,7 +120,7 @@ class Publisher:
             pinned=topics.status,
         )
         self._sender: Sender | None = None
-        self._backoff = Backoff(self._patience)
+        self._backoff = PublishBackoff(self._patience)
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._deadline: asyncio.Timeout | None = None
@@ -216,7 +216,7 @@ class Publisher:
                 self._sender = None
                 self._change(connected=False, since_us=self._clock.market_us())
 
-    async def _publish_until_stopped(self, connection: Connection) -> None:
+    async def _publish_until_stopped(self, connection: BrokerConnection) -> None:
         async with asyncio.TaskGroup() as tasks:
             sender = Sender(connection, self._outbox, clock=self._clock, tasks=tasks, on_confirmed=self._confirmed)
             watch = tasks.create_task(sender.watch(), name="mqtt-watch")

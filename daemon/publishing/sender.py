@@ -7,7 +7,7 @@ import math
 from typing import Protocol
 
 from daemon.clock import MICROSECONDS_PER_SECOND, Clock
-from daemon.publishing.connection import MAX_IN_FLIGHT, Connection
+from daemon.publishing.connection import MAX_IN_FLIGHT, BrokerConnection
 from daemon.publishing.outbox import Outbox, OutboxMessage
 
 _LONGEST_EXPIRY_S = 2**32 - 1  # MQTT 5, section 3.3.2.3.3: a four byte integer
@@ -27,7 +27,7 @@ class Sender:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: BrokerConnection,
         outbox: Outbox,
         *,
         clock: Clock,

@@ -12,7 +12,7 @@ from daemon.forecasting.engine import ForecastEngine
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline.events import BarClosed, BarRevised, CandleWanted, Event, ForecastIssued, RepairWanted, RoundClosed
 from daemon.pipeline.pipeline import Pipeline
-from daemon.pipeline.staleness import Patience
+from daemon.pipeline.staleness import Timeouts
 from daemon.publishing import payloads
 from daemon.recordings import Happening, Heard, Recorded, Unheard
 from features.frames import bars_frame
@@ -49,7 +49,7 @@ class Replay:
             interval_us=interval_us,
             traits=traits,
             # There is nobody to ask: no bar waits for answers of a start.
-            patience=Patience(grace_us=self._wait_us // 2, proof_wait_us=self._wait_us, catch_up_s=0.0),
+            patience=Timeouts(grace_us=self._wait_us // 2, proof_wait_us=self._wait_us, catch_up_s=0.0),
             scoreboard=Scoreboard(
                 interval_us=interval_us,
                 levels=DEFAULT_LEVELS,
@@ -70,7 +70,7 @@ class Replay:
                 case Recorded():
                     self._take(instrument, each)
                 case Unheard():
-                    self._pipeline.unheard(instrument, each.heard_until_us, self._now_us)
+                    self._pipeline.stream_lost(instrument, each.heard_until_us, self._now_us)
                 case Heard():
                     self._pipeline.subscribed(instrument, each.at_us)
             self._act()

@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from daemon.retraining.progress import LONGEST_LINE_BYTES, Failed, Finished, Message, Order, decode
+from daemon.retraining.progress import LONGEST_LINE_BYTES, Finished, Message, Order, TrainingFailed, decode
 
 _STDERR_KEPT_BYTES = 4_096
 _LAST_LINES = 5
@@ -34,7 +34,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class ProcessLimits:
     """How long, in wall seconds, a training process may be silent, linger after its order to stop, and run at all."""
 
     silence_s: float = 600.0
@@ -55,14 +55,14 @@ class Ending:
 class Child:
     """A training process. ``run`` once; the orders may come at any time, before and after it too."""
 
-    def __init__(self, command: Sequence[str], *, environment: Mapping[str, str], patience: Patience) -> None:
+    def __init__(self, command: Sequence[str], *, environment: Mapping[str, str], patience: ProcessLimits) -> None:
         self._command = command
         self._environment = environment
         self._patience = patience
         self._process: _Process | None = None
         self._paused = False
         self._stderr = b""
-        self._result: Finished | Failed | None = None
+        self._result: Finished | TrainingFailed | None = None
         self._cancelled: str | None = None
         self._killed: str | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -143,7 +143,7 @@ class Child:
         try:
             while self._result is None and (message := await self._message(stdout, deadline_s)):
                 on_message(message)
-                if isinstance(message, Finished | Failed):
+                if isinstance(message, Finished | TrainingFailed):
                     self._result = message
         except _Misbehaved as error:
             self._kill(str(error))
@@ -189,7 +189,7 @@ class Child:
             return Ending(state=State.CANCELLED, reason=self._cancelled)
         if isinstance(self._result, Finished):  # the artifact is whole; how the interpreter then ended is no matter
             return Ending(state=State.FINISHED, artifact=Path(self._result.artifact), scores=self._result.scores)
-        if isinstance(self._result, Failed):
+        if isinstance(self._result, TrainingFailed):
             return Ending(state=State.FAILED, reason=self._result.reason)
         reason = self._killed or _departure(exit_code)
         return Ending(state=State.FAILED, reason=f"{reason}{self._last_words()}")

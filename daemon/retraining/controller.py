@@ -21,7 +21,7 @@ from daemon.config import Config
 from daemon.errors import ForecastdError, Retryable
 from daemon.forecasting.inference import Inference
 from daemon.publishing import payloads
-from daemon.publishing.message_builder import Mailbox
+from daemon.publishing.message_builder import MessageBuilder
 from daemon.retraining.child import State
 from daemon.retraining.schedule import RetrainHistory, RetrainSchedule
 from daemon.retraining.supervisor import RetrainOutcome, RetrainSupervisor
@@ -59,7 +59,7 @@ class Trainer:
         dispatcher: Dispatcher,
         inference: Inference,
         history: History,
-        mailbox: Mailbox,
+        mailbox: MessageBuilder,
         metrics: Metrics,
         health: Health,
         clock: Clock,

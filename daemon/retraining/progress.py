@@ -55,13 +55,13 @@ class Finished(msgspec.Struct, frozen=True, tag="finished"):
     scores: dict[str, Any]
 
 
-class Failed(msgspec.Struct, frozen=True, tag="failed"):
+class TrainingFailed(msgspec.Struct, frozen=True, tag="failed"):
     """Training ended without an artifact."""
 
     reason: str
 
 
-Message = Started | Reported | Alive | Log | Finished | Failed
+Message = Started | Reported | Alive | Log | Finished | TrainingFailed
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
@@ -69,8 +69,8 @@ _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 def encode(message: Message) -> bytes:
     """One line, newline included. Text is cut so that a line stays within its bound."""
-    if isinstance(message, Failed):
-        message = Failed(message.reason[:_LONGEST_TEXT])
+    if isinstance(message, TrainingFailed):
+        message = TrainingFailed(message.reason[:_LONGEST_TEXT])
     elif isinstance(message, Log):
         message = Log(message.message[:_LONGEST_TEXT])
     return _encoder.encode(message) + b"\n"

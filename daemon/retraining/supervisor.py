@@ -21,7 +21,7 @@ import structlog
 
 from daemon.clock import Clock
 from daemon.errors import Fatal, Retryable
-from daemon.retraining.child import Child, Ending, Patience, State
+from daemon.retraining.child import Child, Ending, ProcessLimits, State
 from daemon.retraining.progress import Log, Message, Reported, Started
 from models.specification import Progress, TrainingSpec
 
@@ -68,7 +68,7 @@ class RetrainSupervisor:
 
     run_dir: scratch folder, one subfolder a run, gone when the run is. on_progress, on_finished: called from the event
     loop; ``on_finished`` comes when the next run may start. command: the worker's program, the specification's path
-    is appended. patience: see ``Patience``; all of it is wall time.
+    is appended. patience: see ``ProcessLimits``; all of it is wall time.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class RetrainSupervisor:
         on_progress: Callable[[Progress], None],
         on_finished: Callable[[RetrainOutcome], None],
         command: Sequence[str] = WORKER,
-        patience: Patience | None = None,
+        patience: ProcessLimits | None = None,
     ) -> None:
         self._run_dir = run_dir
         self._models_dir = models_dir
@@ -88,7 +88,7 @@ class RetrainSupervisor:
         self._on_progress = on_progress
         self._on_finished = on_finished
         self._command = tuple(command)
-        self._patience = patience or Patience()
+        self._patience = patience or ProcessLimits()
         self._child: Child | None = None
         self._task: asyncio.Task[RetrainOutcome] | None = None
         self._status = RetrainStatus(running=False)

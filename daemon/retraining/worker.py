@@ -21,7 +21,7 @@ from typing import IO
 
 from daemon.errors import EXIT_CONFIG, EXIT_DONE, EXIT_INTERNAL, EXIT_TRY_AGAIN, EXIT_USAGE
 from daemon.retraining.priority import die_with_parent, limit_threads, lower_priority, spare_cores
-from daemon.retraining.progress import Alive, Failed, Finished, Log, Message, Order, Reported, Started, encode
+from daemon.retraining.progress import Alive, Finished, Log, Message, Order, Reported, Started, TrainingFailed, encode
 from models.specification import Progress, TrainingSpec
 
 LONGEST_PAUSE_S = 120.0  # a daemon that forgets to resume must not stop training for ever
@@ -29,7 +29,7 @@ _ALIVE_EVERY_S = 5.0
 _PROGRESS_EVERY_S = 0.2
 
 
-class Cancelled(Exception):
+class TrainingCancelled(Exception):
     """The daemon asked training to stop."""
 
 
@@ -60,7 +60,7 @@ class Channel:
             self.send(Alive())
 
 
-class Orders:
+class ControlReader:
     """Orders from the daemon: a thread reads them, ``checkpoint`` obeys them between two training steps."""
 
     def __init__(self, stream: IO[str], channel: Channel) -> None:
@@ -78,7 +78,7 @@ class Orders:
         if not self._go_on.is_set():
             self._hold()
         if self._cancelled.is_set():
-            raise Cancelled
+            raise TrainingCancelled
 
     def _hold(self) -> None:
         self._channel.send(Log("paused"))
@@ -113,11 +113,11 @@ def main(arguments: Sequence[str]) -> int:
     try:
         spec = TrainingSpec.from_json(Path(arguments[0]).read_text("utf-8"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        channel.send(Failed(f"{arguments[0]} is no training specification: {error!r}"))
+        channel.send(TrainingFailed(f"{arguments[0]} is no training specification: {error!r}"))
         return EXIT_CONFIG
     limit_threads(spec.threads or spare_cores())
     channel.send(Started(os.getpid(), shortfalls))
-    return _train(spec, channel, Orders(sys.stdin, channel))
+    return _train(spec, channel, ControlReader(sys.stdin, channel))
 
 
 def _step_back() -> tuple[str, ...]:
@@ -136,18 +136,18 @@ def _own_standard_output() -> IO[bytes]:
     return own
 
 
-def _train(spec: TrainingSpec, channel: Channel, orders: Orders) -> int:
+def _train(spec: TrainingSpec, channel: Channel, orders: ControlReader) -> int:
     try:
         # Here and not above: torch reads its thread settings when it is imported.
         from models.train import train  # noqa: PLC0415  # see above
 
         artifact = train(spec, on_progress=channel.progress, checkpoint=orders.checkpoint)
         scores = json.loads((artifact / "manifest.json").read_text("utf-8"))["scores"]
-    except Cancelled:
+    except TrainingCancelled:
         return EXIT_TRY_AGAIN
     except Exception as error:  # noqa: BLE001  # whatever ended training is reported, and the process ends
         traceback.print_exc()
-        channel.send(Failed(f"{type(error).__name__}: {error}"))
+        channel.send(TrainingFailed(f"{type(error).__name__}: {error}"))
         return EXIT_INTERNAL
     channel.send(Finished(str(artifact), scores))
     return EXIT_DONE

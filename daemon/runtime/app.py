@@ -15,16 +15,16 @@ import structlog
 from daemon.clock import Clock
 from daemon.config import Config
 from daemon.config.reload import ReloadChanges, reloadable_changes, with_reloadable
-from daemon.errors import ConfigError, ForecastdError, RegionRefused, Retryable, Verdict, judge
+from daemon.errors import ConfigError, ErrorHandling, ForecastdError, RegionRefused, Retryable, classify
 from daemon.ingest.rest_client import RestClient
 from daemon.pipeline.events import SymbolState
 from daemon.publishing.embedded_broker import EmbeddedBroker
-from daemon.runtime.control_commands import Orders
+from daemon.runtime.control_commands import ControlCommands
 from daemon.runtime.history_loader import RECENT_BARS
 from daemon.runtime.restore import republish, resume_scoreboard, resume_series, unaudited
 from daemon.runtime.status_snapshot import status_document
 from daemon.runtime.venue_feed import Counts
-from daemon.runtime.wiring import Hooks, Parts, build, patience_for, status_payload
+from daemon.runtime.wiring import Components, Hooks, build, patience_for, status_payload
 from daemon.serving.control import ControlServer, serving_path
 from daemon.serving.gpu import GpuCollector
 from daemon.serving.http import HttpServer
@@ -68,7 +68,7 @@ class App:
     ) -> None:
         self.config = config
         self.clock = clock
-        self.parts: Parts
+        self.parts: Components
         self.started = asyncio.Event()
         self.http_address = ""
         self.mqtt_address = config.mqtt.url
@@ -145,7 +145,7 @@ class App:
 
     async def _serve(self) -> None:
         parts, config = self.parts, self.config
-        orders = Orders(self)
+        orders = ControlCommands(self)
         control = ControlServer(self.control_path, orders.obey)
         token_file = config.http.token_file
         http = HttpServer(
@@ -375,7 +375,7 @@ class App:
             try:
                 halted = await rest.check_symbols(symbols)
             except (ForecastdError, OSError, TimeoutError) as error:
-                if isinstance(error, ConfigError | RegionRefused) or judge(error) is Verdict.STOP:
+                if isinstance(error, ConfigError | RegionRefused) or classify(error) is ErrorHandling.STOP:
                     raise
                 log.warning("symbols_not_checked", venue=name, reason=str(error) or repr(error))
                 await asyncio.sleep(30.0)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Reply = dict[str, Any]
 
 
-class Orders:
+class ControlCommands:
     """Answers one command with a stream of replies; errors become error replies at the socket."""
 
     def __init__(self, app: App) -> None:

@@ -32,7 +32,7 @@ from daemon.pipeline.events import (
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.reconciliation import audited
 from daemon.publishing import payloads
-from daemon.publishing.message_builder import Mailbox
+from daemon.publishing.message_builder import MessageBuilder
 from daemon.runtime.reconciler import Auditing
 from daemon.runtime.venue_feed import VenueFeed
 from daemon.serving.health import Health
@@ -59,7 +59,7 @@ class Dispatcher:
         ledger: Ledger,
         store: StoreThread,
         inference: Inference,
-        mailbox: Mailbox,
+        mailbox: MessageBuilder,
         metrics: Metrics,
         health: Health,
         clock: Clock,

@@ -10,7 +10,7 @@ from itertools import pairwise
 import polars as pl
 import structlog
 
-from daemon.errors import ForecastdError, Verdict, judge
+from daemon.errors import ErrorHandling, ForecastdError, classify
 from daemon.ingest.rest_client import RestClient
 from daemon.store.ledger import Ledger
 from daemon.store.thread import StoreThread
@@ -57,7 +57,7 @@ class History:
                 async with self._at_once:
                     await self._fetch_missing(instrument, start_us, end_us)
             except (ForecastdError, OSError, TimeoutError) as error:
-                if judge(error) is Verdict.STOP:
+                if classify(error) is ErrorHandling.STOP:
                     log.error("history_refused", instrument=str(instrument), reason=str(error))  # noqa: TRY400
                     return
                 log.warning("history_waits", instrument=str(instrument), reason=str(error) or repr(error))

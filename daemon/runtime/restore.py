@@ -9,7 +9,7 @@ import structlog
 
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline.pipeline import Pipeline
-from daemon.publishing.message_builder import Mailbox
+from daemon.publishing.message_builder import MessageBuilder
 from daemon.store.ledger import Ledger
 from features.market import Audit, Bar, Completeness, Instrument, interval_start
 
@@ -83,7 +83,7 @@ def resume_scoreboard(scoreboard: Scoreboard, ledger: Ledger, since_us: int) -> 
     ledger.save_scores([], settled=[each.id for each in pending if each.id not in waiting])
 
 
-def republish(mailbox: Mailbox, ledger: Ledger, instruments: Sequence[Instrument], interval_us: int) -> None:
+def republish(mailbox: MessageBuilder, ledger: Ledger, instruments: Sequence[Instrument], interval_us: int) -> None:
     """The last bar and forecast of each instrument again, as they were: the broker may have forgotten them."""
     for instrument in instruments:
         last = ledger.last_bar(instrument, interval_us)

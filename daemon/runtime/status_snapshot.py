@@ -23,7 +23,7 @@ from daemon.serving.status import (
     HorizonStatus,
     ModelStatus,
     MqttStatus,
-    RetrainStatus,
+    RetrainDocument,
     StatusDocument,
     StoreStatus,
     SymbolStatus,
@@ -128,7 +128,7 @@ def status_document(
         ),
         store=_store(config.instance.state_dir),
         model=_model(model, loaded_at_us) if model else None,
-        retrain=RetrainStatus(
+        retrain=RetrainDocument(
             running=supervisor.running,
             progress=progress.ratio if progress and supervisor.running else None,
             stage=progress.phase if progress and supervisor.running else "",

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import structlog
 
 from daemon.clock import Clock
-from daemon.errors import DataFault, ForecastdError, Verdict, judge
-from daemon.exchanges.base import Record, Venue
+from daemon.errors import DataFault, ErrorHandling, ForecastdError, classify
+from daemon.exchanges.base import TradeRecord, Venue
 from daemon.ingest.rest_client import RestClient
 from daemon.ingest.stream import MarketStream
 from daemon.pipeline.events import CandleWanted, FeedMute, RepairWanted, SeedWanted
@@ -73,7 +73,7 @@ class VenueFeed:
 
     # ---------------------------------------------------------------- StreamListener
 
-    def trades(self, symbol: str, records: Sequence[Record]) -> None:
+    def trades(self, symbol: str, records: Sequence[TradeRecord]) -> None:
         if not self._sample_due:
             # Nearly every trade is the next of the open bar: it needs no clock and makes no event.
             taken = self._take_next[symbol](records)
@@ -128,7 +128,7 @@ class VenueFeed:
         for symbol in symbols:
             self._metrics.feed_connected.labels(self.venue, symbol).set(0)
             self._lost.add(symbol)
-            self._pipeline.unheard(self.instruments[symbol], heard_until_us, now_us)
+            self._pipeline.stream_lost(self.instruments[symbol], heard_until_us, now_us)
         if self._pipeline.has_events:
             self._wake()
         log.warning(
@@ -154,7 +154,7 @@ class VenueFeed:
             try:
                 skew_ms = await self.rest.server_time_skew_ms()
             except ForecastdError as error:
-                if judge(error) is Verdict.STOP:
+                if classify(error) is ErrorHandling.STOP:
                     raise
                 log.info("skew_unknown", venue=self.venue, reason=str(error))
             else:

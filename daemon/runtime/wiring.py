@@ -26,9 +26,9 @@ from daemon.ingest.rest_client import RestClient
 from daemon.ingest.stream import MarketStream
 from daemon.pipeline.events import BarAudited
 from daemon.pipeline.pipeline import Pipeline
-from daemon.pipeline.staleness import Patience
+from daemon.pipeline.staleness import Timeouts
 from daemon.publishing import payloads
-from daemon.publishing.message_builder import Mailbox
+from daemon.publishing.message_builder import MessageBuilder
 from daemon.publishing.outbox import DropReason, OutboxMessage
 from daemon.publishing.publisher import Publisher, PublisherState
 from daemon.publishing.settings import MqttSettings
@@ -65,7 +65,7 @@ class Hooks(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class Components:
     """Everything that runs, built and joined."""
 
     config: Config
@@ -77,7 +77,7 @@ class Parts:
     pipeline: Pipeline
     inference: Inference
     publisher: Publisher
-    mailbox: Mailbox
+    mailbox: MessageBuilder
     feeds: dict[str, VenueFeed]
     dispatcher: Dispatcher
     auditing: Auditing | None
@@ -85,7 +85,7 @@ class Parts:
     trainer: Trainer
 
 
-def patience_for(config: Config, clock: Clock) -> Patience:
+def patience_for(config: Config, clock: Clock) -> Timeouts:
     """The waits of a bar close, turned from wall seconds into market time.
 
     The wait for proof ends at a tenth of the bar's wall length, 30 s at most; the grace leaves half of that wait
@@ -95,7 +95,7 @@ def patience_for(config: Config, clock: Clock) -> Patience:
     wait_s = min(30.0, bar_wall_s / 10)
     grace_s = min(config.bars.grace_s, wait_s / 2)
     scale = clock.speed * 1e6
-    return Patience(
+    return Timeouts(
         grace_us=int(grace_s * scale),
         proof_wait_us=int(wait_s * scale),
         unheard_age_us=int(5 * scale),
@@ -104,7 +104,7 @@ def patience_for(config: Config, clock: Clock) -> Patience:
     )
 
 
-def build(config: Config, *, clock: Clock, hooks: Hooks, broker_port: int | None) -> Parts:
+def build(config: Config, *, clock: Clock, hooks: Hooks, broker_port: int | None) -> Components:
     """Builds every part. ``broker_port``: where the embedded broker listens, None where another one is configured."""
     metrics = Metrics(version=__version__, market_us=clock.market_us)
     topics = Topics(config.mqtt.base_topic, config.instance.name)
@@ -118,7 +118,7 @@ def build(config: Config, *, clock: Clock, hooks: Hooks, broker_port: int | None
         on_delivered=hooks.on_delivered,
         health_fault=lambda reason: health.fault("mqtt", reason) if reason else health.mended("mqtt"),
     )
-    mailbox = Mailbox(publisher, topics, clock)
+    mailbox = MessageBuilder(publisher, topics, clock)
 
     def store_troubled(reason: str | None) -> None:
         # Called from the store's thread: Health is plain bookkeeping, but publishing belongs to the loop.
@@ -189,7 +189,7 @@ def build(config: Config, *, clock: Clock, hooks: Hooks, broker_port: int | None
     metrics.watch_queue("rounds", lambda: dispatcher.rounds_depth, capacity=dispatcher.rounds_capacity)
     metrics.watch_queue("outbox", lambda: publisher.depth, capacity=publisher.capacity)
     metrics.mqtt_outbox_depth.set_function(lambda: publisher.depth)
-    return Parts(
+    return Components(
         config=config,
         clock=clock,
         metrics=metrics,

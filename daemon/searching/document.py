@@ -13,7 +13,7 @@ from rich.table import Table
 from daemon.clock import iso
 from daemon.intervals import interval_name
 from daemon.searching.plan import SearchPlan
-from daemon.searching.running import Standing
+from daemon.searching.running import TrialResult
 from models.evaluation.skill import Estimate
 from models.overrides import Overrides
 from models.specification import NETWORK_KINDS
@@ -21,7 +21,7 @@ from models.specification import NETWORK_KINDS
 SCHEMA = "forecastd.search.v1"
 
 
-def search_document(plan: SearchPlan, standings: Sequence[Standing]) -> dict[str, Any]:
+def search_document(plan: SearchPlan, standings: Sequence[TrialResult]) -> dict[str, Any]:
     """Plain JSON values. ``standings``: best first."""
     backtest, best = plan.backtest, standings[0]
     return {

@@ -18,7 +18,7 @@ from models.overrides import Overrides
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class TrialResult:
     """A trial, on how many folds it was judged, and its figure there beside the yardsticks' on the same targets."""
 
     trial: int
@@ -47,7 +47,7 @@ class Listener:
     lost: Callable[[int, str], None]
 
 
-def run_search(plan: SearchPlan, trials: Trials, executor: Executor, listener: Listener) -> list[Standing]:
+def run_search(plan: SearchPlan, trials: Trials, executor: Executor, listener: Listener) -> list[TrialResult]:
     """All trials, best first: those that went furthest before those that were left behind.
 
     Raises ValueError where a trial cannot be fitted, or has too few targets to be judged by; see ``Executor.map``.
@@ -55,7 +55,7 @@ def run_search(plan: SearchPlan, trials: Trials, executor: Executor, listener: L
     # The newest hours first: they are most like those to come, and their trainings have the most history.
     order = [fold.index for fold in reversed(plan.backtest.folds)]
     numbers = list(range(plan.trials))
-    standings: dict[int, Standing] = {}
+    standings: dict[int, TrialResult] = {}
     for rung in plan.rungs:
         numbers = survivors(numbers, rung.trials)
         folds = order[: rung.folds]
@@ -66,10 +66,10 @@ def run_search(plan: SearchPlan, trials: Trials, executor: Executor, listener: L
     return ranked(list(standings.values()), plan.metric)
 
 
-def ranked(standings: list[Standing], metric: Metric) -> list[Standing]:
+def ranked(standings: list[TrialResult], metric: Metric) -> list[TrialResult]:
     """More folds first, then the better figure; one without a figure last."""
 
-    def place(standing: Standing) -> tuple[int, float, int]:
+    def place(standing: TrialResult) -> tuple[int, float, int]:
         value = standing.value.value
         worse = math.inf if math.isnan(value) else -value if metric.higher_is_better else value
         return -standing.folds, worse, standing.trial
@@ -95,10 +95,10 @@ def _do_missing(plan: SearchPlan, trials: Trials, pieces: list[Piece], executor:
     )
 
 
-def _standing(plan: SearchPlan, trials: Trials, trial: int, folds: list[int]) -> Standing:
+def _standing(plan: SearchPlan, trials: Trials, trial: int, folds: list[int]) -> TrialResult:
     outcomes = trials.outcomes(trial, folds)
     value, har, walk = (objective(outcomes, kind, plan.metric) for kind in (plan.kind, "har", "random_walk"))
-    standing = Standing(trial, plan.overrides(trial), len(folds), value, har, walk)
+    standing = TrialResult(trial, plan.overrides(trial), len(folds), value, har, walk)
     trials.note(
         trial,
         {

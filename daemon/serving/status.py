@@ -76,7 +76,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     loaded_at: str | None = None
 
 
-class RetrainStatus(msgspec.Struct, frozen=True, kw_only=True):
+class RetrainDocument(msgspec.Struct, frozen=True, kw_only=True):
     """The retraining that runs, else the last one. ``progress`` is a share of 1, ``stage`` what it does now."""
 
     running: bool
@@ -123,4 +123,4 @@ class StatusDocument(msgspec.Struct, frozen=True, kw_only=True):
     mqtt: MqttStatus
     store: StoreStatus
     model: ModelStatus | None = None
-    retrain: RetrainStatus | None = None
+    retrain: RetrainDocument | None = None

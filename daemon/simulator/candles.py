@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from daemon.simulator.market_data import Series
+from daemon.simulator.market_data import RecordedSeries
 from daemon.simulator.reconstruct import BarFigures
-from daemon.simulator.tape import AggregateTrade, Tape
+from daemon.simulator.tape import Tape, TapeTrade
 
 
-class Candle(NamedTuple):
+class SimulatedCandle(NamedTuple):
     """``figures.trades`` counts raw trades, ``records`` aggregate ones; ``closed`` is False for the running candle."""
 
     open_us: int
@@ -24,7 +24,7 @@ class Candle(NamedTuple):
     closed: bool
 
 
-class Candles:
+class CandleMaker:
     """Candles of any interval that is a multiple or a whole part of the played bars."""
 
     def __init__(self, tape: Tape) -> None:
@@ -37,7 +37,7 @@ class Candles:
 
     def closed(
         self, symbol: str, interval_us: int, *, start_us: int | None, end_us: int | None, limit: int, now_us: int
-    ) -> list[Candle]:
+    ) -> list[SimulatedCandle]:
         """Candles with an open time from ``start_us`` to ``end_us``, both included, that are over at ``now_us``.
 
         The first ``limit`` from ``start_us`` on; without a start the last ``limit``. Oldest first.
@@ -56,7 +56,7 @@ class Candles:
         limit: int,
         now_us: int,
         running: bool,
-    ) -> list[Candle]:
+    ) -> list[SimulatedCandle]:
         """The last ``limit`` candles of that span, oldest first; with ``running`` the unfinished one is one of them."""
         opens = self._opens(interval_us, start_us, end_us, self._over_us(interval_us, now_us) + running * interval_us)
         return list(self._made(symbol, interval_us, opens[max(len(opens) - limit, 0) :], now_us))
@@ -75,12 +75,12 @@ class Candles:
             last_us = min(last_us, end_us // interval_us * interval_us)
         return range(first_us, last_us + 1, interval_us)
 
-    def _made(self, symbol: str, interval_us: int, opens: range, now_us: int) -> Iterator[Candle]:
+    def _made(self, symbol: str, interval_us: int, opens: range, now_us: int) -> Iterator[SimulatedCandle]:
         series = self._tape.data.series[symbol]
         made = self._joined if interval_us >= self._tape.timeline.interval_us else self._cut
         return made(series, interval_us, opens, now_us)
 
-    def _joined(self, series: Series, interval_us: int, opens: range, now_us: int) -> Iterator[Candle]:
+    def _joined(self, series: RecordedSeries, interval_us: int, opens: range, now_us: int) -> Iterator[SimulatedCandle]:
         """One or several whole bars a candle; of the bar that is under way, the trades so far."""
         timeline = self._tape.timeline
         bars = interval_us // timeline.interval_us
@@ -97,12 +97,12 @@ class Candles:
                 trades = self._so_far(series.symbol, under_way, now_us)
                 figures.append(_of_trades(trades, _close_before(series, under_way)))
                 records += len(trades)
-            yield Candle(open_us, _together(figures), records, open_us + interval_us <= now_us)
+            yield SimulatedCandle(open_us, _together(figures), records, open_us + interval_us <= now_us)
 
-    def _cut(self, series: Series, interval_us: int, opens: range, now_us: int) -> Iterator[Candle]:
+    def _cut(self, series: RecordedSeries, interval_us: int, opens: range, now_us: int) -> Iterator[SimulatedCandle]:
         """Several candles a bar, from its trades; flat and empty where there were none."""
         timeline = self._tape.timeline
-        trades: dict[int, list[AggregateTrade]] = {}
+        trades: dict[int, list[TapeTrade]] = {}
         held, last_price = -1, 0
         for open_us in opens:
             index = timeline.index_at(open_us)
@@ -115,19 +115,19 @@ class Candles:
             own = trades.get(open_us, [])
             figures = _of_trades(own, last_price)
             last_price = figures.close
-            yield Candle(open_us, figures, len(own), open_us + interval_us <= now_us)
+            yield SimulatedCandle(open_us, figures, len(own), open_us + interval_us <= now_us)
 
-    def _so_far(self, symbol: str, index: int, now_us: int) -> list[AggregateTrade]:
+    def _so_far(self, symbol: str, index: int, now_us: int) -> list[TapeTrade]:
         return [trade for trade in self._tape.bar(symbol, index) if trade.time_ms * 1000 <= now_us]
 
-    def _by_candle(self, symbol: str, index: int, interval_us: int, now_us: int) -> dict[int, list[AggregateTrade]]:
-        found: dict[int, list[AggregateTrade]] = {}
+    def _by_candle(self, symbol: str, index: int, interval_us: int, now_us: int) -> dict[int, list[TapeTrade]]:
+        found: dict[int, list[TapeTrade]] = {}
         for trade in self._so_far(symbol, index, now_us):
             found.setdefault(trade.time_ms * 1000 // interval_us * interval_us, []).append(trade)
         return found
 
 
-def _close_before(series: Series, index: int) -> int:
+def _close_before(series: RecordedSeries, index: int) -> int:
     return int(series.close[index - 1] if index else series.open[0])
 
 
@@ -141,7 +141,7 @@ def _together(bars: Iterable[BarFigures]) -> BarFigures:
     )
 
 
-def _of_trades(trades: Sequence[AggregateTrade], last_price: int) -> BarFigures:
+def _of_trades(trades: Sequence[TapeTrade], last_price: int) -> BarFigures:
     if not trades:
         return BarFigures(last_price, last_price, last_price, last_price, 0, 0, 0, 0, 0)
     prices = [trade.price for trade in trades]

@@ -11,7 +11,7 @@ import polars as pl
 
 from daemon.clock import iso
 from daemon.errors import DataFault
-from daemon.simulator.market_data import PRICES, MarketData, Series
+from daemon.simulator.market_data import PRICES, MarketData, RecordedSeries
 from daemon.simulator.reconstruct import MAX_RECORDS, BarFigures, needed_records, record_count
 
 SAMPLE = Path(__file__).parent / "sample"
@@ -92,7 +92,7 @@ def _interval(tables: Mapping[str, pl.DataFrame], path: Path) -> int:
     return interval_us
 
 
-def _series(symbol: str, table: pl.DataFrame, notes: list[str]) -> Series:
+def _series(symbol: str, table: pl.DataFrame, notes: list[str]) -> RecordedSeries:
     price_decimals = max(_decimals(table[name]) for name in PRICES)
     size_decimals = _size_decimals(symbol, table, price_decimals, notes)
     places = dict.fromkeys(PRICES, price_decimals) | dict.fromkeys(SIZES, size_decimals)
@@ -104,7 +104,7 @@ def _series(symbol: str, table: pl.DataFrame, notes: list[str]) -> Series:
     for column in columns.values():
         column.setflags(write=False)
     base, quote = _currencies(symbol)
-    return Series(
+    return RecordedSeries(
         symbol=symbol,
         base=base,
         quote=quote,
@@ -167,7 +167,7 @@ def _without_nulls(table: pl.DataFrame, present: pl.Series, symbol: str, notes: 
     )
 
 
-def _refuse_impossible(series: Series, start_us: int, interval_us: int) -> None:
+def _refuse_impossible(series: RecordedSeries, start_us: int, interval_us: int) -> None:
     """Raises DataFault for the first bar that no sequence of trades could have made."""
     highest = np.maximum(series.open, series.close)
     lowest = np.minimum(series.open, series.close)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from daemon.clock import Clock
-from daemon.simulator.candles import Candles
-from daemon.simulator.market_data import Series
-from daemon.simulator.tape import AggregateTrade, Tape
+from daemon.simulator.candles import CandleMaker
+from daemon.simulator.market_data import RecordedSeries
+from daemon.simulator.tape import Tape, TapeTrade
 
 
 class Market:
@@ -18,7 +18,7 @@ class Market:
 
     def __init__(self, tape: Tape, clock: Clock) -> None:
         self.tape = tape
-        self.candles = Candles(tape)
+        self.candles = CandleMaker(tape)
         self.skew_us = 0
         self.muted: set[str] = set()
         self.sent: dict[str, int] = {}
@@ -47,10 +47,10 @@ class Market:
     def __contains__(self, symbol: object) -> bool:
         return symbol in self.tape.data.series
 
-    def series(self, symbol: str) -> Series:
+    def series(self, symbol: str) -> RecordedSeries:
         return self.tape.data.series[symbol]
 
-    def last_sent(self, symbol: str, limit: int) -> list[AggregateTrade]:
+    def last_sent(self, symbol: str, limit: int) -> list[TapeTrade]:
         """The newest trades that were sent or that lie before the first, oldest first; none of a muted symbol."""
         if symbol in self.muted:
             return []

@@ -17,7 +17,7 @@ PRICES = ("open", "high", "low", "close")
 
 
 @dataclass(frozen=True)
-class Series:
+class RecordedSeries:
     """The bars of one symbol, one array entry a bar, oldest first.
 
     Prices are in ticks of ``10**-price_decimals``, volumes in lots of ``10**-size_decimals``, quote volumes in
@@ -49,7 +49,7 @@ class Series:
         """One bar, in ticks and lots."""
         return BarFigures(*(int(getattr(self, name)[index]) for name in BarFigures._fields))
 
-    def emptied(self, index: int) -> Series:
+    def emptied(self, index: int) -> RecordedSeries:
         """The same series with one bar in which nobody traded, flat at the close before it."""
         flat = int(self.close[index - 1]) if index else int(self.open[0])
         changed = {name: getattr(self, name).copy() for name in BarFigures._fields}
@@ -65,7 +65,7 @@ class MarketData:
 
     start_us: int
     interval_us: int
-    series: Mapping[str, Series]
+    series: Mapping[str, RecordedSeries]
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:

@@ -9,7 +9,7 @@ from operator import itemgetter
 
 from daemon.clock import MICROSECONDS_PER_SECOND
 from daemon.simulator.market import Market
-from daemon.simulator.tape import AggregateTrade
+from daemon.simulator.tape import TapeTrade
 
 # Steps of wall time in which the player walks: fine enough not to delay a bar's close, coarse enough to cost nothing.
 _SHORTEST_STEP_S = 0.01
@@ -20,8 +20,8 @@ _LARGEST_BATCH = 500
 _SYMBOLS_AT_ONCE = 4
 _TRADES_PER_PART = 2_000
 
-Due = tuple[str, AggregateTrade]
-_Timed = tuple[int, str, AggregateTrade]
+Due = tuple[str, TapeTrade]
+_Timed = tuple[int, str, TapeTrade]
 _time_ms = itemgetter(0)
 
 

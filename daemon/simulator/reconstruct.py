@@ -26,7 +26,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from daemon.simulator.settling import Ledger
+from daemon.simulator.settling import QuoteBalance
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -213,7 +213,7 @@ def _fit_both_sides(bar: BarFigures, path: Integers, anchored: Booleans, buys: B
             continue
         sizes[side] = _sizes(volume, anchored[side], weights[side])
         prices[side] = _warped(prices[side], sizes[side], ~anchored[side], quote, bar)
-        ledger = Ledger(prices[side], sizes[side], quote=quote, low=bar.low, high=bar.high)
+        ledger = QuoteBalance(prices[side], sizes[side], quote=quote, low=bar.low, high=bar.high)
         ledger.settle(np.flatnonzero(~anchored[side]).tolist())
         prices[side], sizes[side] = ledger.prices, ledger.sizes
         error += abs(ledger.short)

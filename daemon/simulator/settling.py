@@ -11,7 +11,7 @@ import numpy.typing as npt
 _FEW = 6  # records of which every two are tried together
 
 
-class Ledger:
+class QuoteBalance:
     """One side's prices and sizes; ``short`` is how much their products still lack of ``quote``."""
 
     def __init__(

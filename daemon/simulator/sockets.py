@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
-from daemon.simulator.dialects.base import Conversation, Dialect, HangUp, Record
+from daemon.simulator.dialects.base import Conversation, Dialect, HangUp, SentTrade
 from daemon.simulator.playing import Due
 
 # A reader this far behind would only fall further: it is cut off, as every venue does. About 20,000 trades.
@@ -86,7 +86,7 @@ class StreamServer:
             return
         heard = {symbol for client in self.clients for symbol in client.conversation.symbols}
         records = [
-            Record(symbol, trade, self._dialect.record(symbol, trade)) for symbol, trade in trades if symbol in heard
+            SentTrade(symbol, trade, self._dialect.record(symbol, trade)) for symbol, trade in trades if symbol in heard
         ]
         for client in list(self.clients):
             symbols = client.conversation.symbols

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from daemon.simulator.tape import AggregateTrade, Tape
+from daemon.simulator.tape import Tape, TapeTrade
 
 
 class Numbered(NamedTuple):
@@ -37,14 +37,14 @@ class Truth(NamedTuple):
 
 
 def numbered(
-    tape: Tape, symbol: str, open_us: int, interval_us: int, number: Callable[[str, AggregateTrade], Numbered]
+    tape: Tape, symbol: str, open_us: int, interval_us: int, number: Callable[[str, TapeTrade], Numbered]
 ) -> list[Numbered]:
     """The trades of the bar ``[open_us, open_us + interval_us)`` as the venue counts them, oldest first."""
     return [number(symbol, trade) for trade in _trades(tape, symbol, open_us, interval_us)]
 
 
 def truth(
-    tape: Tape, symbol: str, open_us: int, interval_us: int, number: Callable[[str, AggregateTrade], Numbered]
+    tape: Tape, symbol: str, open_us: int, interval_us: int, number: Callable[[str, TapeTrade], Numbered]
 ) -> Truth:
     """The bar ``[open_us, open_us + interval_us)``, also before it has been played."""
     trades = _trades(tape, symbol, open_us, interval_us)
@@ -68,5 +68,5 @@ def truth(
     )
 
 
-def _trades(tape: Tape, symbol: str, open_us: int, interval_us: int) -> list[AggregateTrade]:
+def _trades(tape: Tape, symbol: str, open_us: int, interval_us: int) -> list[TapeTrade]:
     return list(tape.upwards(symbol, -(-open_us // 1000), open_us + interval_us - 1))

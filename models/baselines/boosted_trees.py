@@ -16,7 +16,7 @@ from features.market_wide import leaders_in
 from features.scaling import usable_features
 from features.table import feature_rows
 from features.windows import panel
-from models.baselines.common import LEAST_ROWS, Calibration, MissingExtra, baseline_forecast
+from models.baselines.common import LEAST_ROWS, MissingExtra, VarianceScale, baseline_forecast
 from models.evaluation.splits import cut_time, split_in_time
 from models.forecast import Forecast, ForecastInput, ModelInfo
 from models.history import Series
@@ -53,7 +53,7 @@ class BoostedTrees:
     def __init__(
         self,
         boosters: Sequence[Any],
-        calibration: Calibration,
+        calibration: VarianceScale,
         *,
         feature_names: Sequence[str],
         series: Sequence[Series],
@@ -111,7 +111,7 @@ class BoostedTrees:
             first = grower.grow_until_worse(target, split.train, split.validation)
             predicted.append(np.exp(first.predict(inputs[split.validation], num_threads=threads)))
             boosters.append(grower.grow(target, everything, trees=max(first.best_iteration, 1)))
-        calibration = Calibration.fit(np.stack(predicted, axis=1), returns[split.validation], levels)
+        calibration = VarianceScale.fit(np.stack(predicted, axis=1), returns[split.validation], levels)
         if calibration is None:
             raise ValueError(f"LightGBM needs {LEAST_ROWS} bars to calibrate on, in the last 15% of its history")
         return cls(
@@ -169,7 +169,7 @@ class BoostedTrees:
         lightgbm = _lightgbm()
         return cls(
             [lightgbm.Booster(model_str=text) for text in state["boosters"]],
-            Calibration.from_json(state["calibration"]),
+            VarianceScale.from_json(state["calibration"]),
             feature_names=state["feature_names"],
             series=[(venue, symbol) for venue, symbol in state["series"]],
             horizons=state["horizons"],

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.windows import RecentBars
-from models.baselines.common import ANY_SERIES, LEAST_ROWS, Calibration
+from models.baselines.common import ANY_SERIES, LEAST_ROWS, VarianceScale
 from models.history import Series, future_returns
 
 FloatArray = npt.NDArray[np.float64]
@@ -23,9 +23,9 @@ class Calibrations:
     horizons: tuple[int, ...]
     levels: tuple[float, ...]
     newest_us: int
-    by_series: Mapping[Series, Calibration]
+    by_series: Mapping[Series, VarianceScale]
 
-    def of(self, series: Series) -> Calibration:
+    def of(self, series: Series) -> VarianceScale:
         """The series' own, else the pooled one."""
         return self.by_series.get(series, self.by_series[ANY_SERIES])
 
@@ -44,7 +44,7 @@ class Calibrations:
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Calibrations:
         """The inverse of ``to_json``. Raises KeyError or ValueError for another shape of state."""
-        by_series = {(entry["venue"], entry["symbol"]): Calibration.from_json(entry) for entry in state["series"]}
+        by_series = {(entry["venue"], entry["symbol"]): VarianceScale.from_json(entry) for entry in state["series"]}
         if ANY_SERIES not in by_series:
             raise ValueError("the state lacks the pooled calibration")
         return cls(tuple(state["horizons"]), tuple(state["levels"]), int(state["trained_until_us"]), by_series)
@@ -63,13 +63,13 @@ def fit_calibrations(
     Raises ValueError, naming the baseline, where no series has enough of both.
     """
     returns = {series: returns_ahead(recent, horizons) for series, recent in histories.items()}
-    fitted: dict[Series, Calibration] = {}
+    fitted: dict[Series, VarianceScale] = {}
     for series in histories:
-        calibration = Calibration.fit(variances[series], returns[series], levels)
+        calibration = VarianceScale.fit(variances[series], returns[series], levels)
         if calibration is not None:
             fitted[series] = calibration
     width = len(horizons)
-    pooled = Calibration.fit(
+    pooled = VarianceScale.fit(
         np.concatenate([np.empty((0, width)), *variances.values()]),
         np.concatenate([np.empty((0, width)), *(returns[series] for series in variances)]),
         levels,

@@ -27,7 +27,7 @@ class MissingExtra(ValueError):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Calibration:
+class VarianceScale:
     """From a predicted variance to the distribution of the log return, for H horizons and Q levels.
 
     scale: (H,) factor from the predicted variance to that of the log return.

@@ -76,7 +76,7 @@ class Measures:
 
 
 @dataclass(frozen=True, slots=True)
-class Scoreboard:
+class HorizonMeasures:
     """One horizon of one series, or of all of them together where ``series`` is "all".
 
     scored: targets on which every kind spoke. silent: by kind, targets on which it did not. block: rows a block of
@@ -92,7 +92,7 @@ class Scoreboard:
     by_kind: dict[str, Measures]
 
 
-def scoreboards(outcomes: Outcomes, *, seed: int = 0) -> list[Scoreboard]:
+def horizon_measures(outcomes: Outcomes, *, seed: int = 0) -> list[HorizonMeasures]:
     """For each series, and for all together where there are several, each horizon."""
     groups = [(f"{venue}:{symbol}", outcomes.index == row) for row, (venue, symbol) in enumerate(outcomes.series)]
     if len(groups) > 1:
@@ -110,7 +110,9 @@ def common_targets(outcomes: Outcomes, column: int) -> npt.NDArray[np.bool_]:
     return np.asarray(np.isfinite(outcomes.returns[:, column]) & spoken.all(axis=0))
 
 
-def _scoreboard(outcomes: Outcomes, name: str, chosen: npt.NDArray[np.bool_], column: int, seed: int) -> Scoreboard:
+def _scoreboard(
+    outcomes: Outcomes, name: str, chosen: npt.NDArray[np.bool_], column: int, seed: int
+) -> HorizonMeasures:
     horizon = outcomes.horizons[column]
     rows = np.flatnonzero(chosen & common_targets(outcomes, column))
     truths = chosen & np.isfinite(outcomes.returns[:, column])
@@ -119,12 +121,12 @@ def _scoreboard(outcomes: Outcomes, name: str, chosen: npt.NDArray[np.bool_], co
     instants = len(np.unique(times))
     days = 0.0 if not len(rows) else float(times.max() - times.min() + outcomes.interval_us) / _DAY_US
     if instants < minimum_count(horizon):
-        return Scoreboard(name, horizon, len(rows), days, 0, silent, {})
+        return HorizonMeasures(name, horizon, len(rows), days, 0, silent, {})
     table = _Table(outcomes, rows, column)
     walk = table.per_instant(table.pinball[WALK])
     bootstrap = BlockBootstrap(instants, block=block_length(walk, least=2 * horizon), seed=seed)
     by_kind = {kind: table.measures(kind, bootstrap, days) for kind in outcomes.answers}
-    return Scoreboard(name, horizon, len(rows), days, bootstrap.block, silent, by_kind)
+    return HorizonMeasures(name, horizon, len(rows), days, bootstrap.block, silent, by_kind)
 
 
 class _Table:

@@ -10,37 +10,37 @@ import pytest
 from daemon.errors import (
     ConfigError,
     DataFault,
+    ErrorHandling,
     Fatal,
     ForecastdError,
     RateLimited,
     RegionRefused,
     Retryable,
     Unreachable,
-    Verdict,
-    judge,
+    classify,
 )
 
 
 @pytest.mark.parametrize(
     ("error", "verdict"),
     [
-        (Retryable("later"), Verdict.RETRY),
-        (RateLimited("slow down", retry_after_s=3), Verdict.RETRY),
-        (ConnectionResetError(), Verdict.RETRY),
-        (TimeoutError(), Verdict.RETRY),
-        (asyncio.IncompleteReadError(b"", 4), Verdict.RETRY),
-        (OSError(28, "No space left on device"), Verdict.RETRY),
-        (ssl.SSLError("handshake failure"), Verdict.RETRY),
-        (ssl.SSLCertVerificationError("self-signed"), Verdict.STOP),
-        (DataFault("malformed"), Verdict.SKIP),
-        (RegionRefused("451"), Verdict.STOP),
-        (ConfigError(["wrong"]), Verdict.STOP),
-        (KeyError("a defect"), Verdict.STOP),
+        (Retryable("later"), ErrorHandling.RETRY),
+        (RateLimited("slow down", retry_after_s=3), ErrorHandling.RETRY),
+        (ConnectionResetError(), ErrorHandling.RETRY),
+        (TimeoutError(), ErrorHandling.RETRY),
+        (asyncio.IncompleteReadError(b"", 4), ErrorHandling.RETRY),
+        (OSError(28, "No space left on device"), ErrorHandling.RETRY),
+        (ssl.SSLError("handshake failure"), ErrorHandling.RETRY),
+        (ssl.SSLCertVerificationError("self-signed"), ErrorHandling.STOP),
+        (DataFault("malformed"), ErrorHandling.SKIP),
+        (RegionRefused("451"), ErrorHandling.STOP),
+        (ConfigError(["wrong"]), ErrorHandling.STOP),
+        (KeyError("a defect"), ErrorHandling.STOP),
     ],
 )
-def test_every_error_has_one_verdict(error: BaseException, verdict: Verdict) -> None:
+def test_every_error_has_one_verdict(error: BaseException, verdict: ErrorHandling) -> None:
     """What passes by itself is tried again, bad input is skipped, the rest stops the edge."""
-    assert judge(error) is verdict
+    assert classify(error) is verdict
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from daemon.executing.choice import EngineOptions, check_engine, make_executor
 from daemon.logs import start_logging
 from daemon.searching.document import print_search, search_document
 from daemon.searching.plan import SearchOptions, SearchPlan, identity, make_search_plan
-from daemon.searching.running import Listener, Piece, Standing, run_search
+from daemon.searching.running import Listener, Piece, TrialResult, run_search
 from daemon.searching.trials import Trials
 from models.evaluation.walkforward import Step
 
@@ -44,7 +44,7 @@ def run_search_command(config_file: Path | None, options: SearchOptions, engine:
         print_search(open_console(), told)
 
 
-def _searched(plan: SearchPlan, trials: Trials, engine: EngineOptions) -> list[Standing]:
+def _searched(plan: SearchPlan, trials: Trials, engine: EngineOptions) -> list[TrialResult]:
     gpu = on_gpu((plan.kind,), plan.backtest.settings.device)
     executor = make_executor(engine, tasks=plan.trials, on_gpu=gpu)
     view = _View(plan)

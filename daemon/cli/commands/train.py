@@ -42,7 +42,7 @@ class TrainRefused(Fatal):
     exit_code = EXIT_USAGE
 
 
-class NoBars(Fatal):
+class NoTrainingBars(Fatal):
     """The store holds nothing to train on."""
 
     exit_code = EXIT_UNAVAILABLE
@@ -139,7 +139,7 @@ def _from_store(config: Config, symbols: tuple[str, ...]) -> pl.DataFrame:
             raise TrainRefused(f"--symbols: the store holds no {', '.join(sorted(unknown))}; it holds {held}")
         bars = ledger.bars_frame(chosen, interval_us, now_us - reach_us, now_us)
     if bars.is_empty():
-        raise NoBars(
+        raise NoTrainingBars(
             f"{config.instance.state_dir}: the store holds no bars; forecastd history fetch first, "
             "or name a file with --data"
         )

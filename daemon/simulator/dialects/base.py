@@ -14,16 +14,16 @@ import msgspec
 from aiohttp import web
 
 from daemon.simulator.market import Market
-from daemon.simulator.market_data import Series
-from daemon.simulator.tape import AggregateTrade
+from daemon.simulator.market_data import RecordedSeries
+from daemon.simulator.tape import TapeTrade
 from daemon.simulator.truth import Numbered
 
 
-class Record(NamedTuple):
+class SentTrade(NamedTuple):
     """A trade that is sent: ``text`` is the venue's JSON object for it."""
 
     symbol: str
-    trade: AggregateTrade
+    trade: TapeTrade
     text: str
 
 
@@ -50,7 +50,7 @@ class Conversation(ABC):
         """The frames that answer one frame of the client; raises HangUp."""
 
     @abstractmethod
-    def frames(self, records: Sequence[Record]) -> Iterable[str]:
+    def frames(self, records: Sequence[SentTrade]) -> Iterable[str]:
         """The frames that carry these trades, all of them of ``symbols``."""
 
     def each_second(self) -> Sequence[str]:
@@ -166,11 +166,11 @@ class Dialect(ABC):
 
     @staticmethod
     @abstractmethod
-    def native(series: Series) -> str:
+    def native(series: RecordedSeries) -> str:
         """The symbol as the venue's websocket spells it."""
 
     @abstractmethod
-    def numbered(self, symbol: str, trade: AggregateTrade) -> Numbered:
+    def numbered(self, symbol: str, trade: TapeTrade) -> Numbered:
         """The venue's ids of a trade, and how many trades it counts it for."""
 
     # The stream
@@ -185,7 +185,7 @@ class Dialect(ABC):
         """A conversation that begins without a subscription."""
 
     @abstractmethod
-    def record(self, symbol: str, trade: AggregateTrade) -> str:
+    def record(self, symbol: str, trade: TapeTrade) -> str:
         """A trade as the stream words it, without what surrounds it."""
 
     # REST

@@ -17,14 +17,14 @@ from daemon.simulator.dialects.base import (
     Handler,
     HangUp,
     Quota,
-    Record,
     Refusal,
     Reply,
+    SentTrade,
     strings,
 )
 from daemon.simulator.dialects.binance_rest import BinanceRest, refusal, worded
-from daemon.simulator.market_data import Series
-from daemon.simulator.tape import AggregateTrade
+from daemon.simulator.market_data import RecordedSeries
+from daemon.simulator.tape import TapeTrade
 from daemon.simulator.truth import Numbered
 
 MAX_STREAMS = 1_024
@@ -66,7 +66,7 @@ class BinanceConversation(Conversation):
             reply |= {} if request_id is None else {"id": request_id}
         return (msgspec.json.encode(reply).decode(),)
 
-    def frames(self, records: Sequence[Record]) -> Iterable[str]:
+    def frames(self, records: Sequence[SentTrade]) -> Iterable[str]:
         if self.combined:
             return [f'{{"stream":"{record.symbol.lower()}{_TRADES}","data":{record.text}}}' for record in records]
         return [record.text for record in records]
@@ -121,10 +121,10 @@ class Binance(Dialect):
     pong_within_s: ClassVar[float | None] = 60.0
 
     @staticmethod
-    def native(series: Series) -> str:
+    def native(series: RecordedSeries) -> str:
         return series.symbol
 
-    def numbered(self, symbol: str, trade: AggregateTrade) -> Numbered:  # noqa: ARG002  # ids are the tape's
+    def numbered(self, symbol: str, trade: TapeTrade) -> Numbered:  # noqa: ARG002  # ids are the tape's
         return Numbered(trade.id, trade.id, trade.last_id - trade.first_id + 1)
 
     def connected(self, path: str, query: str) -> Conversation | None:
@@ -140,7 +140,7 @@ class Binance(Dialect):
     def converse(self) -> Conversation:
         return BinanceConversation(self, combined=True, streams=())
 
-    def record(self, symbol: str, trade: AggregateTrade) -> str:
+    def record(self, symbol: str, trade: TapeTrade) -> str:
         event = {"e": "aggTrade", "E": trade.time_ms, "s": symbol, **worded(self.market.series(symbol), trade)}
         return msgspec.json.encode(event).decode()
 

@@ -9,11 +9,11 @@ from typing import ClassVar
 from aiohttp import web
 
 from daemon.intervals import parse_interval
-from daemon.simulator.candles import Candle
+from daemon.simulator.candles import SimulatedCandle
 from daemon.simulator.dialects.base import Handler, Refusal, Reply, number
 from daemon.simulator.market import Market
-from daemon.simulator.market_data import Series
-from daemon.simulator.tape import AggregateTrade
+from daemon.simulator.market_data import RecordedSeries
+from daemon.simulator.tape import TapeTrade
 from daemon.simulator.wording import fixed
 
 # Binance's intervals up to a day; its 3d, 1w and 1M are not simulated.
@@ -108,7 +108,7 @@ class BinanceRest:
         return symbol
 
 
-def worded(series: Series, trade: AggregateTrade) -> dict[str, int | str | bool]:
+def worded(series: RecordedSeries, trade: TapeTrade) -> dict[str, int | str | bool]:
     """A trade with Binance's keys, as both the REST answer and the stream carry it."""
     return {
         "a": trade.id,
@@ -122,7 +122,7 @@ def worded(series: Series, trade: AggregateTrade) -> dict[str, int | str | bool]
     }
 
 
-def kline(series: Series, interval_us: int, candle: Candle) -> Kline:
+def kline(series: RecordedSeries, interval_us: int, candle: SimulatedCandle) -> Kline:
     """Binance's twelve columns."""
     figures = candle.figures
     prices = (fixed(price, series.price_decimals) for price in figures[:4])
@@ -139,7 +139,7 @@ def kline(series: Series, interval_us: int, candle: Candle) -> Kline:
     ]
 
 
-def _listing(series: Series) -> dict[str, object]:
+def _listing(series: RecordedSeries) -> dict[str, object]:
     tick, step = fixed(1, series.price_decimals), fixed(1, series.size_decimals)
     return {
         "symbol": series.symbol,

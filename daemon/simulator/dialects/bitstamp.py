@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from aiohttp import web
 
-from daemon.simulator.candles import Candle
+from daemon.simulator.candles import SimulatedCandle
 from daemon.simulator.dialects.base import (
     Conversation,
     Dialect,
@@ -19,16 +19,16 @@ from daemon.simulator.dialects.base import (
     HangUp,
     Params,
     Quota,
-    Record,
     Refusal,
     Reply,
+    SentTrade,
     encoded,
     parsed,
 )
 from daemon.simulator.market import Market
-from daemon.simulator.market_data import Series
+from daemon.simulator.market_data import RecordedSeries
 from daemon.simulator.reconstruct import MAX_RECORDS
-from daemon.simulator.tape import AggregateTrade
+from daemon.simulator.tape import TapeTrade
 from daemon.simulator.truth import Numbered
 from daemon.simulator.wording import fixed, trimmed
 
@@ -65,7 +65,7 @@ class BitstampConversation(Conversation):
             return (_error("Invalid channel provided."),)
         return (self._subscribe(channel) if event == "bts:subscribe" else self._unsubscribe(channel),)
 
-    def frames(self, records: Sequence[Record]) -> Iterable[str]:
+    def frames(self, records: Sequence[SentTrade]) -> Iterable[str]:
         return (
             f'{{"data":{record.text},"channel":"{_CHANNEL}{self._dialect.natives[record.symbol]}","event":"trade"}}'
             for record in records
@@ -101,17 +101,17 @@ class Bitstamp(Dialect):
         self._order = {symbol: number for number, symbol in enumerate(market.symbols)}
 
     @staticmethod
-    def native(series: Series) -> str:
+    def native(series: RecordedSeries) -> str:
         return (series.base + series.quote).lower()
 
-    def numbered(self, symbol: str, trade: AggregateTrade) -> Numbered:
+    def numbered(self, symbol: str, trade: TapeTrade) -> Numbered:
         number = self._id(symbol, trade)
         return Numbered(number, number)
 
     def converse(self) -> Conversation:
         return BitstampConversation(self)
 
-    def record(self, symbol: str, trade: AggregateTrade) -> str:
+    def record(self, symbol: str, trade: TapeTrade) -> str:
         series, number = self.market.series(symbol), self._id(symbol, trade)
         price, amount = fixed(trade.price, series.price_decimals, 2), fixed(trade.size, series.size_decimals)
         # The taker's order is the later one.
@@ -142,7 +142,7 @@ class Bitstamp(Dialect):
     def unknown(self) -> Reply:
         return Reply(b"<html><body>404</body></html>", 404, {"Content-Type": "text/html"})
 
-    def _id(self, symbol: str, trade: AggregateTrade) -> int:
+    def _id(self, symbol: str, trade: TapeTrade) -> int:
         """Ascending with time over all pairs, and known without looking at the others' trades."""
         since_ms = trade.time_ms - self.market.tape.timeline.start_us // 1000
         return 1 + (since_ms * len(self._order) + self._order[symbol]) * (MAX_RECORDS + 1) + trade.place
@@ -229,7 +229,7 @@ def _invalid(name: str) -> Reply:
     return Reply({"status": "error", "reason": {name: ["Invalid value."]}, "code": "API0005"}, 400)
 
 
-def _candle(series: Series, candle: Candle) -> dict[str, str]:
+def _candle(series: RecordedSeries, candle: SimulatedCandle) -> dict[str, str]:
     figures = candle.figures
     prices = zip(("open", "high", "low", "close"), figures[:4], strict=True)
     return {

@@ -12,24 +12,24 @@ from typing import Any, ClassVar
 
 from aiohttp import web
 
-from daemon.simulator.candles import Candle
+from daemon.simulator.candles import SimulatedCandle
 from daemon.simulator.dialects.base import (
     Conversation,
     Dialect,
     Handler,
     Params,
     Quota,
-    Record,
     Refusal,
     Reply,
+    SentTrade,
     Silence,
     encoded,
     parsed,
     strings,
 )
-from daemon.simulator.market_data import Series
+from daemon.simulator.market_data import RecordedSeries
 from daemon.simulator.reconstruct import BarFigures
-from daemon.simulator.tape import AggregateTrade
+from daemon.simulator.tape import TapeTrade
 from daemon.simulator.truth import Numbered
 from daemon.simulator.wording import trimmed
 
@@ -69,7 +69,7 @@ class BybitConversation(Conversation):
                 self.symbols.pop(symbol, None)
         return (self._verdict(op, request, success=True, words=op if self._dialect.repeats_ids else ""),)
 
-    def frames(self, records: Sequence[Record]) -> Iterable[str]:
+    def frames(self, records: Sequence[SentTrade]) -> Iterable[str]:
         """One message a symbol, whatever came between its trades."""
         found: dict[str, list[str]] = {}
         for record in records:
@@ -114,21 +114,21 @@ class Bybit(Dialect):
     _largest_trades: ClassVar[int] = 60
 
     @staticmethod
-    def native(series: Series) -> str:
+    def native(series: RecordedSeries) -> str:
         return series.symbol
 
-    def numbered(self, symbol: str, trade: AggregateTrade) -> Numbered:
+    def numbered(self, symbol: str, trade: TapeTrade) -> Numbered:
         number = int(self.trade_id(symbol, trade))
         return Numbered(number, number)
 
-    def trade_id(self, symbol: str, trade: AggregateTrade) -> str:  # noqa: ARG002  # linear's need it
+    def trade_id(self, symbol: str, trade: TapeTrade) -> str:  # noqa: ARG002  # linear's need it
         """Ascending in steps of 1 to 13."""
         return str(_FIRST_ID + 7 * trade.id + trade.id * 2_654_435_761 % 4_294_967_296 % 7)
 
     def converse(self) -> Conversation:
         return BybitConversation(self)
 
-    def record(self, symbol: str, trade: AggregateTrade) -> str:
+    def record(self, symbol: str, trade: TapeTrade) -> str:
         series = self.market.series(symbol)
         price, size = trimmed(trade.price, series.price_decimals), trimmed(trade.size, series.size_decimals)
         return (
@@ -260,10 +260,10 @@ class BybitLinear(Bybit):
     _default_trades: ClassVar[int] = 500
     _largest_trades: ClassVar[int] = 1_000
 
-    def numbered(self, symbol: str, trade: AggregateTrade) -> Numbered:  # noqa: ARG002  # UUIDs are no numbers
+    def numbered(self, symbol: str, trade: TapeTrade) -> Numbered:  # noqa: ARG002  # UUIDs are no numbers
         return Numbered(None, None)
 
-    def trade_id(self, symbol: str, trade: AggregateTrade) -> str:
+    def trade_id(self, symbol: str, trade: TapeTrade) -> str:
         digits = blake2b(f"{symbol} {trade.id}".encode(), digest_size=16).hexdigest()
         return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
@@ -272,11 +272,11 @@ class BybitLinear(Bybit):
         return super()._listing(symbol) | extra
 
 
-def _side(trade: AggregateTrade) -> str:
+def _side(trade: TapeTrade) -> str:
     return "Sell" if trade.buyer_is_maker else "Buy"
 
 
-def _linked(candles: Sequence[Candle]) -> Iterator[Candle]:
+def _linked(candles: Sequence[SimulatedCandle]) -> Iterator[SimulatedCandle]:
     """Each candle opened at the close before it, which its high and low hold; the first ever as it is."""
     before: int | None = None
     for candle in candles:
@@ -287,7 +287,7 @@ def _linked(candles: Sequence[Candle]) -> Iterator[Candle]:
         before = figures.close
 
 
-def _row(series: Series, candle: Candle) -> list[str]:
+def _row(series: RecordedSeries, candle: SimulatedCandle) -> list[str]:
     figures = candle.figures
     prices = [trimmed(ticks, series.price_decimals) for ticks in figures[:4]]
     volume, turnover = (

@@ -19,16 +19,16 @@ from daemon.simulator.dialects.base import (
     Handler,
     Params,
     Quota,
-    Record,
     Refusal,
     Reply,
+    SentTrade,
     Silence,
     encoded,
     parsed,
     strings,
 )
-from daemon.simulator.market_data import Series
-from daemon.simulator.tape import AggregateTrade
+from daemon.simulator.market_data import RecordedSeries
+from daemon.simulator.tape import TapeTrade
 from daemon.simulator.truth import Numbered
 from daemon.simulator.wording import fixed, rfc3339, rfc3339_trimmed
 
@@ -60,7 +60,7 @@ class CoinbaseConversation(Conversation):
             return (self._subscriptions(),)
         return self._products(request, joins=joins)
 
-    def frames(self, records: Sequence[Record]) -> Iterable[str]:
+    def frames(self, records: Sequence[SentTrade]) -> Iterable[str]:
         return (self._trades("update", [record.text for record in records]),)
 
     def each_second(self) -> Sequence[str]:
@@ -116,16 +116,16 @@ class Coinbase(Dialect):
     silence: ClassVar[Silence | None] = Silence(75.0, 1000)
 
     @staticmethod
-    def native(series: Series) -> str:
+    def native(series: RecordedSeries) -> str:
         return f"{series.base}-{series.quote}"
 
-    def numbered(self, symbol: str, trade: AggregateTrade) -> Numbered:  # noqa: ARG002  # ids are the tape's
+    def numbered(self, symbol: str, trade: TapeTrade) -> Numbered:  # noqa: ARG002  # ids are the tape's
         return Numbered(trade.id, trade.id)
 
     def converse(self) -> Conversation:
         return CoinbaseConversation(self)
 
-    def record(self, symbol: str, trade: AggregateTrade) -> str:
+    def record(self, symbol: str, trade: TapeTrade) -> str:
         series = self.market.series(symbol)
         price, size = fixed(trade.price, series.price_decimals, 2), fixed(trade.size, series.size_decimals)
         maker = "BUY" if trade.buyer_is_maker else "SELL"
@@ -166,7 +166,7 @@ class Coinbase(Dialect):
         ends = {"CB-BEFORE": str(page[0].id), "CB-AFTER": str(page[-1].id)} if page else {}
         return Reply([self._row(symbol, trade) for trade in page], headers=ends)
 
-    def _row(self, symbol: str, trade: AggregateTrade) -> dict[str, object]:
+    def _row(self, symbol: str, trade: TapeTrade) -> dict[str, object]:
         series = self.market.series(symbol)
         return {
             "trade_id": trade.id,

@@ -13,23 +13,23 @@ from typing import Any, ClassVar
 
 from aiohttp import web
 
-from daemon.simulator.candles import Candle
+from daemon.simulator.candles import SimulatedCandle
 from daemon.simulator.dialects.base import (
     Conversation,
     Dialect,
     Handler,
     Params,
     Quota,
-    Record,
     Refusal,
     Reply,
+    SentTrade,
     Silence,
     encoded,
     parsed,
     strings,
 )
-from daemon.simulator.market_data import Series
-from daemon.simulator.tape import AggregateTrade
+from daemon.simulator.market_data import RecordedSeries
+from daemon.simulator.tape import TapeTrade
 from daemon.simulator.truth import Numbered
 from daemon.simulator.wording import fixed, rfc3339
 
@@ -70,7 +70,7 @@ class KrakenConversation(Conversation):
             )
         return self._subscribe(method, params, echo)
 
-    def frames(self, records: Sequence[Record]) -> Iterable[str]:
+    def frames(self, records: Sequence[SentTrade]) -> Iterable[str]:
         self._quiet = False
         return (_trades("update", [record.text for record in records]),)
 
@@ -123,16 +123,16 @@ class Kraken(Dialect):
     silence: ClassVar[Silence | None] = Silence(60.0, 1000)
 
     @staticmethod
-    def native(series: Series) -> str:
+    def native(series: RecordedSeries) -> str:
         return f"{series.base}/{series.quote}"
 
-    def numbered(self, symbol: str, trade: AggregateTrade) -> Numbered:  # noqa: ARG002  # ids are the tape's
+    def numbered(self, symbol: str, trade: TapeTrade) -> Numbered:  # noqa: ARG002  # ids are the tape's
         return Numbered(trade.id, trade.id)
 
     def converse(self) -> Conversation:
         return KrakenConversation(self)
 
-    def record(self, symbol: str, trade: AggregateTrade) -> str:
+    def record(self, symbol: str, trade: TapeTrade) -> str:
         series = self.market.series(symbol)
         price, size = fixed(trade.price, series.price_decimals, 1), fixed(trade.size, series.size_decimals)
         side, order = ("sell", "market") if trade.buyer_is_maker else ("buy", "limit")
@@ -243,7 +243,7 @@ def _trades(kind: str, texts: list[str]) -> str:
     return f'{{"channel":"trade","type":"{kind}","data":[{",".join(texts)}]}}'
 
 
-def _time_us(trade: AggregateTrade) -> int:
+def _time_us(trade: TapeTrade) -> int:
     """Trades of one millisecond are told apart by their microseconds, since REST pages by time."""
     return trade.time_ms * 1000 + trade.place
 
@@ -271,23 +271,23 @@ def _asset(currency: str) -> str:
     return f"X{currency}" if currency in {"XBT", "ETH", "LTC", "XDG", "XRP"} else currency
 
 
-def _altname(series: Series) -> str:
+def _altname(series: RecordedSeries) -> str:
     return _rest_name(series.base) + _rest_name(series.quote)
 
 
-def _key(series: Series) -> str:
+def _key(series: RecordedSeries) -> str:
     """What an answer calls the pair: ``XXBTZUSD``, but ``XBTUSDT``."""
     base, quote = _rest_name(series.base), _rest_name(series.quote)
     return _asset(base) + _asset(quote) if _asset(base) != base and _asset(quote) != quote else base + quote
 
 
-def _row(series: Series, trade: AggregateTrade) -> list[object]:
+def _row(series: RecordedSeries, trade: TapeTrade) -> list[object]:
     price, size = fixed(trade.price, series.price_decimals, 5), fixed(trade.size, series.size_decimals)
     side, order = ("s", "m") if trade.buyer_is_maker else ("b", "l")
     return [price, size, _time_us(trade) / 1_000_000, side, order, "", trade.id]
 
 
-def _ohlc_row(series: Series, candle: Candle) -> list[object]:
+def _ohlc_row(series: RecordedSeries, candle: SimulatedCandle) -> list[object]:
     figures = candle.figures
     prices = [fixed(ticks, series.price_decimals, 1) for ticks in figures[:4]]
     average = fixed(figures.quote_volume // figures.volume, series.price_decimals, 1) if figures.volume else "0.0"

@@ -13,22 +13,22 @@ from typing import Any, ClassVar, NamedTuple
 
 from aiohttp import web
 
-from daemon.simulator.candles import Candle
+from daemon.simulator.candles import SimulatedCandle
 from daemon.simulator.dialects.base import (
     Conversation,
     Dialect,
     Handler,
     Params,
     Quota,
-    Record,
     Refusal,
     Reply,
+    SentTrade,
     Silence,
     encoded,
     parsed,
 )
-from daemon.simulator.market_data import Series
-from daemon.simulator.tape import AggregateTrade
+from daemon.simulator.market_data import RecordedSeries
+from daemon.simulator.tape import TapeTrade
 from daemon.simulator.truth import Numbered
 from daemon.simulator.wording import trimmed
 
@@ -52,7 +52,7 @@ class SingleTrade(NamedTuple):
     id: int
     size: int
     size_decimals: int
-    merged: AggregateTrade
+    merged: TapeTrade
 
 
 class OkxConversation(Conversation):
@@ -72,7 +72,7 @@ class OkxConversation(Conversation):
         echo = {"id": request["id"]} if isinstance(request.get("id"), str) else {}
         return [frame for arg in args for frame in self._perform(op, arg, echo)]
 
-    def frames(self, records: Sequence[Record]) -> Iterable[str]:
+    def frames(self, records: Sequence[SentTrade]) -> Iterable[str]:
         return (self._push(record.symbol, record.text) for record in records)
 
     def farewell(self) -> Sequence[str]:
@@ -114,17 +114,17 @@ class Okx(Dialect):
     silence: ClassVar[Silence | None] = Silence(30.0, 4004)
 
     @staticmethod
-    def native(series: Series) -> str:
+    def native(series: RecordedSeries) -> str:
         return f"{series.base}-{series.quote}"
 
-    def numbered(self, symbol: str, trade: AggregateTrade) -> Numbered:  # noqa: ARG002  # every instrument counts alike
+    def numbered(self, symbol: str, trade: TapeTrade) -> Numbered:  # noqa: ARG002  # every instrument counts alike
         last, count = _last_id(trade.id), _count(trade.id)
         return Numbered(last - count + 1, last, count)
 
     def converse(self) -> Conversation:
         return OkxConversation(self)
 
-    def record(self, symbol: str, trade: AggregateTrade) -> str:
+    def record(self, symbol: str, trade: TapeTrade) -> str:
         series = self.market.series(symbol)
         price, size = trimmed(trade.price, series.price_decimals), trimmed(trade.size, series.size_decimals)
         return (
@@ -284,7 +284,7 @@ def _merged_id(single_id: int) -> int:
     return rounds * len(_COUNTS) + bisect_left(_LAST_IDS, rest + 1) + 1
 
 
-def _split(trade: AggregateTrade, size_decimals: int) -> list[SingleTrade]:
+def _split(trade: TapeTrade, size_decimals: int) -> list[SingleTrade]:
     """A record's trades, newest first; their sizes add up to its own, with one decimal more where lots do not do."""
     count, last = _count(trade.id), _last_id(trade.id)
     finer = int(trade.size < count)
@@ -294,11 +294,11 @@ def _split(trade: AggregateTrade, size_decimals: int) -> list[SingleTrade]:
     return [SingleTrade(last - at, sizes[at], size_decimals + finer, trade) for at in range(count)]
 
 
-def _side(trade: AggregateTrade) -> str:
+def _side(trade: TapeTrade) -> str:
     return "sell" if trade.buyer_is_maker else "buy"
 
 
-def _row(series: Series, candle: Candle) -> list[str]:
+def _row(series: RecordedSeries, candle: SimulatedCandle) -> list[str]:
     figures = candle.figures
     prices = [trimmed(ticks, series.price_decimals) for ticks in figures[:4]]
     volume, quote = trimmed(figures.volume, series.size_decimals), trimmed(figures.quote_volume, series.quote_decimals)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.backtesting.plan import BacktestOptions, BacktestRefused, NoBars, chosen_kinds, make_plan
+from daemon.backtesting.plan import BacktestOptions, BacktestRefused, NoTestBars, chosen_kinds, make_plan
 from daemon.clock import from_iso
 from daemon.config import Config, load_config
 from models.evaluation.candidates import RIVALS
@@ -126,7 +126,7 @@ def test_the_three_stand_beside_whatever_is_chosen() -> None:
 
 def test_an_empty_store_says_what_to_do(config: Config) -> None:
     """Without files the store is tested on; it holds nothing yet."""
-    with pytest.raises(NoBars, match="history fetch first, or name files with --data"):
+    with pytest.raises(NoTestBars, match="history fetch first, or name files with --data"):
         make_plan(config, BacktestOptions())
 
 

@@ -6,19 +6,19 @@ import msgspec
 import pytest
 
 from daemon.errors import DataFault
-from daemon.exchanges.candles import Candle, finished_bars
+from daemon.exchanges.candles import VenueCandle, finished_bars
 from features.market import Bar, Completeness
 
 HOUR_US = 3_600_000_000
 START_US = 1_634_943_600_000_000
-CANDLE = Candle(START_US, open=10.0, high=12.0, low=9.0, close=11.0, volume=3.0, quote_volume=30.0, trades=5)
+CANDLE = VenueCandle(START_US, open=10.0, high=12.0, low=9.0, close=11.0, volume=3.0, quote_volume=30.0, trades=5)
 
 
-def bars(*candles: Candle, known_at_us: int = START_US + 100 * HOUR_US) -> list[Bar]:
+def bars(*candles: VenueCandle, known_at_us: int = START_US + 100 * HOUR_US) -> list[Bar]:
     return finished_bars(candles, venue="a venue", symbol="BTC-USDT", interval_us=HOUR_US, known_at_us=known_at_us)
 
 
-def changed(**values: float) -> Candle:
+def changed(**values: float) -> VenueCandle:
     return msgspec.structs.replace(CANDLE, **values)
 
 
@@ -63,7 +63,7 @@ def test_a_candle_without_trades_has_no_prices() -> None:
     ],
     ids=repr,
 )
-def test_prices_that_cannot_be(candle: Candle) -> None:
+def test_prices_that_cannot_be(candle: VenueCandle) -> None:
     """Traded at nothing, or outside its own low and high."""
     with pytest.raises(DataFault, match="a venue candle"):
         bars(candle)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from daemon.forecasting.calibration import Calibration, Met
+from daemon.forecasting.calibration import Calibration, MaturedForecast
 from daemon.forecasting.records import CalibrationState
 from daemon.forecasting.scoreboard import Scoreboard
 from features.market import HOUR_US, Bar, Completeness, Instrument
@@ -211,9 +211,9 @@ def test_the_order_of_symbols_does_not_matter() -> None:
 def test_a_horizon_that_is_not_configured_any_more_teaches_nothing() -> None:
     """Its forecasts still wait for their truth after a change of the configuration."""
     made_one = calibration()
-    made_one.learn(BTC, [Met("tft", 24, 0.01 * SHAPE, 0.5)])
+    made_one.learn(BTC, [MaturedForecast("tft", 24, 0.01 * SHAPE, 0.5)])
     assert made_one.take_changes() == ()
-    made_one.learn(BTC, [Met("tft", 24, 0.01 * SHAPE, 0.5), Met("tft", 2, 0.01 * SHAPE, 0.5)])
+    made_one.learn(BTC, [MaturedForecast("tft", 24, 0.01 * SHAPE, 0.5), MaturedForecast("tft", 2, 0.01 * SHAPE, 0.5)])
     assert made_one.widths(BTC, "tft", 1) == {0.8: 1.0, 0.95: 1.0}
     assert made_one.widths(BTC, "tft", 2)[0.8] > 1.0
 
@@ -221,7 +221,7 @@ def test_a_horizon_that_is_not_configured_any_more_teaches_nothing() -> None:
 def test_states_of_another_interval_are_left_where_they_are() -> None:
     """Hours do not calibrate minutes."""
     learned = calibration()
-    learned.learn(BTC, [Met("tft", 1, 0.01 * SHAPE, 0.5)])
+    learned.learn(BTC, [MaturedForecast("tft", 1, 0.01 * SHAPE, 0.5)])
     [state] = learned.take_changes()
     assert learned.take_changes() == ()
     other = calibration()

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from daemon.clock import SystemClock
 from daemon.errors import DataFault
-from daemon.exchanges.base import Record, Venue
+from daemon.exchanges.base import TradeRecord, Venue
 from daemon.ingest.listener import StreamSettings
 from daemon.ingest.stream import MarketStream
 from tests.daemon.ingest.fake_binance import SwiftBinance
@@ -50,7 +50,7 @@ class RecordingListener:
         self.ids: dict[str, list[int]] = {}
         self._heard = asyncio.Event()
 
-    def trades(self, symbol: str, records: Sequence[Record]) -> None:
+    def trades(self, symbol: str, records: Sequence[TradeRecord]) -> None:
         ids = (record.trade_id for record in records)
         self.ids.setdefault(symbol, []).extend(UUID(each).int >> 65 if isinstance(each, str) else each for each in ids)
         self._heard.set()

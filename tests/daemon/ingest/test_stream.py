@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from daemon.clock import SystemClock
-from daemon.exchanges.base import Record
+from daemon.exchanges.base import TradeRecord
 from daemon.ingest.stream import MarketStream
 from tests.daemon.ingest.fake_binance import FakeBinance, SwiftBinance, stream_name
 from tests.daemon.ingest.listening import BTC, DOT, ETH, FAST, RecordingListener, streaming
@@ -197,7 +197,7 @@ async def test_listener_defects_are_not_swallowed(server: FakeBinance) -> None:
     """What a listener raises ends the run: it is a defect of ours, and no reconnect mends it."""
 
     class Defective(RecordingListener):
-        def trades(self, symbol: str, records: Sequence[Record]) -> None:
+        def trades(self, symbol: str, records: Sequence[TradeRecord]) -> None:
             raise ZeroDivisionError("defect")
 
     listener = Defective()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.pipeline.continuity import MOST_RANGES, Admission, Lost
+from daemon.pipeline.continuity import MOST_RANGES, Admission, MissingRange
 from daemon.pipeline.id_continuity import IdContinuity
 from daemon.pipeline.sequence import SequenceState
 from features.market import Completeness, MissingTrades, Trade
@@ -204,10 +204,15 @@ def test_gaps_are_asked_for_in_turn() -> None:
     for trade_id in (12, 15, 18):
         sequence.admit(trade(trade_id))
     asked = [sequence.to_ask() for _ in range(4)]
-    assert asked == [Lost(10, 11, 1_000), Lost(13, 14, 12_000), Lost(16, 17, 15_000), Lost(10, 11, 1_000)]
+    assert asked == [
+        MissingRange(10, 11, 1_000),
+        MissingRange(13, 14, 12_000),
+        MissingRange(16, 17, 15_000),
+        MissingRange(10, 11, 1_000),
+    ]
     sequence.admit(trade(13))
-    assert sequence.to_ask() == Lost(14, 14, 13_000)
-    assert sequence.newest() == Lost(19, None, 18_000)
+    assert sequence.to_ask() == MissingRange(14, 14, 13_000)
+    assert sequence.newest() == MissingRange(19, None, 18_000)
 
 
 def test_interruptions_are_of_no_concern() -> None:

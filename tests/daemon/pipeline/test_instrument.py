@@ -21,8 +21,8 @@ from daemon.pipeline.events import (
     SymbolState,
     SymbolStateChanged,
 )
-from daemon.pipeline.instrument import Series
-from daemon.pipeline.staleness import Patience
+from daemon.pipeline.instrument import InstrumentPipeline
+from daemon.pipeline.staleness import Timeouts
 from features.bars import OpenBar
 from features.market import Bar, Completeness, Instrument, Trade
 from tests.daemon.pipeline.stream_records import told, traits_of
@@ -31,7 +31,7 @@ INSTRUMENT = Instrument("binance", "BTC-USDT")
 SECOND_US = 1_000_000
 INTERVAL_US = 60 * SECOND_US
 START_US = 1_700_000_040 * SECOND_US - 1_700_000_040 * SECOND_US % INTERVAL_US
-PATIENCE = Patience(grace_us=2 * SECOND_US, proof_wait_us=6 * SECOND_US)
+PATIENCE = Timeouts(grace_us=2 * SECOND_US, proof_wait_us=6 * SECOND_US)
 
 
 def make_trades(times_s: list[float]) -> list[Trade]:
@@ -54,9 +54,11 @@ class VenueAndDaemon:
         self.series = self._new_series()
         self.now_us = START_US
 
-    def _new_series(self) -> Series:
+    def _new_series(self) -> InstrumentPipeline:
         self.events = []
-        return Series(INSTRUMENT, interval_us=INTERVAL_US, traits=traits_of(), patience=PATIENCE, events=self.events)
+        return InstrumentPipeline(
+            INSTRUMENT, interval_us=INTERVAL_US, traits=traits_of(), patience=PATIENCE, events=self.events
+        )
 
     @property
     def wall_s(self) -> float:

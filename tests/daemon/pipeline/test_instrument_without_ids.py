@@ -18,8 +18,8 @@ from daemon.pipeline.events import (
     RepairWanted,
     SymbolState,
 )
-from daemon.pipeline.instrument import Series
-from daemon.pipeline.staleness import Patience
+from daemon.pipeline.instrument import InstrumentPipeline
+from daemon.pipeline.staleness import Timeouts
 from features.bars import OpenBar
 from features.market import Bar, Completeness, Instrument, Trade
 from tests.daemon.pipeline.stream_records import told, traits_of
@@ -28,7 +28,7 @@ INSTRUMENT = Instrument("bybit", "BTC-USDT")
 SECOND_US = 1_000_000
 INTERVAL_US = 60 * SECOND_US
 START_US = 1_700_000_040 * SECOND_US - 1_700_000_040 * SECOND_US % INTERVAL_US
-PATIENCE = Patience(grace_us=2 * SECOND_US, proof_wait_us=6 * SECOND_US, clock_margin_us=SECOND_US)
+PATIENCE = Timeouts(grace_us=2 * SECOND_US, proof_wait_us=6 * SECOND_US, clock_margin_us=SECOND_US)
 COMPARED = ("open", "high", "low", "close", "volume", "trades", "taker_buy_volume")
 
 
@@ -53,10 +53,12 @@ class World:
         self.now_us = START_US
         self.series = self._new_series()
 
-    def _new_series(self) -> Series:
+    def _new_series(self) -> InstrumentPipeline:
         self.events: list[Event] = []
         traits = traits_of(self.ids)
-        return Series(INSTRUMENT, interval_us=INTERVAL_US, traits=traits, patience=PATIENCE, events=self.events)
+        return InstrumentPipeline(
+            INSTRUMENT, interval_us=INTERVAL_US, traits=traits, patience=PATIENCE, events=self.events
+        )
 
     @property
     def wall_s(self) -> float:
@@ -71,7 +73,7 @@ class World:
         self.listening, self.heard_until_us = False, self.now_us
 
     def notice(self) -> None:
-        self.series.unheard(self.heard_until_us, self.now_us)
+        self.series.stream_lost(self.heard_until_us, self.now_us)
 
     def crash(self) -> None:
         """Keeps what a store keeps: the bars told, the trades, and the state."""

@@ -9,13 +9,13 @@ from daemon.forecasting.rounds import InstrumentForecast, RoundForecasts
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline.events import BarClosed, BarRevised, Event, ForecastIssued, RoundClosed, Scored
 from daemon.pipeline.pipeline import Pipeline
-from daemon.pipeline.staleness import Patience
+from daemon.pipeline.staleness import Timeouts
 from features.market import HOUR_US, Completeness, Instrument, Trade
 from tests.daemon.forecasting.moments import LEVELS, START_US, bar, forecast
 from tests.daemon.pipeline.stream_records import traits_of
 
 BTC, ETH = Instrument("binance", "BTC-USDT"), Instrument("binance", "ETH-USDT")
-PATIENCE = Patience(grace_us=2_000_000, proof_wait_us=30_000_000)
+PATIENCE = Timeouts(grace_us=2_000_000, proof_wait_us=30_000_000)
 
 
 def make_pipeline(calibration: Calibration | None = None) -> Pipeline:
@@ -240,5 +240,5 @@ def test_trades_are_handed_out_for_storage_once_with_the_state_that_covers_them(
 def test_other_patience_holds_from_now_on() -> None:
     """A reload reaches every series."""
     pipeline = make_pipeline()
-    pipeline.set_patience(Patience(grace_us=1, proof_wait_us=2))
+    pipeline.set_patience(Timeouts(grace_us=1, proof_wait_us=2))
     assert {series.patience.proof_wait_us for series in pipeline.series.values()} == {2}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from daemon.pipeline.events import RepairReason
-from daemon.pipeline.request_slot import Inquiry
+from daemon.pipeline.request_slot import RequestSlot
 
 
 def test_a_request_under_way_blocks_the_next() -> None:
     """Nothing is asked twice at once."""
-    inquiry = Inquiry()
+    inquiry = RequestSlot()
     assert inquiry.may_begin(0.0)
     inquiry.begin(RepairReason.GAP, 0.0)
     assert inquiry.under_way
@@ -19,7 +19,7 @@ def test_a_request_under_way_blocks_the_next() -> None:
 
 def test_pauses_double_up_to_half_a_minute_and_end_with_success() -> None:
     """0.5 s, 1 s, 2 s ... 30 s; one answer that helped, and the next request follows at once."""
-    inquiry, now_s, pauses = Inquiry(), 0.0, []
+    inquiry, now_s, pauses = RequestSlot(), 0.0, []
     for _ in range(9):
         inquiry.begin(RepairReason.PROOF, now_s)
         inquiry.end(helped=False, wall_s=now_s)
@@ -36,7 +36,7 @@ def test_pauses_double_up_to_half_a_minute_and_end_with_success() -> None:
 
 def test_a_request_without_an_answer_is_overdue() -> None:
     """A lost answer does not stop the asking for ever."""
-    inquiry = Inquiry()
+    inquiry = RequestSlot()
     assert not inquiry.overdue(1000.0, 60.0)
     inquiry.begin(RepairReason.PROBE, 0.0)
     assert not inquiry.overdue(60.0, 60.0)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from daemon.pipeline.staleness import Hearing
+from daemon.pipeline.staleness import StalenessTimer
 
 
 def test_quiet_is_measured_from_the_last_time_heard() -> None:
     """Before anything was heard, from the first look."""
-    hearing = Hearing()
+    hearing = StalenessTimer()
     assert hearing.quiet_for_s(10.0) == 0.0
     assert hearing.quiet_for_s(15.0) == 5.0
     hearing.heard(16.0)
@@ -16,7 +16,7 @@ def test_quiet_is_measured_from_the_last_time_heard() -> None:
 
 def test_a_probe_is_due_once_per_quiet_spell_length() -> None:
     """After a probe as long again passes before the next."""
-    hearing = Hearing()
+    hearing = StalenessTimer()
     hearing.heard(100.0)
     assert not hearing.probe_due(130.0, 30.0)
     assert hearing.probe_due(131.0, 30.0)

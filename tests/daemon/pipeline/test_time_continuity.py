@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.pipeline import time_continuity
-from daemon.pipeline.continuity import Admission, Known, Lost
+from daemon.pipeline.continuity import Admission, CompletenessReport, MissingRange
 from daemon.pipeline.fast_path import HeardFlow
 from daemon.pipeline.sequence import Interruption, SequenceState
 from daemon.pipeline.time_continuity import TimeContinuity
@@ -46,12 +46,14 @@ def take(sequence: TimeContinuity, trades: list[Trade], from_us: int, until_us: 
     return taken
 
 
-def known(sequence: TimeContinuity, open_us: int, close_us: int, *, now_us: int, grace_us: int = 0) -> Known:
+def known(
+    sequence: TimeContinuity, open_us: int, close_us: int, *, now_us: int, grace_us: int = 0
+) -> CompletenessReport:
     return sequence.known(open_us, close_us, now_us=now_us, grace_us=grace_us)
 
 
 def answer(sequence: TimeContinuity, after_us: int, *, whole: bool, asked_at_us: int) -> None:
-    sequence.answered(Lost(None, None, after_us), head_reached=True, whole=whole, asked_at_us=asked_at_us)
+    sequence.answered(MissingRange(None, None, after_us), head_reached=True, whole=whole, asked_at_us=asked_at_us)
 
 
 def test_trades_are_new_by_their_identity() -> None:
@@ -168,10 +170,10 @@ def test_what_is_known_of_a_bar_that_was_heard() -> None:
     sequence = continuity()
     sequence.admit(trade(2_500))
     unproven = Completeness.UNPROVEN
-    assert known(sequence, 2_000, 3_000, now_us=3_099, grace_us=100) == Known(unproven, 0, final=False)
-    assert known(sequence, 2_000, 3_000, now_us=3_100, grace_us=100) == Known(unproven, 0, final=True)
+    assert known(sequence, 2_000, 3_000, now_us=3_099, grace_us=100) == CompletenessReport(unproven, 0, final=False)
+    assert known(sequence, 2_000, 3_000, now_us=3_100, grace_us=100) == CompletenessReport(unproven, 0, final=True)
     sequence.admit(trade(3_000))
-    assert known(sequence, 2_000, 3_000, now_us=3_000, grace_us=100) == Known(unproven, 0, final=True)
+    assert known(sequence, 2_000, 3_000, now_us=3_000, grace_us=100) == CompletenessReport(unproven, 0, final=True)
 
 
 def test_an_interval_without_trades_is_proven_by_the_venue_itself() -> None:
@@ -179,18 +181,18 @@ def test_an_interval_without_trades_is_proven_by_the_venue_itself() -> None:
     sequence = continuity()
     sequence.admit(trade(1_500))
 
-    def verdict() -> Known:
+    def verdict() -> CompletenessReport:
         return known(sequence, 2_000, 3_000, now_us=9_000, grace_us=100)
 
-    assert verdict() == Known(Completeness.UNPROVEN, 0, final=False)
+    assert verdict() == CompletenessReport(Completeness.UNPROVEN, 0, final=False)
     answer(sequence, 1_500, whole=True, asked_at_us=3_099)
-    assert verdict() == Known(Completeness.UNPROVEN, 0, final=False), "asked too early"
+    assert verdict() == CompletenessReport(Completeness.UNPROVEN, 0, final=False), "asked too early"
     answer(sequence, 1_500, whole=False, asked_at_us=3_500)
-    assert verdict() == Known(Completeness.UNPROVEN, 0, final=False), "the list did not reach back"
+    assert verdict() == CompletenessReport(Completeness.UNPROVEN, 0, final=False), "the list did not reach back"
     answer(sequence, 2_001, whole=True, asked_at_us=3_500)
-    assert verdict() == Known(Completeness.UNPROVEN, 0, final=False), "it was not asked for all of it"
+    assert verdict() == CompletenessReport(Completeness.UNPROVEN, 0, final=False), "it was not asked for all of it"
     answer(sequence, 2_000, whole=True, asked_at_us=3_100)
-    assert verdict() == Known(Completeness.PROVEN, 0, final=True)
+    assert verdict() == CompletenessReport(Completeness.PROVEN, 0, final=True)
 
 
 @pytest.mark.parametrize(
@@ -213,16 +215,16 @@ def test_an_interruption_makes_gaps_of_the_bars_it_touches(interruption: Interru
     verdict = known(sequence, 2_000, 3_000, now_us=9_000)
     if touched:
         lost = MissingTrades(None, None, interruption.after_us, interruption.before_us)
-        assert verdict == Known(Completeness.GAP, None, final=False, ranges=(lost,))
+        assert verdict == CompletenessReport(Completeness.GAP, None, final=False, ranges=(lost,))
     else:
-        assert verdict == Known(Completeness.UNPROVEN, 0, final=True)
+        assert verdict == CompletenessReport(Completeness.UNPROVEN, 0, final=True)
 
 
 def test_a_page_that_reaches_back_mends() -> None:
     """All that was lost since then is in it."""
     sequence = continuity(Interruption(2_000, 3_000), Interruption(4_000, 5_000))
     assert not sequence.whole
-    assert sequence.to_ask() == Lost(None, None, 2_000)
+    assert sequence.to_ask() == MissingRange(None, None, 2_000)
     answer(sequence, 2_000, whole=True, asked_at_us=6_000)
     assert sequence.interruptions == []
     assert sequence.whole
@@ -242,7 +244,7 @@ def test_a_page_that_does_not_reach_back_gives_up() -> None:
     sequence = continuity(Interruption(2_000, 3_000), Interruption(4_000, 5_000))
     answer(sequence, 2_000, whole=False, asked_at_us=6_000)
     assert sequence.interruptions == [Interruption(2_000, 3_000, given_up=True), Interruption(4_000, 5_000)]
-    assert sequence.to_ask() == Lost(None, None, 4_000)
+    assert sequence.to_ask() == MissingRange(None, None, 4_000)
     answer(sequence, 4_000, whole=False, asked_at_us=6_000)
     assert sequence.whole, "there is nothing that the venue could still give"
     assert sequence.to_ask() is None
@@ -256,7 +258,7 @@ def test_nothing_is_asked_of_an_interruption_that_goes_on() -> None:
     assert sequence.to_ask() is None
     assert not sequence.whole
     sequence.resumed(3_000)
-    assert sequence.to_ask() == Lost(None, None, 2_000)
+    assert sequence.to_ask() == MissingRange(None, None, 2_000)
 
 
 def test_what_the_venue_has_and_does_not_give_is_lost() -> None:
@@ -266,14 +268,14 @@ def test_what_the_venue_has_and_does_not_give_is_lost() -> None:
     sequence.lost(2_000, 3_000)
     assert sequence.interruptions == [Interruption(2_000, 3_000, given_up=True), Interruption(9_000)]
     sequence.resumed(9_500)
-    assert sequence.to_ask() == Lost(None, None, 9_000)
+    assert sequence.to_ask() == MissingRange(None, None, 9_000)
 
 
 def test_newest_is_what_lies_beyond_the_last_trade() -> None:
     """By time: at the very microsecond of the last trade there may be more."""
     sequence = continuity()
     sequence.admit(trade(2_345))
-    assert sequence.newest() == Lost(None, None, 2_345)
+    assert sequence.newest() == MissingRange(None, None, 2_345)
 
 
 def test_interruptions_of_bars_that_nobody_keeps_are_forgotten() -> None:

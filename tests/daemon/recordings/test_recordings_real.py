@@ -19,7 +19,7 @@ from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline.events import BarClosed, BarRevised
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.reconciliation import differences
-from daemon.pipeline.staleness import Patience
+from daemon.pipeline.staleness import Timeouts
 from daemon.recordings import Recorded, Recording, read
 from daemon.recordings.lines import lines
 from daemon.recordings.replay import Replay, Replayed
@@ -212,7 +212,7 @@ def pipeline_bars(instrument: Instrument, trades: list[Trade]) -> dict[int, Bar]
         [instrument],
         interval_us=MINUTE_US,
         traits={instrument.venue: traits(venue(instrument.venue, None))},
-        patience=Patience(grace_us=2 * SECOND_US, proof_wait_us=6 * SECOND_US),
+        patience=Timeouts(grace_us=2 * SECOND_US, proof_wait_us=6 * SECOND_US),
         scoreboard=Scoreboard(interval_us=MINUTE_US, levels=DEFAULT_LEVELS),
     )
     start_us = interval_start(trades[0].time_us, MINUTE_US)

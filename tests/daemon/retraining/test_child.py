@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.retraining.child import Child, Ending, Patience, State
+from daemon.retraining.child import Child, Ending, ProcessLimits, State
 from daemon.retraining.progress import Log, Message, Reported
 from tests.daemon.retraining.programs import HANG, OBEDIENT, SUCCESS, command, gone, specification
 
@@ -23,7 +23,7 @@ class Run:
         self.child = Child(
             [*command(folder, body), str(spec)],
             environment=dict(os.environ),
-            patience=Patience(**{"silence_s": 15.0, "cancel_s": 5.0, "run_s": 20.0} | patience),
+            patience=ProcessLimits(**{"silence_s": 15.0, "cancel_s": 5.0, "run_s": 20.0} | patience),
         )
         self.messages: list[Message] = []
         self.first = asyncio.Event()
@@ -107,7 +107,7 @@ async def test_grandchildren_do_not_keep_it_open(tmp_path: Path) -> None:
 
 async def test_a_program_that_is_not_there(tmp_path: Path) -> None:
     """A command that cannot start is a failed run, not an exception."""
-    child = Child(["/nowhere/python"], environment={}, patience=Patience())
+    child = Child(["/nowhere/python"], environment={}, patience=ProcessLimits())
     ending = await child.run(lambda _: None)
     assert ending.reason == "/nowhere/python does not start: No such file or directory"
 

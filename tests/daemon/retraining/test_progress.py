@@ -9,12 +9,12 @@ import pytest
 from daemon.retraining.progress import (
     LONGEST_LINE_BYTES,
     Alive,
-    Failed,
     Finished,
     Log,
     Message,
     Reported,
     Started,
+    TrainingFailed,
     decode,
     encode,
 )
@@ -31,7 +31,7 @@ PROGRESS = Progress(phase="training", ratio=0.25, elapsed_s=3.0, epoch=1, epochs
         Alive(),
         Log("paused"),
         Finished("/models/artifacts/a", {"1": {"pinball_vs_har": 0.99}}),
-        Failed("ValueError: too few bars"),
+        TrainingFailed("ValueError: too few bars"),
     ],
 )
 def test_every_message_survives_the_pipe(message: Message) -> None:
@@ -61,7 +61,7 @@ def test_nonsense_is_refused_with_an_excerpt(line: bytes) -> None:
 
 def test_a_long_reason_is_cut_to_the_line_bound() -> None:
     """An exception that prints a matrix does not break the protocol."""
-    assert len(encode(Failed("\n" * 10**6))) < LONGEST_LINE_BYTES
+    assert len(encode(TrainingFailed("\n" * 10**6))) < LONGEST_LINE_BYTES
 
 
 def test_a_loss_that_is_not_a_number_is_a_missing_one() -> None:

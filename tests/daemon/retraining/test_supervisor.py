@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from daemon.clock import SystemClock
-from daemon.retraining.child import Patience, State
+from daemon.retraining.child import ProcessLimits, State
 from daemon.retraining.supervisor import AlreadyRunning, RetrainOutcome, RetrainSupervisor, run_in_foreground
 from models.specification import Progress
 from tests.daemon.retraining.programs import HANG, OBEDIENT, SUCCESS, alive, command, gone, specification
@@ -36,7 +36,7 @@ class Daemon:
             on_progress=self.progressed,
             on_finished=self.finished.append,
             command=command(folder, body),
-            patience=Patience(silence_s=15.0, cancel_s=10.0, run_s=20.0),
+            patience=ProcessLimits(silence_s=15.0, cancel_s=10.0, run_s=20.0),
         )
 
     async def start(self) -> str:

@@ -16,7 +16,7 @@ from typing import IO
 import pytest
 
 from daemon.errors import EXIT_CONFIG, EXIT_DONE, EXIT_INTERNAL, EXIT_TRY_AGAIN, EXIT_USAGE
-from daemon.retraining.progress import Alive, Failed, Finished, Log, Message, Reported, Started, decode
+from daemon.retraining.progress import Alive, Finished, Log, Message, Reported, Started, TrainingFailed, decode
 from tests.daemon.retraining.programs import alive, gone, specification
 
 # A worker whose `models.train` is the function body given on the command line.
@@ -110,7 +110,7 @@ def test_what_libraries_print_is_no_message(tmp_path: Path) -> None:
 def test_a_failure_is_reported_with_its_traceback(tmp_path: Path) -> None:
     """The reason goes to the daemon, the traceback to standard error."""
     process = start(tmp_path, "    raise ValueError('too few bars')")
-    assert list(messages(process))[-1] == Failed("ValueError: too few bars")
+    assert list(messages(process))[-1] == TrainingFailed("ValueError: too few bars")
     _, errors = process.communicate(timeout=10)
     assert b"Traceback" in errors
     assert process.returncode == EXIT_INTERNAL
@@ -121,7 +121,7 @@ def test_threads_and_priority_are_set_before_training(tmp_path: Path) -> None:
     body = "    raise ValueError(str((os.nice(0), os.environ['OMP_NUM_THREADS'], os.environ['OMP_WAIT_POLICY'])))"
     process = start(tmp_path, body)
     threads = max(1, len(os.sched_getaffinity(0)) - 1)
-    assert list(messages(process))[-1] == Failed(f"ValueError: (10, '{threads}', 'passive')")
+    assert list(messages(process))[-1] == TrainingFailed(f"ValueError: (10, '{threads}', 'passive')")
     assert end(process) == EXIT_INTERNAL
 
 
@@ -159,7 +159,7 @@ def test_cancel_ends_a_pause(tmp_path: Path) -> None:
     process = start(tmp_path, _ENDLESS)
     order(process, "pause")
     order(process, "cancel")
-    assert not any(isinstance(each, Failed | Finished) for each in messages(process))
+    assert not any(isinstance(each, TrainingFailed | Finished) for each in messages(process))
     assert end(process) == EXIT_TRY_AGAIN
 
 
@@ -213,4 +213,4 @@ def test_bad_arguments_are_named(tmp_path: Path, arguments: list[str], code: int
         timeout=20,
     )
     assert done.returncode == code
-    assert done.stderr or isinstance(decode(done.stdout), Failed)
+    assert done.stderr or isinstance(decode(done.stdout), TrainingFailed)

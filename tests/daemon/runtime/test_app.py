@@ -156,7 +156,7 @@ async def test_a_reload_applies_what_it_can_and_names_the_rest(tmp_path: Path) -
     reading = Reading()
     options = {"read_config": reading.read, "set_log_level": reading.levels.append}
     async with rig.exchange() as exchange, rig.daemon(tmp_path, exchange, options=options) as daemon:
-        app = daemon.runtime.app
+        app = daemon.app
         reading.config = rig.configured(
             tmp_path,
             NOWHERE,

@@ -12,7 +12,7 @@ import pytest
 
 from daemon.errors import ConfigError
 from daemon.retraining.controller import RetrainRefused
-from daemon.runtime.control_commands import Orders
+from daemon.runtime.control_commands import ControlCommands
 from daemon.serving.status import StatusDocument
 from tests.e2e import rig
 
@@ -62,8 +62,8 @@ def app() -> FakeApp:
     return FakeApp()
 
 
-def orders(app: FakeApp) -> Orders:
-    return Orders(cast("Any", app))
+def orders(app: FakeApp) -> ControlCommands:
+    return ControlCommands(cast("Any", app))
 
 
 async def test_a_retraining_is_followed_to_its_outcome(app: FakeApp) -> None:
@@ -115,7 +115,7 @@ async def test_an_unknown_order_names_those_that_there_are(app: FakeApp) -> None
 async def test_status_and_reload_reach_the_app(tmp_path: Path) -> None:
     """The status is the page's document; a reload without a file is refused."""
     async with rig.exchange() as exchange, rig.daemon(tmp_path, exchange) as daemon:
-        at = Orders(daemon.runtime.app)
+        at = ControlCommands(daemon.runtime.app)
         (status,) = [reply async for reply in at.obey("status", {})]
         assert msgspec.convert(status, StatusDocument).instance == "e2e"
         with pytest.raises(ConfigError):

@@ -19,7 +19,7 @@ from daemon.forecasting.inference import Inference
 from daemon.forecasting.records import IssuedForecast
 from daemon.forecasting.rounds import RoundForecasts
 from daemon.pipeline.pipeline import Pipeline
-from daemon.publishing.message_builder import Mailbox
+from daemon.publishing.message_builder import MessageBuilder
 from daemon.publishing.publisher import Publisher
 from daemon.publishing.settings import MqttSettings
 from daemon.runtime.dispatcher import Dispatcher
@@ -75,7 +75,7 @@ class Desk:
         self.ledger = Ledger(folder / "ledger.sqlite")
         self.store = StoreThread()
         self.publisher: Publisher = publisher(MqttSettings(url="mqtt://127.0.0.1:9"), Record(), clock=self.clock)
-        self.mailbox = Mailbox(self.publisher, TOPICS, self.clock)
+        self.mailbox = MessageBuilder(self.publisher, TOPICS, self.clock)
         self.health = Health(self.clock, (BTC, ETH))
         self.metrics = Metrics(version="0", market_us=self.clock.market_us)
         self.forecasts: list[IssuedForecast] = []

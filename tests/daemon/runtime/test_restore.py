@@ -15,9 +15,9 @@ from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline.events import BarClosed, BarRevised
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.sequence import MissingIds, SequenceState
-from daemon.pipeline.staleness import Patience
+from daemon.pipeline.staleness import Timeouts
 from daemon.publishing import payloads
-from daemon.publishing.message_builder import Mailbox
+from daemon.publishing.message_builder import MessageBuilder
 from daemon.publishing.settings import MqttSettings
 from daemon.publishing.topics import Topics
 from daemon.runtime.restore import republish, resume_scoreboard, resume_series, revisable, unaudited
@@ -44,7 +44,7 @@ def make_pipeline() -> Pipeline:
         (BTC, ETH),
         interval_us=HOUR_US,
         traits={"binance": traits_of()},
-        patience=Patience(grace_us=1, proof_wait_us=1),
+        patience=Timeouts(grace_us=1, proof_wait_us=1),
         scoreboard=Scoreboard(interval_us=HOUR_US, levels=LEVELS),
     )
 
@@ -233,7 +233,7 @@ def test_a_candle_of_the_venue_is_no_bar_of_ours(ledger: Ledger) -> None:
 def republished(ledger: Ledger, now_us: int) -> dict[str, bytes]:
     """What waits for the broker after a start, by topic, but for the status."""
     waiting = publisher(MqttSettings(url="mqtt://127.0.0.1:9"), Record(), clock=ManualClock(now_us))
-    republish(Mailbox(waiting, TOPICS, ManualClock(now_us)), ledger, (BTC, ETH), HOUR_US)
+    republish(MessageBuilder(waiting, TOPICS, ManualClock(now_us)), ledger, (BTC, ETH), HOUR_US)
     messages = {}
     while (message := waiting._outbox.take(now_us)) is not None:
         messages[message.topic] = message.payload

@@ -14,7 +14,7 @@ from daemon.clock import ManualClock, from_iso
 from daemon.config import Config, load_config
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline.pipeline import Pipeline
-from daemon.pipeline.staleness import Patience
+from daemon.pipeline.staleness import Timeouts
 from daemon.retraining.supervisor import RetrainStatus
 from daemon.runtime.status_snapshot import attention_top, forecast_status, status_document, symbol_status
 from daemon.serving.health import Health
@@ -25,7 +25,7 @@ from models.specification import Progress
 from tests.daemon.pipeline.stream_records import traits_of
 from tests.daemon.publishing.samples import BITCOIN, CLOSE_US, LEVELS, bar, issued_forecast, made_forecast
 
-PATIENCE = Patience(grace_us=2_000_000, proof_wait_us=30_000_000)
+PATIENCE = Timeouts(grace_us=2_000_000, proof_wait_us=30_000_000)
 TRAINING = Progress(phase="training", ratio=0.4, elapsed_s=4.0, epoch=3, epochs=8, remaining_s=6.0)
 
 

@@ -21,7 +21,7 @@ from daemon.executing.base import Cancelled
 from daemon.executing.local import InProcess
 from daemon.searching.document import SCHEMA, print_search, search_document
 from daemon.searching.plan import SearchOptions, SearchPlan, identity, make_search_plan
-from daemon.searching.running import Listener, Piece, Standing, ranked, run_search
+from daemon.searching.running import Listener, Piece, TrialResult, ranked, run_search
 from daemon.searching.trials import OtherSearch, Trials
 from features.frames import PRICES
 from models.evaluation.objective import METRICS
@@ -109,7 +109,7 @@ class Told:
             raise KeyboardInterrupt
 
 
-def searched(plan: SearchPlan, told: Told) -> list[Standing]:
+def searched(plan: SearchPlan, told: Told) -> list[TrialResult]:
     trials = Trials(plan.run, identity(plan), kind=plan.kind, empty=plan.no_outcomes)
     return run_search(plan, trials, InProcess(), told.listener)
 
@@ -151,9 +151,9 @@ def test_a_folder_of_another_search_is_refused(config: Config, tmp_path: Path) -
         Trials(other.run, identity(other), kind="lstm", empty=other.no_outcomes)
 
 
-def standing(trial: int, folds: int, value: float) -> Standing:
+def standing(trial: int, folds: int, value: float) -> TrialResult:
     one = Estimate(1.0, 0.0)
-    return Standing(
+    return TrialResult(
         trial, Overrides(dropout=trial / 10) if trial else Overrides(), folds, Estimate(value, 0.1), one, one
     )
 

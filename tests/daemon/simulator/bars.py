@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from daemon.simulator.market_data import MarketData, Series
+from daemon.simulator.market_data import MarketData, RecordedSeries
 from daemon.simulator.reconstruct import BarFigures
 
 HOUR_US = 3_600_000_000
@@ -34,9 +34,9 @@ def random_bar(rng: np.random.Generator, *, trades: int = 40) -> BarFigures:
     return bar_of(prices, rng.integers(1, 100_000, trades).tolist(), (rng.random(trades) < 0.5).tolist())
 
 
-def series_of(symbol: str, bars: list[BarFigures], *, present: list[bool] | None = None) -> Series:
+def series_of(symbol: str, bars: list[BarFigures], *, present: list[bool] | None = None) -> RecordedSeries:
     columns = {name: np.array([getattr(bar, name) for bar in bars], dtype=np.int64) for name in BarFigures._fields}
-    return Series(
+    return RecordedSeries(
         symbol=symbol,
         base=symbol.removesuffix("USDT"),
         quote="USDT",

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from daemon.simulator.candles import Candles
+from daemon.simulator.candles import CandleMaker
 from daemon.simulator.dialects.binance_rest import INTERVALS, Kline, kline
 from daemon.simulator.loading import load_sample
 from daemon.simulator.market_data import MarketData, Timeline
@@ -21,7 +21,7 @@ SUMS = (5, 7, 9, 10)
 
 
 def klines(data: MarketData, interval_us: int, *, now_us: int = END_US, **asked: int | None) -> list[Kline]:
-    candles = Candles(Tape(data, Timeline.as_recorded(data)))
+    candles = CandleMaker(Tape(data, Timeline.as_recorded(data)))
     span = {"start_us": 0, "end_us": None, "limit": 1_000} | asked
     found = candles.closed("BTCUSDT", interval_us, now_us=now_us, **span)  # type: ignore[arg-type]  # typed as one union
     return [kline(data.series["BTCUSDT"], interval_us, candle) for candle in found]
@@ -37,7 +37,7 @@ def test_numbers_are_printed_with_eight_decimals() -> None:
 def test_the_sample_is_served_as_it_is() -> None:
     """A candle of a real hour holds the published figures in Binance's twelve columns."""
     data = load_sample()
-    candles = Candles(Tape(data, Timeline.as_recorded(data)))
+    candles = CandleMaker(Tape(data, Timeline.as_recorded(data)))
     ends = data.start_us + 2 * HOUR_US
     (candle, _) = candles.closed("BTCUSDT", HOUR_US, start_us=0, end_us=None, limit=9, now_us=ends)
     first = kline(data.series["BTCUSDT"], HOUR_US, candle)
@@ -125,7 +125,7 @@ def test_an_absent_bar_has_no_candle() -> None:
 def test_only_whole_multiples_and_parts_are_served() -> None:
     """Bars played as 5 seconds give candles of 1 s and 1 m; of 7 seconds none of a minute."""
     data = small_market()
-    five = Candles(Tape(data, Timeline(0, 5_000_000)))
-    seven = Candles(Tape(data, Timeline(0, 7_000_000)))
+    five = CandleMaker(Tape(data, Timeline(0, 5_000_000)))
+    seven = CandleMaker(Tape(data, Timeline(0, 7_000_000)))
     assert (five.serves(INTERVALS["1s"]), five.serves(INTERVALS["1m"])) == (True, True)
     assert (seven.serves(INTERVALS["1s"]), seven.serves(INTERVALS["1m"])) == (True, False)

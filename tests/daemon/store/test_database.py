@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.errors import Retryable, Unreachable, Verdict, judge
+from daemon.errors import ErrorHandling, Retryable, Unreachable, classify
 from daemon.store import database
 from daemon.store.errors import StoreDamaged, StoreFull, StoreUnavailable
 from daemon.store.ledger import Ledger
@@ -44,7 +44,7 @@ def test_full_disk_writes_nothing_and_passes(ledger: Ledger) -> None:
 
 def test_full_disk_is_worth_another_try() -> None:
     """A full disk is Retryable: the store's thread waits and tries again."""
-    assert judge(StoreFull("full")) is Verdict.RETRY
+    assert classify(StoreFull("full")) is ErrorHandling.RETRY
 
 
 def test_locked_store(ledger: Ledger, path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from models.conformal import OnlineCalibration
 from models.evaluation.calibrating import with_calibrated
-from models.evaluation.measures import scoreboards
+from models.evaluation.measures import horizon_measures
 from models.evaluation.outcomes import Outcomes
 from tests.models.synthetic import HOUR_US
 from tests.models.told import LEVELS, SCORES, normal, outcomes, with_baselines
@@ -122,7 +122,7 @@ def test_the_measures_stand_before_and_after() -> None:
     """Half the true width: coverage comes to nominal and the CRPS falls beyond its error; HAR's hardly moves."""
     returns = 0.01 * np.random.default_rng(6).standard_normal(3000)
     told = with_calibrated(outcomes(returns, with_baselines(returns, 0.01, narrow=normal(0.005, returns))))
-    [board] = scoreboards(told)
+    [board] = horizon_measures(told)
     narrow, har = board.by_kind["narrow"], board.by_kind["har"]
     assert narrow.calibrated is not None
     assert har.calibrated is not None
@@ -139,7 +139,7 @@ def test_without_calibration_there_is_nothing_after() -> None:
     """Not a copy of what was before."""
     returns = 0.01 * np.random.default_rng(6).standard_normal(100)
     made = outcomes(returns, with_baselines(returns, 0.01))
-    [board] = scoreboards(made)
+    [board] = horizon_measures(made)
     assert board.by_kind["har"].calibrated is None
 
 

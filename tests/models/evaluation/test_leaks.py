@@ -32,7 +32,7 @@ from models.evaluation.leak_checks import (
     shuffled_time,
     skill_under_a_gap,
 )
-from models.evaluation.measures import Measures, scoreboards
+from models.evaluation.measures import Measures, horizon_measures
 from models.evaluation.splits import walk_forward_folds
 from models.evaluation.walkforward import ask, fold_tasks, walk_forward
 from models.specification import TrainingSpec
@@ -84,7 +84,7 @@ def measured(expression: pl.Expr, bars: pl.DataFrame = LONG) -> Measures:
     returns, medians = linear(expression, bars)
     spread = float(np.std(returns))
     told = outcomes(returns, with_baselines(returns, spread, model=normal(spread, returns, centre=medians)))
-    [board] = scoreboards(told)
+    [board] = horizon_measures(told)
     assert board.days > 90
     return board.by_kind["model"]
 
@@ -254,7 +254,7 @@ def test_a_price_level_earns_nothing_here() -> None:
     returns = np.diff(np.log(close))
     spread = float(np.std(returns))
     persistence = normal(spread, returns)
-    [board] = scoreboards(outcomes(returns, with_baselines(returns, spread, persistence=persistence)))
+    [board] = horizon_measures(outcomes(returns, with_baselines(returns, spread, persistence=persistence)))
     measures = board.by_kind["persistence"]
     assert measures.rmse_vs_random_walk == (1.0, 0.0)
     assert measures.direction is None
@@ -274,7 +274,7 @@ def backtest(bars: pl.DataFrame) -> dict[str, Measures]:
         label_span_us=HOUR_US,
     )
     settings = Settings(interval_us=HOUR_US, horizons=(1,), levels=(0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95))
-    [board] = scoreboards(walk_forward(fold_tasks(bars, folds, ("lightgbm",), settings)))
+    [board] = horizon_measures(walk_forward(fold_tasks(bars, folds, ("lightgbm",), settings)))
     return board.by_kind
 
 

@@ -8,7 +8,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from models.evaluation.measures import Measures, central_intervals, pit_densities, scoreboards
+from models.evaluation.measures import Measures, central_intervals, horizon_measures, pit_densities
 from models.evaluation.outcomes import Answers
 from tests.models.told import LEVELS, normal, outcomes, with_baselines
 
@@ -21,7 +21,7 @@ VARIANCES = SIGMA**2 * np.exp(0.3 * RANDOM.standard_normal(COUNT) - 0.045)
 
 def measured(name: str = "model", **answers: Answers) -> Measures:
     told = outcomes(RETURNS, with_baselines(RETURNS, 0.0113, **answers), variances=VARIANCES)
-    [board] = scoreboards(told)
+    [board] = horizon_measures(told)
     return board.by_kind[name]
 
 
@@ -45,7 +45,7 @@ def test_who_knows_the_distribution_is_calibrated(truth: Measures) -> None:
 def test_pinball_and_crps_are_those_of_a_normal_distribution() -> None:
     """For N(0, s^2) told as it is the CRPS is s / sqrt(pi); nine levels come within their trapezoids."""
     returns = 0.01 * np.random.default_rng(2).standard_normal(20_000)
-    [board] = scoreboards(outcomes(returns, with_baselines(returns, 0.01, model=normal(0.01, returns))))
+    [board] = horizon_measures(outcomes(returns, with_baselines(returns, 0.01, model=normal(0.01, returns))))
     measures = board.by_kind["model"]
     assert measures.crps_bp.value == pytest.approx(100 / math.sqrt(math.pi), rel=0.04)
     # The expected pinball loss of the quantile z at level a is s phi(z), the normal density.
@@ -82,7 +82,7 @@ def test_qlike_by_hand() -> None:
     returns = np.random.default_rng(3).standard_normal(1000)
     variances = np.tile([1.0, 4.0], 500)
     told = outcomes(returns, with_baselines(returns, 1.0), variances=variances)
-    [board] = scoreboards(told)
+    [board] = horizon_measures(told)
     measures = board.by_kind["har"]
     assert measures.qlike is not None
     assert measures.qlike.value == pytest.approx((3 - math.log(4)) / 2)
@@ -92,9 +92,9 @@ def test_unknown_variances_are_left_out() -> None:
     """A bar without range does not poison the mean; where none has one there is no figure."""
     returns = np.random.default_rng(3).standard_normal(1000)
     variances = np.tile([1.0, np.nan], 500)
-    [board] = scoreboards(outcomes(returns, with_baselines(returns, 1.0), variances=variances))
+    [board] = horizon_measures(outcomes(returns, with_baselines(returns, 1.0), variances=variances))
     assert board.by_kind["har"].qlike == pytest.approx((0.0, 0.0))
-    [board] = scoreboards(outcomes(returns, with_baselines(returns, 1.0), variances=np.full(1000, np.nan)))
+    [board] = horizon_measures(outcomes(returns, with_baselines(returns, 1.0), variances=np.full(1000, np.nan)))
     assert board.by_kind["har"].qlike is None
     assert board.by_kind["har"].r2_log_variance is None
 
@@ -126,7 +126,7 @@ def test_the_reversal_rule_is_right_where_prices_take_back() -> None:
     returns[0] = 0.0
     for index in range(1, len(returns)):
         returns[index] = -0.3 * returns[index - 1] + random.standard_normal()
-    [board] = scoreboards(outcomes(returns, with_baselines(returns, 1.0)))
+    [board] = horizon_measures(outcomes(returns, with_baselines(returns, 1.0)))
     direction = board.by_kind["reversal"].direction
     assert direction is not None
     assert abs(direction.value - (0.5 + math.asin(0.3) / math.pi)) < 3 * direction.standard_error
@@ -150,7 +150,7 @@ def test_all_are_scored_on_the_targets_that_all_have() -> None:
     quiet.quantiles[:100], quiet.volatility[:100] = np.nan, np.nan
     told = outcomes(RETURNS, with_baselines(RETURNS, 0.0113, model=quiet), variances=VARIANCES)
     told.returns[-1] = np.nan
-    [board] = scoreboards(told)
+    [board] = horizon_measures(told)
     assert board.scored == COUNT - 101
     assert board.silent == {"model": 100, "random_walk": 0, "reversal": 0, "har": 0}
 
@@ -158,7 +158,7 @@ def test_all_are_scored_on_the_targets_that_all_have() -> None:
 def test_too_few_targets_have_no_measures() -> None:
     """Below 24 there is a board that says how many, and no number that looks like one."""
     told = outcomes(RETURNS[:23], with_baselines(RETURNS[:23], 0.01))
-    [board] = scoreboards(told)
+    [board] = horizon_measures(told)
     assert (board.scored, board.by_kind) == (23, {})
 
 
@@ -172,7 +172,7 @@ def test_a_panel_counts_an_instant_once() -> None:
         "reversal": normal(0.0113, three, centre=-1e-7 * np.sign(last)),
         "har": normal(0.0113, three),
     }
-    boards = scoreboards(outcomes(three, answers, series=3))
+    boards = horizon_measures(outcomes(three, answers, series=3))
     assert [board.series for board in boards] == ["binance:BTC-USDT", "binance:ETH-USDT", "binance:SOL-USDT", "all"]
     one, everything = boards[0].by_kind["model"], boards[3].by_kind["model"]
     assert everything.pinball_vs["har"] == pytest.approx(one.pinball_vs["har"])
@@ -183,7 +183,7 @@ def test_a_panel_counts_an_instant_once() -> None:
 def test_figures_without_a_unit_do_not_depend_on_the_unit() -> None:
     """Returns in percent have the same ratios: no figure becomes small by scaling, as a min-max scaled error does."""
     answers = with_baselines(100 * RETURNS, 1.13, model=normal(100 * SIGMA, 100 * RETURNS, centre=5 * RETURNS))
-    [percent] = scoreboards(outcomes(100 * RETURNS, answers, variances=1e4 * VARIANCES))
+    [percent] = horizon_measures(outcomes(100 * RETURNS, answers, variances=1e4 * VARIANCES))
     plain = measured(model=normal(SIGMA, RETURNS, centre=0.05 * RETURNS))
     scaled = percent.by_kind["model"]
     for name in ("rmse_vs_random_walk", "qlike", "r2_log_variance", "direction"):

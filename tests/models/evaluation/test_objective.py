@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.evaluation.measures import scoreboards
+from models.evaluation.measures import horizon_measures
 from models.evaluation.objective import METRICS, objective
 from models.evaluation.outcomes import Outcomes
 from models.evaluation.walkforward import fold_tasks, walk_forward
@@ -40,7 +40,7 @@ def nearest(outcomes: Outcomes, column: int) -> Outcomes:
 def test_each_metric_is_the_measures_figure(outcomes: Outcomes) -> None:
     """Of one horizon, over all series, to the digit; the standard error of the same size."""
     one = nearest(outcomes, 1)
-    board = next(each for each in scoreboards(one) if each.series == "all").by_kind
+    board = next(each for each in horizon_measures(one) if each.series == "all").by_kind
     ewma, har = board["ewma"], board["har"]
     assert ewma.qlike is not None
     assert har.qlike is not None

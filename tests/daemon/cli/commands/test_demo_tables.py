@@ -18,7 +18,7 @@ from daemon.serving.status import (
     HorizonStatus,
     ModelStatus,
     MqttStatus,
-    RetrainStatus,
+    RetrainDocument,
     StatusDocument,
     StoreStatus,
     SymbolStatus,
@@ -82,7 +82,7 @@ def document(*, running: bool = False, model: bool = True) -> StatusDocument:
         mqtt=MqttStatus(url="mqtt://127.0.0.1:1883", connected=True, published=15),
         store=StoreStatus(path="/state"),
         model=ModelStatus(id="lstm-7", kind="attention_lstm", trained_until="2026-01-05T00:00:00Z") if model else None,
-        retrain=RetrainStatus(running=running),
+        retrain=RetrainDocument(running=running),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """Waits in wall seconds, and the outbox's bounds.
 
     answer_s: how long the broker may take to accept a connection or to confirm a message.
@@ -27,10 +27,10 @@ class Patience:
     max_events: int = 1000
 
 
-class Backoff:
+class PublishBackoff:
     """How long to pause after a failure. A connection that soon breaks again does not start it anew."""
 
-    def __init__(self, patience: Patience) -> None:
+    def __init__(self, patience: RetryPolicy) -> None:
         self._patience = patience
         self._failures = 0
         self._accepted_s: float | None = None
