@@ -1,21 +1,26 @@
 # Two commands matter: `make run` (the demo) and `make test`. Each sets up .venv when it is missing.
+# `make check` runs the tests that `make test` leaves out: long ones, and those that play a market in real time.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DOWNLOAD := Installing into $(VENV): about 300 MB are downloaded with a CPU build of torch, 3 GB with CUDA. It may be silent for minutes.
 
-# For each venue, in `make fuzz`.
+# Seconds for each venue in `make fuzz`.
 FUZZ_SECONDS ?= 60
 
-.PHONY: run test lint bench skill soak fuzz dashboards clean
+.PHONY: run test check lint bench skill soak fuzz dashboards clean
 
 run: $(VENV)/.ready-run
 	$(BIN)/forecastd demo
 
-# Two at a time; then those that play a market in real time, by themselves.
+# Two processes; the end-to-end tests run after them in one process, because they depend on real time.
 test: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore=tests/e2e
-	$(BIN)/python -m pytest -q tests/e2e
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not long" --ignore=tests/e2e
+	$(BIN)/python -m pytest -q -m "not long" tests/e2e
+
+check: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m long --ignore=tests/e2e
+	$(BIN)/python -m pytest -q -m long tests/e2e
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
@@ -27,7 +32,7 @@ lint: $(VENV)/.ready-dev
 bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks
 
-# The account of docs/skill.md; about 35 minutes on 2 cores, and cut off it goes on where it was. SKILL=... for other years, see --help.
+# The account of docs/skill.md; about 35 minutes on 2 cores, and an interrupted run resumes where it stopped. SKILL=... selects other years, see --help.
 SKILL_DATA ?= ../shared/data/hourly
 SKILL ?= --write
 skill: $(VENV)/.ready-dev
@@ -36,7 +41,7 @@ skill: $(VENV)/.ready-dev
 fuzz: $(VENV)/.ready-fuzz
 	$(BIN)/python -m tests.fuzz.fuzz_parsers --seconds $(FUZZ_SECONDS)
 
-# The daemon against seven exchanges that misbehave; about 45 minutes. SOAK=... for other lengths, see --help.
+# The daemon against seven simulated exchanges with faults; about 45 minutes. SOAK=... selects other lengths, see --help.
 SOAK ?= --bars 500 --report soak-report.json
 soak: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.soak $(SOAK)

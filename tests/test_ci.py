@@ -1,4 +1,4 @@
-"""`.ci/run`: nothing is installed where nothing is missing, a failure stays one, and the tests have the last word."""
+"""`.ci/run`: installs only missing tools, passes failures on, and ends with the test summaries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUMMARY = "1200 passed in 200.00s"
 
 
 def stub(path: Path, body: str) -> None:
-    """A program that notes its name and arguments, then does what ``body`` says."""
+    """A program that records its name and arguments, then runs ``body``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f'#!/bin/sh\necho "{path.name} $*" >> "$CALLS"\n{body}\n')
     path.chmod(0o755)
@@ -23,7 +23,7 @@ def stub(path: Path, body: str) -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A repository of nothing but the script, beside programs that all succeed."""
+    """A repository with only the script, beside programs that all succeed."""
     (tmp_path / ".ci").mkdir()
     shutil.copy(SCRIPT, tmp_path / ".ci" / "run")
     for name in TOOLS:
@@ -34,7 +34,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def run(checkout: Path) -> tuple[subprocess.CompletedProcess[str], list[str]]:
-    """The outcome, and what was called in order."""
+    """The outcome, and the calls in order."""
     calls = checkout / "calls"
     environment = {
         **os.environ,
@@ -49,19 +49,20 @@ def run(checkout: Path) -> tuple[subprocess.CompletedProcess[str], list[str]]:
 
 
 def test_with_every_tool_there_nothing_is_installed(checkout: Path) -> None:
-    """Lint, tests, dashboards and soak run in this order, without apt and without the network."""
+    """Lint, tests, long tests, dashboards and soak run in this order, without apt and without the network."""
     ran, calls = run(checkout)
     assert ran.returncode == 0, ran.stderr
     assert [call for call in calls if not call.startswith("python3")] == [
         "make lint",
         "make test",
+        "make check",
         "python -m grafana.verify --demo",
         "make soak SOAK=--bars 48",
     ]
 
 
 def test_the_last_line_is_the_tests_summary(checkout: Path) -> None:
-    """Whoever reads only the end sees how many tests passed."""
+    """The end of the output shows how many tests passed."""
     ran, _ = run(checkout)
     assert ran.stdout.splitlines()[-1] == SUMMARY
 
@@ -84,7 +85,15 @@ def test_a_failing_test_fails_the_run(checkout: Path) -> None:
 
 
 def test_tools_that_are_missing_fail_rather_than_skip(checkout: Path) -> None:
-    """The checks are told so by CI=true, unless somebody says otherwise."""
+    """CI=true reaches the checks unless the caller set another value."""
     stub(checkout / "bin" / "make", 'echo "CI=$CI"; exit 0')
     ran, _ = run(checkout)
     assert "CI=true" in ran.stdout
+
+
+def test_a_failing_long_test_fails_the_run(checkout: Path) -> None:
+    """A failure of `make check` ends the run before the dashboards, too."""
+    stub(checkout / "bin" / "make", '[ "$1" = check ] && { echo "1 failed"; exit 2; }; exit 0')
+    ran, calls = run(checkout)
+    assert ran.returncode != 0
+    assert "python -m grafana.verify --demo" not in calls

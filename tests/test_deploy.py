@@ -137,6 +137,7 @@ def test_only_kinds_that_exist_are_named(text: str) -> None:
     assert set(re.findall(r"\w+", kinds)) - {"or"} == set(BASELINE_KINDS)
 
 
+@pytest.mark.long
 def test_polars_and_torch_run_under_the_units_memory_rule() -> None:
     """MemoryDenyWriteExecute breaks `import polars` without its variable, and torch's LSTM with or without it."""
     text = SERVICE.read_text()

@@ -229,6 +229,7 @@ def _no_document() -> StatusDocument:
     raise AssertionError("Prometheus asks for /metrics only")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 async def test_every_query_returns_data_from_a_busy_daemon_and_others_are_named(served: str) -> None:
     """Through a real Prometheus; no series, no number and no syntax are told apart."""

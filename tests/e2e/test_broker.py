@@ -12,7 +12,7 @@ from tests.e2e import rig
 from tests.e2e.invented import SYMBOLS
 from tests.e2e.rig import Daemon, valid
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 BARS = [f"forecastd/v1/e2e/bar/binance/{symbol}/1h" for symbol in SYMBOLS]
 FORECASTS = [f"forecastd/v1/e2e/forecast/binance/{symbol}/1h" for symbol in SYMBOLS]

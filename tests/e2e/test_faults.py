@@ -15,7 +15,7 @@ from tests.daemon.publishing.brokers import subscribed
 from tests.e2e import rig
 from tests.e2e.rig import Daemon, valid
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.asyncio(loop_scope="module")]
 
 BTC, ETH = Instrument("binance", "BTC-USDT"), Instrument("binance", "ETH-USDT")
 UNHEARD_S = 0.2

@@ -15,7 +15,7 @@ from tests.e2e import truth
 from tests.e2e.listening import Heard, Listener, listener
 from tests.e2e.processes import TOPICS, configuration, process, simulator
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 BAR_S = 6
 SYMBOLS = ("BTC-USDT", "ETH-USDT")

@@ -27,7 +27,7 @@ from tests.e2e import invented, rig
 from tests.e2e.processes import configuration, process
 from tests.e2e.rig import Daemon, valid
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 in_module_loop = pytest.mark.asyncio(loop_scope="module")
 
 

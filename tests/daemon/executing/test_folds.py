@@ -30,6 +30,7 @@ def tasks() -> list[FoldTask]:
     return fold_tasks(BARS, folds(2), ("lstm",), settings)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_processes_give_what_map_gives() -> None:
     """A network included; both folds tell their steps to the end."""

@@ -71,6 +71,7 @@ def test_results_steps_and_errors_are_as_of_the_local_engine(cluster: TwoNodes, 
     assert refused.value.__notes__ == ["said by the task"]
 
 
+@pytest.mark.long
 def test_a_task_that_always_kills_its_process_ends_the_run(cluster: TwoNodes, tmp_path: Path) -> None:
     """Twice it is begun again, the third time it is told."""
     engine = RayCluster(address=cluster.address, workers=2)
@@ -80,6 +81,7 @@ def test_a_task_that_always_kills_its_process_ends_the_run(cluster: TwoNodes, tm
     assert lost == ["WorkerCrashedError"] * 2
 
 
+@pytest.mark.long
 def test_ctrl_c_cancels(cluster: TwoNodes, tmp_path: Path) -> None:
     """The driver lets go; the cluster stays and ends what the job had begun."""
 
@@ -92,6 +94,7 @@ def test_ctrl_c_cancels(cluster: TwoNodes, tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.long
 def test_a_node_that_is_lost_in_mid_job_changes_nothing(cluster: TwoNodes, tmp_path: Path) -> None:
     """Two folds are under way, one on each node; one node dies; the outcomes are the local engine's, bit for bit."""
     tasks = fold_tasks(BARS, folds(3), ("ewma",), SETTINGS)
@@ -130,6 +133,7 @@ def test_no_cluster_is_one_line(address: str, says: str) -> None:
         RayCluster(address=address, workers=2).map(square, [])
 
 
+@pytest.mark.long
 def test_the_command_on_a_cluster_of_its_own(tmp_path: Path) -> None:
     """``--engine ray`` needs no address: it prints what the local engine prints."""
     file = tmp_path / "bars.parquet"

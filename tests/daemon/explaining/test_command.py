@@ -67,6 +67,7 @@ def test_json(filled: Filled) -> None:
     assert len(told["recent"]) == 4
 
 
+@pytest.mark.long
 def test_refusals_are_one_line(filled_by_tft: Filled, tmp_path: Path) -> None:
     """With their exit codes: 2 for what was asked wrongly, 69 where there is no store."""
     for folder, arguments, exit_code, says in (

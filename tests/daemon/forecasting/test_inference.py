@@ -133,6 +133,7 @@ async def test_close_does_not_wait_for_a_hung_thread(tiny_artifact: Path) -> Non
     champion.released.set()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 async def test_a_busy_process_beside_it_does_not_stall_inference(inference: Inference) -> None:
     """Beside processes that keep every core busy, the median forward pass stays within ten times its idle time."""

@@ -65,6 +65,7 @@ def test_every_capture_is_known_here() -> None:
     assert {str(file.relative_to(RECORDINGS)) for file in files if file.name != "doc_examples.jsonl"} == set(CAPTURES)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CAPTURES)
 def test_no_frame_is_unexplained(name: str) -> None:
     """Every frame of every capture decodes: no DataFault."""
@@ -77,6 +78,7 @@ def test_no_frame_is_unexplained(name: str) -> None:
     assert (len(recording.symbols), len(trades)) == CAPTURES[name]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in CAPTURES if name.partition("/")[0] != "bitstamp"])
 def test_ids_have_no_holes(name: str) -> None:
     """Each symbol's ids go on by one, so that all but the first and the last bar are proven."""
@@ -178,6 +180,7 @@ def test_binance_bars_equal_whole_klines() -> None:
     assert compared >= 40
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not TRADES.exists(), reason=f"no trades at {TRADES}")
 @pytest.mark.parametrize("symbol", ["btcusdt", "ethusdt"])
 def test_raw_trades_equal_the_table_of_the_same_hour(symbol: str) -> None:

@@ -362,6 +362,7 @@ def test_arguments_that_do_not_fit(arguments: dict[str, object], says: str, tmp_
 XRP = SHARED / "data/trades/binance_spot_XRPETH_aggtrades_20191011-20191013.parquet"
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not XRP.exists(), reason=f"needs the recorded trades at {XRP}")
 def test_a_real_run_of_59_hours_is_exact() -> None:
     """Real trades, 59 hours: every bar equals the group-by, first and last hour included."""

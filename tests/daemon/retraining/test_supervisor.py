@@ -255,6 +255,7 @@ def test_supervision_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", program], timeout=20).returncode == 0
 
 
+@pytest.mark.long
 @pytest.mark.slow
 async def test_a_real_training_from_start_to_promotion(tmp_path: Path) -> None:
     """The real worker trains a small network on a synthetic market and leaves an artifact that can be promoted."""

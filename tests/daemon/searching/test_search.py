@@ -189,6 +189,7 @@ def test_the_table_says_how_the_best_is_used(config: Config, tmp_path: Path) -> 
     assert "nothing that was tried is better than the preset" in out.getvalue()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_command_searches_in_processes(tmp_path: Path) -> None:
     """One JSON document, also kept in the run folder, with HAR and the random walk beside every trial."""

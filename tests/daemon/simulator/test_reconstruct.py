@@ -75,6 +75,7 @@ def test_real_bars_come_back_exactly(sample: MarketData, symbol: str) -> None:
     assert_exact(sample, symbol, edges(sample, symbol) + chosen)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("symbol", ["BTCUSDT", "ETHUSDT", "SOLUSDT"])
 def test_every_fourth_hour_of_the_sample_comes_back_exactly(sample: MarketData, symbol: str) -> None:

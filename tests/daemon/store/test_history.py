@@ -165,6 +165,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
     assert "\n" not in refusal(tmp_path / "k.parquet")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not HOURLY.is_dir(), reason="needs the real hourly bars in ../shared/data")
 def test_real_hours(tmp_path: Path) -> None:
     """Real files import twice to the same bars, nulls stay null, and Binance's 126 outage hours are missing."""

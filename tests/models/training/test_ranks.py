@@ -72,6 +72,7 @@ def test_processes_agree_and_notice_where_they_do_not(folder: Path) -> None:
         assert whole == resumed
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_command_leaves_one_artifact(tmp_path: Path) -> None:
     """Printed once, with the progress of one; it loads, and says by how many it was trained."""

@@ -152,6 +152,7 @@ def test_numbers_that_make_no_sense_are_refused_first(option: str, capsys: pytes
     assert f"{option}: was 0; write a number above 0" in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_command_trains_with_nothing_else_imported(tmp_path: Path) -> None:
     """``python -m models.train`` prints JSON lines and the path, and imports no third party beyond the four.
@@ -182,6 +183,7 @@ def test_the_command_trains_with_nothing_else_imported(tmp_path: Path) -> None:
     assert manifest.symbols == ("binance:BTC-USDT",)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_killed_process_goes_on(tmp_path: Path) -> None:
     """After ``kill -9`` in its second epoch the same command goes on there and leaves the same artifact."""
@@ -206,6 +208,7 @@ def test_a_killed_process_goes_on(tmp_path: Path) -> None:
     assert undisturbed.stdout.splitlines()[-1] == path, "another hash of the weights"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_small_on_real_bars_is_near_har_after_one_epoch(tmp_path: Path) -> None:
     """Started from HAR's quantiles, one epoch on a year of BTC stays within two percent of HAR's pinball loss."""

@@ -53,7 +53,10 @@ def forecastd(*arguments: str, state_dir: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", PRESETS)
+@pytest.mark.parametrize(
+    "kind",
+    ["attention_lstm", *(pytest.param(each, marks=pytest.mark.long) for each in PRESETS if each != "attention_lstm")],
+)
 def test_every_network_is_trained_by_one_command(kind: str, bars: Path, tmp_path: Path) -> None:
     """Off a terminal: progress as JSON lines up to one, then the candidate and its scores; nothing is promoted."""
     *lines, result = forecastd(
@@ -88,6 +91,7 @@ def test_the_store_is_what_is_trained_on_without_a_file(tmp_path: Path) -> None:
         assert read_artifact(Path(result["artifact"])).manifest.symbols == expected
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_killed_command_goes_on(bars: Path, tmp_path: Path) -> None:
     """After ``kill -9`` in its second epoch the same command starts there and leaves the artifact of one left alone."""
@@ -107,6 +111,7 @@ def test_a_killed_command_goes_on(bars: Path, tmp_path: Path) -> None:
     assert result["model_id"] == alone["model_id"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_terminal_gets_a_bar_and_a_table(bars: Path, tmp_path: Path) -> None:
     """On a terminal: how far it is, the parameter count, each ratio with its standard error, the candidate's folder."""
