@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from daemon.backtesting.plan import DAY_US, Plan
-from daemon.clock import iso
 from daemon.intervals import interval_name
+from daemon.timestamps import iso
 from models.evaluation.comparison import over_time, pairs
 from models.evaluation.measures import Calibrated, Measures, horizon_measures
 from models.evaluation.outcomes import Outcomes

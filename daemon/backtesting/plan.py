@@ -9,9 +9,10 @@ from pathlib import Path
 import polars as pl
 
 from daemon.cli.commands.history import open_ledger
-from daemon.clock import SystemClock, from_iso, iso
+from daemon.clock import SystemClock
 from daemon.config import Config
 from daemon.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
+from daemon.timestamps import from_iso, iso
 from features.market import Instrument
 from models.evaluation.candidates import ALWAYS, RIVALS, Settings, installed_rivals, is_installed, known_kinds
 from models.evaluation.inputs import reach_bars

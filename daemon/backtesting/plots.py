@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.backtesting.svg import Plot, ticks
-from daemon.clock import from_iso
+from daemon.timestamps import from_iso
 from models.distribution import central_index
 from models.evaluation.measures import central_intervals
 from models.evaluation.outcomes import Outcomes

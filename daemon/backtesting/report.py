@@ -19,7 +19,7 @@ from daemon.backtesting.tables import (
     calibrated_rows,
     rows,
 )
-from daemon.clock import iso
+from daemon.timestamps import iso
 from models.evaluation.outcomes import Outcomes
 
 _FANS = 4

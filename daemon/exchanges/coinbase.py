@@ -14,7 +14,6 @@ from math import inf
 
 import msgspec
 
-from daemon.clock import iso
 from daemon.errors import DataFault
 from daemon.exchanges.base import (
     Acknowledged,
@@ -48,6 +47,7 @@ from daemon.exchanges.decoding import MALFORMED, as_datetime, decode_body, many_
 from daemon.exchanges.names import Names
 from daemon.exchanges.record_reader import RecordReader
 from daemon.symbols import spell
+from daemon.timestamps import iso
 from features.market import Bar, Trade
 
 _SECOND_US = 1_000_000

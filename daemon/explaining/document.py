@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from daemon.clock import iso
 from daemon.explaining.finding import Explained, Recent
+from daemon.timestamps import iso
 from models.explain import Hour, family_weights, spread_over, top_hours
 
 SCHEMA = "forecastd.explanation.v1"

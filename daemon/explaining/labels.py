@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from daemon.clock import iso
+from daemon.timestamps import iso
 from features.market import HOUR_US
 
 _UNITS = ((24 * HOUR_US, "d"), (HOUR_US, "h"), (HOUR_US // 60, "m"), (HOUR_US // 3600, "s"))

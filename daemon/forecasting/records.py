@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from daemon.clock import iso
 from daemon.intervals import interval_name
+from daemon.timestamps import iso
 from features.market import Completeness, MissingTrades
 from models.forecast import Forecast
 

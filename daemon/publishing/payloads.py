@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 
-from daemon.clock import MICROSECONDS_PER_SECOND, iso
 from daemon.errors import DataFault
 from daemon.forecasting.records import DataQuality, IssuedForecast, Latency, Skill
 from daemon.intervals import interval_name
@@ -46,6 +45,7 @@ from daemon.publishing.wire import (
     TradeGapOpened,
     TradeGapRepaired,
 )
+from daemon.timestamps import MICROSECONDS_PER_SECOND, iso
 from features.market import Bar, MissingTrades
 from models.forecast import Forecast, ModelInfo
 

@@ -6,9 +6,10 @@ import asyncio
 import math
 from typing import Protocol
 
-from daemon.clock import MICROSECONDS_PER_SECOND, Clock
+from daemon.clock import Clock
 from daemon.publishing.connection import MAX_IN_FLIGHT, BrokerConnection
 from daemon.publishing.outbox import Outbox, OutboxMessage
+from daemon.timestamps import MICROSECONDS_PER_SECOND
 
 _LONGEST_EXPIRY_S = 2**32 - 1  # MQTT 5, section 3.3.2.3.3: a four byte integer
 

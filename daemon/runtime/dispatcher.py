@@ -8,7 +8,7 @@ from concurrent.futures import Future
 
 import structlog
 
-from daemon.clock import Clock, iso
+from daemon.clock import Clock
 from daemon.errors import DataFault
 from daemon.forecasting.inference import Inference
 from daemon.forecasting.records import IssuedForecast
@@ -40,6 +40,7 @@ from daemon.serving.metrics import Metrics, seconds
 from daemon.store.errors import ForecastConflict
 from daemon.store.ledger import Ledger
 from daemon.store.thread import StoreThread
+from daemon.timestamps import iso
 from features.market import Audit, Bar, Instrument
 from models.forecast import ModelInfo
 

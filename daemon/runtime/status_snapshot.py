@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from daemon import __version__
-from daemon.clock import Clock, iso
+from daemon.clock import Clock
 from daemon.config import Config
 from daemon.forecasting.records import IssuedForecast
 from daemon.pipeline.pipeline import Pipeline
@@ -29,6 +29,7 @@ from daemon.serving.status import (
     SymbolStatus,
 )
 from daemon.store.ledger import LEDGER_NAME
+from daemon.timestamps import iso
 from features.market import Bar, Instrument
 from models.forecast import ModelInfo
 

@@ -10,10 +10,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from daemon.clock import iso
 from daemon.intervals import interval_name
 from daemon.searching.plan import SearchPlan
 from daemon.searching.running import TrialResult
+from daemon.timestamps import iso
 from models.evaluation.skill import Estimate
 from models.overrides import Overrides
 from models.specification import NETWORK_KINDS

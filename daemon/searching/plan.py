@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 
 from daemon.backtesting.plan import BacktestOptions, BacktestRefused, Plan, make_plan, on_gpu
-from daemon.clock import iso
 from daemon.config import Config
 from daemon.searching.rungs import STRATEGIES, Rung, rungs
+from daemon.timestamps import iso
 from models.evaluation.objective import METRICS, Metric, fewest_bars
 from models.evaluation.outcomes import Outcomes
 from models.evaluation.search_space import Dimension, drawn, space

@@ -13,9 +13,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from daemon.clock import MICROSECONDS_PER_SECOND
 from daemon.forecasting.records import Skill
 from daemon.pipeline.events import SymbolState
+from daemon.timestamps import MICROSECONDS_PER_SECOND
 from features.market import Completeness, Instrument
 from models.forecast import ModelInfo
 

@@ -9,10 +9,10 @@ from types import MappingProxyType
 import numpy as np
 import polars as pl
 
-from daemon.clock import iso
 from daemon.errors import DataFault
 from daemon.simulator.market_data import PRICES, MarketData, RecordedSeries
 from daemon.simulator.reconstruct import MAX_RECORDS, BarFigures, needed_records, record_count
+from daemon.timestamps import iso
 
 SAMPLE = Path(__file__).parent / "sample"
 SIZES = ("volume", "taker_buy_volume")

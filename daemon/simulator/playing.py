@@ -7,9 +7,9 @@ from bisect import bisect_right
 from collections.abc import Callable
 from operator import itemgetter
 
-from daemon.clock import MICROSECONDS_PER_SECOND
 from daemon.simulator.market import Market
 from daemon.simulator.tape import TapeTrade
+from daemon.timestamps import MICROSECONDS_PER_SECOND
 
 # Steps of wall time in which the player walks: fine enough not to delay a bar's close, coarse enough to cost nothing.
 _SHORTEST_STEP_S = 0.01

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.clock import from_iso
+from daemon.timestamps import from_iso
 from tests.daemon.publishing.brokers import Mosquitto, subscribed
 from tests.e2e import rig
 from tests.e2e.invented import SYMBOLS

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from daemon.clock import from_iso
+from daemon.timestamps import from_iso
 from tests.daemon.publishing.brokers import Mosquitto
 from tests.e2e import truth
 from tests.e2e.listening import Heard, Listener, listener

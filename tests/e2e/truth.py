@@ -7,7 +7,7 @@ import math
 import urllib.request
 from typing import Any
 
-from daemon.clock import from_iso
+from daemon.timestamps import from_iso
 
 
 def trades(rest_url: str, symbol: str, start_us: int, end_us: int) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from daemon.clock import iso
 from daemon.exchanges import venue
 from daemon.exchanges.base import Ids
 from daemon.forecasting.records import forecast_id
@@ -16,6 +15,7 @@ from daemon.pipeline.continuity import MOST_RANGES
 from daemon.pipeline.staleness import CATCH_UP_S
 from daemon.simulator.truth import Numbered, Truth
 from daemon.store.ledger import LEDGER_NAME, Ledger
+from daemon.timestamps import iso
 from features.market import Audit, Bar, Completeness, Instrument, MissingTrades
 from tests.soak.world import INTERVAL_US, Life, World
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from daemon.cli.commands.console import grouped_table, open_console
-from daemon.clock import SystemClock, from_iso, iso
+from daemon.clock import SystemClock
 from daemon.config import Config, Secrets, load_config
 from daemon.errors import EXIT_USAGE, Fatal, RateLimited, Retryable, Unreachable
 from daemon.exchanges import venue
@@ -22,6 +22,7 @@ from daemon.store.bars import Span
 from daemon.store.errors import StoreUnavailable
 from daemon.store.history import import_file
 from daemon.store.ledger import LEDGER_NAME, Ledger
+from daemon.timestamps import from_iso, iso
 from features.market import Instrument, interval_start
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from daemon.backtesting.plan import BacktestOptions, BacktestRefused, NoTestBars, chosen_kinds, make_plan
-from daemon.clock import from_iso
 from daemon.config import Config, load_config
+from daemon.timestamps import from_iso
 from models.evaluation.candidates import RIVALS
 from tests.models.synthetic import HOUR_US, START_US, garch_bars
 

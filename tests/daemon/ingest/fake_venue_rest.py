@@ -10,7 +10,7 @@ from typing import Any, Self
 import msgspec
 from aiohttp import web
 
-from daemon.clock import iso
+from daemon.timestamps import iso
 from tests.daemon.ingest.fake_rest import T0_MS, T0_US
 
 Query = Mapping[str, str]

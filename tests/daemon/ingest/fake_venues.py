@@ -13,9 +13,9 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
-from daemon.clock import iso
 from daemon.exchanges import Venue
 from daemon.exchanges import venue as venue_of
+from daemon.timestamps import iso
 
 T0_US = 1_700_000_000_000_000
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from daemon.clock import from_iso
 from daemon.forecasting.records import DataQuality, IssuedForecast, Latency, Skill
 from daemon.pipeline.events import GapOpened, GapRepaired, SymbolState, SymbolStateChanged
 from daemon.pipeline.sequence import MissingIds
 from daemon.publishing import payloads
 from daemon.publishing.outbox import OutboxMessage
+from daemon.timestamps import from_iso
 from features.market import HOUR_US, Bar, Completeness, Instrument
 from models.forecast import Forecast, ModelInfo
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.clock import from_iso
 from daemon.retraining.schedule import RetrainHistory, RetrainSchedule
+from daemon.timestamps import from_iso
 
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US

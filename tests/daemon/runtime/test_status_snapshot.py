@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from daemon.clock import ManualClock, from_iso
+from daemon.clock import ManualClock
 from daemon.config import Config, load_config
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline.pipeline import Pipeline
@@ -19,6 +19,7 @@ from daemon.retraining.supervisor import RetrainStatus
 from daemon.runtime.status_snapshot import attention_top, forecast_status, status_document, symbol_status
 from daemon.serving.health import Health
 from daemon.serving.status import StatusDocument
+from daemon.timestamps import from_iso
 from features.market import HOUR_US, Trade
 from models.forecast import ModelInfo
 from models.specification import Progress

@@ -9,11 +9,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from daemon.clock import from_iso
 from daemon.errors import DataFault
 from daemon.simulator.loading import SAMPLE, load, load_sample
 from daemon.simulator.market_data import PRICES
 from daemon.simulator.wording import fixed
+from daemon.timestamps import from_iso
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "hourly"
 VOLUMES = ("volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume")
