@@ -13,16 +13,19 @@ from pathlib import Path
 import pytest
 
 from models.specification import BASELINE_KINDS
+from tests.programs import program
 
 ROOT = Path(__file__).parents[1]
 UNITS = ROOT / "deploy" / "systemd"
 SERVICE = UNITS / "forecastd.service"
 DROP_IN = Path("forecastd.service.d") / "gpu.conf.example"
 
-needs_systemd = pytest.mark.skipif(
-    shutil.which("systemd-analyze") is None and os.environ.get("CI") != "true",
-    reason="systemd-analyze is not installed (apt install systemd)",
-)
+needs_systemd = pytest.mark.usefixtures("systemd_analyze")
+
+
+@pytest.fixture(scope="module")
+def systemd_analyze() -> str:
+    return program("systemd-analyze")
 
 
 def verify(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -29,6 +27,7 @@ from features.market import Instrument
 from grafana import build, verify
 from grafana.rows import ROWS
 from models.forecast import ModelInfo
+from tests.programs import program
 
 BITCOIN = Instrument("binance", "BTC-USDT")
 PROVISIONING = build.FOLDER / "provisioning"
@@ -233,9 +232,7 @@ def _no_document() -> StatusDocument:
 @pytest.mark.slow
 async def test_every_query_returns_data_from_a_busy_daemon_and_others_are_named(served: str) -> None:
     """Through a real Prometheus; no series, no number and no syntax are told apart."""
-    if shutil.which("prometheus") is None:
-        assert os.environ.get("CI") != "true", "prometheus is missing: apt install prometheus"
-        pytest.skip("prometheus is not installed")
+    program("prometheus")
     queries = verify.panel_queries(json.loads(build.dashboard_json()))
     spoiled = {
         "forecastd_no_such_metric": "no data",

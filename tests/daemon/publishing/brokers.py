@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,18 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import aiomqtt
-import pytest
 
-
-def mosquitto_path() -> str:
-    """Debian installs it outside of a user's PATH."""
-    found = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
-    if found is None:
-        reason = "mosquitto is not installed: apt install mosquitto"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
+from tests.programs import program
 
 
 def free_port() -> int:
@@ -55,7 +44,7 @@ class Mosquitto:
 
     def start(self) -> Mosquitto:
         self._process = subprocess.Popen(
-            [mosquitto_path(), "-c", str(self._config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [program("mosquitto"), "-c", str(self._config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         deadline_s = time.monotonic() + 5
         while time.monotonic() < deadline_s:

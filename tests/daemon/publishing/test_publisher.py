@@ -24,6 +24,7 @@ from tests.daemon.publishing.brokers import Mosquitto, free_port, subscribed
 from tests.daemon.publishing.certificates import Authority
 from tests.daemon.publishing.harness import QUICK, TOPICS, Record, eventually, publisher, running, status
 from tests.daemon.publishing.samples import message
+from tests.programs import program
 
 SECOND_US = 1_000_000
 
@@ -172,7 +173,7 @@ async def test_a_certificate_of_another_authority_is_refused(
 def guarded(start_mosquitto: Callable[..., Mosquitto], tmp_path: Path) -> Mosquitto:
     """A broker that wants the password "correct horse" from the user "forecastd"."""
     passwords = tmp_path / "passwords"
-    subprocess.run(["mosquitto_passwd", "-c", "-b", passwords, "forecastd", "correct horse"], check=True)
+    subprocess.run([program("mosquitto_passwd"), "-c", "-b", passwords, "forecastd", "correct horse"], check=True)
     return start_mosquitto("allow_anonymous false", f"password_file {passwords}")
 
 

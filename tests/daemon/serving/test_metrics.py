@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from daemon.forecasting.records import Skill
 from daemon.serving.metrics import Metrics
 from features.market import Instrument
 from models.forecast import ModelInfo
+from tests.programs import program
 
 BITCOIN = Instrument("binance", "BTC-USDT")
 ETHER = Instrument("binance", "ETH-USDT")
@@ -201,11 +200,9 @@ def test_the_documentation_lists_every_metric_with_its_labels(metrics: Metrics) 
 
 def test_promtool_accepts_the_exposition(metrics: Metrics) -> None:
     """Prometheus' own linter finds nothing to say."""
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        assert os.environ.get("CI") != "true", "promtool is missing: apt install prometheus"
-        pytest.skip("promtool is not installed")
     metrics.skill_scored(BITCOIN, Skill(window="30d", scored=3), horizon=1)
     exposition = generate_latest(metrics.registry)
-    checked = subprocess.run([promtool, "check", "metrics"], input=exposition, capture_output=True, timeout=20)
+    checked = subprocess.run(
+        [program("promtool"), "check", "metrics"], input=exposition, capture_output=True, timeout=20
+    )
     assert (checked.returncode, checked.stderr.decode()) == (0, "")
