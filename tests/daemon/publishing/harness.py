@@ -10,11 +10,11 @@ from daemon.clock import Clock, SystemClock
 from daemon.publishing import payloads
 from daemon.publishing.connection import Connect, connect
 from daemon.publishing.outbox import DropReason, OutboxMessage
-from daemon.publishing.publisher import MqttSettings, Patience, Publisher, PublisherState
+from daemon.publishing.publisher import MqttSettings, Publisher, PublisherState, RetryPolicy
 from daemon.publishing.topics import Topics
 
 TOPICS = Topics("forecastd/v1", "test")
-QUICK = Patience(answer_s=1.0, first_retry_s=0.05, longest_retry_s=0.1, refused_retry_s=0.2, farewell_s=2.0)
+QUICK = RetryPolicy(answer_s=1.0, first_retry_s=0.05, longest_retry_s=0.1, refused_retry_s=0.2, farewell_s=2.0)
 
 
 def status(state: str) -> bytes:
@@ -46,7 +46,7 @@ def publisher(
     record: Record,
     *,
     clock: Clock | None = None,
-    patience: Patience = QUICK,
+    patience: RetryPolicy = QUICK,
     connect: Connect = connect,
 ) -> Publisher:
     return Publisher(
@@ -69,7 +69,7 @@ async def running(
     record: Record,
     *,
     clock: Clock | None = None,
-    patience: Patience = QUICK,
+    patience: RetryPolicy = QUICK,
     connect: Connect = connect,
 ) -> AsyncIterator[Publisher]:
     """Runs a publisher for the length of the block, then stops it."""

@@ -18,7 +18,7 @@ from daemon.publishing import payloads
 from daemon.publishing.connection import ConnectOptions
 from daemon.publishing.embedded_broker import EmbeddedBroker
 from daemon.publishing.outbox import DropReason
-from daemon.publishing.publisher import MqttSettings, Patience
+from daemon.publishing.publisher import MqttSettings, RetryPolicy
 from tests.daemon.publishing import samples
 from tests.daemon.publishing.brokers import Mosquitto, free_port, subscribed
 from tests.daemon.publishing.certificates import Authority
@@ -96,7 +96,7 @@ async def test_a_stop_without_a_broker_ends_in_time() -> None:
 async def test_a_stop_beside_a_frozen_broker_ends_in_time(mosquitto: Mosquitto) -> None:
     """A farewell that nobody confirms is followed by the last will: the connection is cut."""
     async with subscribed(mosquitto.port, TOPICS.status) as subscriber:
-        async with running(MqttSettings(mosquitto.url), Record(), patience=Patience(farewell_s=0.3)) as p:
+        async with running(MqttSettings(mosquitto.url), Record(), patience=RetryPolicy(farewell_s=0.3)) as p:
             await subscriber.until(1)
             mosquitto.freeze()
             started_s = asyncio.get_running_loop().time()
@@ -355,7 +355,7 @@ async def test_a_frozen_broker_is_left_and_found_again(mosquitto: Mosquitto) -> 
 async def test_the_outbox_is_bounded_while_the_broker_is_away() -> None:
     """Topics and events beyond the bounds are dropped, counted and announced; the oldest go first."""
     record = Record()
-    patience = Patience(answer_s=1, first_retry_s=0.05, longest_retry_s=0.1, max_topics=3, max_events=2)
+    patience = RetryPolicy(answer_s=1, first_retry_s=0.05, longest_retry_s=0.1, max_topics=3, max_events=2)
     async with running(MqttSettings(f"mqtt://127.0.0.1:{free_port()}"), record, patience=patience) as p:
         for number in range(5):
             p.submit(message("x/event", f"e{number}".encode(), retain=False))

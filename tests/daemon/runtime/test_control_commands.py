@@ -115,7 +115,7 @@ async def test_an_unknown_order_names_those_that_there_are(app: FakeApp) -> None
 async def test_status_and_reload_reach_the_app(tmp_path: Path) -> None:
     """The status is the page's document; a reload without a file is refused."""
     async with rig.exchange() as exchange, rig.daemon(tmp_path, exchange) as daemon:
-        at = ControlCommands(daemon.runtime.app)
+        at = ControlCommands(daemon.app)
         (status,) = [reply async for reply in at.obey("status", {})]
         assert msgspec.convert(status, StatusDocument).instance == "e2e"
         with pytest.raises(ConfigError):
