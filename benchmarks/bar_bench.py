@@ -27,7 +27,7 @@ from daemon.forecasting.scoreboard import Scoreboard
 from daemon.ingest.rest_client import RestClient
 from daemon.pipeline.events import BarClosed
 from daemon.pipeline.pipeline import Pipeline
-from daemon.pipeline.staleness import Timeouts
+from daemon.pipeline.timeouts import Timeouts
 from daemon.runtime.venue_feed import VenueFeed
 from daemon.serving.metrics import Metrics
 from features.market import HOUR_US, Instrument
@@ -78,7 +78,7 @@ class DaemonsWay:
 
     @property
     def _taken(self) -> int:
-        return sum(series.trades for series in self.pipeline.series.values())
+        return sum(series.trades for series in self.pipeline.instruments.values())
 
     def flush(self) -> float:
         """What the daemon does once a second, and at a bar's close, off this path; how many seconds it took."""
@@ -122,13 +122,13 @@ def begun_pipeline(wire: Venue, loaded: Frames) -> Pipeline:
         [Instrument(wire.name, symbol) for symbol in loaded.symbols],
         interval_us=HOUR_US,
         traits={wire.name: traits(wire)},
-        patience=Timeouts(grace_us=2_000_000, proof_wait_us=30_000_000),
+        timeouts=Timeouts(grace_us=2_000_000, proof_wait_us=30_000_000),
         scoreboard=Scoreboard(interval_us=HOUR_US, levels=DEFAULT_LEVELS),
     )
     if wire.ids is Ids.CONTIGUOUS:
         _seed(pipeline, wire, loaded)
     else:
-        for instrument in pipeline.series:
+        for instrument in pipeline.instruments:
             pipeline.subscribed(instrument, loaded.begin_us)
         pipeline.time_advanced(loaded.begin_us, 0.0)
     return pipeline
@@ -145,7 +145,7 @@ def _seed(pipeline: Pipeline, wire: Venue, loaded: Frames) -> None:
             unseen.remove(part.symbol)
             first = part.trades[0]
             before = msgspec.structs.replace(first, trade_id=first.trade_id - first.span)
-            pipeline.seeded(
+            pipeline.snapshot_received(
                 Instrument(wire.name, part.symbol),
                 [before],
                 None,

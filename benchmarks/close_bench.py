@@ -201,7 +201,9 @@ class Rounds:
         self._parts = parts
         now_us, wall_s = self._clock.now_us, self._clock.wall_s()
         for instrument, trade in zip(INSTRUMENTS, self._trades(), strict=True):
-            parts.pipeline.seeded(instrument, [trade], None, from_time_us=now_us, now_us=now_us, wall_s=wall_s)
+            parts.pipeline.snapshot_received(
+                instrument, [trade], None, from_time_us=now_us, now_us=now_us, wall_s=wall_s
+            )
 
     def issued(self, issued: IssuedForecast, payload: bytes) -> None:
         self._issued.append((issued, payload, time.perf_counter()))

@@ -70,8 +70,8 @@ async def _repaired_s(name: str, url: str, begin_us: int) -> float:
         instrument = Instrument(name, symbol)
         now_us, wall_s = parts.clock.market_us(), parts.clock.wall_s()
         open_us = interval_start(before.time_us, HOUR_US)
-        parts.pipeline.seeded(instrument, [before], None, from_time_us=open_us, now_us=now_us, wall_s=wall_s)
-        series = parts.pipeline.series[instrument]
+        parts.pipeline.snapshot_received(instrument, [before], None, from_time_us=open_us, now_us=now_us, wall_s=wall_s)
+        series = parts.pipeline.instruments[instrument]
         started_s = time.perf_counter()
         parts.pipeline.trades_received(instrument, [beyond], now_us, wall_s)
         parts.dispatcher.wake()

@@ -70,7 +70,7 @@ async def daemon_rate(url: str, loaded: Frames) -> float:
     await counted.done.wait()
     await stream.close()
     await running
-    taken = sum(series.trades for series in pipeline.series.values()) - len(loaded.symbols)
+    taken = sum(series.trades for series in pipeline.instruments.values()) - len(loaded.symbols)
     assert taken == len(loaded.frames), f"{taken} trades of {len(loaded.frames)} frames reached a bar"
     return len(loaded.frames) / (counted.ended_s - counted.started_s)
 

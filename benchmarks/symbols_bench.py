@@ -59,7 +59,7 @@ async def _measured(url: str) -> tuple[float, float]:
         before, started_s, cpu_s = _taken(parts), time.perf_counter(), _cpu_s()
         await asyncio.sleep(MEASURED_S)
         taken, cpu_s, wall_s = _taken(parts) - before, _cpu_s() - cpu_s, time.perf_counter() - started_s
-        missing = sum(series.missing_trades for series in parts.pipeline.series.values())
+        missing = sum(series.missing_trades for series in parts.pipeline.instruments.values())
         assert not missing, f"{missing} trades are missing"
     assert taken > 0.98 * RATE * wall_s, f"only {taken / wall_s:.0f} trades a second came through"
     return taken / wall_s, cpu_s / wall_s
@@ -68,14 +68,14 @@ async def _measured(url: str) -> tuple[float, float]:
 def _seed(parts: Components) -> None:
     """Every sequence begins with trade 0; the stream goes on with trade 1."""
     now_us, wall_s = parts.clock.market_us(), parts.clock.wall_s()
-    for instrument in parts.pipeline.series:
+    for instrument in parts.pipeline.instruments:
         first = Trade(0, now_us - 1_000_000, 100.0, 1.0, True)
         open_us = interval_start(first.time_us, HOUR_US)
-        parts.pipeline.seeded(instrument, [first], None, from_time_us=open_us, now_us=now_us, wall_s=wall_s)
+        parts.pipeline.snapshot_received(instrument, [first], None, from_time_us=open_us, now_us=now_us, wall_s=wall_s)
 
 
 def _taken(parts: Components) -> int:
-    return sum(series.trades for series in parts.pipeline.series.values())
+    return sum(series.trades for series in parts.pipeline.instruments.values())
 
 
 def _cpu_s() -> float:

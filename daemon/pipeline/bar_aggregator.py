@@ -15,7 +15,7 @@ _KEPT_CLOSED_BARS = 48
 _SETTLED = (Completeness.PROVEN, Completeness.EMPTY)
 
 # What is known of the trades between an open and a close time.
-Knowledge = Callable[[int, int], CompletenessReport]
+CompletenessLookup = Callable[[int, int], CompletenessReport]
 
 
 class BarAggregator:
@@ -47,9 +47,9 @@ class BarAggregator:
         self._bars: dict[int, OpenBar] = {}
         self._closed: dict[int, Bar] = {}
         self._unsettled: set[int] = set()
-        self._touched: set[int] = set()
+        self._changed: set[int] = set()
         self._candles: dict[int, Bar] = {}
-        self._overruled: set[int] = set()
+        self._replaced_by_candle: set[int] = set()
 
     @property
     def next_close_us(self) -> int:
@@ -59,7 +59,7 @@ class BarAggregator:
     @property
     def current(self) -> OpenBar:
         """The bar that closes next."""
-        return self._at(self.next_open_us)
+        return self._bar_at(self.next_open_us)
 
     @property
     def first_kept_us(self) -> int:
@@ -72,9 +72,9 @@ class BarAggregator:
         return min(self._unsettled, default=self.next_open_us) + self.interval_us
 
     @property
-    def settled(self) -> bool:
+    def all_settled(self) -> bool:
         """Whether no closed bar waits to be known better, or to be told anew."""
-        return not self._unsettled and not self._touched
+        return not self._unsettled and not self._changed
 
     @property
     def unsettled_opens_us(self) -> list[int]:
@@ -85,13 +85,13 @@ class BarAggregator:
         """Trades before ``first_open_us`` belong to no bar of ours."""
         self.first_open_us = self.next_open_us = first_open_us
 
-    def restore(self, told: Sequence[Bar]) -> None:
+    def restore(self, published: Sequence[Bar]) -> None:
         """Takes bars, oldest first, for closed as they were told; their trades have been added since ``start``."""
-        for bar in told:
+        for bar in published:
             self._closed[bar.open_time_us] = bar
             if bar.completeness not in _SETTLED:
                 self._unsettled.add(bar.open_time_us)
-            restored = self._at(bar.open_time_us)
+            restored = self._bar_at(bar.open_time_us)
             restored.late_trades = bar.late_trades + max(restored.trades - (bar.trades or 0), 0)
             self.next_open_us = bar.close_time_us
 
@@ -101,76 +101,76 @@ class BarAggregator:
             return
         open_us = interval_start(trade.time_us, self.interval_us)
         if open_us >= self.next_open_us:
-            self._at(open_us).add(trade)
+            self._bar_at(open_us).add(trade)
         elif (closed := self._bars.get(open_us)) is not None:
             closed.add(trade)
             closed.late_trades += 1
-            self._touched.add(open_us)
+            self._changed.add(open_us)
         else:
             self.late_dropped += 1
 
-    def remake(self, open_us: int, trades: Sequence[Trade]) -> None:
+    def rebuild(self, open_us: int, trades: Sequence[Trade]) -> None:
         """Makes a closed bar from ``trades`` alone; one that is not kept any more stays as it was told."""
         if open_us not in self._closed:
             return
         late_trades = self._bars.pop(open_us).late_trades if open_us in self._bars else 0
         for trade in trades:
             if trade.count and interval_start(trade.time_us, self.interval_us) == open_us:
-                self._at(open_us).add(trade)
-        self._at(open_us).late_trades = late_trades
-        self._touched.add(open_us)
+                self._bar_at(open_us).add(trade)
+        self._bar_at(open_us).late_trades = late_trades
+        self._changed.add(open_us)
 
-    def doubt(self, since_us: int) -> None:
+    def mark_unsettled(self, since_us: int) -> None:
         """Trades after ``since_us`` may be missing: closed bars that reach beyond it are unsettled again."""
         self._unsettled |= {open_us for open_us in self._closed if open_us + self.interval_us > since_us}
 
-    def stand_in(self, candle: Bar) -> None:
+    def set_candle(self, candle: Bar) -> None:
         """The venue's own candle of an interval whose trades are lost and cannot be had; it counts from now on."""
         self._candles[candle.open_time_us] = candle
 
-    def overrule(self, candle: Bar) -> None:
+    def replace_with_candle(self, candle: Bar) -> None:
         """The venue's candle contradicts a bar that nothing proves: it stands in for trades that were never missed."""
         if candle.open_time_us in self._closed:
-            self.stand_in(candle)
-            self._overruled.add(candle.open_time_us)
-            self._touched.add(candle.open_time_us)
+            self.set_candle(candle)
+            self._replaced_by_candle.add(candle.open_time_us)
+            self._changed.add(candle.open_time_us)
 
     def has_candle(self, open_us: int) -> bool:
         """Whether a candle stands in for the interval where it must."""
         return open_us in self._candles
 
-    def close(self, knowledge: Knowledge, now_us: int) -> Bar:
-        """Closes the current bar as revision 0, with the verdict that ``knowledge`` gives."""
-        bar = self._made(self.current, knowledge, now_us, revision=0)
+    def close(self, completeness_of: CompletenessLookup, now_us: int) -> Bar:
+        """Closes the current bar as revision 0, with the verdict that ``completeness_of`` gives."""
+        bar = self._build(self.current, completeness_of, now_us, revision=0)
         self._closed[bar.open_time_us] = bar
         self.next_open_us += self.interval_us
         while len(self._closed) > _KEPT_CLOSED_BARS:
             self._forget(min(self._closed))
         return bar
 
-    def revisions(self, knowledge: Knowledge, now_us: int) -> list[Bar]:
+    def revisions(self, completeness_of: CompletenessLookup, now_us: int) -> list[Bar]:
         """The closed bars that are known better than when they were last told, oldest first."""
         revised: list[Bar] = []
-        if self.settled:
+        if self.all_settled:
             return revised
-        for open_us in sorted(self._unsettled | self._touched):
-            told = self._closed[open_us]
-            bar = self._made(self._at(open_us), knowledge, now_us, revision=told.revision + 1)
-            if _without_telling(bar) != _without_telling(told):
+        for open_us in sorted(self._unsettled | self._changed):
+            published = self._closed[open_us]
+            bar = self._build(self._bar_at(open_us), completeness_of, now_us, revision=published.revision + 1)
+            if _content(bar) != _content(published):
                 self._closed[open_us] = bar
                 revised.append(bar)
-        self._touched.clear()
+        self._changed.clear()
         return revised
 
     def _forget(self, open_us: int) -> None:
         del self._closed[open_us]
         self._unsettled.discard(open_us)
-        self._touched.discard(open_us)
+        self._changed.discard(open_us)
         self._candles.pop(open_us, None)
-        self._overruled.discard(open_us)
+        self._replaced_by_candle.discard(open_us)
         self._bars.pop(open_us, None)
 
-    def _at(self, open_us: int) -> OpenBar:
+    def _bar_at(self, open_us: int) -> OpenBar:
         bar = self._bars.get(open_us)
         if bar is None:
             bar = OpenBar(
@@ -179,16 +179,16 @@ class BarAggregator:
             self._bars[open_us] = bar
         return bar
 
-    def _made(self, open_bar: OpenBar, knowledge: Knowledge, now_us: int, *, revision: int) -> Bar:
+    def _build(self, open_bar: OpenBar, completeness_of: CompletenessLookup, now_us: int, *, revision: int) -> Bar:
         open_us = open_bar.open_time_us
-        known = knowledge(open_us, open_bar.close_time_us)
+        known = completeness_of(open_us, open_bar.close_time_us)
         completeness = known.completeness
         if completeness is Completeness.PROVEN and not open_bar.trades:
             completeness = Completeness.EMPTY
         bar = open_bar.bar(
             completeness=completeness,
             known_at_us=now_us,
-            missing_trades=known.missing,
+            missing_trades=known.missing_trades,
             revision=revision,
             decimals=self._decimals,
         )
@@ -196,15 +196,15 @@ class BarAggregator:
             bar = msgspec.structs.replace(bar, missing_ranges=known.ranges)
         if not self._numbered:
             bar = msgspec.structs.replace(bar, first_trade_id=None, last_trade_id=None)
-        stands_in = completeness is Completeness.GAP or open_us in self._overruled
+        stands_in = completeness is Completeness.GAP or open_us in self._replaced_by_candle
         candle = self._candles.get(open_us) if stands_in else None
         if candle is not None:
-            bar = self._replaced(bar, candle)
+            bar = self._with_candle(bar, candle)
         settled = known.final or candle is not None
         (self._unsettled.discard if settled else self._unsettled.add)(open_us)
         return bar
 
-    def _replaced(self, bar: Bar, candle: Bar) -> Bar:
+    def _with_candle(self, bar: Bar, candle: Bar) -> Bar:
         """The candle in the bar's place; where both agree, nothing was lost and the bar, with its sides, stays."""
         if not differences(bar, candle, opens_at_previous_close=self._opens_at_previous_close):
             return msgspec.structs.replace(bar, completeness=Completeness.UNPROVEN, missing_trades=0, missing_ranges=())
@@ -218,6 +218,6 @@ class BarAggregator:
         )
 
 
-def _without_telling(bar: Bar) -> Bar:
+def _content(bar: Bar) -> Bar:
     """The bar without when and how often it was told."""
     return msgspec.structs.replace(bar, revision=0, known_at_us=0)

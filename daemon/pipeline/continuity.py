@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from daemon.pipeline.sequence import SequenceState
 from features.market import Completeness, MissingTrades, Trade
 
-MOST_RANGES = 16  # that travel with a bar; their number is told whole
+MAX_RANGES = 16  # that travel with a bar; their number is told whole
 
 
 class Admission(Enum):
@@ -29,11 +29,11 @@ class CompletenessReport(NamedTuple):
 
     completeness: the verdict on a bar that closes now; PROVEN says EMPTY of a bar without trades.
     missing: how many trades are missing, None where nobody knows. final: neither waiting nor asking can tell more.
-    ranges: which, at most ``MOST_RANGES`` of them.
+    ranges: which, at most ``MAX_RANGES`` of them.
     """
 
     completeness: Completeness
-    missing: int | None
+    missing_trades: int | None
     final: bool
     ranges: tuple[MissingTrades, ...] = ()
 
@@ -49,7 +49,7 @@ class MissingRange(NamedTuple):
 class Continuity(Protocol):
     """The account of one instrument's trades. ``last_time_us``: event time of the newest trade.
 
-    covered_from_us: bars that open earlier are not whole.
+    covered_from_us: bars that open earlier are not complete.
     """
 
     last_time_us: int
@@ -61,7 +61,7 @@ class Continuity(Protocol):
         ...
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether nothing is missing that the venue could still give."""
         ...
 
@@ -69,30 +69,30 @@ class Continuity(Protocol):
         """Takes note of a trade."""
         ...
 
-    def known(self, open_us: int, close_us: int, *, now_us: int, grace_us: int) -> CompletenessReport:
+    def completeness_of(self, open_us: int, close_us: int, *, now_us: int, grace_us: int) -> CompletenessReport:
         """What is known of the trades in ``[open_us, close_us)``."""
         ...
 
-    def to_ask(self) -> MissingRange | None:
+    def next_missing(self) -> MissingRange | None:
         """The next missing part to ask for; each is offered in turn."""
         ...
 
-    def newest(self) -> MissingRange:
+    def beyond_newest(self) -> MissingRange:
         """Everything beyond what is known."""
         ...
 
-    def answered(self, asked: MissingRange, *, head_reached: bool, whole: bool, asked_at_us: int) -> None:
+    def record_answer(self, asked: MissingRange, *, head_reached: bool, complete: bool, asked_at_us: int) -> None:
         """The venue's trades for ``asked`` have been admitted.
 
         head_reached: they went up to the newest at ``asked_at_us``. whole: none between is withheld.
         """
         ...
 
-    def interrupted(self, after_us: int) -> bool:
+    def begin_interruption(self, after_us: int) -> bool:
         """Nobody listens since ``after_us``: whether that is news, and puts the bars since then in doubt."""
         ...
 
-    def resumed(self, at_us: int) -> None:
+    def end_interruption(self, at_us: int) -> None:
         """The venue is heard again."""
         ...
 

@@ -60,7 +60,7 @@ class RepairReason(StrEnum):
     PROBE = "probe"
 
 
-class RepairWanted(msgspec.Struct, frozen=True):
+class RepairRequested(msgspec.Struct, frozen=True):
     """Trades from ``from_id`` on are wanted: up to ``until_id``, or to the newest where that is None.
 
     after_us: event time of the last trade before them. from_id: None where only that time is known.
@@ -73,28 +73,28 @@ class RepairWanted(msgspec.Struct, frozen=True):
     reason: RepairReason
 
 
-class CandleWanted(msgspec.Struct, frozen=True):
+class CandleRequested(msgspec.Struct, frozen=True):
     """Trades of the interval that opens at ``open_us`` are lost for good: the venue's own candle must stand in."""
 
     instrument: Instrument
     open_us: int
 
 
-class SeedWanted(msgspec.Struct, frozen=True):
+class SnapshotRequested(msgspec.Struct, frozen=True):
     """The sequence has no start yet: the trades at or after ``from_time_us`` are wanted."""
 
     instrument: Instrument
     from_time_us: int
 
 
-class FeedMute(msgspec.Struct, frozen=True):
+class FeedSilent(msgspec.Struct, frozen=True):
     """The venue traded and the subscription did not say so: it must be made anew."""
 
     instrument: Instrument
-    unheard_trades: int
+    undelivered_trades: int
 
 
-class BarAudited(msgspec.Struct, frozen=True):
+class BarReconciled(msgspec.Struct, frozen=True):
     """A closed bar was compared with the venue's own candle; ``bar`` carries the outcome.
 
     differences: field to the bar's and the candle's value, empty where they agree. verdict: who is right.
@@ -132,7 +132,7 @@ class ForecastIssued(msgspec.Struct, frozen=True):
     shadows: tuple[Forecast, ...]
 
 
-class Scored(msgspec.Struct, frozen=True):
+class ForecastsScored(msgspec.Struct, frozen=True):
     """Forecasts met their truth."""
 
     scores: tuple[Score, ...]
@@ -141,15 +141,15 @@ class Scored(msgspec.Struct, frozen=True):
 Event = (
     BarClosed
     | BarRevised
-    | BarAudited
+    | BarReconciled
     | RoundClosed
     | GapOpened
     | GapRepaired
-    | RepairWanted
-    | CandleWanted
-    | SeedWanted
-    | FeedMute
+    | RepairRequested
+    | CandleRequested
+    | SnapshotRequested
+    | FeedSilent
     | SymbolStateChanged
     | ForecastIssued
-    | Scored
+    | ForecastsScored
 )

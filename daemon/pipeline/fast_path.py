@@ -23,7 +23,7 @@ C = TypeVar("C", IdContinuity, TimeContinuity)
 _MOST_TIES = 64  # records of one time that are looked through; more are quicker looked up
 
 
-class Flow(ABC, Generic[C]):
+class FastPath(ABC, Generic[C]):
     """Records of one instrument that come as they should.
 
     bar: the open bar while they do, else None. run: what was taken and is not in the account yet.
@@ -46,7 +46,7 @@ class Flow(ABC, Generic[C]):
         self._begins: Any = None  # the bar's bounds, as the records spell time
         self._ends: Any = None
 
-    def settle(self) -> list[Trade]:
+    def flush(self) -> list[Trade]:
         """The trades that were taken and are new; the account holds them from now on."""
         self.current = False
         run, self.run = self.run, []
@@ -70,7 +70,7 @@ class Flow(ABC, Generic[C]):
         """Those of the trades, at least one, that are new; they are in the account then."""
 
 
-class IdFlow(Flow[IdContinuity]):
+class ContiguousFastPath(FastPath[IdContinuity]):
     """By contiguous ids, which say of each record that it is the next."""
 
     __slots__ = ("_last_id",)
@@ -97,7 +97,7 @@ class IdFlow(Flow[IdContinuity]):
         return trades
 
 
-class MergedFlow(IdFlow):
+class MergedFastPath(ContiguousFastPath):
     """The same where a record may cover several ids."""
 
     __slots__ = ()
@@ -116,7 +116,7 @@ class MergedFlow(IdFlow):
         return taken
 
 
-class TimedFlow(Flow[TimeContinuity]):
+class TimeFastPath(FastPath[TimeContinuity]):
     """What the flows of venues have in common whose ids prove nothing: no record is older than the one before."""
 
     __slots__ = ("_newest",)
@@ -126,7 +126,7 @@ class TimedFlow(Flow[TimeContinuity]):
         return continuity.admit_newest(trades)
 
 
-class OrderedFlow(TimedFlow):
+class OrderedFastPath(TimeFastPath):
     """By ascending ids with holes: a record with a larger one than any before is new."""
 
     __slots__ = ("_highest_id",)
@@ -150,7 +150,7 @@ class OrderedFlow(TimedFlow):
         self._newest = self._moment(max(continuity.last_time_us, bar.open_time_us))
 
 
-class HeardFlow(TimedFlow):
+class IdentityFastPath(TimeFastPath):
     """By ids that only tell trades apart: a record that is newer than all before is taken for new.
 
     Of records of one time the ids must differ, and only those that wait in the run can be looked through. Whether an
@@ -190,12 +190,12 @@ def _is_another(record: TradeRecord, run: Sequence[TradeRecord]) -> bool:
     return len(run) < _MOST_TIES
 
 
-def flow_for(traits: Traits) -> IdFlow | OrderedFlow | HeardFlow:
+def fast_path_for(traits: Traits) -> ContiguousFastPath | OrderedFastPath | IdentityFastPath:
     """The flow of a venue by what its ids prove."""
     match traits.ids:
         case Ids.CONTIGUOUS:
-            return MergedFlow(traits) if traits.merges else IdFlow(traits)
+            return MergedFastPath(traits) if traits.merges else ContiguousFastPath(traits)
         case Ids.ORDERED:
-            return OrderedFlow(traits)
+            return OrderedFastPath(traits)
         case Ids.IDENTITY:
-            return HeardFlow(traits)
+            return IdentityFastPath(traits)

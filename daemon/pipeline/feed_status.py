@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from daemon.pipeline.events import Event, FeedMute, GapOpened, GapRepaired, SymbolState, SymbolStateChanged
+from daemon.pipeline.events import Event, FeedSilent, GapOpened, GapRepaired, SymbolState, SymbolStateChanged
 from daemon.pipeline.sequence import Interruption, MissingIds
 from features.market import Instrument
 
@@ -12,7 +12,7 @@ from features.market import Instrument
 class FeedStatus:
     """``events`` is the pipeline's list; ``last_trade_at_us`` says when the instrument last traded.
 
-    joining: a start is being caught up with, and what is missing meanwhile is no news.
+    starting: a start is being caught up with, and what is missing meanwhile is no news.
     """
 
     def __init__(
@@ -20,17 +20,17 @@ class FeedStatus:
     ) -> None:
         self.state = SymbolState.WARMING_UP
         self.reason = "waiting for the first trades"
-        self.joining = False
+        self.starting = False
         self._instrument = instrument
         self._last_trade_at_us = last_trade_at_us
         self._events = events
-        self._gap_told = False
+        self._gap_announced = False
         self._fetched = 0
 
     @property
     def steady(self) -> bool:
         """Whether trades come in, and nothing that is missing has been told of or is still caught up with."""
-        return self.state is SymbolState.LIVE and not self.joining and not self._gap_told
+        return self.state is SymbolState.LIVE and not self.starting and not self._gap_announced
 
     def set_state(self, state: SymbolState, now_us: int, reason: str) -> None:
         """Announces the state if it, or its reason, is another than before."""
@@ -40,27 +40,27 @@ class FeedStatus:
         self._events.append(SymbolStateChanged(self._instrument, state, now_us, self._last_trade_at_us(), reason))
 
     def gap_opened(self, lost: MissingIds | Interruption, now_us: int) -> None:
-        if not self.joining:
-            self._gap_told = True
+        if not self.starting:
+            self._gap_announced = True
             self._events.append(GapOpened(self._instrument, lost, now_us))
 
-    def fetched(self, trades: int) -> None:
+    def trades_fetched(self, trades: int) -> None:
         """So many missing trades were fetched."""
         self._fetched += trades
 
-    def given_up(self) -> None:
+    def gap_abandoned(self) -> None:
         """What is missing cannot be had: it will never be told as repaired."""
-        self._gap_told = False
+        self._gap_announced = False
 
-    def whole_again(self, now_us: int) -> None:
+    def gap_closed(self, now_us: int) -> None:
         """Nothing is missing any more."""
-        if self._gap_told:
+        if self._gap_announced:
             self._events.append(GapRepaired(self._instrument, self._fetched, now_us))
-        self._gap_told, self._fetched = False, 0
+        self._gap_announced, self._fetched = False, 0
         if self.state is SymbolState.LIVE:
-            self.joining = False
+            self.starting = False
 
-    def mute(self, trades: int, now_us: int) -> None:
+    def mark_stream_silent(self, trades: int, now_us: int) -> None:
         """The venue has ``trades`` that the stream did not bring and should have."""
         self.set_state(SymbolState.STALE, now_us, f"{trades} trades did not come by the stream")
-        self._events.append(FeedMute(self._instrument, trades))
+        self._events.append(FeedSilent(self._instrument, trades))

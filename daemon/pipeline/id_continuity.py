@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from daemon.pipeline.continuity import MOST_RANGES, Admission, CompletenessReport, MissingRange
+from daemon.pipeline.continuity import MAX_RANGES, Admission, CompletenessReport, MissingRange
 from daemon.pipeline.sequence import MissingIds, SequenceState
 from features.market import Completeness, MissingTrades, Trade
 
@@ -31,7 +31,7 @@ class IdContinuity:
         return sum(lost.count for lost in self.missing)
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         return not self.missing
 
     def admit(self, trade: Trade) -> Admission:
@@ -53,35 +53,35 @@ class IdContinuity:
         self.missing.append(MissingIds(expected_id, first_id - 1, before_us, trade.time_us))
         return Admission.OPENED_GAP
 
-    def known(self, open_us: int, close_us: int, *, now_us: int, grace_us: int) -> CompletenessReport:  # noqa: ARG002  # waiting proves nothing here
+    def completeness_of(self, open_us: int, close_us: int, *, now_us: int, grace_us: int) -> CompletenessReport:  # noqa: ARG002  # waiting proves nothing here
         """Proven: a trade at or past the close joined, or the venue, asked after close and grace, knew of no more."""
         if missing := self._missing_between(open_us, close_us):
             ranges = [MissingTrades(each.first_id, each.last_id, each.after_us, each.before_us) for each in missing]
             count = sum(each.count for each in missing)
-            return CompletenessReport(Completeness.GAP, count, final=False, ranges=tuple(ranges[:MOST_RANGES]))
+            return CompletenessReport(Completeness.GAP, count, final=False, ranges=tuple(ranges[:MAX_RANGES]))
         seen_past = self.last_time_us >= close_us or self._head_asked_at_us >= close_us + grace_us
         if seen_past and open_us >= self.covered_from_us:
             return CompletenessReport(Completeness.PROVEN, 0, final=True)
         return CompletenessReport(Completeness.UNPROVEN, 0, final=False)
 
-    def to_ask(self) -> MissingRange | None:
+    def next_missing(self) -> MissingRange | None:
         if not self.missing:
             return None
         lost = next((each for each in self.missing if each.first_id > self._asked_id), self.missing[0])
         self._asked_id = lost.first_id
         return MissingRange(lost.first_id, lost.last_id, lost.after_us)
 
-    def newest(self) -> MissingRange:
+    def beyond_newest(self) -> MissingRange:
         return MissingRange(self.last_id + 1, None, self.last_time_us)
 
-    def answered(self, asked: MissingRange, *, head_reached: bool, whole: bool, asked_at_us: int) -> None:  # noqa: ARG002  # ids say what is whole
+    def record_answer(self, asked: MissingRange, *, head_reached: bool, complete: bool, asked_at_us: int) -> None:  # noqa: ARG002  # ids say what is whole
         if head_reached:
             self._head_asked_at_us = max(self._head_asked_at_us, asked_at_us)
 
-    def interrupted(self, after_us: int) -> bool:  # noqa: ARG002  # the ids tell what was lost
+    def begin_interruption(self, after_us: int) -> bool:  # noqa: ARG002  # the ids tell what was lost
         return False
 
-    def resumed(self, at_us: int) -> None:
+    def end_interruption(self, at_us: int) -> None:
         """Nothing to note: the ids tell what was lost."""
 
     def state(self) -> SequenceState:

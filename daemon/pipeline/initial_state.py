@@ -10,7 +10,7 @@ from daemon.pipeline.time_continuity import TimeContinuity
 from features.market import Bar, Completeness, Trade
 
 
-def seeded_state(
+def state_from_snapshot(
     page: Sequence[Trade], latest: Trade | None, *, from_time_us: int, covered_from_us: int
 ) -> SequenceState:
     """The state just before the first trade of ``page``, or where that is empty after ``latest``."""
@@ -23,7 +23,7 @@ def seeded_state(
     return SequenceState(last_id=last_id, last_time_us=last_time_us, covered_from_us=covered_from_us)
 
 
-def never_subscribed(from_us: int, *, until_us: int | None) -> TimeContinuity:
+def unsubscribed_since(from_us: int, *, until_us: int | None) -> TimeContinuity:
     """Nobody listened from ``from_us`` on; until when, if somebody does by now."""
     state = SequenceState(
         last_id=-1,
@@ -34,8 +34,8 @@ def never_subscribed(from_us: int, *, until_us: int | None) -> TimeContinuity:
     return TimeContinuity(state)
 
 
-def resumed(
-    state: SequenceState, trades: Sequence[Trade], *, numbered: bool, first_open_us: int, told: Sequence[Bar]
+def continuity_from_store(
+    state: SequenceState, trades: Sequence[Trade], *, numbered: bool, first_open_us: int, published: Sequence[Bar]
 ) -> IdContinuity | TimeContinuity:
     """A stored state; where ids do not say what was lost meanwhile, with an interruption.
 
@@ -43,7 +43,7 @@ def resumed(
     """
     if numbered:
         return IdContinuity(state)
-    continuity = TimeContinuity(state, trades, heard_from_us=first_open_us)
-    heard_out = bool(told) and told[-1].completeness is Completeness.UNPROVEN
-    continuity.interrupted(max(state.last_time_us, told[-1].close_time_us if heard_out else 0))
+    continuity = TimeContinuity(state, trades, remembered_from_us=first_open_us)
+    heard_out = bool(published) and published[-1].completeness is Completeness.UNPROVEN
+    continuity.begin_interruption(max(state.last_time_us, published[-1].close_time_us if heard_out else 0))
     return continuity

@@ -1,6 +1,6 @@
 """The sans-I/O heart: trades, answers and time go in, events come out.
 
-Feed it with ``trades_received``, ``seeded``, ``repair_received``, ``request_failed``, ``forecast_made`` and
+Feed it with ``trades_received``, ``snapshot_received``, ``repair_received``, ``request_failed``, ``forecasts_made`` and
 ``time_advanced`` in any order; after each, ``events()`` returns what happened, oldest first, and forgets it.
 Demo, replay and live run differ only in who feeds it and which clock it is given.
 """
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from daemon.exchanges.base import Traits
 from daemon.forecasting.records import DataQuality, IssuedForecast, Latency
 from daemon.forecasting.scoreboard import Scoreboard
-from daemon.pipeline.events import BarClosed, BarRevised, Event, ForecastIssued, RoundClosed, Scored
+from daemon.pipeline.events import BarClosed, BarRevised, Event, ForecastIssued, ForecastsScored, RoundClosed
 from daemon.pipeline.instrument import InstrumentPipeline
 from daemon.pipeline.sequence import SequenceState
-from daemon.pipeline.staleness import Timeouts
+from daemon.pipeline.timeouts import Timeouts
 from features.market import Bar, Instrument, Trade
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Pipeline:
         *,
         interval_us: int,
         traits: Mapping[str, Traits],
-        patience: Timeouts,
+        timeouts: Timeouts,
         scoreboard: Scoreboard,
     ) -> None:
         """``traits``: of every venue among the instruments."""
@@ -42,12 +42,12 @@ class Pipeline:
         self.scoreboard = scoreboard
         self._events: list[Event] = []
         self._filed = 0
-        self._series: dict[Instrument, InstrumentPipeline] = {
+        self._instruments: dict[Instrument, InstrumentPipeline] = {
             instrument: InstrumentPipeline(
                 instrument,
                 interval_us=interval_us,
                 traits=traits[instrument.venue],
-                patience=patience,
+                timeouts=timeouts,
                 events=self._events,
             )
             for instrument in instruments
@@ -62,18 +62,18 @@ class Pipeline:
     # ---------------------------------------------------------------- what others may look at
 
     @property
-    def series(self) -> Mapping[Instrument, InstrumentPipeline]:
-        return self._series
+    def instruments(self) -> Mapping[Instrument, InstrumentPipeline]:
+        return self._instruments
 
     @property
     def has_events(self) -> bool:
         """Whether ``events`` would return something, or has something left to do."""
         return bool(self._events or self._unscored)
 
-    def set_patience(self, patience: Timeouts) -> None:
+    def set_timeouts(self, timeouts: Timeouts) -> None:
         """Other waits from now on."""
-        for series in self._series.values():
-            series.patience = patience
+        for each in self._instruments.values():
+            each.timeouts = timeouts
 
     def last_bar(self, instrument: Instrument) -> Bar | None:
         return self._last_bars.get(instrument)
@@ -84,7 +84,7 @@ class Pipeline:
 
     # ---------------------------------------------------------------- in
 
-    def remember(self, bar: Bar) -> None:
+    def set_last_bar(self, bar: Bar) -> None:
         """Takes note of a bar of the past, at start, so that an empty first bar has a reference price."""
         self._last_bars[bar.instrument] = bar
         if bar.close is not None:
@@ -97,24 +97,24 @@ class Pipeline:
         trades: Sequence[Trade],
         *,
         first_open_us: int,
-        told: Sequence[Bar] = (),
+        published: Sequence[Bar] = (),
     ) -> None:
         """Goes on from what the store holds, as if nothing had happened; see ``InstrumentPipeline.resume``."""
-        self._series[instrument].resume(state, trades, first_open_us=first_open_us, told=told)
+        self._instruments[instrument].resume(state, trades, first_open_us=first_open_us, published=published)
 
     def trades_received(self, instrument: Instrument, trades: Sequence[Trade], now_us: int, wall_s: float) -> None:
         """Trades of one instrument from the stream, in the venue's order."""
-        self._series[instrument].trades_received(trades, now_us, wall_s)
+        self._instruments[instrument].trades_received(trades, now_us, wall_s)
 
     def subscribed(self, instrument: Instrument, now_us: int) -> None:
         """The venue's stream of the instrument is heard from now on."""
-        self._series[instrument].subscribed(now_us)
+        self._instruments[instrument].subscribed(now_us)
 
-    def stream_lost(self, instrument: Instrument, heard_until_us: int, now_us: int) -> None:
-        """The stream of the instrument is not heard, nor surely was it since ``heard_until_us``."""
-        self._series[instrument].stream_lost(heard_until_us, now_us)
+    def stream_lost(self, instrument: Instrument, complete_until_us: int, now_us: int) -> None:
+        """The stream of the instrument is not heard, nor surely was it since ``complete_until_us``."""
+        self._instruments[instrument].stream_lost(complete_until_us, now_us)
 
-    def seeded(
+    def snapshot_received(
         self,
         instrument: Instrument,
         page: Sequence[Trade],
@@ -123,11 +123,11 @@ class Pipeline:
         from_time_us: int,
         now_us: int,
         wall_s: float,
-        whole: bool = True,
+        complete: bool = True,
     ) -> None:
-        """The answer to a SeedWanted; see ``InstrumentPipeline.seed``."""
-        self._series[instrument].seed(
-            page, latest, from_time_us=from_time_us, now_us=now_us, wall_s=wall_s, whole=whole
+        """The answer to a SeedWanted; see ``InstrumentPipeline.snapshot_received``."""
+        self._instruments[instrument].snapshot_received(
+            page, latest, from_time_us=from_time_us, now_us=now_us, wall_s=wall_s, complete=complete
         )
 
     def repair_received(
@@ -136,42 +136,42 @@ class Pipeline:
         trades: Sequence[Trade],
         *,
         head_reached: bool,
-        whole: bool,
+        complete: bool,
         asked_at_us: int,
         now_us: int,
         wall_s: float,
     ) -> None:
         """The answer to a RepairWanted; see ``InstrumentPipeline.repair_received``."""
-        self._series[instrument].repair_received(
-            trades, head_reached=head_reached, whole=whole, asked_at_us=asked_at_us, now_us=now_us, wall_s=wall_s
+        self._instruments[instrument].repair_received(
+            trades, head_reached=head_reached, complete=complete, asked_at_us=asked_at_us, now_us=now_us, wall_s=wall_s
         )
 
     def candle_received(self, instrument: Instrument, candle: Bar | None, now_us: int, wall_s: float) -> None:
         """The answer to a CandleWanted; None where the venue has no such candle yet."""
-        self._series[instrument].candle_received(candle, now_us, wall_s)
+        self._instruments[instrument].candle_received(candle, now_us, wall_s)
 
-    def without_candles(self, instrument: Instrument, wall_s: float) -> None:
+    def candles_unavailable(self, instrument: Instrument, wall_s: float) -> None:
         """The answer to a CandleWanted where no candle of the venue fits the interval."""
-        self._series[instrument].without_candles(wall_s)
+        self._instruments[instrument].candles_unavailable(wall_s)
 
-    def remake(self, bar: Bar, trades: Sequence[Trade]) -> None:
+    def rebuild(self, bar: Bar, trades: Sequence[Trade]) -> None:
         """The venue's own trades of a closed bar differ from those that were heard: they make it now."""
-        self._series[bar.instrument].remake(bar.open_time_us, trades)
+        self._instruments[bar.instrument].rebuild(bar.open_time_us, trades)
 
-    def overrule(self, candle: Bar) -> None:
+    def replace_with_candle(self, candle: Bar) -> None:
         """The venue's final candle contradicts a closed bar whose trades nothing proves."""
-        self._series[candle.instrument].overrule(candle)
+        self._instruments[candle.instrument].replace_with_candle(candle)
 
     def request_failed(self, instrument: Instrument, reason: str, now_us: int, wall_s: float) -> None:
         """The venue could not answer a SeedWanted, RepairWanted or CandleWanted."""
-        self._series[instrument].request_failed(reason, now_us, wall_s)
+        self._instruments[instrument].request_failed(reason, now_us, wall_s)
 
     def time_advanced(self, now_us: int, wall_s: float) -> None:
         """Must be called several times per grace period."""
-        for series in self._series.values():
-            series.time_advanced(now_us, wall_s)
+        for each in self._instruments.values():
+            each.time_advanced(now_us, wall_s)
 
-    def forecast_made(self, made: RoundForecasts, *, now_us: int) -> None:
+    def forecasts_made(self, made: RoundForecasts, *, now_us: int) -> None:
         """The forecasts of one round, calibrated by all truths known by now; each is issued once and never changed.
 
         Each starts from the bar of its own close: by the time it is made the next one may have closed.
@@ -228,9 +228,9 @@ class Pipeline:
         instruments: whose; None asks for all.
         """
         batches = []
-        for instrument in self._series if instruments is None else instruments:
-            series = self._series[instrument]
-            state, trades = series.sequence_state(), series.take_unsaved()
+        for instrument in self._instruments if instruments is None else instruments:
+            each = self._instruments[instrument]
+            state, trades = each.sequence_state(), each.take_unsaved()
             if state is not None and trades:
                 batches.append((instrument, trades, state))
         return batches
@@ -243,10 +243,10 @@ class Pipeline:
             if isinstance(event, BarClosed):
                 self._bar_closed(event.bar)
             elif isinstance(event, BarRevised) and self._is_last(event.bar):
-                self.remember(event.bar)
+                self.set_last_bar(event.bar)
         self._filed = len(self._events)
         for close_us in sorted(self._rounds):
-            waiting = [s for s in self._series.values() if s.warm and s.next_close_us <= close_us]
+            waiting = [s for s in self._instruments.values() if s.warm and s.next_close_us <= close_us]
             if waiting:
                 return
             bars = self._rounds.pop(close_us)
@@ -254,7 +254,7 @@ class Pipeline:
             self._filed = len(self._events)
 
     def _bar_closed(self, bar: Bar) -> None:
-        self.remember(bar)
+        self.set_last_bar(bar)
         self._rounds.setdefault(bar.close_time_us, {})[bar.instrument] = bar
         price = self._reference_prices.get(bar.instrument)
         if price is not None:
@@ -267,7 +267,7 @@ class Pipeline:
         bars, self._unscored = self._unscored, []
         for bar in bars:
             if scores := self.scoreboard.bar_closed(bar):
-                self._events.append(Scored(tuple(scores)))
+                self._events.append(ForecastsScored(tuple(scores)))
         for instrument in {bar.instrument for bar in bars}:
             self.scoreboard.skill(*instrument)  # remembered until the forecasts ask
 

@@ -27,8 +27,8 @@ _DECIMALS = 12  # finer than any venue's sums
 
 NO_CANDLE = "the venue has no candle of this bar"
 NO_CANDLE_NO_TRADE = "the venue lists no candle where nothing was traded"
-HEARD_RIGHT = "the venue's trades, fetched again, make the same bar: its candle is wrong or another account of it"
-HEARD_WRONG = "the venue's trades, fetched again, differ from those that were heard: the bar is made anew from them"
+BAR_CONFIRMED = "the venue's trades, fetched again, make the same bar: its candle is wrong or another account of it"
+BAR_REFUTED = "the venue's trades, fetched again, differ from those that were heard: the bar is made anew from them"
 
 Differences = dict[str, tuple[float | None, float | None]]
 
@@ -67,7 +67,7 @@ def verdict(bar: Bar, found: Mapping[str, object]) -> str:
     return "trades are missing or not proven: the venue's candle is nearer to the truth"
 
 
-def remade(bar: Bar, trades: Iterable[Trade]) -> Bar:
+def rebuilt_bar(bar: Bar, trades: Iterable[Trade]) -> Bar:
     """The bar as these trades make it."""
     made = OpenBar(bar.instrument, open_time_us=bar.open_time_us, interval_us=bar.interval_us)
     for trade in trades:
@@ -82,19 +82,19 @@ def remade(bar: Bar, trades: Iterable[Trade]) -> Bar:
     )
 
 
-def verdict_of_trades(bar: Bar, again: Bar) -> str:
+def verdict_after_refetch(bar: Bar, again: Bar) -> str:
     """Who is right about a proven bar, once its trades were fetched again."""
-    return HEARD_WRONG if differences(bar, again) else HEARD_RIGHT
+    return BAR_REFUTED if differences(bar, again) else BAR_CONFIRMED
 
 
-class Due(msgspec.Struct, frozen=True):
+class DueBar(msgspec.Struct, frozen=True):
     """A bar whose candle is to be asked for now. ``last`` says that no further attempt follows."""
 
     bar: Bar
     last: bool
 
 
-class AuditSchedule:
+class ReconciliationSchedule:
     """When each closed bar is compared: ``first_s`` wall seconds after it became known, and once more at ``last_s``.
 
     The second look is for candles that were not final or not there at the first.
@@ -116,17 +116,17 @@ class AuditSchedule:
         while len(bars) > _MOST_WAITING:
             del bars[min(bars)]
 
-    def due(self, wall_s: float) -> list[Due]:
+    def due(self, wall_s: float) -> list[DueBar]:
         """What is to be compared now, oldest first; a bar comes back until ``settle`` or its last attempt."""
         found = []
         for bars in self._waiting.values():
             for open_us, (bar, since_s, looked) in sorted(bars.items()):
                 if wall_s - since_s >= self._last_s:
                     del bars[open_us]
-                    found.append(Due(bar, last=True))
+                    found.append(DueBar(bar, last=True))
                 elif not looked and wall_s - since_s >= self._first_s:
                     bars[open_us] = (bar, since_s, True)
-                    found.append(Due(bar, last=False))
+                    found.append(DueBar(bar, last=False))
         return found
 
     def is_current(self, bar: Bar) -> bool:
@@ -143,6 +143,6 @@ class AuditSchedule:
                 del waiting[bar.open_time_us]
 
 
-def audited(bar: Bar, outcome: Audit) -> Bar:
+def with_outcome(bar: Bar, outcome: Audit) -> Bar:
     """The same revision of the bar, with the outcome on it."""
     return msgspec.structs.replace(bar, audit=outcome)

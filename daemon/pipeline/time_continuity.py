@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from daemon.pipeline.continuity import MOST_RANGES, Admission, CompletenessReport, MissingRange
+from daemon.pipeline.continuity import MAX_RANGES, Admission, CompletenessReport, MissingRange
 from daemon.pipeline.sequence import Interruption, SequenceState
 from features.market import Completeness, MissingTrades, Trade
 
 # Identities that are surely remembered. They are needed where two accounts of the same trades overlap: two
 # connections for seconds, a page of at most 1,000 recent trades.
-REMEMBERED = 16_384
+REMEMBERED_IDS = 16_384
 
 
 class TimeContinuity:
@@ -30,8 +30,10 @@ class TimeContinuity:
         "recent",
     )
 
-    def __init__(self, state: SequenceState, heard: Iterable[Trade] = (), *, heard_from_us: int | None = None) -> None:
-        """``heard``: the trades since ``heard_from_us``, which is by default where the sequence begins."""
+    def __init__(
+        self, state: SequenceState, heard: Iterable[Trade] = (), *, remembered_from_us: int | None = None
+    ) -> None:
+        """``heard``: the trades since ``remembered_from_us``, which is by default where the sequence begins."""
         self.last_id = state.last_id
         self.last_time_us = state.last_time_us
         self.covered_from_us = state.covered_from_us
@@ -40,7 +42,7 @@ class TimeContinuity:
         self.recent: set[int] = set()
         self.earlier: set[int] = set()
         # Every identity from this time on is remembered: an unknown one is a new trade, an older one is not asked.
-        begin_us = state.covered_from_us if heard_from_us is None else heard_from_us
+        begin_us = state.covered_from_us if remembered_from_us is None else remembered_from_us
         self.earlier_from_us = self._recent_from_us = begin_us - 1
         self._checked_from_us = self._checked_until_us = 0
         for trade in heard:
@@ -52,7 +54,7 @@ class TimeContinuity:
         return 0
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """What has been given up is not asked for any more: it is gaps and candles in the bars, not work."""
         return all(each.given_up for each in self.interruptions)
 
@@ -64,10 +66,10 @@ class TimeContinuity:
         self.last_id, self.last_time_us = trade.trade_id, trade.time_us
         return Admission.JOINED
 
-    def known(self, open_us: int, close_us: int, *, now_us: int, grace_us: int) -> CompletenessReport:
+    def completeness_of(self, open_us: int, close_us: int, *, now_us: int, grace_us: int) -> CompletenessReport:
         """Unproven at best, but for an interval in which the venue itself, asked, lists no trade."""
         if lost := [each for each in self.interruptions if _touches(each, open_us, close_us)]:
-            ranges = tuple(MissingTrades(None, None, each.after_us, each.before_us) for each in lost[:MOST_RANGES])
+            ranges = tuple(MissingTrades(None, None, each.after_us, each.before_us) for each in lost[:MAX_RANGES])
             return CompletenessReport(Completeness.GAP, None, final=False, ranges=ranges)
         if self.last_time_us < open_us:
             asked = self._checked_from_us <= open_us and self._checked_until_us >= close_us + grace_us
@@ -76,19 +78,19 @@ class TimeContinuity:
             Completeness.UNPROVEN, 0, final=self.last_time_us >= close_us or now_us >= close_us + grace_us
         )
 
-    def to_ask(self) -> MissingRange | None:
+    def next_missing(self) -> MissingRange | None:
         for each in self.interruptions:
             if each.before_us is not None and not each.given_up:
                 return MissingRange(None, None, each.after_us)
         return None
 
-    def newest(self) -> MissingRange:
+    def beyond_newest(self) -> MissingRange:
         return MissingRange(None, None, self.last_time_us)
 
-    def answered(self, asked: MissingRange, *, head_reached: bool, whole: bool, asked_at_us: int) -> None:  # noqa: ARG002  # every page begins at the newest
+    def record_answer(self, asked: MissingRange, *, head_reached: bool, complete: bool, asked_at_us: int) -> None:  # noqa: ARG002  # every page begins at the newest
         """A page that reaches back over an interruption mends it; one that does not says that none ever will."""
         ended = [each for each in self.interruptions if _ended(each, asked_at_us)]
-        if whole:
+        if complete:
             self._checked_from_us, self._checked_until_us = asked.after_us, asked_at_us
             mended = [each for each in ended if each.after_us >= asked.after_us]
             self.interruptions = [each for each in self.interruptions if each not in mended]
@@ -99,17 +101,17 @@ class TimeContinuity:
                     each.after_us, each.before_us, given_up=True
                 )
 
-    def interrupted(self, after_us: int) -> bool:
+    def begin_interruption(self, after_us: int) -> bool:
         if self.interruptions and self.interruptions[-1].before_us is None:
             return False
         self.interruptions.append(Interruption(after_us))
         return True
 
-    def resumed(self, at_us: int) -> None:
+    def end_interruption(self, at_us: int) -> None:
         if self.interruptions and self.interruptions[-1].before_us is None:
             self.interruptions[-1] = Interruption(self.interruptions[-1].after_us, at_us)
 
-    def lost(self, after_us: int, before_us: int) -> None:
+    def add_lost_range(self, after_us: int, before_us: int) -> None:
         """The venue has trades of this time that were not heard, and does not give them."""
         self.interruptions.append(Interruption(after_us, before_us, given_up=True))
         self.interruptions.sort(key=lambda each: (each.before_us is None, each.after_us))
@@ -135,7 +137,7 @@ class TimeContinuity:
         self.last_id, self.last_time_us = identities[-1], trades[-1].time_us
         self.recent |= unique
         self.highest_id = max(self.highest_id, *unique)
-        if len(self.recent) >= REMEMBERED:
+        if len(self.recent) >= REMEMBERED_IDS:
             self.earlier, self.earlier_from_us = self.recent, self._recent_from_us
             self.recent, self._recent_from_us = set(), self.last_time_us
         return trades
@@ -144,7 +146,7 @@ class TimeContinuity:
         identity = trade.trade_id
         if identity in self.recent or identity in self.earlier or trade.time_us <= self.earlier_from_us:
             return False
-        if len(self.recent) >= REMEMBERED:
+        if len(self.recent) >= REMEMBERED_IDS:
             self.earlier, self.earlier_from_us = self.recent, self._recent_from_us
             self.recent, self._recent_from_us = set(), self.last_time_us
         self.recent.add(identity)

@@ -17,7 +17,7 @@ import msgspec
 from daemon.errors import DataFault
 from daemon.forecasting.records import DataQuality, IssuedForecast, Latency, Skill
 from daemon.intervals import interval_name
-from daemon.pipeline.events import BarAudited, GapOpened, GapRepaired, SymbolStateChanged
+from daemon.pipeline.events import BarReconciled, GapOpened, GapRepaired, SymbolStateChanged
 from daemon.pipeline.sequence import MissingIds
 from daemon.publishing.wire import (
     BAR_SCHEMA,
@@ -243,7 +243,7 @@ def model_rejected(*, at_us: int, candidate: str, reasons: Sequence[str]) -> Mod
     return ModelRejected(at=iso(at_us), candidate=candidate, reasons=list(reasons))
 
 
-def bar_audit_mismatch(audit: BarAudited) -> BarAuditMismatch:
+def bar_audit_mismatch(audit: BarReconciled) -> BarAuditMismatch:
     bar = audit.bar
     return BarAuditMismatch(
         at=iso(audit.at_us),

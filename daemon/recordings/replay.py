@@ -10,9 +10,17 @@ from daemon.exchanges.base import Ids, Traits
 from daemon.forecasting.calibration import Calibration
 from daemon.forecasting.engine import ForecastEngine
 from daemon.forecasting.scoreboard import Scoreboard
-from daemon.pipeline.events import BarClosed, BarRevised, CandleWanted, Event, ForecastIssued, RepairWanted, RoundClosed
+from daemon.pipeline.events import (
+    BarClosed,
+    BarRevised,
+    CandleRequested,
+    Event,
+    ForecastIssued,
+    RepairRequested,
+    RoundClosed,
+)
 from daemon.pipeline.pipeline import Pipeline
-from daemon.pipeline.staleness import Timeouts
+from daemon.pipeline.timeouts import Timeouts
 from daemon.publishing import payloads
 from daemon.recordings import Happening, Heard, Recorded, Unheard
 from features.frames import bars_frame
@@ -49,7 +57,7 @@ class Replay:
             interval_us=interval_us,
             traits=traits,
             # There is nobody to ask: no bar waits for answers of a start.
-            patience=Timeouts(grace_us=self._wait_us // 2, proof_wait_us=self._wait_us, catch_up_s=0.0),
+            timeouts=Timeouts(grace_us=self._wait_us // 2, proof_wait_us=self._wait_us, catch_up_s=0.0),
             scoreboard=Scoreboard(
                 interval_us=interval_us,
                 levels=DEFAULT_LEVELS,
@@ -83,7 +91,7 @@ class Replay:
 
     def _take(self, instrument: Instrument, recorded: Recorded) -> None:
         self._advance(max(trade.time_us for trade in recorded.trades))
-        if self._pipeline.series[instrument].warm:
+        if self._pipeline.instruments[instrument].warm:
             self._pipeline.trades_received(instrument, recorded.trades, self._now_us, self._wall_s)
         else:
             self._seed(instrument, recorded)
@@ -101,7 +109,7 @@ class Replay:
             from_us = None if page else open_us
         if from_us is None:
             from_us = interval_start(min(trade.time_us for trade in page), self._interval_us)
-        self._pipeline.seeded(
+        self._pipeline.snapshot_received(
             instrument,
             page,
             None if page else recorded.trades[-1],
@@ -109,7 +117,7 @@ class Replay:
             now_us=self._now_us,
             wall_s=self._wall_s,
             # What the first bar holds of its interval is not known. Without ids no bar is ever proven anyway.
-            whole=self._traits[instrument.venue].ids is not Ids.CONTIGUOUS,
+            complete=self._traits[instrument.venue].ids is not Ids.CONTIGUOUS,
         )
         self._note_due()
 
@@ -122,18 +130,18 @@ class Replay:
 
     def _pass_time(self) -> None:
         """Past the series without a start: they would ask for one, and a recording cannot be asked."""
-        for series in self._pipeline.series.values():
+        for series in self._pipeline.instruments.values():
             if series.warm:
                 series.time_advanced(self._now_us, self._wall_s)
         self._act()
         self._note_due()
 
     def _note_due(self) -> None:
-        closes = (series.next_close_us for series in self._pipeline.series.values() if series.warm)
+        closes = (series.next_close_us for series in self._pipeline.instruments.values() if series.warm)
         self._due_us = min(closes, default=inf) + self._wait_us
 
     def _end(self) -> None:
-        started = [series for series in self._pipeline.series.values() if series.warm]
+        started = [series for series in self._pipeline.instruments.values() if series.warm]
         newest_us = max((series.last_trade_at_us or 0 for series in started), default=0)
         ends = [interval_start(newest_us, self._interval_us) + self._interval_us]
         self._advance(max(ends + [series.next_close_us for series in started]) + self._wait_us)
@@ -155,14 +163,14 @@ class Replay:
                 self._revise(bar)
             case RoundClosed():
                 made = self._engine.close_bars(event.close_time_us, event.bars)
-                self._pipeline.forecast_made(made, now_us=self._now_us)
+                self._pipeline.forecasts_made(made, now_us=self._now_us)
             case ForecastIssued(issued=issued):
                 self.result.forecasts.append(payloads.forecast(issued))
-            case RepairWanted():
+            case RepairRequested():
                 reason = "a recording cannot be asked"
                 self._pipeline.request_failed(event.instrument, reason, self._now_us, self._wall_s)
-            case CandleWanted():
-                self._pipeline.without_candles(event.instrument, self._wall_s)
+            case CandleRequested():
+                self._pipeline.candles_unavailable(event.instrument, self._wall_s)
             case _:
                 pass
 

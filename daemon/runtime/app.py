@@ -102,7 +102,7 @@ class App:
             changes = reloadable_changes(self.config, new)
             self.config = self.parts.trainer.config = with_reloadable(self.config, new)
             self._set_log_level(self.config.log.level)
-            self.parts.pipeline.set_patience(patience_for(self.config, self.clock))
+            self.parts.pipeline.set_timeouts(patience_for(self.config, self.clock))
         finally:
             self._notifier.ready(status_line(self.parts.health))
         log.info("configuration_reloaded", applied=list(changes.applied), refused=list(changes.refused))
@@ -273,7 +273,7 @@ class App:
         parts, config = self.parts, self.config
         with suppress(TimeoutError):
             async with asyncio.timeout(_WARM_PATIENCE_S):
-                while not all(series.warm for series in parts.pipeline.series.values()):  # noqa: ASYNC110  # the pipeline knows no events of ours
+                while not all(series.warm for series in parts.pipeline.instruments.values()):  # noqa: ASYNC110  # the pipeline knows no events of ours
                     await asyncio.sleep(0.02)
         ends_us = self._first_opens()
         try:
@@ -288,7 +288,7 @@ class App:
         gc.freeze()
         self._warm.set()
         for instrument in config.instruments:
-            if parts.pipeline.series[instrument].state is not SymbolState.STALE:
+            if parts.pipeline.instruments[instrument].state is not SymbolState.STALE:
                 parts.health.symbol_warm(instrument)
         await parts.history.complete(ends_us)
         await parts.trainer.refit()
@@ -389,13 +389,13 @@ class App:
     def _first_opens(self) -> dict[Instrument, int]:
         """Where each instrument's live bars begin: its history ends there."""
         now_open_us = interval_start(self.clock.market_us(), self.config.bars.interval_us)
-        series = self.parts.pipeline.series
+        series = self.parts.pipeline.instruments
         return {
             each: series[each].first_open_us if series[each].warm else now_open_us for each in self.config.instruments
         }
 
     def _next_close_us(self) -> int:
-        warm = [series.next_close_us for series in self.parts.pipeline.series.values() if series.warm]
+        warm = [series.next_close_us for series in self.parts.pipeline.instruments.values() if series.warm]
         return min(warm, default=self.clock.market_us() + self.config.bars.interval_us)
 
 

@@ -13,24 +13,24 @@ from daemon.errors import DataFault
 from daemon.forecasting.inference import Inference
 from daemon.forecasting.records import IssuedForecast
 from daemon.pipeline.events import (
-    BarAudited,
     BarClosed,
+    BarReconciled,
     BarRevised,
-    CandleWanted,
+    CandleRequested,
     Event,
-    FeedMute,
+    FeedSilent,
     ForecastIssued,
+    ForecastsScored,
     GapOpened,
     GapRepaired,
-    RepairWanted,
+    RepairRequested,
     RoundClosed,
-    Scored,
-    SeedWanted,
+    SnapshotRequested,
     SymbolState,
     SymbolStateChanged,
 )
 from daemon.pipeline.pipeline import Pipeline
-from daemon.pipeline.reconciliation import audited
+from daemon.pipeline.reconciliation import with_outcome
 from daemon.publishing import payloads
 from daemon.publishing.message_builder import MessageBuilder
 from daemon.runtime.reconciler import Auditing
@@ -151,17 +151,17 @@ class Dispatcher:
                 self._bar_closed(event)
             case BarRevised():
                 self._bar_revised(event.bar)
-            case BarAudited():
+            case BarReconciled():
                 self.bar_audited(event)
             case RoundClosed():
                 self._line_up(event)
             case ForecastIssued():
                 self._forecast_issued(event)
-            case Scored():
+            case ForecastsScored():
                 self._scored(event)
-            case SeedWanted() | RepairWanted() | CandleWanted():
+            case SnapshotRequested() | RepairRequested() | CandleRequested():
                 self._feeds[event.instrument.venue].ask(event)
-            case FeedMute():
+            case FeedSilent():
                 self._feeds[event.instrument.venue].resubscribe(event)
             case GapOpened():
                 self._metrics.trade_gaps.labels(*event.instrument).inc()
@@ -186,7 +186,7 @@ class Dispatcher:
         log.info("bar_closed", instrument=str(instrument), completeness=bar.completeness.value, trades=bar.trades)
         self._on_bar(bar)
 
-    def bar_audited(self, event: BarAudited) -> None:
+    def bar_audited(self, event: BarReconciled) -> None:
         """The outcome goes onto the bar; a bar that differs is announced."""
         bar = event.bar
         self._store.submit(self._ledger.save_bars, [bar])
@@ -198,7 +198,7 @@ class Dispatcher:
 
     def _to_be_audited(self, bar: Bar) -> Bar:
         if self._auditing is None:
-            return audited(bar, Audit.UNAVAILABLE)
+            return with_outcome(bar, Audit.UNAVAILABLE)
         self._auditing.watch(bar)
         return bar
 
@@ -232,7 +232,7 @@ class Dispatcher:
         if made.forecasts and now_us >= payloads.valid_until_us(made.forecasts[0].issued):
             log.warning("round_too_old", close_time=iso(closed.close_time_us))
             return
-        self._pipeline.forecast_made(made, now_us=now_us)
+        self._pipeline.forecasts_made(made, now_us=now_us)
         for instrument in {bar.instrument for bar in closed.bars}:
             self._metrics.bar_to_publish_last.labels(*instrument, "features").set(made.features_ms / 1000)
             self._metrics.bar_to_publish_last.labels(*instrument, "inference").set(made.inference_ms / 1000)
@@ -287,7 +287,7 @@ class Dispatcher:
             return self._ledger.forecast_payload(issued.id) or payload
         return payload
 
-    def _scored(self, event: Scored) -> None:
+    def _scored(self, event: ForecastsScored) -> None:
         changes = self._pipeline.scoreboard.take_changes()
         self._store.submit(
             self._ledger.save_scores,

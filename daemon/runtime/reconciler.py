@@ -11,19 +11,19 @@ import structlog
 from daemon.clock import Clock
 from daemon.errors import ForecastdError
 from daemon.ingest.rest_client import RestClient
-from daemon.pipeline.events import BarAudited
+from daemon.pipeline.events import BarReconciled
 from daemon.pipeline.reconciliation import (
-    HEARD_WRONG,
+    BAR_REFUTED,
     NO_CANDLE,
     NO_CANDLE_NO_TRADE,
-    AuditSchedule,
     Differences,
-    Due,
-    audited,
+    DueBar,
+    ReconciliationSchedule,
     differences,
-    remade,
+    rebuilt_bar,
     verdict,
-    verdict_of_trades,
+    verdict_after_refetch,
+    with_outcome,
 )
 from features.market import Audit, Bar, Completeness, Instrument, Trade
 
@@ -47,7 +47,7 @@ class Auditing:
         *,
         clock: Clock,
         bar_wall_s: float,
-        on_audited: Callable[[BarAudited], None],
+        on_audited: Callable[[BarReconciled], None],
         on_remade: Callable[[Bar, list[Trade]], None],
         on_contradicted: Callable[[Bar], None],
     ) -> None:
@@ -58,7 +58,7 @@ class Auditing:
         self._on_remade = on_remade
         self._on_contradicted = on_contradicted
         first_s = min(_FIRST_S, bar_wall_s / 8)
-        self._schedule = AuditSchedule(first_s=first_s, last_s=min(_LAST_S, bar_wall_s / 2))
+        self._schedule = ReconciliationSchedule(first_s=first_s, last_s=min(_LAST_S, bar_wall_s / 2))
         self._pause_s = min(first_s / 2, 1.0)
 
     @property
@@ -77,7 +77,7 @@ class Auditing:
             if due:
                 await asyncio.gather(*(self._audit(each) for each in due))
 
-    async def _audit(self, due: Due) -> None:
+    async def _audit(self, due: DueBar) -> None:
         try:
             candle = await self._candle(due.bar)
         except (ForecastdError, OSError, TimeoutError) as error:
@@ -101,9 +101,9 @@ class Auditing:
             outcome, words = Audit.DIFFERS if found else Audit.EQUAL, verdict(due.bar, found)
         again = await self._fetched_again(due.bar) if found else None
         if again is not None:
-            words = verdict_of_trades(due.bar, remade(due.bar, again))
-        self._on_audited(BarAudited(audited(due.bar, outcome), found, words, self._clock.market_us()))
-        if again is not None and words == HEARD_WRONG:
+            words = verdict_after_refetch(due.bar, rebuilt_bar(due.bar, again))
+        self._on_audited(BarReconciled(with_outcome(due.bar, outcome), found, words, self._clock.market_us()))
+        if again is not None and words == BAR_REFUTED:
             self._on_remade(due.bar, again)
         elif found and candle is not None and due.bar.completeness is Completeness.UNPROVEN:
             self._on_contradicted(candle)

@@ -32,7 +32,7 @@ def resume_series(pipeline: Pipeline, ledger: Ledger, instruments: Sequence[Inst
     for instrument in instruments:
         last = ledger.last_bar(instrument, pipeline.interval_us)
         if last is not None:
-            pipeline.remember(last)
+            pipeline.set_last_bar(last)
         state = ledger.sequence_state(instrument)
         if state is None or now_us - state.last_time_us > reach_us or state.last_time_us > now_us + reach_us:
             continue
@@ -42,7 +42,7 @@ def resume_series(pipeline: Pipeline, ledger: Ledger, instruments: Sequence[Inst
         told = revisable(ledger, instrument, pipeline.interval_us, first_open_us)
         first_open_us = told[0].open_time_us if told else first_open_us
         trades = ledger.open_trades(instrument, first_open_us)
-        pipeline.resume(instrument, state, trades, first_open_us=first_open_us, told=told)
+        pipeline.resume(instrument, state, trades, first_open_us=first_open_us, published=told)
         log.info("series_resumed", instrument=str(instrument), trades=len(trades), last_id=state.last_id)
 
 

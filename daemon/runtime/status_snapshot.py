@@ -38,7 +38,7 @@ SHOWN_HORIZONS = (1, 6, 24)
 
 def symbol_status(pipeline: Pipeline, instrument: Instrument, issued: IssuedForecast | None) -> SymbolStatus:
     """One instrument as it stands now."""
-    series = pipeline.series[instrument]
+    series = pipeline.instruments[instrument]
     bar = pipeline.last_bar(instrument)
     return SymbolStatus(
         venue=instrument.venue,

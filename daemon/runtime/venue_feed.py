@@ -14,7 +14,7 @@ from daemon.errors import DataFault, ErrorHandling, ForecastdError, classify
 from daemon.exchanges.base import TradeRecord, Venue
 from daemon.ingest.rest_client import RestClient
 from daemon.ingest.stream import MarketStream
-from daemon.pipeline.events import CandleWanted, FeedMute, RepairWanted, SeedWanted
+from daemon.pipeline.events import CandleRequested, FeedSilent, RepairRequested, SnapshotRequested
 from daemon.pipeline.pipeline import Pipeline
 from daemon.serving.metrics import Metrics, seconds
 from features.market import Instrument
@@ -64,7 +64,7 @@ class VenueFeed:
         self._metrics = metrics
         self._wake = wake
         self._to_trades = wire.to_trades
-        self._take_next = {symbol: pipeline.series[each].take_next for symbol, each in self.instruments.items()}
+        self._take_next = {symbol: pipeline.instruments[each].take_next for symbol, each in self.instruments.items()}
         self._sample_due = True
         self._ahead_us: deque[int] = deque(maxlen=_AHEAD_SAMPLES)
         self._lost: set[str] = set()
@@ -137,14 +137,14 @@ class VenueFeed:
 
     # ---------------------------------------------------------------- what the pipeline wants
 
-    def ask(self, wanted: SeedWanted | RepairWanted | CandleWanted) -> None:
+    def ask(self, wanted: SnapshotRequested | RepairRequested | CandleRequested) -> None:
         """Asks the venue in a task of its own; the pipeline hears the answer, or that there is none."""
         task = asyncio.create_task(self._guarded(wanted), name=f"rest-{wanted.instrument}")
         self._requests.add(task)
         task.add_done_callback(self._requests.discard)
 
-    def resubscribe(self, mute: FeedMute) -> None:
-        log.warning("feed_mute", instrument=str(mute.instrument), unheard_trades=mute.unheard_trades)
+    def resubscribe(self, mute: FeedSilent) -> None:
+        log.warning("feed_mute", instrument=str(mute.instrument), unheard_trades=mute.undelivered_trades)
         if self.stream is not None:
             self.stream.reconnect(mute.instrument.symbol)
 
@@ -185,7 +185,7 @@ class VenueFeed:
         """
         self._sample_due = True
         for instrument in self.instruments.values():
-            series = self._pipeline.series[instrument]
+            series = self._pipeline.instruments[instrument]
             counts = Counts(
                 series.trades, series.duplicates, series.malformed, series.missing_trades, series.last_trade_at_us
             )
@@ -215,26 +215,26 @@ class VenueFeed:
 
     # ---------------------------------------------------------------- inside
 
-    async def _guarded(self, wanted: SeedWanted | RepairWanted | CandleWanted) -> None:
+    async def _guarded(self, wanted: SnapshotRequested | RepairRequested | CandleRequested) -> None:
         """A venue that cannot be asked now is asked again later: the pipeline decides when."""
         try:
             match wanted:
-                case SeedWanted():
+                case SnapshotRequested():
                     await self._seed(wanted)
-                case RepairWanted():
+                case RepairRequested():
                     await self._repair(wanted)
-                case CandleWanted():
+                case CandleRequested():
                     await self._candle(wanted)
         except (ForecastdError, OSError, TimeoutError) as error:
             log.warning("venue_not_asked", instrument=str(wanted.instrument), reason=str(error) or repr(error))
             self._pipeline.request_failed(wanted.instrument, str(error) or repr(error), *self._now())
         self._wake()
 
-    async def _seed(self, wanted: SeedWanted) -> None:
+    async def _seed(self, wanted: SnapshotRequested) -> None:
         symbol = wanted.instrument.symbol
         start = await self.rest.start(symbol, wanted.from_time_us)
         now_us, wall_s = self._now()
-        self._pipeline.seeded(
+        self._pipeline.snapshot_received(
             wanted.instrument,
             start.trades,
             start.latest,
@@ -243,7 +243,7 @@ class VenueFeed:
             wall_s=wall_s,
         )
 
-    async def _repair(self, wanted: RepairWanted) -> None:
+    async def _repair(self, wanted: RepairRequested) -> None:
         answer = await self.rest.trades(
             wanted.instrument.symbol, from_id=wanted.from_id, until_id=wanted.until_id, after_us=wanted.after_us
         )
@@ -252,16 +252,16 @@ class VenueFeed:
             wanted.instrument,
             answer.trades,
             head_reached=answer.head_reached,
-            whole=answer.whole,
+            complete=answer.whole,
             asked_at_us=answer.asked_at_us,
             now_us=now_us,
             wall_s=wall_s,
         )
 
-    async def _candle(self, wanted: CandleWanted) -> None:
+    async def _candle(self, wanted: CandleRequested) -> None:
         interval_us = self._pipeline.interval_us
         if not self.rest.has_candles(interval_us):
-            self._pipeline.without_candles(wanted.instrument, self._clock.wall_s())
+            self._pipeline.candles_unavailable(wanted.instrument, self._clock.wall_s())
             return
         candles = await self.rest.candles(
             wanted.instrument.symbol, interval_us, wanted.open_us, wanted.open_us + interval_us

@@ -24,9 +24,9 @@ from daemon.forecasting.scoreboard import Scoreboard
 from daemon.forecasting.target_history import BASELINES
 from daemon.ingest.rest_client import RestClient
 from daemon.ingest.stream import MarketStream
-from daemon.pipeline.events import BarAudited
+from daemon.pipeline.events import BarReconciled
 from daemon.pipeline.pipeline import Pipeline
-from daemon.pipeline.staleness import Timeouts
+from daemon.pipeline.timeouts import Timeouts
 from daemon.publishing import payloads
 from daemon.publishing.message_builder import MessageBuilder
 from daemon.publishing.outbox import DropReason, OutboxMessage
@@ -98,9 +98,9 @@ def patience_for(config: Config, clock: Clock) -> Timeouts:
     return Timeouts(
         grace_us=int(grace_s * scale),
         proof_wait_us=int(wait_s * scale),
-        unheard_age_us=int(5 * scale),
+        undelivered_age_us=int(5 * scale),
         clock_margin_us=int(scale),
-        furthest_ahead_us=int(60 * scale),
+        max_ahead_us=int(60 * scale),
     )
 
 
@@ -136,8 +136,8 @@ def build(config: Config, *, clock: Clock, hooks: Hooks, broker_port: int | None
         clock,
         rests,
         on_audited=lambda audit: dispatcher.bar_audited(audit),  # noqa: PLW0108  # it is made below
-        on_remade=pipeline.remake,
-        on_contradicted=pipeline.overrule,
+        on_remade=pipeline.rebuild,
+        on_contradicted=pipeline.replace_with_candle,
     )
     dispatcher = Dispatcher(
         pipeline=pipeline,
@@ -220,7 +220,7 @@ def _pipeline(config: Config, clock: Clock) -> Pipeline:
         config.instruments,
         interval_us=config.bars.interval_us,
         traits={feed.venue: traits(venue(feed.venue, [])) for feed in config.feeds},
-        patience=patience_for(config, clock),
+        timeouts=patience_for(config, clock),
         scoreboard=Scoreboard(
             interval_us=config.bars.interval_us,
             levels=config.model.quantiles,
@@ -251,7 +251,7 @@ def _auditing(
     clock: Clock,
     rests: Mapping[str, RestClient],
     *,
-    on_audited: Callable[[BarAudited], None],
+    on_audited: Callable[[BarReconciled], None],
     on_remade: Callable[[Bar, list[Trade]], None],
     on_contradicted: Callable[[Bar], None],
 ) -> Auditing | None:

@@ -27,9 +27,9 @@ async def daemon(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Daem
     async with rig.exchange() as exchange, rig.daemon(tmp_path_factory.mktemp("state"), exchange) as made:
         pipeline = made.app.parts.pipeline
         patience = msgspec.structs.replace(
-            pipeline.series[BTC].patience, stale_after_s=0.5, unheard_age_us=int(UNHEARD_S * 1e6 * rig.SPEED)
+            pipeline.instruments[BTC].timeouts, stale_after_s=0.5, undelivered_age_us=int(UNHEARD_S * 1e6 * rig.SPEED)
         )
-        pipeline.set_patience(patience)
+        pipeline.set_timeouts(patience)
         await made.until_bars(1)
         yield made
 
@@ -80,11 +80,11 @@ async def test_lost_trades_are_fetched_before_their_bar_is_used(daemon: Daemon) 
 
 async def test_doubled_trades_count_once(daemon: Daemon) -> None:
     """Trades that come twice are counted as duplicates and change no bar."""
-    before = daemon.app.parts.pipeline.series[BTC].duplicates
+    before = daemon.app.parts.pipeline.instruments[BTC].duplicates
     await daemon.exchange.until_moment(0.1)
     daemon.exchange.simulated.duplicate("BTCUSDT", 5)
     await daemon.until_bars(1)
-    assert daemon.app.parts.pipeline.series[BTC].duplicates >= before + 5
+    assert daemon.app.parts.pipeline.instruments[BTC].duplicates >= before + 5
     daemon.assert_every_bar_is_real()
 
 
@@ -118,7 +118,7 @@ async def test_an_announced_shutdown_is_outrun(daemon: Daemon) -> None:
 async def test_a_half_open_connection_is_found_by_a_probe(daemon: Daemon) -> None:
     """A socket on which nothing comes any more is replaced long before its keep-alive notices."""
     daemon.exchange.simulated.stall()
-    series = daemon.app.parts.pipeline.series
+    series = daemon.app.parts.pipeline.instruments
     await daemon.until(lambda: series[BTC].state is SymbolState.STALE)
     await daemon.until(lambda: all(each.state is SymbolState.LIVE for each in series.values()))
     await daemon.until_bars(1)

@@ -11,8 +11,8 @@ import msgspec
 from daemon.exchanges import venue
 from daemon.exchanges.base import Ids
 from daemon.forecasting.records import forecast_id
-from daemon.pipeline.continuity import MOST_RANGES
-from daemon.pipeline.staleness import CATCH_UP_S
+from daemon.pipeline.continuity import MAX_RANGES
+from daemon.pipeline.timeouts import CATCH_UP_S
 from daemon.simulator.truth import Numbered, Truth
 from daemon.store.ledger import LEDGER_NAME, Ledger
 from daemon.timestamps import iso
@@ -143,7 +143,7 @@ def miscount(bar: Bar, true: Sequence[Numbered]) -> str:
         ids += lost_ids
         hidden += each.trades * lost_ids // (each.last_id - each.first_id + 1)
     lacking = sum(each.trades for each in true) - (bar.trades or 0)
-    if len(ranges) >= MOST_RANGES and missing > told:  # not all of them are told
+    if len(ranges) >= MAX_RANGES and missing > told:  # not all of them are told
         single = all(each.trades == (each.last_id or 0) - (each.first_id or 0) + 1 for each in true)
         few = hidden > lacking or (single and missing < lacking)
         return f"{missing} missing, the told ids are {hidden} trades, it lacks {lacking}" if few else ""

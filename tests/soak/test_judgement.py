@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from daemon.pipeline.continuity import MOST_RANGES
+from daemon.pipeline.continuity import MAX_RANGES
 from daemon.simulator.truth import Numbered
 from features.market import Bar, Completeness, MissingTrades
 from tests.daemon.forecasting.moments import bar
@@ -63,6 +63,6 @@ def test_an_account_that_is_wrong_is_found(told: Bar, words: str) -> None:
 )
 def test_more_ranges_than_travel_with_a_bar_leave_a_bound(trades: int, missing: int, right: bool) -> None:
     """No more may be lacking than are said to be missing, nor fewer than the told ranges hold."""
-    ranges = [(first, first) for first in range(0, 2 * MOST_RANGES, 2)]
+    ranges = [(first, first) for first in range(0, 2 * MAX_RANGES, 2)]
     told = lacking(trades, missing, *ranges)
     assert (miscount(told, [Numbered(number, number) for number in range(40)]) == "") is right

@@ -9,7 +9,7 @@ from daemon.exchanges.base import Ids, Traits
 from features.market import Trade
 
 
-class Told(NamedTuple):
+class StreamRecord(NamedTuple):
     """A record. ``time`` is in microseconds; ``count`` is how many ids it covers."""
 
     trade_id: int
@@ -18,8 +18,8 @@ class Told(NamedTuple):
     trade: Trade
 
 
-def told(trades: Sequence[Trade]) -> list[Told]:
-    return [Told(trade.trade_id, trade.time_us, trade.span, trade) for trade in trades]
+def stream_records(trades: Sequence[Trade]) -> list[StreamRecord]:
+    return [StreamRecord(trade.trade_id, trade.time_us, trade.span, trade) for trade in trades]
 
 
 def traits_of(ids: Ids = Ids.CONTIGUOUS, *, merges: bool = False) -> Traits:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.pipeline.continuity import MOST_RANGES, Admission, MissingRange
+from daemon.pipeline.continuity import MAX_RANGES, Admission, MissingRange
 from daemon.pipeline.id_continuity import IdContinuity
 from daemon.pipeline.sequence import SequenceState
 from features.market import Completeness, MissingTrades, Trade
@@ -31,9 +31,9 @@ def missing_ids(sequence: IdContinuity) -> list[int]:
 
 
 def missing_between(sequence: IdContinuity, open_us: int, close_us: int) -> int:
-    known = sequence.known(open_us, close_us, now_us=close_us, grace_us=0)
-    assert known.missing is not None
-    return known.missing
+    known = sequence.completeness_of(open_us, close_us, now_us=close_us, grace_us=0)
+    assert known.missing_trades is not None
+    return known.missing_trades
 
 
 @given(st.lists(st.integers(10, 40), max_size=120))
@@ -72,7 +72,7 @@ def test_no_id_is_counted_twice(records: list[Trade], data: st.DataObject) -> No
         if admission in COUNTED:
             counted += covered(record)
         check(sequence, counted)
-    while (lost := sequence.to_ask()) is not None:
+    while (lost := sequence.next_missing()) is not None:
         assert lost.from_id is not None
         assert lost.until_id is not None
         for trade_id in range(lost.from_id, lost.until_id + 1):
@@ -81,7 +81,7 @@ def test_no_id_is_counted_twice(records: list[Trade], data: st.DataObject) -> No
                 counted.append(trade_id)
         check(sequence, counted)
     assert sorted(counted) == list(range(10, sequence.last_id + 1)), "repaired one by one, nothing is missing"
-    assert sequence.whole
+    assert sequence.complete
 
 
 def check(sequence: IdContinuity, counted: list[int]) -> None:
@@ -89,7 +89,7 @@ def check(sequence: IdContinuity, counted: list[int]) -> None:
     assert sorted(counted + missing) == list(range(10, sequence.last_id + 1))
     assert missing == sorted(missing)
     assert sequence.missing_trades == len(missing)
-    assert sequence.whole is not bool(missing)
+    assert sequence.complete is not bool(missing)
 
 
 @given(merged_records(), st.integers(0, 60))
@@ -130,7 +130,7 @@ def test_merged_records_join_by_the_first_of_their_ids() -> None:
     assert sequence.admit(trade(20, span=3)) is Admission.OPENED_GAP
     assert missing_ids(sequence) == [15, 16, 17]
     assert sequence.admit(trade(17, span=3)) is Admission.FILLED
-    assert sequence.whole
+    assert sequence.complete
 
 
 def test_a_merged_record_that_is_partly_counted() -> None:
@@ -161,15 +161,15 @@ def test_what_is_known_of_a_bar() -> None:
     sequence.admit(trade(10))
 
     def known() -> tuple[Completeness, bool]:
-        verdict = sequence.known(8_000, 12_000, now_us=99_000, grace_us=1_000)
+        verdict = sequence.completeness_of(8_000, 12_000, now_us=99_000, grace_us=1_000)
         return verdict.completeness, verdict.final
 
     assert known() == (Completeness.UNPROVEN, False), "waiting alone proves nothing"
-    sequence.answered(sequence.newest(), head_reached=False, whole=True, asked_at_us=20_000)
-    sequence.answered(sequence.newest(), head_reached=True, whole=True, asked_at_us=12_999)
+    sequence.record_answer(sequence.beyond_newest(), head_reached=False, complete=True, asked_at_us=20_000)
+    sequence.record_answer(sequence.beyond_newest(), head_reached=True, complete=True, asked_at_us=12_999)
     assert known() == (Completeness.UNPROVEN, False), "a thousandth short of close and grace"
-    sequence.answered(sequence.newest(), head_reached=True, whole=True, asked_at_us=13_000)
-    sequence.answered(sequence.newest(), head_reached=True, whole=True, asked_at_us=100)
+    sequence.record_answer(sequence.beyond_newest(), head_reached=True, complete=True, asked_at_us=13_000)
+    sequence.record_answer(sequence.beyond_newest(), head_reached=True, complete=True, asked_at_us=100)
     assert known() == (Completeness.PROVEN, True)
     sequence = continuity()
     sequence.admit(trade(10))
@@ -183,8 +183,8 @@ def test_bars_before_the_beginning_are_not_proven() -> None:
     """A sequence that began within a bar says nothing of it."""
     sequence = IdContinuity(SequenceState(last_id=9, last_time_us=1_000, covered_from_us=5_000))
     sequence.admit(trade(10))
-    assert sequence.known(4_000, 9_000, now_us=9_000, grace_us=0).completeness is Completeness.UNPROVEN
-    assert sequence.known(5_000, 9_000, now_us=9_000, grace_us=0).completeness is Completeness.PROVEN
+    assert sequence.completeness_of(4_000, 9_000, now_us=9_000, grace_us=0).completeness is Completeness.UNPROVEN
+    assert sequence.completeness_of(5_000, 9_000, now_us=9_000, grace_us=0).completeness is Completeness.PROVEN
 
 
 def test_ranges_that_travel_with_a_bar_are_few() -> None:
@@ -192,9 +192,9 @@ def test_ranges_that_travel_with_a_bar_are_few() -> None:
     sequence = continuity()
     for trade_id in range(11, 111, 2):
         sequence.admit(trade(trade_id))
-    known = sequence.known(0, 200_000, now_us=200_000, grace_us=0)
-    assert known.missing == 50
-    assert len(known.ranges) == MOST_RANGES
+    known = sequence.completeness_of(0, 200_000, now_us=200_000, grace_us=0)
+    assert known.missing_trades == 50
+    assert len(known.ranges) == MAX_RANGES
     assert known.ranges[:2] == (MissingTrades(10, 10, 1_000, 11_000), MissingTrades(12, 12, 11_000, 13_000))
 
 
@@ -203,7 +203,7 @@ def test_gaps_are_asked_for_in_turn() -> None:
     sequence = continuity()
     for trade_id in (12, 15, 18):
         sequence.admit(trade(trade_id))
-    asked = [sequence.to_ask() for _ in range(4)]
+    asked = [sequence.next_missing() for _ in range(4)]
     assert asked == [
         MissingRange(10, 11, 1_000),
         MissingRange(13, 14, 12_000),
@@ -211,15 +211,15 @@ def test_gaps_are_asked_for_in_turn() -> None:
         MissingRange(10, 11, 1_000),
     ]
     sequence.admit(trade(13))
-    assert sequence.to_ask() == MissingRange(14, 14, 13_000)
-    assert sequence.newest() == MissingRange(19, None, 18_000)
+    assert sequence.next_missing() == MissingRange(14, 14, 13_000)
+    assert sequence.beyond_newest() == MissingRange(19, None, 18_000)
 
 
 def test_interruptions_are_of_no_concern() -> None:
     """The ids alone tell what was lost."""
     sequence = continuity()
     before = sequence.state()
-    assert not sequence.interrupted(500)
-    sequence.resumed(600)
+    assert not sequence.begin_interruption(500)
+    sequence.end_interruption(600)
     assert sequence.state() == before
-    assert sequence.to_ask() is None
+    assert sequence.next_missing() is None

@@ -12,26 +12,26 @@ from daemon.pipeline.events import (
     BarClosed,
     BarRevised,
     Event,
-    FeedMute,
+    FeedSilent,
     GapOpened,
     GapRepaired,
     RepairReason,
-    RepairWanted,
-    SeedWanted,
+    RepairRequested,
+    SnapshotRequested,
     SymbolState,
     SymbolStateChanged,
 )
 from daemon.pipeline.instrument import InstrumentPipeline
-from daemon.pipeline.staleness import Timeouts
+from daemon.pipeline.timeouts import Timeouts
 from features.bars import OpenBar
 from features.market import Bar, Completeness, Instrument, Trade
-from tests.daemon.pipeline.stream_records import told, traits_of
+from tests.daemon.pipeline.stream_records import stream_records, traits_of
 
 INSTRUMENT = Instrument("binance", "BTC-USDT")
 SECOND_US = 1_000_000
 INTERVAL_US = 60 * SECOND_US
 START_US = 1_700_000_040 * SECOND_US - 1_700_000_040 * SECOND_US % INTERVAL_US
-PATIENCE = Timeouts(grace_us=2 * SECOND_US, proof_wait_us=6 * SECOND_US)
+TIMEOUTS = Timeouts(grace_us=2 * SECOND_US, proof_wait_us=6 * SECOND_US)
 
 
 def make_trades(times_s: list[float]) -> list[Trade]:
@@ -51,13 +51,13 @@ class VenueAndDaemon:
         self.events: list[Event] = []
         self.seen: list[Event] = []
         self.stored: list[Trade] = []
-        self.series = self._new_series()
+        self.pipeline = self._new_pipeline()
         self.now_us = START_US
 
-    def _new_series(self) -> InstrumentPipeline:
+    def _new_pipeline(self) -> InstrumentPipeline:
         self.events = []
         return InstrumentPipeline(
-            INSTRUMENT, interval_us=INTERVAL_US, traits=traits_of(), patience=PATIENCE, events=self.events
+            INSTRUMENT, interval_us=INTERVAL_US, traits=traits_of(), timeouts=TIMEOUTS, events=self.events
         )
 
     @property
@@ -66,40 +66,40 @@ class VenueAndDaemon:
 
     def deliver(self, trades: list[Trade]) -> None:
         """As a feed does: the quick way where it will do."""
-        if rest := trades[self.series.take_next(told(trades)) :]:
-            self.series.trades_received(rest, self.now_us, self.wall_s)
+        if rest := trades[self.pipeline.take_next(stream_records(trades)) :]:
+            self.pipeline.trades_received(rest, self.now_us, self.wall_s)
 
     def tick(self, to_s: float) -> None:
         """Lets market time pass to ``to_s`` after the start, a quarter of a second at a time."""
         end_us = START_US + int(to_s * SECOND_US)
         while self.now_us < end_us:
             self.now_us = min(self.now_us + SECOND_US // 4, end_us)
-            self.series.time_advanced(self.now_us, self.wall_s)
+            self.pipeline.time_advanced(self.now_us, self.wall_s)
             self.answer()
 
     def answer(self) -> None:
         while self.events:
             event = self.events.pop(0)
             self.seen.append(event)
-            if isinstance(event, SeedWanted | RepairWanted) and not self.online:
-                self.series.request_failed("refused", self.now_us, self.wall_s)
-            elif isinstance(event, SeedWanted):
+            if isinstance(event, SnapshotRequested | RepairRequested) and not self.online:
+                self.pipeline.request_failed("refused", self.now_us, self.wall_s)
+            elif isinstance(event, SnapshotRequested):
                 past = [t for t in self.history if t.time_us <= self.now_us]
                 page = [t for t in past if t.time_us >= event.from_time_us][: self.page]
-                self.series.seed(
+                self.pipeline.snapshot_received(
                     page,
                     past[-1],
                     from_time_us=event.from_time_us,
                     now_us=self.now_us,
                     wall_s=self.wall_s,
                 )
-            elif isinstance(event, RepairWanted):
+            elif isinstance(event, RepairRequested):
                 past = [t for t in self.history if t.time_us <= self.now_us and t.trade_id >= event.from_id]
                 page = past[: self.page]
-                self.series.repair_received(
+                self.pipeline.repair_received(
                     page,
                     head_reached=len(past) < self.page,
-                    whole=True,
+                    complete=True,
                     asked_at_us=self.now_us,
                     now_us=self.now_us,
                     wall_s=self.wall_s,
@@ -107,18 +107,18 @@ class VenueAndDaemon:
 
     def crash_and_restart(self) -> None:
         """Keeps what a store keeps: announced bars, trades and the sequence state. Open bars and events are lost."""
-        self.stored += self.series.take_unsaved()
-        state = self.series.sequence_state()
+        self.stored += self.pipeline.take_unsaved()
+        state = self.pipeline.sequence_state()
         first_open_us = max(self.bars(), default=START_US - INTERVAL_US) + INTERVAL_US
         unsettled = [
             o for o, bar in self.bars().items() if bar.completeness in {Completeness.GAP, Completeness.UNPROVEN}
         ]
-        told = [bar for _, bar in sorted(self.bars().items()) if unsettled and bar.open_time_us >= min(unsettled)]
-        first_open_us = told[0].open_time_us if told else first_open_us
-        self.series = self._new_series()
+        published = [bar for _, bar in sorted(self.bars().items()) if unsettled and bar.open_time_us >= min(unsettled)]
+        first_open_us = published[0].open_time_us if published else first_open_us
+        self.pipeline = self._new_pipeline()
         if state is not None:
             kept = [t for t in self.stored if t.time_us >= first_open_us]
-            self.series.resume(state, kept, first_open_us=first_open_us, told=told)
+            self.pipeline.resume(state, kept, first_open_us=first_open_us, published=published)
 
     def bars(self) -> dict[int, Bar]:
         """The last revision of each bar."""
@@ -278,7 +278,7 @@ def test_a_mute_subscription_is_found_by_a_probe() -> None:
     world.tick(1)
     world.deliver(world.trades[:1])
     world.tick(45)
-    mute = world.of(FeedMute)
+    mute = world.of(FeedSilent)
     assert mute
     assert any(isinstance(e, SymbolStateChanged) and e.state is SymbolState.STALE for e in world.seen)
 
@@ -289,8 +289,8 @@ def test_a_halted_market_is_no_dead_feed() -> None:
     world.tick(1)
     world.deliver(world.trades)
     world.tick(700)
-    assert not world.of(FeedMute)
-    assert world.series.state is SymbolState.HALTED
+    assert not world.of(FeedSilent)
+    assert world.pipeline.state is SymbolState.HALTED
     assert {bar.completeness for bar in world.bars().values()} == {Completeness.PROVEN, Completeness.EMPTY}
 
 
@@ -302,7 +302,7 @@ def test_a_trade_from_next_year_is_refused() -> None:
     world.deliver([Trade(world.trades[0].trade_id + 1, START_US + 400 * 86_400 * SECOND_US, 1.0, 1.0, True)])
     world.tick(10)
     assert not world.bars()
-    assert world.series.malformed == 1
+    assert world.pipeline.malformed == 1
 
 
 def test_requests_are_one_at_a_time_and_back_off() -> None:
@@ -310,12 +310,12 @@ def test_requests_are_one_at_a_time_and_back_off() -> None:
     world = VenueAndDaemon(make_trades([1]))
     world.online = False
     world.tick(60)
-    wanted = world.of(SeedWanted)
+    wanted = world.of(SnapshotRequested)
     assert 5 <= len(wanted) <= 10
 
 
 def reasons(world: VenueAndDaemon) -> Iterator[RepairReason]:
-    return (event.reason for event in world.seen if isinstance(event, RepairWanted))
+    return (event.reason for event in world.seen if isinstance(event, RepairRequested))
 
 
 def test_a_gap_is_asked_for_before_the_boundary() -> None:
@@ -327,20 +327,20 @@ def test_a_gap_is_asked_for_before_the_boundary() -> None:
     world.deliver([world.trades[3]])
     world.tick(4.5)
     assert RepairReason.GAP in set(reasons(world))
-    assert world.series.missing_trades == 0
+    assert world.pipeline.missing_trades == 0
 
 
 def test_only_the_next_trade_of_the_open_bar_is_taken_the_quick_way() -> None:
     """A repeated, a skipped and a later bar's trade are left alone, to be judged; what was taken is counted once."""
     world = VenueAndDaemon(make_trades([1, 2, 3]))
     world.tick(1)
-    series, (first, second, third) = world.series, world.trades
-    assert not series.take_next(told([first]))  # not live before a trade went the whole way
+    series, (first, second, third) = world.pipeline, world.trades
+    assert not series.take_next(stream_records([first]))  # not live before a trade went the whole way
     series.trades_received([first], world.now_us, world.wall_s)
     for wrong in (first, third, msgspec.structs.replace(second, time_us=second.time_us + INTERVAL_US)):
-        assert not series.take_next(told([wrong]))
-    assert series.take_next(told([second, second])) == 1
-    assert not series.take_next(told([second]))
+        assert not series.take_next(stream_records([wrong]))
+    assert series.take_next(stream_records([second, second])) == 1
+    assert not series.take_next(stream_records([second]))
     assert (series.trades, series.last_price) == (2, second.price)
     assert series.take_unsaved() == [first, second]
     assert series.take_unsaved() == []
@@ -350,16 +350,16 @@ def test_while_trades_flow_the_venue_is_not_asked() -> None:
     """The quick way leaves the account alone until somebody asks; that a symbol is heard is noted all the same."""
     world = VenueAndDaemon(make_trades([second + 0.5 for second in range(1, 59)]))
     world.tick(1)
-    world.series.trades_received(world.trades[:1], world.now_us, world.wall_s)
+    world.pipeline.trades_received(world.trades[:1], world.now_us, world.wall_s)
     world.tick(2)
     asked = list(reasons(world))
     for second, trade in enumerate(world.trades[1:], start=2):
         world.tick(second)
-        assert world.series.take_next(told([trade])) == 1
-    assert PATIENCE.stale_after_s < 50
+        assert world.pipeline.take_next(stream_records([trade])) == 1
+    assert TIMEOUTS.stale_after_s < 50
     assert list(reasons(world)) == asked
-    assert world.series.trades == len(world.trades)
-    assert world.series.sequence_state().last_id == world.trades[-1].trade_id
+    assert world.pipeline.trades == len(world.trades)
+    assert world.pipeline.sequence_state().last_id == world.trades[-1].trade_id
 
 
 def test_a_restart_asks_before_it_closes() -> None:

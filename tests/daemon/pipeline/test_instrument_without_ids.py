@@ -10,25 +10,25 @@ from daemon.exchanges.base import Ids
 from daemon.pipeline.events import (
     BarClosed,
     BarRevised,
-    CandleWanted,
+    CandleRequested,
     Event,
-    FeedMute,
+    FeedSilent,
     GapOpened,
     GapRepaired,
-    RepairWanted,
+    RepairRequested,
     SymbolState,
 )
 from daemon.pipeline.instrument import InstrumentPipeline
-from daemon.pipeline.staleness import Timeouts
+from daemon.pipeline.timeouts import Timeouts
 from features.bars import OpenBar
 from features.market import Bar, Completeness, Instrument, Trade
-from tests.daemon.pipeline.stream_records import told, traits_of
+from tests.daemon.pipeline.stream_records import stream_records, traits_of
 
 INSTRUMENT = Instrument("bybit", "BTC-USDT")
 SECOND_US = 1_000_000
 INTERVAL_US = 60 * SECOND_US
 START_US = 1_700_000_040 * SECOND_US - 1_700_000_040 * SECOND_US % INTERVAL_US
-PATIENCE = Timeouts(grace_us=2 * SECOND_US, proof_wait_us=6 * SECOND_US, clock_margin_us=SECOND_US)
+TIMEOUTS = Timeouts(grace_us=2 * SECOND_US, proof_wait_us=6 * SECOND_US, clock_margin_us=SECOND_US)
 COMPARED = ("open", "high", "low", "close", "volume", "trades", "taker_buy_volume")
 
 
@@ -48,16 +48,16 @@ class World:
         self.trades, self.page, self.ids, self.candles = trades, page, ids, candles
         self.seen: list[Event] = []
         self.stored: list[Trade] = []
-        self.heard_until_us = START_US
+        self.complete_until_us = START_US
         self.listening = False
         self.now_us = START_US
-        self.series = self._new_series()
+        self.pipeline = self._new_pipeline()
 
-    def _new_series(self) -> InstrumentPipeline:
+    def _new_pipeline(self) -> InstrumentPipeline:
         self.events: list[Event] = []
         traits = traits_of(self.ids)
         return InstrumentPipeline(
-            INSTRUMENT, interval_us=INTERVAL_US, traits=traits, patience=PATIENCE, events=self.events
+            INSTRUMENT, interval_us=INTERVAL_US, traits=traits, timeouts=TIMEOUTS, events=self.events
         )
 
     @property
@@ -66,29 +66,29 @@ class World:
 
     def connect(self) -> None:
         self.listening = True
-        self.series.subscribed(self.now_us)
+        self.pipeline.subscribed(self.now_us)
 
     def fall_silent(self) -> None:
         """Nothing comes any more, which nobody has noticed yet."""
-        self.listening, self.heard_until_us = False, self.now_us
+        self.listening, self.complete_until_us = False, self.now_us
 
     def notice(self) -> None:
-        self.series.stream_lost(self.heard_until_us, self.now_us)
+        self.pipeline.stream_lost(self.complete_until_us, self.now_us)
 
     def crash(self) -> None:
         """Keeps what a store keeps: the bars told, the trades, and the state."""
-        self.stored += self.series.take_unsaved()
-        state = self.series.sequence_state()
-        told = [bar for _, bar in sorted(self.bars().items()) if bar.completeness is not Completeness.EMPTY]
+        self.stored += self.pipeline.take_unsaved()
+        state = self.pipeline.sequence_state()
+        published = [bar for _, bar in sorted(self.bars().items()) if bar.completeness is not Completeness.EMPTY]
         first_open_us = max(self.bars(), default=START_US - INTERVAL_US) + INTERVAL_US
-        self.series = self._new_series()
+        self.pipeline = self._new_pipeline()
         self.listening = False
         if state is None:
             return
-        last = told[-1:] if told and told[-1].close_time_us == first_open_us else []
+        last = published[-1:] if published and published[-1].close_time_us == first_open_us else []
         first_open_us = last[0].open_time_us if last else first_open_us
         kept = [trade for trade in self.stored if trade.time_us >= first_open_us]
-        self.series.resume(state, kept, first_open_us=first_open_us, told=last)
+        self.pipeline.resume(state, kept, first_open_us=first_open_us, published=last)
 
     def tick(self, to_s: float) -> None:
         """Lets market time pass to ``to_s`` after the start; trades that happen are heard if somebody listens."""
@@ -98,34 +98,34 @@ class World:
             for trade in self.trades:
                 if self.listening and before_us < trade.time_us <= self.now_us:
                     self.deliver(trade)
-            self.series.time_advanced(self.now_us, self.wall_s)
+            self.pipeline.time_advanced(self.now_us, self.wall_s)
             self._answer()
 
     def deliver(self, trade: Trade) -> None:
-        if not self.series.take_next(told([trade])):
-            self.series.trades_received([trade], self.now_us, self.wall_s)
+        if not self.pipeline.take_next(stream_records([trade])):
+            self.pipeline.trades_received([trade], self.now_us, self.wall_s)
 
     def _answer(self) -> None:
         while self.events:
             event = self.events.pop(0)
             self.seen.append(event)
-            if isinstance(event, RepairWanted):
+            if isinstance(event, RepairRequested):
                 self._answer_trades(event)
-            elif isinstance(event, CandleWanted):
+            elif isinstance(event, CandleRequested):
                 over = event.open_us + INTERVAL_US <= self.now_us and self.candles
                 candle = self.candle(event.open_us) if over else None
-                self.series.candle_received(candle, self.now_us, self.wall_s)
-            elif isinstance(event, FeedMute):
+                self.pipeline.candle_received(candle, self.now_us, self.wall_s)
+            elif isinstance(event, FeedSilent):
                 self.connect()
 
-    def _answer_trades(self, wanted: RepairWanted) -> None:
+    def _answer_trades(self, wanted: RepairRequested) -> None:
         assert wanted.from_id is None
         past = [trade for trade in self.trades if trade.time_us <= self.now_us]
         page = past[-self.page :]
-        self.series.repair_received(
+        self.pipeline.repair_received(
             [trade for trade in page if trade.time_us >= wanted.after_us],
             head_reached=True,
-            whole=len(page) < self.page or page[0].time_us < wanted.after_us,
+            complete=len(page) < self.page or page[0].time_us < wanted.after_us,
             asked_at_us=self.now_us,
             now_us=self.now_us,
             wall_s=self.wall_s,
@@ -205,7 +205,7 @@ def test_whatever_is_missed_no_bar_pretends(times_s: list[float], data: st.DataO
         if fate == "double":
             past = [trade for trade in world.trades if START_US < trade.time_us <= world.now_us]
             if past and world.listening:
-                world.series.trades_received(past[-1:], world.now_us, world.wall_s)
+                world.pipeline.trades_received(past[-1:], world.now_us, world.wall_s)
         elif fate == "pass":
             continue
         elif fate == "crash":
@@ -342,9 +342,9 @@ def test_a_mute_subscription_is_found_and_its_trades_are_had() -> None:
     world.tick(60)
     world.listening = False
     world.tick(115)
-    assert any(isinstance(event, FeedMute) for event in world.seen)
+    assert any(isinstance(event, FeedSilent) for event in world.seen)
     world.tick(185)
-    assert world.series.state is SymbolState.LIVE
+    assert world.pipeline.state is SymbolState.LIVE
     for bar in world.bars().values():
         world.assert_honest(bar)
         assert bar.completeness is Completeness.UNPROVEN
@@ -358,7 +358,7 @@ def test_the_order_of_trades_of_one_millisecond(ids: Ids) -> None:
     world = World([], page=10, ids=ids)
     world.connect()
     world.tick(61)
-    world.series.trades_received(trades, world.now_us, world.wall_s)
+    world.pipeline.trades_received(trades, world.now_us, world.wall_s)
     world.tick(125)
     bar = world.bars()[START_US + INTERVAL_US]
     assert (bar.open, bar.close) == ((1.0, 2.0) if ids is Ids.IDENTITY else (2.0, 1.0))
@@ -370,10 +370,10 @@ def test_an_identity_that_comes_again_later_is_counted_once() -> None:
     world = World(trades, page=10, ids=Ids.IDENTITY)
     world.connect()
     world.tick(0.5)
-    series = world.series
+    series = world.pipeline
     series.trades_received(trades[:1], world.now_us, world.wall_s)
     again = Trade(trades[0].trade_id, trades[1].time_us + 1, 100.0, 1.0, True)
-    assert series.take_next(told([trades[1], again, trades[2]])) == 3
+    assert series.take_next(stream_records([trades[1], again, trades[2]])) == 3
     assert (series.trades, series.duplicates) == (3, 1)
     assert series.take_unsaved() == trades
     assert series.last_trade_at_us == trades[2].time_us

@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from daemon.forecasting.calibration import Calibration
 from daemon.forecasting.rounds import InstrumentForecast, RoundForecasts
 from daemon.forecasting.scoreboard import Scoreboard
-from daemon.pipeline.events import BarClosed, BarRevised, Event, ForecastIssued, RoundClosed, Scored
+from daemon.pipeline.events import BarClosed, BarRevised, Event, ForecastIssued, ForecastsScored, RoundClosed
 from daemon.pipeline.pipeline import Pipeline
-from daemon.pipeline.staleness import Timeouts
+from daemon.pipeline.timeouts import Timeouts
 from features.market import HOUR_US, Completeness, Instrument, Trade
 from tests.daemon.forecasting.moments import LEVELS, START_US, bar, forecast
 from tests.daemon.pipeline.stream_records import traits_of
 
 BTC, ETH = Instrument("binance", "BTC-USDT"), Instrument("binance", "ETH-USDT")
-PATIENCE = Timeouts(grace_us=2_000_000, proof_wait_us=30_000_000)
+TIMEOUTS = Timeouts(grace_us=2_000_000, proof_wait_us=30_000_000)
 
 
 def make_pipeline(calibration: Calibration | None = None) -> Pipeline:
@@ -23,7 +23,7 @@ def make_pipeline(calibration: Calibration | None = None) -> Pipeline:
         (BTC, ETH),
         interval_us=HOUR_US,
         traits={"binance": traits_of()},
-        patience=PATIENCE,
+        timeouts=TIMEOUTS,
         scoreboard=Scoreboard(interval_us=HOUR_US, levels=LEVELS, calibration=calibration),
     )
 
@@ -36,7 +36,7 @@ def seed(pipeline: Pipeline, *instruments: Instrument) -> None:
     """Starts sequences at START_US with one trade."""
     for each in instruments:
         first = trade(1, 0.1)
-        pipeline.seeded(each, [first], None, from_time_us=START_US, now_us=first.time_us, wall_s=0.0)
+        pipeline.snapshot_received(each, [first], None, from_time_us=START_US, now_us=first.time_us, wall_s=0.0)
 
 
 def feed(pipeline: Pipeline, instrument: Instrument, *trades: Trade) -> None:
@@ -111,13 +111,19 @@ def test_a_revision_is_no_new_round() -> None:
     pipeline = make_pipeline()
     seed(pipeline, BTC)
     feed(pipeline, BTC, trade(3, 0.9))  # 2 is lost
-    pipeline.time_advanced(START_US + HOUR_US + PATIENCE.proof_wait_us, 3700.0)
+    pipeline.time_advanced(START_US + HOUR_US + TIMEOUTS.proof_wait_us, 3700.0)
     (first,) = of(pipeline.events(), BarClosed)
     assert isinstance(first, BarClosed)
     assert first.bar.completeness is Completeness.GAP
     late_us = START_US + HOUR_US + 60_000_000
     pipeline.repair_received(
-        BTC, [trade(2, 0.5, 120.0)], head_reached=True, whole=True, asked_at_us=late_us, now_us=late_us, wall_s=3800.0
+        BTC,
+        [trade(2, 0.5, 120.0)],
+        head_reached=True,
+        complete=True,
+        asked_at_us=late_us,
+        now_us=late_us,
+        wall_s=3800.0,
     )
     pipeline.time_advanced(late_us + 1, 3801.0)
     events = pipeline.events()
@@ -134,7 +140,7 @@ def test_a_forecast_says_how_well_its_bar_is_known() -> None:
     feed(pipeline, BTC, trade(2, 0.5, 105.0), trade(3, 1.1))
     pipeline.events()
     pipeline.clock_skew_ms = -12
-    pipeline.forecast_made(made(1, "BTC-USDT"), now_us=START_US + HOUR_US + 250_000)
+    pipeline.forecasts_made(made(1, "BTC-USDT"), now_us=START_US + HOUR_US + 250_000)
     (event,) = of(pipeline.events(), ForecastIssued)
     assert isinstance(event, ForecastIssued)
     issued = event.issued
@@ -154,7 +160,7 @@ def test_an_empty_bar_refers_to_the_last_known_close() -> None:
         Completeness.PROVEN,
         Completeness.EMPTY,
     ]
-    pipeline.forecast_made(made(2, "BTC-USDT"), now_us=START_US + 2 * HOUR_US)
+    pipeline.forecasts_made(made(2, "BTC-USDT"), now_us=START_US + 2 * HOUR_US)
     (event,) = of(pipeline.events(), ForecastIssued)
     assert isinstance(event, ForecastIssued)
     assert event.issued.reference_price == 105.0
@@ -167,7 +173,7 @@ def test_a_late_forecast_starts_from_its_own_bar() -> None:
     feed(pipeline, BTC, trade(2, 0.5, 105.0), trade(3, 1.5, 90.0), trade(4, 2.1))
     pipeline.events()
     assert pipeline.reference_price(BTC) == 90.0
-    pipeline.forecast_made(made(1, "BTC-USDT"), now_us=START_US + 2 * HOUR_US)
+    pipeline.forecasts_made(made(1, "BTC-USDT"), now_us=START_US + 2 * HOUR_US)
     (event,) = of(pipeline.events(), ForecastIssued)
     assert isinstance(event, ForecastIssued)
     assert event.issued.reference_price == 105.0
@@ -178,11 +184,11 @@ def test_without_a_price_nothing_is_issued() -> None:
     for past, issued in ((None, 0), (bar(0, 99.0), 1)):
         pipeline = make_pipeline()
         if past is not None:
-            pipeline.remember(past)
-        pipeline.seeded(BTC, [], None, from_time_us=START_US, now_us=START_US, wall_s=0.0)
-        pipeline.time_advanced(START_US + HOUR_US + PATIENCE.proof_wait_us, 3700.0)
+            pipeline.set_last_bar(past)
+        pipeline.snapshot_received(BTC, [], None, from_time_us=START_US, now_us=START_US, wall_s=0.0)
+        pipeline.time_advanced(START_US + HOUR_US + TIMEOUTS.proof_wait_us, 3700.0)
         assert len(of(pipeline.events(), BarClosed)) == 1
-        pipeline.forecast_made(made(1, "BTC-USDT"), now_us=START_US + HOUR_US)
+        pipeline.forecasts_made(made(1, "BTC-USDT"), now_us=START_US + HOUR_US)
         assert len(of(pipeline.events(), ForecastIssued)) == issued
 
 
@@ -192,11 +198,11 @@ def test_forecasts_are_scored_when_their_bar_closes() -> None:
     seed(pipeline, BTC)
     feed(pipeline, BTC, trade(2, 1.1))
     pipeline.events()
-    pipeline.forecast_made(made(1, "BTC-USDT"), now_us=START_US + HOUR_US)
+    pipeline.forecasts_made(made(1, "BTC-USDT"), now_us=START_US + HOUR_US)
     feed(pipeline, BTC, trade(3, 2.1))
     assert of(pipeline.events(), RoundClosed)
-    (scored,) = of(pipeline.events(), Scored)
-    assert isinstance(scored, Scored)
+    (scored,) = of(pipeline.events(), ForecastsScored)
+    assert isinstance(scored, ForecastsScored)
     assert {(score.role, score.kind, score.horizon_bars) for score in scored.scores} == {
         ("issued", "har", 1),
         ("baseline", "har", 1),
@@ -213,7 +219,7 @@ def test_what_is_issued_is_calibrated_and_keeps_what_was_told() -> None:
     for hour in (1, 2):
         feed(pipeline, BTC, trade(hour + 1, hour + 0.1, 100.0 * 1.5 ** (hour + 1)))
         pipeline.events()
-        pipeline.forecast_made(made(hour, "BTC-USDT"), now_us=START_US + hour * HOUR_US + 1)
+        pipeline.forecasts_made(made(hour, "BTC-USDT"), now_us=START_US + hour * HOUR_US + 1)
         (event,) = of(pipeline.events(), ForecastIssued)
         assert isinstance(event, ForecastIssued)
         issued.append(event.issued)
@@ -240,5 +246,5 @@ def test_trades_are_handed_out_for_storage_once_with_the_state_that_covers_them(
 def test_other_patience_holds_from_now_on() -> None:
     """A reload reaches every series."""
     pipeline = make_pipeline()
-    pipeline.set_patience(Timeouts(grace_us=1, proof_wait_us=2))
-    assert {series.patience.proof_wait_us for series in pipeline.series.values()} == {2}
+    pipeline.set_timeouts(Timeouts(grace_us=1, proof_wait_us=2))
+    assert {each.timeouts.proof_wait_us for each in pipeline.instruments.values()} == {2}

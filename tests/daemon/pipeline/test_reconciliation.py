@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from daemon.pipeline.reconciliation import AuditSchedule, audited, differences, verdict
+from daemon.pipeline.reconciliation import ReconciliationSchedule, differences, verdict, with_outcome
 from features.market import Audit, Bar, Completeness
 
 HOUR_US = 3_600_000_000
@@ -77,7 +77,7 @@ def test_who_is_right_depends_on_the_proof() -> None:
 
 def test_a_bar_is_compared_twice_at_most() -> None:
     """First at 15 s, and once more at 60 s where the first look settled nothing."""
-    schedule = AuditSchedule(first_s=15, last_s=60)
+    schedule = ReconciliationSchedule(first_s=15, last_s=60)
     schedule.watch(make_bar(), 100.0)
     assert schedule.due(114.0) == []
     assert [due.last for due in schedule.due(115.0)] == [False]
@@ -88,7 +88,7 @@ def test_a_bar_is_compared_twice_at_most() -> None:
 
 def test_a_settled_bar_does_not_come_back_but_its_revision_does() -> None:
     """A revision is audited anew; settling an old revision does not settle the new one."""
-    schedule = AuditSchedule(first_s=15, last_s=60)
+    schedule = ReconciliationSchedule(first_s=15, last_s=60)
     schedule.watch(make_bar(), 0.0)
     schedule.settle([make_bar()])
     assert schedule.due(100.0) == []
@@ -99,7 +99,7 @@ def test_a_settled_bar_does_not_come_back_but_its_revision_does() -> None:
 
 def test_what_waits_is_bounded() -> None:
     """A venue that never answers cannot fill the memory."""
-    schedule = AuditSchedule(first_s=15, last_s=60)
+    schedule = ReconciliationSchedule(first_s=15, last_s=60)
     for hour in range(500):
         schedule.watch(make_bar(open_time_us=hour * HOUR_US), 0.0)
     assert schedule.waiting == 64
@@ -107,4 +107,4 @@ def test_what_waits_is_bounded() -> None:
 
 def test_the_outcome_is_on_the_bar() -> None:
     """The same revision, with its audit."""
-    assert audited(make_bar(), Audit.EQUAL) == make_bar(audit=Audit.EQUAL)
+    assert with_outcome(make_bar(), Audit.EQUAL) == make_bar(audit=Audit.EQUAL)

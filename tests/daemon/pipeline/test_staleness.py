@@ -7,19 +7,19 @@ from daemon.pipeline.staleness import StalenessTimer
 
 def test_quiet_is_measured_from_the_last_time_heard() -> None:
     """Before anything was heard, from the first look."""
-    hearing = StalenessTimer()
-    assert hearing.quiet_for_s(10.0) == 0.0
-    assert hearing.quiet_for_s(15.0) == 5.0
-    hearing.heard(16.0)
-    assert hearing.quiet_for_s(17.0) == 1.0
+    staleness = StalenessTimer()
+    assert staleness.silent_for_s(10.0) == 0.0
+    assert staleness.silent_for_s(15.0) == 5.0
+    staleness.received(16.0)
+    assert staleness.silent_for_s(17.0) == 1.0
 
 
 def test_a_probe_is_due_once_per_quiet_spell_length() -> None:
     """After a probe as long again passes before the next."""
-    hearing = StalenessTimer()
-    hearing.heard(100.0)
-    assert not hearing.probe_due(130.0, 30.0)
-    assert hearing.probe_due(131.0, 30.0)
-    hearing.probed(131.0)
-    assert not hearing.probe_due(160.0, 30.0)
-    assert hearing.probe_due(162.0, 30.0)
+    staleness = StalenessTimer()
+    staleness.received(100.0)
+    assert not staleness.probe_due(130.0, 30.0)
+    assert staleness.probe_due(131.0, 30.0)
+    staleness.probed(131.0)
+    assert not staleness.probe_due(160.0, 30.0)
+    assert staleness.probe_due(162.0, 30.0)

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from daemon.pipeline import time_continuity
 from daemon.pipeline.continuity import Admission, CompletenessReport, MissingRange
-from daemon.pipeline.fast_path import HeardFlow
+from daemon.pipeline.fast_path import IdentityFastPath
 from daemon.pipeline.sequence import Interruption, SequenceState
 from daemon.pipeline.time_continuity import TimeContinuity
 from features.bars import OpenBar
 from features.market import Completeness, Instrument, MissingTrades, Trade
-from tests.daemon.pipeline.stream_records import told, traits_of
+from tests.daemon.pipeline.stream_records import stream_records, traits_of
 
 BEGIN_US = 1_000
 
@@ -34,10 +34,10 @@ def take_and_settle(
     sequence: TimeContinuity, trades: list[Trade], from_us: int, until_us: int
 ) -> tuple[int, list[Trade]]:
     """How many the flow into a bar of these bounds takes at once, and which of them are new."""
-    heard = HeardFlow(traits_of())
+    heard = IdentityFastPath(traits_of())
     heard.continuity = sequence
     heard.bar = OpenBar(Instrument("bybit", "BTC-USDT"), open_time_us=from_us, interval_us=until_us - from_us)
-    return heard.take_next(told(trades)), heard.settle()
+    return heard.take_next(stream_records(trades)), heard.flush()
 
 
 def take(sequence: TimeContinuity, trades: list[Trade], from_us: int, until_us: int) -> int:
@@ -49,11 +49,13 @@ def take(sequence: TimeContinuity, trades: list[Trade], from_us: int, until_us: 
 def known(
     sequence: TimeContinuity, open_us: int, close_us: int, *, now_us: int, grace_us: int = 0
 ) -> CompletenessReport:
-    return sequence.known(open_us, close_us, now_us=now_us, grace_us=grace_us)
+    return sequence.completeness_of(open_us, close_us, now_us=now_us, grace_us=grace_us)
 
 
-def answer(sequence: TimeContinuity, after_us: int, *, whole: bool, asked_at_us: int) -> None:
-    sequence.answered(MissingRange(None, None, after_us), head_reached=True, whole=whole, asked_at_us=asked_at_us)
+def answer(sequence: TimeContinuity, after_us: int, *, complete: bool, asked_at_us: int) -> None:
+    sequence.record_answer(
+        MissingRange(None, None, after_us), head_reached=True, complete=complete, asked_at_us=asked_at_us
+    )
 
 
 def test_trades_are_new_by_their_identity() -> None:
@@ -66,7 +68,7 @@ def test_trades_are_new_by_their_identity() -> None:
     for time_us, identity in ((2_000, 77), (2_000, 5), (1_500, 900)):
         assert sequence.admit(trade(time_us, identity)) is Admission.DUPLICATE
     assert sequence.missing_trades == 0
-    assert sequence.whole
+    assert sequence.complete
 
 
 def test_trades_of_before_the_beginning_are_not_asked() -> None:
@@ -108,7 +110,7 @@ def test_no_identity_is_counted_twice(batches: list[list[tuple[int, int]]], from
         return 100 * time_us + number if forgets else number
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(time_continuity, "REMEMBERED", remembered)
+        patch.setattr(time_continuity, "REMEMBERED_IDS", remembered)
         quick, plain = continuity(), continuity()
         counted: list[int] = []
         for batch in batches:
@@ -126,7 +128,7 @@ def test_no_identity_is_counted_twice(batches: list[list[tuple[int, int]]], from
 
 def test_identities_are_remembered_across_generations(monkeypatch: pytest.MonkeyPatch) -> None:
     """At least so many of the newest are known; what is older than those is taken for known, never for new."""
-    monkeypatch.setattr(time_continuity, "REMEMBERED", 4)
+    monkeypatch.setattr(time_continuity, "REMEMBERED_IDS", 4)
     sequence = continuity()
     for number in range(2_000, 2_011):
         sequence.admit(trade(number))
@@ -146,7 +148,7 @@ def test_identities_of_the_stored_trades_are_known_after_a_restart() -> None:
     heard = [trade(2_000), trade(2_100), trade(2_100, 7)]
     for each in heard:
         sequence.admit(each)
-    again = TimeContinuity(sequence.state(), heard[1:], heard_from_us=2_100)
+    again = TimeContinuity(sequence.state(), heard[1:], remembered_from_us=2_100)
     assert [again.admit(each) for each in heard] == [Admission.DUPLICATE] * 3
     assert again.admit(trade(2_100, 8)) is Admission.JOINED
     assert again.state().covered_from_us == BEGIN_US
@@ -155,13 +157,13 @@ def test_identities_of_the_stored_trades_are_known_after_a_restart() -> None:
 def test_an_interruption_is_news_once() -> None:
     """While nobody listens, further failures change nothing."""
     sequence = continuity()
-    assert sequence.interrupted(5_000)
-    assert not sequence.interrupted(6_000)
+    assert sequence.begin_interruption(5_000)
+    assert not sequence.begin_interruption(6_000)
     assert sequence.interruptions == [Interruption(5_000)]
-    sequence.resumed(7_000)
-    sequence.resumed(8_000)
+    sequence.end_interruption(7_000)
+    sequence.end_interruption(8_000)
     assert sequence.interruptions == [Interruption(5_000, 7_000)]
-    assert sequence.interrupted(9_000)
+    assert sequence.begin_interruption(9_000)
     assert sequence.interruptions == [Interruption(5_000, 7_000), Interruption(9_000)]
 
 
@@ -185,13 +187,13 @@ def test_an_interval_without_trades_is_proven_by_the_venue_itself() -> None:
         return known(sequence, 2_000, 3_000, now_us=9_000, grace_us=100)
 
     assert verdict() == CompletenessReport(Completeness.UNPROVEN, 0, final=False)
-    answer(sequence, 1_500, whole=True, asked_at_us=3_099)
+    answer(sequence, 1_500, complete=True, asked_at_us=3_099)
     assert verdict() == CompletenessReport(Completeness.UNPROVEN, 0, final=False), "asked too early"
-    answer(sequence, 1_500, whole=False, asked_at_us=3_500)
+    answer(sequence, 1_500, complete=False, asked_at_us=3_500)
     assert verdict() == CompletenessReport(Completeness.UNPROVEN, 0, final=False), "the list did not reach back"
-    answer(sequence, 2_001, whole=True, asked_at_us=3_500)
+    answer(sequence, 2_001, complete=True, asked_at_us=3_500)
     assert verdict() == CompletenessReport(Completeness.UNPROVEN, 0, final=False), "it was not asked for all of it"
-    answer(sequence, 2_000, whole=True, asked_at_us=3_100)
+    answer(sequence, 2_000, complete=True, asked_at_us=3_100)
     assert verdict() == CompletenessReport(Completeness.PROVEN, 0, final=True)
 
 
@@ -223,59 +225,59 @@ def test_an_interruption_makes_gaps_of_the_bars_it_touches(interruption: Interru
 def test_a_page_that_reaches_back_mends() -> None:
     """All that was lost since then is in it."""
     sequence = continuity(Interruption(2_000, 3_000), Interruption(4_000, 5_000))
-    assert not sequence.whole
-    assert sequence.to_ask() == MissingRange(None, None, 2_000)
-    answer(sequence, 2_000, whole=True, asked_at_us=6_000)
+    assert not sequence.complete
+    assert sequence.next_missing() == MissingRange(None, None, 2_000)
+    answer(sequence, 2_000, complete=True, asked_at_us=6_000)
     assert sequence.interruptions == []
-    assert sequence.whole
-    assert sequence.to_ask() is None
+    assert sequence.complete
+    assert sequence.next_missing() is None
 
 
 def test_a_page_mends_only_what_it_reaches_and_what_was_over() -> None:
     """Earlier interruptions, and what goes on while it is asked, stay."""
     earlier, later, open_one = Interruption(2_000, 3_000), Interruption(4_000, 9_000), Interruption(9_500)
     sequence = continuity(earlier, Interruption(3_500, 3_600), later, open_one)
-    answer(sequence, 3_500, whole=True, asked_at_us=8_000)
+    answer(sequence, 3_500, complete=True, asked_at_us=8_000)
     assert sequence.interruptions == [earlier, later, open_one]
 
 
 def test_a_page_that_does_not_reach_back_gives_up() -> None:
     """The venue has only the newest, and they have gone by: it is not asked for these again, and the gap stays."""
     sequence = continuity(Interruption(2_000, 3_000), Interruption(4_000, 5_000))
-    answer(sequence, 2_000, whole=False, asked_at_us=6_000)
+    answer(sequence, 2_000, complete=False, asked_at_us=6_000)
     assert sequence.interruptions == [Interruption(2_000, 3_000, given_up=True), Interruption(4_000, 5_000)]
-    assert sequence.to_ask() == MissingRange(None, None, 4_000)
-    answer(sequence, 4_000, whole=False, asked_at_us=6_000)
-    assert sequence.whole, "there is nothing that the venue could still give"
-    assert sequence.to_ask() is None
+    assert sequence.next_missing() == MissingRange(None, None, 4_000)
+    answer(sequence, 4_000, complete=False, asked_at_us=6_000)
+    assert sequence.complete, "there is nothing that the venue could still give"
+    assert sequence.next_missing() is None
     assert known(sequence, 2_000, 3_000, now_us=9_000).completeness is Completeness.GAP
 
 
 def test_nothing_is_asked_of_an_interruption_that_goes_on() -> None:
     """Only what is over can be whole again."""
     sequence = continuity()
-    sequence.interrupted(2_000)
-    assert sequence.to_ask() is None
-    assert not sequence.whole
-    sequence.resumed(3_000)
-    assert sequence.to_ask() == MissingRange(None, None, 2_000)
+    sequence.begin_interruption(2_000)
+    assert sequence.next_missing() is None
+    assert not sequence.complete
+    sequence.end_interruption(3_000)
+    assert sequence.next_missing() == MissingRange(None, None, 2_000)
 
 
 def test_what_the_venue_has_and_does_not_give_is_lost() -> None:
     """It makes a gap like any interruption, and is not asked for."""
     sequence = continuity()
-    sequence.interrupted(9_000)
-    sequence.lost(2_000, 3_000)
+    sequence.begin_interruption(9_000)
+    sequence.add_lost_range(2_000, 3_000)
     assert sequence.interruptions == [Interruption(2_000, 3_000, given_up=True), Interruption(9_000)]
-    sequence.resumed(9_500)
-    assert sequence.to_ask() == MissingRange(None, None, 9_000)
+    sequence.end_interruption(9_500)
+    assert sequence.next_missing() == MissingRange(None, None, 9_000)
 
 
 def test_newest_is_what_lies_beyond_the_last_trade() -> None:
     """By time: at the very microsecond of the last trade there may be more."""
     sequence = continuity()
     sequence.admit(trade(2_345))
-    assert sequence.newest() == MissingRange(None, None, 2_345)
+    assert sequence.beyond_newest() == MissingRange(None, None, 2_345)
 
 
 def test_interruptions_of_bars_that_nobody_keeps_are_forgotten() -> None:

@@ -19,7 +19,7 @@ from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline.events import BarClosed, BarRevised
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.reconciliation import differences
-from daemon.pipeline.staleness import Timeouts
+from daemon.pipeline.timeouts import Timeouts
 from daemon.recordings import Recorded, Recording, read
 from daemon.recordings.lines import lines
 from daemon.recordings.replay import Replay, Replayed
@@ -215,12 +215,12 @@ def pipeline_bars(instrument: Instrument, trades: list[Trade]) -> dict[int, Bar]
         [instrument],
         interval_us=MINUTE_US,
         traits={instrument.venue: traits(venue(instrument.venue, None))},
-        patience=Timeouts(grace_us=2 * SECOND_US, proof_wait_us=6 * SECOND_US),
+        timeouts=Timeouts(grace_us=2 * SECOND_US, proof_wait_us=6 * SECOND_US),
         scoreboard=Scoreboard(interval_us=MINUTE_US, levels=DEFAULT_LEVELS),
     )
     start_us = interval_start(trades[0].time_us, MINUTE_US)
-    pipeline.seeded(
-        instrument, trades[:1], None, from_time_us=start_us, now_us=trades[0].time_us, wall_s=0.0, whole=False
+    pipeline.snapshot_received(
+        instrument, trades[:1], None, from_time_us=start_us, now_us=trades[0].time_us, wall_s=0.0, complete=False
     )
     for trade in trades[1:]:
         pipeline.trades_received(instrument, [trade], trade.time_us, trade.time_us / 1e6)

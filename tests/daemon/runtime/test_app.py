@@ -170,8 +170,8 @@ async def test_a_reload_applies_what_it_can_and_names_the_rest(tmp_path: Path) -
         assert reading.levels == ["debug"]
         assert app.config.feeds[0].ws_url == exchange.addresses.ws_url
         assert app.config.bars.grace_s == 0.01
-        series = app.parts.pipeline.series[app.config.instruments[0]]
-        assert series.patience.grace_us == int(0.01 * rig.SPEED * 1e6)
+        series = app.parts.pipeline.instruments[app.config.instruments[0]]
+        assert series.timeouts.grace_us == int(0.01 * rig.SPEED * 1e6)
         assert app.parts.trainer.config.retrain.every is not None
 
 

@@ -193,7 +193,7 @@ async def test_a_forecast_that_was_issued_before_stands(tmp_path: Path) -> None:
         assert last is not None
         at.pipeline._starts[START_US + HOUR_US] = {BTC: (last, 55.0)}
         with capture_logs() as logs:
-            at.pipeline.forecast_made(made(1, "BTC-USDT"), now_us=at.clock.now_us)
+            at.pipeline.forecasts_made(made(1, "BTC-USDT"), now_us=at.clock.now_us)
             at.dispatcher.drain()
             await at.settled(2)
         assert at.forecasts[1].id == issued.id

@@ -12,8 +12,8 @@ import pytest
 from daemon.clock import ManualClock
 from daemon.errors import Retryable
 from daemon.ingest.rest_client import RestClient, TradesAnswer
-from daemon.pipeline.events import BarAudited
-from daemon.pipeline.reconciliation import HEARD_RIGHT, HEARD_WRONG, NO_CANDLE, NO_CANDLE_NO_TRADE
+from daemon.pipeline.events import BarReconciled
+from daemon.pipeline.reconciliation import BAR_CONFIRMED, BAR_REFUTED, NO_CANDLE, NO_CANDLE_NO_TRADE
 from daemon.runtime.reconciler import Auditing
 from features.bars import OpenBar
 from features.market import Audit, Bar, Completeness, Instrument, Trade
@@ -67,7 +67,7 @@ class Audited:
 
     def __init__(self, rest: FakeRest) -> None:
         self.clock = ManualClock(START_US)
-        self.outcomes: list[BarAudited] = []
+        self.outcomes: list[BarReconciled] = []
         self.remade: list[tuple[Bar, list[Trade]]] = []
         self.contradicted: list[Bar] = []
         self.auditing = Auditing(
@@ -79,7 +79,7 @@ class Audited:
             on_contradicted=self.contradicted.append,
         )
 
-    async def look(self, bar: Bar) -> BarAudited:
+    async def look(self, bar: Bar) -> BarReconciled:
         self.auditing.watch(bar)
         running = asyncio.create_task(self.auditing.run())
         try:
@@ -112,7 +112,7 @@ async def test_a_wrong_candle_is_shown_to_be_wrong(page: int, newest: bool) -> N
     candle = msgspec.structs.replace(as_candle(bar), volume=bar.volume + 1)
     audited = Audited(FakeRest(candle, trades, page=page, newest=newest))
     outcome = await audited.look(bar)
-    assert (outcome.bar.audit, outcome.verdict) == (Audit.DIFFERS, HEARD_RIGHT)
+    assert (outcome.bar.audit, outcome.verdict) == (Audit.DIFFERS, BAR_CONFIRMED)
     assert outcome.differences == {"volume": (bar.volume, bar.volume + 1)}
     assert audited.remade == audited.contradicted == []
 
@@ -123,7 +123,7 @@ async def test_a_trade_that_was_heard_wrong_is_put_right() -> None:
     bar = make_bar([*trades[:-1], msgspec.structs.replace(trades[-1], price=999.0)])
     audited = Audited(FakeRest(as_candle(make_bar(trades)), trades))
     outcome = await audited.look(bar)
-    assert (outcome.bar.audit, outcome.verdict) == (Audit.DIFFERS, HEARD_WRONG)
+    assert (outcome.bar.audit, outcome.verdict) == (Audit.DIFFERS, BAR_REFUTED)
     assert audited.remade == [(bar, trades)]
 
 

@@ -15,7 +15,7 @@ from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline.events import BarClosed, BarRevised
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.sequence import MissingIds, SequenceState
-from daemon.pipeline.staleness import Timeouts
+from daemon.pipeline.timeouts import Timeouts
 from daemon.publishing import payloads
 from daemon.publishing.message_builder import MessageBuilder
 from daemon.publishing.settings import MqttSettings
@@ -44,7 +44,7 @@ def make_pipeline() -> Pipeline:
         (BTC, ETH),
         interval_us=HOUR_US,
         traits={"binance": traits_of()},
-        patience=Timeouts(grace_us=1, proof_wait_us=1),
+        timeouts=Timeouts(grace_us=1, proof_wait_us=1),
         scoreboard=Scoreboard(interval_us=HOUR_US, levels=LEVELS),
     )
 
@@ -69,8 +69,8 @@ def test_a_sequence_goes_on_in_mid_bar(ledger: Ledger) -> None:
     save_trades(ledger, 5, 10, 20)
     pipeline = make_pipeline()
     resume_series(pipeline, ledger, (BTC, ETH), START_US + 30 * MINUTE_US)
-    assert pipeline.series[BTC].warm
-    assert not pipeline.series[ETH].warm
+    assert pipeline.instruments[BTC].warm
+    assert not pipeline.instruments[ETH].warm
     pipeline.trades_received(
         BTC, [Trade(4, START_US + 61 * MINUTE_US, 99.0, 1.0, False)], START_US + 61 * MINUTE_US, 0.0
     )
@@ -85,7 +85,7 @@ def test_a_bar_that_was_closed_is_not_closed_again(ledger: Ledger) -> None:
     ledger.save_bars([live(1, 101.0)])
     pipeline = make_pipeline()
     resume_series(pipeline, ledger, (BTC,), START_US + 75 * MINUTE_US)
-    assert pipeline.series[BTC].first_open_us == START_US + HOUR_US
+    assert pipeline.instruments[BTC].first_open_us == START_US + HOUR_US
     assert pipeline.reference_price(BTC) == 101.0
 
 
@@ -96,7 +96,7 @@ def test_a_candle_of_the_venue_does_not_end_the_open_bar(ledger: Ledger) -> None
     ledger.save_bars([candle])
     pipeline = make_pipeline()
     resume_series(pipeline, ledger, (BTC,), START_US + 75 * MINUTE_US)
-    assert pipeline.series[BTC].first_open_us == START_US
+    assert pipeline.instruments[BTC].first_open_us == START_US
 
 
 @pytest.mark.parametrize("changes", [{"revision": 1}, {"missing_ranges": (MissingTrades(None, None, 1, 2),)}])
@@ -106,7 +106,7 @@ def test_a_candle_that_stood_in_for_lost_trades_was_a_bar_of_ours(ledger: Ledger
     ledger.save_bars([msgspec.structs.replace(live(1), completeness=Completeness.VENUE_CANDLE, **changes)])
     pipeline = make_pipeline()
     resume_series(pipeline, ledger, (BTC,), START_US + 75 * MINUTE_US)
-    assert pipeline.series[BTC].first_open_us == START_US + HOUR_US
+    assert pipeline.instruments[BTC].first_open_us == START_US + HOUR_US
 
 
 def test_what_a_stop_kept_from_its_audit_is_audited(ledger: Ledger) -> None:
@@ -124,7 +124,7 @@ def test_a_sequence_too_far_away_starts_anew(ledger: Ledger, minutes: int) -> No
     save_trades(ledger, 5)
     pipeline = make_pipeline()
     resume_series(pipeline, ledger, (BTC,), START_US + minutes * MINUTE_US)
-    assert not pipeline.series[BTC].warm
+    assert not pipeline.instruments[BTC].warm
 
 
 def save_forecast(ledger: Ledger, made: Forecast, scoreboard: Scoreboard) -> bytes:

@@ -14,7 +14,7 @@ from daemon.clock import ManualClock
 from daemon.config import Config, load_config
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline.pipeline import Pipeline
-from daemon.pipeline.staleness import Timeouts
+from daemon.pipeline.timeouts import Timeouts
 from daemon.retraining.supervisor import RetrainStatus
 from daemon.runtime.status_snapshot import attention_top, forecast_status, status_document, symbol_status
 from daemon.serving.health import Health
@@ -26,7 +26,7 @@ from models.specification import Progress
 from tests.daemon.pipeline.stream_records import traits_of
 from tests.daemon.publishing.samples import BITCOIN, CLOSE_US, LEVELS, bar, issued_forecast, made_forecast
 
-PATIENCE = Timeouts(grace_us=2_000_000, proof_wait_us=30_000_000)
+TIMEOUTS = Timeouts(grace_us=2_000_000, proof_wait_us=30_000_000)
 TRAINING = Progress(phase="training", ratio=0.4, elapsed_s=4.0, epoch=3, epochs=8, remaining_s=6.0)
 
 
@@ -34,7 +34,7 @@ TRAINING = Progress(phase="training", ratio=0.4, elapsed_s=4.0, epoch=3, epochs=
 def pipeline() -> Pipeline:
     scoreboard = Scoreboard(interval_us=HOUR_US, levels=LEVELS)
     return Pipeline(
-        [BITCOIN], interval_us=HOUR_US, traits={"binance": traits_of()}, patience=PATIENCE, scoreboard=scoreboard
+        [BITCOIN], interval_us=HOUR_US, traits={"binance": traits_of()}, timeouts=TIMEOUTS, scoreboard=scoreboard
     )
 
 
@@ -120,10 +120,10 @@ def test_a_baseline_has_no_attention() -> None:
 
 def test_the_price_is_the_newest_trades(pipeline: Pipeline) -> None:
     """The last close until a trade of this run came, then that trade's price; an older one changes nothing."""
-    pipeline.remember(bar())
+    pipeline.set_last_bar(bar())
     assert symbol_status(pipeline, BITCOIN, None).price == 93250.1
     first = Trade(99_001, CLOSE_US + 1_000_000, 93_300.0, 0.5, True)
-    pipeline.seeded(BITCOIN, [first], None, from_time_us=CLOSE_US, now_us=CLOSE_US + 2_000_000, wall_s=2.0)
+    pipeline.snapshot_received(BITCOIN, [first], None, from_time_us=CLOSE_US, now_us=CLOSE_US + 2_000_000, wall_s=2.0)
     newest = Trade(99_002, CLOSE_US + 5_000_000, 93_333.0, 0.5, True)
     pipeline.trades_received(BITCOIN, [newest], CLOSE_US + 6_000_000, 6.0)
     pipeline.trades_received(BITCOIN, [first], CLOSE_US + 7_000_000, 7.0)
@@ -133,7 +133,7 @@ def test_the_price_is_the_newest_trades(pipeline: Pipeline) -> None:
 
 def test_a_bar_shows_its_verdict(pipeline: Pipeline) -> None:
     """Close time, verdict and count of the newest bar."""
-    pipeline.remember(bar(missing_trades=3, revision=2))
+    pipeline.set_last_bar(bar(missing_trades=3, revision=2))
     shown = symbol_status(pipeline, BITCOIN, None).bar
     assert shown is not None
     assert (shown.close_time, shown.completeness, shown.trades) == ("2026-01-05T13:00:00Z", "proven", 123_456)

@@ -15,7 +15,7 @@ from daemon.exchanges.binance import Binance
 from daemon.exchanges.binance_wire import AggregateTrade
 from daemon.ingest.rest_client import RestClient, Start, TradesAnswer
 from daemon.ingest.stream import MarketStream
-from daemon.pipeline.events import FeedMute, RepairReason, RepairWanted, SeedWanted
+from daemon.pipeline.events import FeedSilent, RepairReason, RepairRequested, SnapshotRequested
 from daemon.pipeline.pipeline import Pipeline
 from daemon.runtime.venue_feed import Counts, VenueFeed
 from daemon.serving.metrics import Metrics
@@ -119,10 +119,10 @@ class Joined:
 async def test_a_seed_starts_the_sequence() -> None:
     """The venue's first page is where the series begins, and the dispatcher is woken."""
     at = Joined(FakeRest(trade(7, 0.1), trade(8, 0.2)))
-    at.feed.ask(SeedWanted(BTC, START_US))
+    at.feed.ask(SnapshotRequested(BTC, START_US))
     await at.answered()
-    assert at.pipeline.series[BTC].warm
-    assert at.pipeline.series[BTC].trades == 2
+    assert at.pipeline.instruments[BTC].warm
+    assert at.pipeline.instruments[BTC].trades == 2
     assert at.woken == 1
 
 
@@ -130,10 +130,10 @@ async def test_a_quiet_market_is_seeded_behind_its_newest_trade() -> None:
     """Nothing traded since the boundary: the newest trade before it says where the ids stand."""
     rest = FakeRest(trade(7, -1.0))
     at = Joined(rest)
-    at.feed.ask(SeedWanted(BTC, START_US))
+    at.feed.ask(SnapshotRequested(BTC, START_US))
     await at.answered()
     assert rest.asked == ["start"]
-    state = at.pipeline.series[BTC].sequence_state()
+    state = at.pipeline.instruments[BTC].sequence_state()
     assert state is not None
     assert state.last_id == 7
 
@@ -142,16 +142,16 @@ async def test_a_repair_brings_the_lost_trades() -> None:
     """Asked by id, only the missing ones, and the series is whole again."""
     rest = FakeRest(trade(1, 0.1), trade(2, 0.2), trade(3, 0.3))
     at = Joined(rest)
-    at.pipeline.seeded(BTC, [trade(1, 0.1)], None, from_time_us=START_US, now_us=NOW_US, wall_s=0.0)
+    at.pipeline.snapshot_received(BTC, [trade(1, 0.1)], None, from_time_us=START_US, now_us=NOW_US, wall_s=0.0)
     at.pipeline.trades_received(BTC, [trade(3, 0.3)], NOW_US, 0.0)
-    assert at.pipeline.series[BTC].missing_trades == 1
+    assert at.pipeline.instruments[BTC].missing_trades == 1
     at.pipeline.time_advanced(NOW_US, 0.0)
-    (wanted,) = [event for event in at.pipeline.events() if isinstance(event, RepairWanted)]
-    assert wanted == RepairWanted(BTC, 2, 2, trade(1, 0.1).time_us, RepairReason.GAP)
+    (wanted,) = [event for event in at.pipeline.events() if isinstance(event, RepairRequested)]
+    assert wanted == RepairRequested(BTC, 2, 2, trade(1, 0.1).time_us, RepairReason.GAP)
     at.feed.ask(wanted)
     await at.answered()
     assert rest.asked == ["from 2 until 2"]
-    assert at.pipeline.series[BTC].missing_trades == 0
+    assert at.pipeline.instruments[BTC].missing_trades == 0
 
 
 @pytest.mark.parametrize("error", [Retryable("HTTP 503"), OSError("no route"), TimeoutError()], ids=repr)
@@ -161,21 +161,21 @@ async def test_a_venue_that_cannot_be_asked_is_asked_again(error: Exception) -> 
     rest.error = error
     at = Joined(rest)
     at.pipeline.time_advanced(NOW_US, NOW_US / 1e6)
-    (wanted, *_) = [event for event in at.pipeline.events() if isinstance(event, SeedWanted)]
+    (wanted, *_) = [event for event in at.pipeline.events() if isinstance(event, SnapshotRequested)]
     with capture_logs() as logs:
         at.feed.ask(wanted)
         await at.answered()
     assert [entry["event"] for entry in logs] == ["venue_not_asked"]
-    assert not at.pipeline.series[BTC].warm
+    assert not at.pipeline.instruments[BTC].warm
     at.pipeline.time_advanced(NOW_US, NOW_US / 1e6 + 10.0)
-    assert SeedWanted(BTC, START_US) in at.pipeline.events()
+    assert SnapshotRequested(BTC, START_US) in at.pipeline.events()
 
 
 async def test_a_mute_symbol_is_subscribed_anew() -> None:
     """The connection that serves it is replaced."""
     at, stream = Joined(FakeRest()), FakeStream()
     at.feed.stream = cast("MarketStream", stream)
-    at.feed.resubscribe(FeedMute(ETH, 3))
+    at.feed.resubscribe(FeedSilent(ETH, 3))
     assert stream.reconnected == ["ETH-USDT"]
 
 
@@ -200,7 +200,7 @@ async def test_counters_show_what_the_series_counted() -> None:
     """Trades and duplicates are brought up to date, each counted once."""
     at = Joined(FakeRest())
     shown: dict[Instrument, Counts] = {}
-    at.pipeline.seeded(BTC, [trade(1, 0.1)], None, from_time_us=START_US, now_us=NOW_US, wall_s=0.0)
+    at.pipeline.snapshot_received(BTC, [trade(1, 0.1)], None, from_time_us=START_US, now_us=NOW_US, wall_s=0.0)
     for _ in range(2):
         at.feed.trades("BTC-USDT", [told(trade(2, 0.2))])
         at.feed.show_counts(shown)
@@ -213,7 +213,7 @@ async def test_closing_leaves_no_request_behind() -> None:
     rest = FakeRest()
     rest.hang.clear()
     at = Joined(rest)
-    at.feed.ask(SeedWanted(BTC, START_US))
+    at.feed.ask(SnapshotRequested(BTC, START_US))
     await asyncio.sleep(0)
     await at.feed.close()
     assert rest.closed

@@ -12,7 +12,7 @@ from daemon.errors import ConfigError, DataFault
 from daemon.exchanges import VENUE_NAMES
 from daemon.exchanges import venue as venue_named
 from daemon.exchanges.base import Acknowledged, Heartbeat, Ids, TradesBatch, TradesMessage, Venue, traits
-from daemon.pipeline.fast_path import HeardFlow, IdFlow, OrderedFlow, flow_for
+from daemon.pipeline.fast_path import ContiguousFastPath, IdentityFastPath, OrderedFastPath, fast_path_for
 from daemon.pipeline.id_continuity import IdContinuity
 from daemon.pipeline.sequence import SequenceState
 from daemon.pipeline.time_continuity import TimeContinuity
@@ -65,12 +65,14 @@ def test_trades(sample: Sample, venue: Venue) -> None:
     assert sample.make(None).decode(sample.trade_frame) == expected
 
 
-def quick_way(venue: Venue, first: Trade, open_us: int, close_us: int) -> IdFlow | OrderedFlow | HeardFlow:
+def quick_way(
+    venue: Venue, first: Trade, open_us: int, close_us: int
+) -> ContiguousFastPath | OrderedFastPath | IdentityFastPath:
     """Into a bar of these bounds, where ``first`` is the next trade."""
-    flow = flow_for(traits(venue))
+    flow = fast_path_for(traits(venue))
     before_us = min(open_us, first.time_us) - 1
     state = SequenceState(last_id=first.trade_id - first.span, last_time_us=before_us, covered_from_us=0)
-    flow.continuity = IdContinuity(state) if isinstance(flow, IdFlow) else TimeContinuity(state)
+    flow.continuity = IdContinuity(state) if isinstance(flow, ContiguousFastPath) else TimeContinuity(state)
     flow.bar = OpenBar(Instrument(venue.name, "BTC-USDT"), open_time_us=open_us, interval_us=close_us - open_us)
     return flow
 
@@ -84,7 +86,7 @@ def test_records_take_the_quick_way(sample: Sample, venue: Venue) -> None:
     flow = quick_way(venue, first, begin_us, end_us)
     assert flow.take_next(records) == len(records)
     assert flow.take_next(records) == 0, "each once"
-    assert flow.settle() == list(sample.trades)
+    assert flow.flush() == list(sample.trades)
     assert flow.take_next(records) == 0, "nor later"
     assert quick_way(venue, first, begin_us - 1_000_000, begin_us).take_next(records) == 0
     assert quick_way(venue, first, end_us, end_us + 1_000_000).take_next(records) == 0
