@@ -30,17 +30,7 @@ EDGES = {
     "daemon.serving": "serving",
 }
 NO_INPUT_OUTPUT = (
-    "daemon/pipeline/pipeline.py",
-    "daemon/pipeline/instrument.py",
-    "daemon/pipeline/bar_aggregator.py",
-    "daemon/pipeline/fast_path.py",
-    "daemon/pipeline/sequencer.py",
-    "daemon/pipeline/recovery.py",
-    "daemon/pipeline/feed_status.py",
-    "daemon/pipeline/reconciliation.py",
-    "daemon/pipeline/continuity.py",
-    "daemon/pipeline/id_continuity.py",
-    "daemon/pipeline/time_continuity.py",
+    *(str(path.relative_to(ROOT)) for path in (ROOT / "daemon/pipeline").glob("*.py")),
     "daemon/publishing/topics.py",
     "daemon/publishing/payloads.py",
     "daemon/forecasting/scoreboard.py",

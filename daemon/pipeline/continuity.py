@@ -1,6 +1,7 @@
-"""What continuity means: which trades are new, and what is known of the trades of an interval. No I/O.
+"""Continuity of a trade sequence: which trades are new, and how complete the trades of an interval are. No I/O.
 
-``IdContinuity`` proves it by contiguous ids, ``TimeContinuity`` keeps account of interruptions where a venue has none.
+``IdContinuity`` proves completeness by contiguous ids. ``TimeContinuity``, for venues without such ids, records when
+the stream was interrupted.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from typing import NamedTuple, Protocol
 from daemon.pipeline.sequence import SequenceState
 from features.market import Completeness, MissingTrades, Trade
 
-MAX_RANGES = 16  # that travel with a bar; their number is told whole
+MAX_RANGES = 16  # ranges that a bar lists at most; their trades are counted in full
 
 
 class Admission(Enum):
-    """What a trade means to the sequence. DUPLICATE and OPENED_GAP_ONLY mean that it must be left out."""
+    """How a trade relates to the sequence. DUPLICATE and OPENED_GAP_ONLY must not be added to a bar."""
 
     JOINED = "joined"
     OPENED_GAP = "opened_gap"
@@ -25,11 +26,12 @@ class Admission(Enum):
 
 
 class CompletenessReport(NamedTuple):
-    """What is known of the trades of one interval.
+    """How complete the trades of one interval are.
 
-    completeness: the verdict on a bar that closes now; PROVEN says EMPTY of a bar without trades.
-    missing: how many trades are missing, None where nobody knows. final: neither waiting nor asking can tell more.
-    ranges: which, at most ``MAX_RANGES`` of them.
+    completeness: of a bar that closes now; PROVEN becomes EMPTY for a bar without trades.
+    missing_trades: how many are missing, None where that cannot be known.
+    final: whether neither waiting nor a request can improve this.
+    ranges: the missing trades, at most ``MAX_RANGES`` ranges of them.
     """
 
     completeness: Completeness
@@ -39,7 +41,7 @@ class CompletenessReport(NamedTuple):
 
 
 class MissingRange(NamedTuple):
-    """Trades to ask for: after ``after_us``, from ``from_id`` (None: by time) to ``until_id`` (None: the newest)."""
+    """Trades to request: after ``after_us``, from ``from_id`` (None: by time) to ``until_id`` (None: the newest)."""
 
     from_id: int | None
     until_id: int | None
@@ -47,9 +49,9 @@ class MissingRange(NamedTuple):
 
 
 class Continuity(Protocol):
-    """The account of one instrument's trades. ``last_time_us``: event time of the newest trade.
+    """Which trades of one instrument were received, and which are missing.
 
-    covered_from_us: bars that open earlier are not complete.
+    last_time_us: event time of the newest trade. covered_from_us: bars that open earlier cannot be proven.
     """
 
     last_time_us: int
@@ -57,43 +59,46 @@ class Continuity(Protocol):
 
     @property
     def missing_trades(self) -> int:
-        """Trades that are known to be missing."""
+        """The number of trades that are known to be missing."""
         ...
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is missing that the venue could still give."""
+        """Whether nothing is missing that REST could still return."""
         ...
 
     def admit(self, trade: Trade) -> Admission:
-        """Takes note of a trade."""
+        """Records a trade, unless it is a duplicate."""
         ...
 
     def completeness_of(self, open_us: int, close_us: int, *, now_us: int, grace_us: int) -> CompletenessReport:
-        """What is known of the trades in ``[open_us, close_us)``."""
+        """How complete the trades in ``[open_us, close_us)`` are."""
         ...
 
     def next_missing(self) -> MissingRange | None:
-        """The next missing part to ask for; each is offered in turn."""
+        """The next missing range to request; several are returned in turn. None where there is none."""
         ...
 
     def beyond_newest(self) -> MissingRange:
-        """Everything beyond what is known."""
+        """The range of all trades after the newest one."""
         ...
 
     def record_answer(self, asked: MissingRange, *, head_reached: bool, complete: bool, asked_at_us: int) -> None:
-        """The venue's trades for ``asked`` have been admitted.
+        """Records what a REST answer to ``asked`` proves; its trades have been admitted before.
 
-        head_reached: they went up to the newest at ``asked_at_us``. whole: none between is withheld.
+        head_reached: it went up to the newest trade at ``asked_at_us``. complete: it left out no requested trade.
         """
         ...
 
     def begin_interruption(self, after_us: int) -> bool:
-        """Nobody listens since ``after_us``: whether that is news, and puts the bars since then in doubt."""
+        """Records that the stream is lost since ``after_us``.
+
+        Returns whether that opens a gap, so that the bars since then are unsettled.
+        """
         ...
 
     def end_interruption(self, at_us: int) -> None:
-        """The venue is heard again."""
+        """Records that the stream is subscribed again."""
         ...
 
     def state(self) -> SequenceState: ...

@@ -1,4 +1,4 @@
-"""What the pipeline announces. The core never acts on the world: it says what happened and what it wants."""
+"""Events of the pipeline: what happened, and the REST requests that it wants made. The core performs no I/O itself."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from models.forecast import Forecast
 
 
 class BarClosed(msgspec.Struct, frozen=True):
-    """An interval ended and its bar is fixed as revision 0. ``wait_us`` is market time since the boundary."""
+    """An interval ended and its bar is final as revision 0. ``wait_us`` is the market time since the interval's end."""
 
     bar: Bar
     wait_us: int
 
 
 class BarRevised(msgspec.Struct, frozen=True):
-    """A closed bar became better known."""
+    """A closed bar changed: late trades, a repair, a better completeness or the venue's candle."""
 
     bar: Bar
 
 
 class RoundClosed(msgspec.Struct, frozen=True):
-    """The bars of every warm instrument for one close time are there: a forecast can be made."""
+    """Every warm instrument has closed its bar of ``close_time_us``: forecasts can be made."""
 
     close_time_us: int
     bars: tuple[Bar, ...]
 
 
 class GapOpened(msgspec.Struct, frozen=True):
-    """Trades may be lost: ids were skipped, or the venue was not heard since ``Interruption.after_us``."""
+    """Trades may be missing: ids were skipped, or there is no subscription since ``Interruption.after_us``."""
 
     instrument: Instrument
     missing: MissingIds | Interruption
@@ -41,7 +41,7 @@ class GapOpened(msgspec.Struct, frozen=True):
 
 
 class GapRepaired(msgspec.Struct, frozen=True):
-    """Nothing is missing any more; ``trades`` were fetched since the first gap opened."""
+    """Nothing is missing any more; ``trades`` is how many were fetched since the first gap opened."""
 
     instrument: Instrument
     trades: int
@@ -49,10 +49,10 @@ class GapRepaired(msgspec.Struct, frozen=True):
 
 
 class RepairReason(StrEnum):
-    """Why trades are asked for by REST.
+    """Why trades are requested by REST.
 
-    GAP: some are known to be missing. PROOF: to see whether any lie beyond those known, at a close. PROBE: the same
-    because the stream is silent.
+    GAP: some are known to be missing. PROOF: to check, at a close, that there are none after the last known trade.
+    PROBE: the same check because the stream is silent.
     """
 
     GAP = "gap"
@@ -61,7 +61,7 @@ class RepairReason(StrEnum):
 
 
 class RepairRequested(msgspec.Struct, frozen=True):
-    """Trades from ``from_id`` on are wanted: up to ``until_id``, or to the newest where that is None.
+    """Trades from ``from_id`` on are requested: up to ``until_id``, or up to the newest where that is None.
 
     after_us: event time of the last trade before them. from_id: None where only that time is known.
     """
@@ -74,30 +74,31 @@ class RepairRequested(msgspec.Struct, frozen=True):
 
 
 class CandleRequested(msgspec.Struct, frozen=True):
-    """Trades of the interval that opens at ``open_us`` are lost for good: the venue's own candle must stand in."""
+    """The venue's candle of the interval that opens at ``open_us`` is requested: its trades cannot be recovered."""
 
     instrument: Instrument
     open_us: int
 
 
 class SnapshotRequested(msgspec.Struct, frozen=True):
-    """The sequence has no start yet: the trades at or after ``from_time_us`` are wanted."""
+    """The sequence has not started: the trades at or after ``from_time_us`` are requested."""
 
     instrument: Instrument
     from_time_us: int
 
 
 class FeedSilent(msgspec.Struct, frozen=True):
-    """The venue traded and the subscription did not say so: it must be made anew."""
+    """REST returned trades that the stream did not deliver: the subscription must be renewed."""
 
     instrument: Instrument
     undelivered_trades: int
 
 
 class BarReconciled(msgspec.Struct, frozen=True):
-    """A closed bar was compared with the venue's own candle; ``bar`` carries the outcome.
+    """A closed bar was compared with the venue's candle; ``bar`` carries the outcome in its field ``audit``.
 
-    differences: field to the bar's and the candle's value, empty where they agree. verdict: who is right.
+    differences: field to the bar's and the candle's value, empty where they agree.
+    verdict: which of the two is right, in words.
     """
 
     bar: Bar
@@ -116,7 +117,7 @@ class SymbolState(StrEnum):
 
 
 class SymbolStateChanged(msgspec.Struct, frozen=True):
-    """An instrument's state changed."""
+    """An instrument's state, or the reason for it, changed."""
 
     instrument: Instrument
     state: SymbolState
@@ -126,14 +127,14 @@ class SymbolStateChanged(msgspec.Struct, frozen=True):
 
 
 class ForecastIssued(msgspec.Struct, frozen=True):
-    """A forecast left the house; ``shadows`` are the baselines' forecasts of the same moment, for the scoreboard."""
+    """A forecast was issued; ``baselines`` are the baselines' forecasts of the same close, for the scoreboard."""
 
     issued: IssuedForecast
-    shadows: tuple[Forecast, ...]
+    baselines: tuple[Forecast, ...]
 
 
 class ForecastsScored(msgspec.Struct, frozen=True):
-    """Forecasts met their truth."""
+    """Forecasts were scored against a bar that closed."""
 
     scores: tuple[Score, ...]
 

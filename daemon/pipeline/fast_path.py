@@ -1,8 +1,8 @@
-"""The quick way of a trade: the next one of the open bar, as nearly all are. No I/O.
+"""Fast path for in-sequence trades: buffers venue records and defers decoding them. No I/O.
 
-A thousand instruments may share one core, so this way does only what must be done at once: it looks whether the venue's
-record is the next one, and keeps it. Trades are made of the records, and the account brought up to date, when somebody
-asks.
+Nearly every trade is the next one of the open bar. With a thousand instruments on one core, such a record is only
+checked for being the next one and buffered. ``flush`` decodes the buffer and brings the continuity up to date, when
+something reads it.
 """
 
 from __future__ import annotations
@@ -20,178 +20,187 @@ from features.market import Trade
 
 C = TypeVar("C", IdContinuity, TimeContinuity)
 
-_MOST_TIES = 64  # records of one time that are looked through; more are quicker looked up
+_MAX_TIES = 64  # records of one time to search for a duplicate; with more, a lookup in the continuity is faster
 
 
 class FastPath(ABC, Generic[C]):
-    """Records of one instrument that come as they should.
+    """Buffers the in-sequence records of one instrument.
 
-    bar: the open bar while they do, else None. run: what was taken and is not in the account yet.
-    current: whether this flow knows where the account stands; it must be told when that may have changed.
+    bar: the open bar that takes them; None while the fast path is off. buffer: records not yet in the continuity.
+    in_sync: whether the position in the continuity is known here; reset it when the continuity changes otherwise.
 
-    Every flow has a ``take_next``, with a loop of its own: a call for each record would cost as much as the rest of it.
-    It takes records from the stream while each is simply the next of the open bar, and returns how many. With the rest,
-    to which there is more, nothing has happened: it belongs to ``Series.trades_received``.
+    Each subclass has a ``take_next(records)``, which buffers records from the front for as long as each is the next
+    one of the open bar, and returns how many it took. The caller passes the others to
+    ``InstrumentPipeline.trades_received``. The loop is repeated in every subclass because a call for each record would
+    double its cost.
     """
 
-    __slots__ = ("_begins", "_ends", "_moment", "_to_trades", "bar", "continuity", "current", "run")
+    __slots__ = ("_close_time", "_open_time", "_to_trades", "_to_venue_time", "bar", "buffer", "continuity", "in_sync")
 
     def __init__(self, traits: Traits) -> None:
         self.bar: OpenBar | None = None
         self.continuity: C | None = None
-        self.run: list[Any] = []
-        self.current = False
+        self.buffer: list[Any] = []
+        self.in_sync = False
         self._to_trades: Callable[[Sequence[Any]], list[Trade]] = traits.to_trades
-        self._moment: Callable[[int], Any] = traits.moment
-        self._begins: Any = None  # the bar's bounds, as the records spell time
-        self._ends: Any = None
+        self._to_venue_time: Callable[[int], Any] = traits.moment
+        self._open_time: Any = None  # of the bar, in the time unit of the venue's records
+        self._close_time: Any = None
 
     def flush(self) -> list[Trade]:
-        """The trades that were taken and are new; the account holds them from now on."""
-        self.current = False
-        run, self.run = self.run, []
-        return self._noted(self.continuity, self._to_trades(run)) if run and self.continuity is not None else []
+        """Empties the buffer into the continuity and returns the trades that are not duplicates."""
+        self.in_sync = False
+        buffer, self.buffer = self.buffer, []
+        if not buffer or self.continuity is None:
+            return []
+        return self._admit(self.continuity, self._to_trades(buffer))
 
-    def _is_open(self) -> bool:
-        """Whether records may be taken; finds out where the account stands."""
+    def _sync(self) -> bool:
+        """Looks up the position in the continuity; returns whether the fast path is on."""
         if self.bar is None or self.continuity is None:
             return False
-        self._begins, self._ends = self._moment(self.bar.open_time_us), self._moment(self.bar.close_time_us)
-        self._continue(self.continuity, self.bar)
-        self.current = True
+        self._open_time = self._to_venue_time(self.bar.open_time_us)
+        self._close_time = self._to_venue_time(self.bar.close_time_us)
+        self._load_position(self.continuity, self.bar)
+        self.in_sync = True
         return True
 
     @abstractmethod
-    def _continue(self, continuity: C, bar: OpenBar) -> None:
-        """Looks where the account stands."""
+    def _load_position(self, continuity: C, bar: OpenBar) -> None:
+        """Copies what ``take_next`` compares records with."""
 
     @abstractmethod
-    def _noted(self, continuity: C, trades: list[Trade]) -> list[Trade]:
-        """Those of the trades, at least one, that are new; they are in the account then."""
+    def _admit(self, continuity: C, trades: list[Trade]) -> list[Trade]:
+        """Adds trades, at least one, to the continuity and returns those that are not duplicates."""
 
 
 class ContiguousFastPath(FastPath[IdContinuity]):
-    """By contiguous ids, which say of each record that it is the next."""
+    """For contiguous ids: the next record has the next id."""
 
     __slots__ = ("_last_id",)
     _last_id: int
 
     def take_next(self, records: Sequence[TradeRecord]) -> int:
-        if not self.current and not self._is_open():
+        if not self.in_sync and not self._sync():
             return 0
-        last_id, begins, ends, run, taken = self._last_id, self._begins, self._ends, self.run, 0
+        last_id, opens, closes, buffer, taken = self._last_id, self._open_time, self._close_time, self.buffer, 0
         for record in records:
-            if record.trade_id != last_id + 1 or not begins <= record.time < ends:
+            if record.trade_id != last_id + 1 or not opens <= record.time < closes:
                 break
             last_id += 1
-            run.append(record)
+            buffer.append(record)
             taken += 1
         self._last_id = last_id
         return taken
 
-    def _continue(self, continuity: IdContinuity, bar: OpenBar) -> None:  # noqa: ARG002  # ids need no bar
+    def _load_position(self, continuity: IdContinuity, bar: OpenBar) -> None:  # noqa: ARG002  # ids need no bar
         self._last_id = continuity.last_id
 
-    def _noted(self, continuity: IdContinuity, trades: list[Trade]) -> list[Trade]:
+    def _admit(self, continuity: IdContinuity, trades: list[Trade]) -> list[Trade]:
         continuity.last_id, continuity.last_time_us = trades[-1].trade_id, trades[-1].time_us
         return trades
 
 
 class MergedFastPath(ContiguousFastPath):
-    """The same where a record may cover several ids."""
+    """For contiguous ids where a record may cover several of them."""
 
     __slots__ = ()
 
     def take_next(self, records: Sequence[Any]) -> int:
-        if not self.current and not self._is_open():
+        if not self.in_sync and not self._sync():
             return 0
-        last_id, begins, ends, run, taken = self._last_id, self._begins, self._ends, self.run, 0
+        last_id, opens, closes, buffer, taken = self._last_id, self._open_time, self._close_time, self.buffer, 0
         for record in records:
-            if record.trade_id - record.count != last_id or not begins <= record.time < ends:
+            if record.trade_id - record.count != last_id or not opens <= record.time < closes:
                 break
             last_id = record.trade_id
-            run.append(record)
+            buffer.append(record)
             taken += 1
         self._last_id = last_id
         return taken
 
 
 class TimeFastPath(FastPath[TimeContinuity]):
-    """What the flows of venues have in common whose ids prove nothing: no record is older than the one before."""
+    """Base for ids that are not contiguous: the next record is not older than the one before."""
 
-    __slots__ = ("_newest",)
-    _newest: Any
+    __slots__ = ("_newest_time",)
+    _newest_time: Any
 
-    def _noted(self, continuity: TimeContinuity, trades: list[Trade]) -> list[Trade]:
+    @abstractmethod
+    def take_next(self, records: Sequence[TradeRecord]) -> int: ...
+
+    def _admit(self, continuity: TimeContinuity, trades: list[Trade]) -> list[Trade]:
         return continuity.admit_newest(trades)
 
 
 class OrderedFastPath(TimeFastPath):
-    """By ascending ids with holes: a record with a larger one than any before is new."""
+    """For ascending ids with holes: a record with a higher id than any before is new."""
 
     __slots__ = ("_highest_id",)
     _highest_id: int
 
     def take_next(self, records: Sequence[TradeRecord]) -> int:
-        if not self.current and not self._is_open():
+        if not self.in_sync and not self._sync():
             return 0
-        highest_id, newest, ends, run, taken = self._highest_id, self._newest, self._ends, self.run, 0
+        highest_id, newest = self._highest_id, self._newest_time
+        closes, buffer, taken = self._close_time, self.buffer, 0
         for record in records:
-            if record.trade_id <= highest_id or not newest <= record.time < ends:
+            if record.trade_id <= highest_id or not newest <= record.time < closes:
                 break
             highest_id, newest = record.trade_id, record.time
-            run.append(record)
+            buffer.append(record)
             taken += 1
-        self._highest_id, self._newest = highest_id, newest
+        self._highest_id, self._newest_time = highest_id, newest
         return taken
 
-    def _continue(self, continuity: TimeContinuity, bar: OpenBar) -> None:
+    def _load_position(self, continuity: TimeContinuity, bar: OpenBar) -> None:
         self._highest_id = continuity.highest_id
-        self._newest = self._moment(max(continuity.last_time_us, bar.open_time_us))
+        self._newest_time = self._to_venue_time(max(continuity.last_time_us, bar.open_time_us))
 
 
 class IdentityFastPath(TimeFastPath):
-    """By ids that only tell trades apart: a record that is newer than all before is taken for new.
+    """For ids that only distinguish trades: a record that is newer than all before is taken as new.
 
-    Of records of one time the ids must differ, and only those that wait in the run can be looked through. Whether an
-    id is known from another time is found out when the run is settled.
+    Records of the same time must differ in their ids; only those in the buffer are compared here. ``flush`` finds
+    duplicates of trades with another time.
     """
 
     __slots__ = ()
 
     def take_next(self, records: Sequence[TradeRecord]) -> int:
-        if not self.current and not self._is_open():
+        if not self.in_sync and not self._sync():
             return 0
-        newest, ends, run, taken = self._newest, self._ends, self.run, 0
+        newest, closes, buffer, taken = self._newest_time, self._close_time, self.buffer, 0
         for record in records:
             time = record.time
-            if not newest < time < ends and not (time == newest < ends and _is_another(record, run)):
+            if not newest < time < closes and not (time == newest < closes and _is_new_tie(record, buffer)):
                 break
             newest = time
-            run.append(record)
+            buffer.append(record)
             taken += 1
-        self._newest = newest
+        self._newest_time = newest
         return taken
 
-    def _continue(self, continuity: TimeContinuity, bar: OpenBar) -> None:
-        # Of the very times that are known, some records may be settled, and of the second some forgotten.
-        self._newest = self._moment(max(continuity.last_time_us, continuity.earlier_from_us, bar.open_time_us - 1))
+    def _load_position(self, continuity: TimeContinuity, bar: OpenBar) -> None:
+        # Records at exactly these times may be in the continuity, or forgotten, already: they must be newer.
+        newest_us = max(continuity.last_time_us, continuity.forgotten_until_us, bar.open_time_us - 1)
+        self._newest_time = self._to_venue_time(newest_us)
 
 
-def _is_another(record: TradeRecord, run: Sequence[TradeRecord]) -> bool:
-    """Whether the run ends with records of this time, which is its newest, and none of them is this one."""
-    if not run or run[-1].time != record.time:
+def _is_new_tie(record: TradeRecord, buffer: Sequence[TradeRecord]) -> bool:
+    """Whether the buffer ends with records of the same time, none of which has the same id."""
+    if not buffer or buffer[-1].time != record.time:
         return False
-    for each in islice(reversed(run), _MOST_TIES):
+    for each in islice(reversed(buffer), _MAX_TIES):
         if each.time != record.time:
             return True
         if each.trade_id == record.trade_id:
             return False
-    return len(run) < _MOST_TIES
+    return len(buffer) < _MAX_TIES
 
 
 def fast_path_for(traits: Traits) -> ContiguousFastPath | OrderedFastPath | IdentityFastPath:
-    """The flow of a venue by what its ids prove."""
+    """The fast path that fits what the venue's ids prove."""
     match traits.ids:
         case Ids.CONTIGUOUS:
             return MergedFastPath(traits) if traits.merges else ContiguousFastPath(traits)

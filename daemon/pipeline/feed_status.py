@@ -1,4 +1,4 @@
-"""What subscribers are told of an instrument between bars: its state, and gaps as they open and close. No I/O."""
+"""Feed status (warming up, live, stale, halted) and gap notifications of one instrument. No I/O."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from features.market import Instrument
 
 
 class FeedStatus:
-    """``events`` is the pipeline's list; ``last_trade_at_us`` says when the instrument last traded.
+    """Appends status and gap events to ``events``, the pipeline's list.
 
-    starting: a start is being caught up with, and what is missing meanwhile is no news.
+    last_trade_at_us: returns the event time of the instrument's newest trade.
+    starting: the trades around a start are still being fetched; what is missing meanwhile is no gap to announce.
     """
 
     def __init__(
@@ -29,38 +30,39 @@ class FeedStatus:
 
     @property
     def steady(self) -> bool:
-        """Whether trades come in, and nothing that is missing has been told of or is still caught up with."""
+        """Whether the instrument is live, past its start, and without an announced gap."""
         return self.state is SymbolState.LIVE and not self.starting and not self._gap_announced
 
     def set_state(self, state: SymbolState, now_us: int, reason: str) -> None:
-        """Announces the state if it, or its reason, is another than before."""
+        """Announces the state if it or its reason differs from the current one."""
         if state is self.state and reason == self.reason:
             return
         self.state, self.reason = state, reason
         self._events.append(SymbolStateChanged(self._instrument, state, now_us, self._last_trade_at_us(), reason))
 
-    def gap_opened(self, lost: MissingIds | Interruption, now_us: int) -> None:
+    def gap_opened(self, missing: MissingIds | Interruption, now_us: int) -> None:
+        """Announces a gap, except during a start."""
         if not self.starting:
             self._gap_announced = True
-            self._events.append(GapOpened(self._instrument, lost, now_us))
+            self._events.append(GapOpened(self._instrument, missing, now_us))
 
     def trades_fetched(self, trades: int) -> None:
-        """So many missing trades were fetched."""
+        """Counts missing trades that were fetched, for the next ``GapRepaired``."""
         self._fetched += trades
 
     def gap_abandoned(self) -> None:
-        """What is missing cannot be had: it will never be told as repaired."""
+        """The missing trades cannot be fetched: the gap will not be announced as repaired."""
         self._gap_announced = False
 
     def gap_closed(self, now_us: int) -> None:
-        """Nothing is missing any more."""
+        """Nothing is missing any more: announces that where a gap was announced."""
         if self._gap_announced:
             self._events.append(GapRepaired(self._instrument, self._fetched, now_us))
         self._gap_announced, self._fetched = False, 0
         if self.state is SymbolState.LIVE:
             self.starting = False
 
-    def mark_stream_silent(self, trades: int, now_us: int) -> None:
-        """The venue has ``trades`` that the stream did not bring and should have."""
-        self.set_state(SymbolState.STALE, now_us, f"{trades} trades did not come by the stream")
-        self._events.append(FeedSilent(self._instrument, trades))
+    def mark_stream_silent(self, undelivered: int, now_us: int) -> None:
+        """REST returned ``undelivered`` trades that the stream should have delivered: the instrument is stale."""
+        self.set_state(SymbolState.STALE, now_us, f"{undelivered} trades did not come by the stream")
+        self._events.append(FeedSilent(self._instrument, undelivered))

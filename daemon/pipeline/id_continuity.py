@@ -1,4 +1,4 @@
-"""The id watermark of one instrument: which trades are new, which ids are missing, what is proven. No I/O."""
+"""Continuity by contiguous trade ids: the watermark, the missing ids, and what they prove. No I/O."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from features.market import Completeness, MissingTrades, Trade
 
 
 class IdContinuity:
-    """Every id after the seed is either received once, or listed in ``missing``.
+    """Every id after the start is either received once or listed in ``missing``.
 
-    Ids are contiguous per instrument; the seed is the last id before the part that this sequence covers. A record
-    may cover several ids (``Trade.span``).
+    ``last_id`` is the watermark; the sequence starts after the ``last_id`` of the given state. A trade may cover
+    several ids (``Trade.span``).
     """
 
-    __slots__ = ("_asked_id", "_head_asked_at_us", "covered_from_us", "last_id", "last_time_us", "missing")
+    __slots__ = ("_head_reached_at_us", "_last_requested_id", "covered_from_us", "last_id", "last_time_us", "missing")
 
     def __init__(self, state: SequenceState) -> None:
         self.last_id = state.last_id
         self.last_time_us = state.last_time_us
         self.covered_from_us = state.covered_from_us
         self.missing: list[MissingIds] = list(state.missing)
-        self._head_asked_at_us = 0
-        self._asked_id = -1
+        self._head_reached_at_us = 0
+        self._last_requested_id = -1
 
     @property
     def missing_trades(self) -> int:
-        return sum(lost.count for lost in self.missing)
+        return sum(gap.count for gap in self.missing)
 
     @property
     def complete(self) -> bool:
         return not self.missing
 
     def admit(self, trade: Trade) -> Admission:
-        """Takes note of a trade's ids.
+        """Records the ids of a trade.
 
-        A merged record that was counted in part cannot be split: it is left out, and the rest of its ids is asked
-        for one by one.
+        A merged trade of which some ids were counted before cannot be split: it is left out, and the rest of its ids
+        becomes a gap, to be requested one by one.
         """
         first_id, trade_id = trade.trade_id - trade.span + 1, trade.trade_id
         if trade_id <= self.last_id:
@@ -53,36 +53,36 @@ class IdContinuity:
         self.missing.append(MissingIds(expected_id, first_id - 1, before_us, trade.time_us))
         return Admission.OPENED_GAP
 
-    def completeness_of(self, open_us: int, close_us: int, *, now_us: int, grace_us: int) -> CompletenessReport:  # noqa: ARG002  # waiting proves nothing here
-        """Proven: a trade at or past the close joined, or the venue, asked after close and grace, knew of no more."""
+    def completeness_of(self, open_us: int, close_us: int, *, now_us: int, grace_us: int) -> CompletenessReport:  # noqa: ARG002  # time alone proves nothing
+        """PROVEN once a trade at or past the close has joined, or REST, asked after close and grace, had no more."""
         if missing := self._missing_between(open_us, close_us):
             ranges = [MissingTrades(each.first_id, each.last_id, each.after_us, each.before_us) for each in missing]
             count = sum(each.count for each in missing)
             return CompletenessReport(Completeness.GAP, count, final=False, ranges=tuple(ranges[:MAX_RANGES]))
-        seen_past = self.last_time_us >= close_us or self._head_asked_at_us >= close_us + grace_us
-        if seen_past and open_us >= self.covered_from_us:
+        end_known = self.last_time_us >= close_us or self._head_reached_at_us >= close_us + grace_us
+        if end_known and open_us >= self.covered_from_us:
             return CompletenessReport(Completeness.PROVEN, 0, final=True)
         return CompletenessReport(Completeness.UNPROVEN, 0, final=False)
 
     def next_missing(self) -> MissingRange | None:
         if not self.missing:
             return None
-        lost = next((each for each in self.missing if each.first_id > self._asked_id), self.missing[0])
-        self._asked_id = lost.first_id
-        return MissingRange(lost.first_id, lost.last_id, lost.after_us)
+        gap = next((each for each in self.missing if each.first_id > self._last_requested_id), self.missing[0])
+        self._last_requested_id = gap.first_id
+        return MissingRange(gap.first_id, gap.last_id, gap.after_us)
 
     def beyond_newest(self) -> MissingRange:
         return MissingRange(self.last_id + 1, None, self.last_time_us)
 
-    def record_answer(self, asked: MissingRange, *, head_reached: bool, complete: bool, asked_at_us: int) -> None:  # noqa: ARG002  # ids say what is whole
+    def record_answer(self, asked: MissingRange, *, head_reached: bool, complete: bool, asked_at_us: int) -> None:  # noqa: ARG002  # the ids show what is missing
         if head_reached:
-            self._head_asked_at_us = max(self._head_asked_at_us, asked_at_us)
+            self._head_reached_at_us = max(self._head_reached_at_us, asked_at_us)
 
-    def begin_interruption(self, after_us: int) -> bool:  # noqa: ARG002  # the ids tell what was lost
+    def begin_interruption(self, after_us: int) -> bool:  # noqa: ARG002  # the ids show what is missing
         return False
 
     def end_interruption(self, at_us: int) -> None:
-        """Nothing to note: the ids tell what was lost."""
+        """Nothing to record: the ids show what is missing."""
 
     def state(self) -> SequenceState:
         return SequenceState(
@@ -93,19 +93,20 @@ class IdContinuity:
         )
 
     def _missing_between(self, start_us: int, end_us: int) -> list[MissingIds]:
-        """Missing ids whose trades may have happened in ``[start_us, end_us)``."""
-        return [lost for lost in self.missing if lost.after_us < end_us and lost.before_us >= start_us]
+        """Gaps whose trades may have happened in ``[start_us, end_us)``."""
+        return [gap for gap in self.missing if gap.after_us < end_us and gap.before_us >= start_us]
 
     def _fill(self, trade: Trade, first_id: int) -> Admission:
+        """Removes the ids of an old trade from the gap that holds all of them; else it is a duplicate."""
         trade_id = trade.trade_id
-        index = bisect_right(self.missing, first_id, key=lambda lost: lost.first_id) - 1
+        index = bisect_right(self.missing, first_id, key=lambda gap: gap.first_id) - 1
         if index < 0 or trade_id > self.missing[index].last_id:
             return Admission.DUPLICATE
-        lost = self.missing[index]
-        rest = []
-        if lost.first_id < first_id:
-            rest.append(MissingIds(lost.first_id, first_id - 1, lost.after_us, trade.time_us))
-        if trade_id < lost.last_id:
-            rest.append(MissingIds(trade_id + 1, lost.last_id, trade.time_us, lost.before_us))
-        self.missing[index : index + 1] = rest
+        gap = self.missing[index]
+        remaining = []
+        if gap.first_id < first_id:
+            remaining.append(MissingIds(gap.first_id, first_id - 1, gap.after_us, trade.time_us))
+        if trade_id < gap.last_id:
+            remaining.append(MissingIds(trade_id + 1, gap.last_id, trade.time_us, gap.before_us))
+        self.missing[index : index + 1] = remaining
         return Admission.FILLED

@@ -1,4 +1,4 @@
-"""Where the account of an instrument's trades begins: after a start, on a stored state, or unheard. No I/O."""
+"""Initial continuity of one instrument: from a snapshot, from the store, or without a subscription. No I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from features.market import Bar, Completeness, Trade
 def state_from_snapshot(
     page: Sequence[Trade], latest: Trade | None, *, from_time_us: int, covered_from_us: int
 ) -> SequenceState:
-    """The state just before the first trade of ``page``, or where that is empty after ``latest``."""
+    """The state just before the first trade of ``page``, or after ``latest`` where the page is empty."""
     if page:
         last_id, last_time_us = page[0].trade_id - page[0].span, from_time_us - 1
     elif latest is not None:
@@ -24,7 +24,7 @@ def state_from_snapshot(
 
 
 def unsubscribed_since(from_us: int, *, until_us: int | None) -> TimeContinuity:
-    """Nobody listened from ``from_us`` on; until when, if somebody does by now."""
+    """Continuity that begins with an interruption at ``from_us``; ``until_us`` is None while it lasts."""
     state = SequenceState(
         last_id=-1,
         last_time_us=from_us - 1,
@@ -35,15 +35,21 @@ def unsubscribed_since(from_us: int, *, until_us: int | None) -> TimeContinuity:
 
 
 def continuity_from_store(
-    state: SequenceState, trades: Sequence[Trade], *, numbered: bool, first_open_us: int, published: Sequence[Bar]
+    state: SequenceState,
+    trades: Sequence[Trade],
+    *,
+    contiguous_ids: bool,
+    first_open_us: int,
+    published: Sequence[Bar],
 ) -> IdContinuity | TimeContinuity:
-    """A stored state; where ids do not say what was lost meanwhile, with an interruption.
+    """Continuity after a restart.
 
-    That begins with the last trade that was stored, or with the close of a bar that was heard to its end.
+    Without contiguous ids the time since the stop is an interruption. It begins with the last stored trade, or with
+    the close of the last published bar where that bar was complete.
     """
-    if numbered:
+    if contiguous_ids:
         return IdContinuity(state)
-    continuity = TimeContinuity(state, trades, remembered_from_us=first_open_us)
-    heard_out = bool(published) and published[-1].completeness is Completeness.UNPROVEN
-    continuity.begin_interruption(max(state.last_time_us, published[-1].close_time_us if heard_out else 0))
+    continuity = TimeContinuity(state, trades, known_from_us=first_open_us)
+    closed_complete = bool(published) and published[-1].completeness is Completeness.UNPROVEN
+    continuity.begin_interruption(max(state.last_time_us, published[-1].close_time_us if closed_complete else 0))
     return continuity

@@ -1,8 +1,8 @@
-"""The sans-I/O heart: trades, answers and time go in, events come out.
+"""Sans-I/O pipeline of all instruments: trades, REST answers, forecasts and time go in, events come out.
 
-Feed it with ``trades_received``, ``snapshot_received``, ``repair_received``, ``request_failed``, ``forecasts_made`` and
-``time_advanced`` in any order; after each, ``events()`` returns what happened, oldest first, and forgets it.
-Demo, replay and live run differ only in who feeds it and which clock it is given.
+Its inputs (``trades_received``, ``snapshot_received``, ``repair_received``, ``request_failed``, ``forecasts_made``,
+``time_advanced`` and the others) may be called in any order. After each, ``events()`` returns what happened, oldest
+first, once. Demo, replay and live run differ only in their sources and their clock.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from daemon.pipeline.timeouts import Timeouts
 from features.market import Bar, Instrument, Trade
 
 if TYPE_CHECKING:
-    from daemon.forecasting.rounds import RoundForecasts
+    from daemon.forecasting.rounds import InstrumentForecast, RoundForecasts
 
-_MOST_STARTS = 2048  # closes whose forecast may still come: twice the rounds that can wait for the device
+_MAX_STARTS = 2048  # closes whose forecast is not made yet: twice the rounds that can wait for the device
 
 
 class Pipeline:
-    """All instruments of one daemon."""
+    """All instruments of one daemon, their rounds, and the forecasts that are issued for them."""
 
     def __init__(
         self,
@@ -37,11 +37,11 @@ class Pipeline:
         timeouts: Timeouts,
         scoreboard: Scoreboard,
     ) -> None:
-        """``traits``: of every venue among the instruments."""
+        """``traits``: by venue, for every venue of ``instruments``."""
         self.interval_us = interval_us
         self.scoreboard = scoreboard
         self._events: list[Event] = []
-        self._filed = 0
+        self._collected = 0
         self._instruments: dict[Instrument, InstrumentPipeline] = {
             instrument: InstrumentPipeline(
                 instrument,
@@ -56,10 +56,10 @@ class Pipeline:
         self._unscored: list[Bar] = []
         self._last_bars: dict[Instrument, Bar] = {}
         self._reference_prices: dict[Instrument, float] = {}
-        self._starts: dict[int, dict[Instrument, tuple[Bar, float]]] = {}
+        self._forecast_starts: dict[int, dict[Instrument, tuple[Bar, float]]] = {}
         self.clock_skew_ms: int | None = None
 
-    # ---------------------------------------------------------------- what others may look at
+    # ---------------------------------------------------------------- state
 
     @property
     def instruments(self) -> Mapping[Instrument, InstrumentPipeline]:
@@ -67,11 +67,11 @@ class Pipeline:
 
     @property
     def has_events(self) -> bool:
-        """Whether ``events`` would return something, or has something left to do."""
+        """Whether ``events`` would return something, or bars are still to be scored."""
         return bool(self._events or self._unscored)
 
     def set_timeouts(self, timeouts: Timeouts) -> None:
-        """Other waits from now on."""
+        """Replaces the timeouts of every instrument."""
         for each in self._instruments.values():
             each.timeouts = timeouts
 
@@ -79,13 +79,13 @@ class Pipeline:
         return self._last_bars.get(instrument)
 
     def reference_price(self, instrument: Instrument) -> float | None:
-        """The last known close."""
+        """The close of the last bar with a trade."""
         return self._reference_prices.get(instrument)
 
-    # ---------------------------------------------------------------- in
+    # ---------------------------------------------------------------- inputs
 
     def set_last_bar(self, bar: Bar) -> None:
-        """Takes note of a bar of the past, at start, so that an empty first bar has a reference price."""
+        """Sets an instrument's last bar; at a start, so that an empty first bar has a reference price."""
         self._last_bars[bar.instrument] = bar
         if bar.close is not None:
             self._reference_prices[bar.instrument] = bar.close
@@ -93,25 +93,25 @@ class Pipeline:
     def resume(
         self,
         instrument: Instrument,
-        state: SequenceState,
+        stored: SequenceState,
         trades: Sequence[Trade],
         *,
         first_open_us: int,
         published: Sequence[Bar] = (),
     ) -> None:
-        """Goes on from what the store holds, as if nothing had happened; see ``InstrumentPipeline.resume``."""
-        self._instruments[instrument].resume(state, trades, first_open_us=first_open_us, published=published)
+        """Resumes an instrument from the store; see ``InstrumentPipeline.resume``."""
+        self._instruments[instrument].resume(stored, trades, first_open_us=first_open_us, published=published)
 
     def trades_received(self, instrument: Instrument, trades: Sequence[Trade], now_us: int, wall_s: float) -> None:
-        """Trades of one instrument from the stream, in the venue's order."""
+        """Trades of one instrument from the stream, in the venue's order; see ``InstrumentPipeline.take_next``."""
         self._instruments[instrument].trades_received(trades, now_us, wall_s)
 
     def subscribed(self, instrument: Instrument, now_us: int) -> None:
-        """The venue's stream of the instrument is heard from now on."""
+        """The stream delivers the instrument's trades from now on."""
         self._instruments[instrument].subscribed(now_us)
 
     def stream_lost(self, instrument: Instrument, complete_until_us: int, now_us: int) -> None:
-        """The stream of the instrument is not heard, nor surely was it since ``complete_until_us``."""
+        """The instrument's stream was lost; its trades are complete only up to ``complete_until_us``."""
         self._instruments[instrument].stream_lost(complete_until_us, now_us)
 
     def snapshot_received(
@@ -125,8 +125,8 @@ class Pipeline:
         wall_s: float,
         complete: bool = True,
     ) -> None:
-        """The answer to a SeedWanted; see ``InstrumentPipeline.snapshot_received``."""
-        self._instruments[instrument].snapshot_received(
+        """The answer to a SnapshotRequested; see ``RestAnswers.snapshot_received``."""
+        self._instruments[instrument].answers.snapshot_received(
             page, latest, from_time_us=from_time_us, now_us=now_us, wall_s=wall_s, complete=complete
         )
 
@@ -141,91 +141,95 @@ class Pipeline:
         now_us: int,
         wall_s: float,
     ) -> None:
-        """The answer to a RepairWanted; see ``InstrumentPipeline.repair_received``."""
-        self._instruments[instrument].repair_received(
+        """The answer to a RepairRequested; see ``RestAnswers.repair_received``."""
+        self._instruments[instrument].answers.repair_received(
             trades, head_reached=head_reached, complete=complete, asked_at_us=asked_at_us, now_us=now_us, wall_s=wall_s
         )
 
     def candle_received(self, instrument: Instrument, candle: Bar | None, now_us: int, wall_s: float) -> None:
-        """The answer to a CandleWanted; None where the venue has no such candle yet."""
-        self._instruments[instrument].candle_received(candle, now_us, wall_s)
+        """The answer to a CandleRequested; None where the venue has no candle yet."""
+        self._instruments[instrument].answers.candle_received(candle, now_us, wall_s)
 
     def candles_unavailable(self, instrument: Instrument, wall_s: float) -> None:
-        """The answer to a CandleWanted where no candle of the venue fits the interval."""
-        self._instruments[instrument].candles_unavailable(wall_s)
+        """The answer to a CandleRequested where the venue has no candles that fit the interval."""
+        self._instruments[instrument].answers.candles_unavailable(wall_s)
 
     def rebuild(self, bar: Bar, trades: Sequence[Trade]) -> None:
-        """The venue's own trades of a closed bar differ from those that were heard: they make it now."""
+        """Rebuilds a closed bar from the venue's trades, which differ from the received ones."""
         self._instruments[bar.instrument].rebuild(bar.open_time_us, trades)
 
     def replace_with_candle(self, candle: Bar) -> None:
-        """The venue's final candle contradicts a closed bar whose trades nothing proves."""
+        """Replaces a closed bar whose trades are not proven by the venue's final candle, which differs."""
         self._instruments[candle.instrument].replace_with_candle(candle)
 
     def request_failed(self, instrument: Instrument, reason: str, now_us: int, wall_s: float) -> None:
-        """The venue could not answer a SeedWanted, RepairWanted or CandleWanted."""
-        self._instruments[instrument].request_failed(reason, now_us, wall_s)
+        """A SnapshotRequested, RepairRequested or CandleRequested could not be answered."""
+        self._instruments[instrument].answers.request_failed(reason, now_us, wall_s)
 
     def time_advanced(self, now_us: int, wall_s: float) -> None:
-        """Must be called several times per grace period."""
+        """Closes, revises and requests what is due; to be called several times per grace period."""
         for each in self._instruments.values():
             each.time_advanced(now_us, wall_s)
 
     def forecasts_made(self, made: RoundForecasts, *, now_us: int) -> None:
-        """The forecasts of one round, calibrated by all truths known by now; each is issued once and never changed.
+        """Issues the forecasts of one round, each once and for good, calibrated by all bars closed so far.
 
-        Each starts from the bar of its own close: by the time it is made the next one may have closed.
+        Each refers to the bar of its own close: the next one may have closed before the forecast is made.
         """
         self._score()
-        starts = self._starts.pop(made.close_time_us, {})
+        starts = self._forecast_starts.pop(made.close_time_us, {})
         for forecast in made.forecasts:
             instrument = Instrument(forecast.issued.venue, forecast.issued.symbol)
-            if instrument not in starts:
-                continue
-            bar, price = starts[instrument]
-            calibration, raw = self.scoreboard.calibration, forecast.issued
-            issued = IssuedForecast(
-                forecast=raw if calibration is None else calibration.calibrated(raw),
-                raw=None if calibration is None else raw,
-                source=forecast.source,
-                reference_price=price,
-                issued_at_us=now_us,
-                quality=DataQuality(
-                    completeness=bar.completeness,
-                    missing_trades=bar.missing_trades,
-                    window_bars_missing=forecast.window_bars_missing,
-                    clock_skew_ms=self.clock_skew_ms,
-                    missing_ranges=bar.missing_ranges,
-                ),
-                skill=self.scoreboard.skill(*instrument, kind=forecast.issued.model.kind),
-                latency=Latency(
-                    bar_close_to_publish=(now_us - made.close_time_us) // 1000,
-                    features=made.features_ms,
-                    inference=made.inference_ms,
-                ),
-            )
-            self.scoreboard.issued(issued, forecast.shadows)
-            self._events.append(ForecastIssued(issued, tuple(forecast.shadows)))
+            if instrument in starts:
+                bar, price = starts[instrument]
+                issued = self._issued(forecast, made, bar, price, now_us)
+                self.scoreboard.issued(issued, forecast.shadows)
+                self._events.append(ForecastIssued(issued, tuple(forecast.shadows)))
 
-    # ---------------------------------------------------------------- out
+    def _issued(
+        self, forecast: InstrumentForecast, made: RoundForecasts, bar: Bar, price: float, now_us: int
+    ) -> IssuedForecast:
+        calibration, raw = self.scoreboard.calibration, forecast.issued
+        return IssuedForecast(
+            forecast=raw if calibration is None else calibration.calibrated(raw),
+            raw=None if calibration is None else raw,
+            source=forecast.source,
+            reference_price=price,
+            issued_at_us=now_us,
+            quality=DataQuality(
+                completeness=bar.completeness,
+                missing_trades=bar.missing_trades,
+                window_bars_missing=forecast.window_bars_missing,
+                clock_skew_ms=self.clock_skew_ms,
+                missing_ranges=bar.missing_ranges,
+            ),
+            skill=self.scoreboard.skill(*bar.instrument, kind=raw.model.kind),
+            latency=Latency(
+                bar_close_to_publish=(now_us - made.close_time_us) // 1000,
+                features=made.features_ms,
+                inference=made.inference_ms,
+            ),
+        )
+
+    # ---------------------------------------------------------------- outputs
 
     def events(self) -> list[Event]:
-        """What happened since the last call, oldest first.
+        """The events since the last call, oldest first.
 
-        The scores of closed bars come a call later, or with the next forecasts: no round waits for them.
+        The scores of a closed bar follow in the next call, or with the next forecasts, so that no round waits for them.
         """
         self._score()
         self._collect_rounds()
         events, self._events[:] = list(self._events), []
-        self._filed = 0
+        self._collected = 0
         return events
 
     def unsaved_trades(
         self, instruments: Iterable[Instrument] | None = None
     ) -> list[tuple[Instrument, list[Trade], SequenceState]]:
-        """Trades since the last call with the state that covers them, each pair to be stored in one transaction.
+        """Trades since the last call with the state that covers them; each pair is stored in one transaction.
 
-        instruments: whose; None asks for all.
+        instruments: None means all.
         """
         batches = []
         for instrument in self._instruments if instruments is None else instruments:
@@ -238,29 +242,28 @@ class Pipeline:
     # ---------------------------------------------------------------- inside
 
     def _collect_rounds(self) -> None:
-        """Files closed bars under their close time and announces each round once it is whole."""
-        for event in self._events[self._filed :]:
+        """Groups closed bars into rounds by their close time and announces each round once it is complete."""
+        for event in self._events[self._collected :]:
             if isinstance(event, BarClosed):
                 self._bar_closed(event.bar)
             elif isinstance(event, BarRevised) and self._is_last(event.bar):
                 self.set_last_bar(event.bar)
-        self._filed = len(self._events)
+        self._collected = len(self._events)
         for close_us in sorted(self._rounds):
-            waiting = [s for s in self._instruments.values() if s.warm and s.next_close_us <= close_us]
-            if waiting:
+            if any(each.warm and each.next_close_us <= close_us for each in self._instruments.values()):
                 return
             bars = self._rounds.pop(close_us)
             self._events.append(RoundClosed(close_us, tuple(bars.values())))
-            self._filed = len(self._events)
+            self._collected = len(self._events)
 
     def _bar_closed(self, bar: Bar) -> None:
         self.set_last_bar(bar)
         self._rounds.setdefault(bar.close_time_us, {})[bar.instrument] = bar
         price = self._reference_prices.get(bar.instrument)
         if price is not None:
-            self._starts.setdefault(bar.close_time_us, {})[bar.instrument] = (bar, price)
-        while len(self._starts) > _MOST_STARTS:
-            del self._starts[min(self._starts)]
+            self._forecast_starts.setdefault(bar.close_time_us, {})[bar.instrument] = (bar, price)
+        while len(self._forecast_starts) > _MAX_STARTS:
+            del self._forecast_starts[min(self._forecast_starts)]
         self._unscored.append(bar)
 
     def _score(self) -> None:
@@ -269,7 +272,7 @@ class Pipeline:
             if scores := self.scoreboard.bar_closed(bar):
                 self._events.append(ForecastsScored(tuple(scores)))
         for instrument in {bar.instrument for bar in bars}:
-            self.scoreboard.skill(*instrument)  # remembered until the forecasts ask
+            self.scoreboard.skill(*instrument)  # computed now and cached, so that the next forecasts need not wait
 
     def _is_last(self, bar: Bar) -> bool:
         last = self._last_bars.get(bar.instrument)

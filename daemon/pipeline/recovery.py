@@ -1,4 +1,8 @@
-"""What an instrument asks its venue: the gaps it knows of, proof at a close, candles for what is lost. No I/O."""
+"""Recovery planner of one instrument: decides which REST request comes next. No I/O.
+
+Requests are the snapshot at the start, repairs of known gaps, proof at a close, candles in place of trades that cannot
+be recovered, and probes of a silent stream.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from collections import Counter
 from daemon.pipeline.bar_aggregator import BarAggregator, CompletenessLookup
 from daemon.pipeline.continuity import Continuity, MissingRange
 from daemon.pipeline.events import CandleRequested, Event, RepairReason, RepairRequested, SnapshotRequested
-from daemon.pipeline.request_slot import RequestSlot
+from daemon.pipeline.request_slot import Request, RequestSlot
 from daemon.pipeline.staleness import StalenessTimer
 from daemon.pipeline.timeouts import Timeouts
 from features.market import Completeness, Instrument, interval_start
@@ -16,9 +20,9 @@ _CANDLE_ATTEMPTS = 8  # within about two minutes; a venue that has no candle by 
 
 
 class RecoveryPlanner:
-    """One request at a time; ``events`` is the pipeline's list.
+    """Appends one request at a time to ``events``, the pipeline's list.
 
-    candles: whether the venue's candle may stand in for trades that cannot be had.
+    candles: whether the venue's candle may replace trades that cannot be recovered.
     """
 
     def __init__(
@@ -36,7 +40,7 @@ class RecoveryPlanner:
         self._candles = candles
         self._events = events
         self._slot = RequestSlot()
-        self._candle_requests: Counter[int] = Counter()
+        self._candle_requests: Counter[int] = Counter()  # by open time
         self._gap_repair_failed = False
 
     @property
@@ -45,32 +49,33 @@ class RecoveryPlanner:
 
     @property
     def repair_reason(self) -> RepairReason | None:
-        """Of the repair under way."""
+        """The reason of the repair in flight."""
         request = self._slot.request
         return request.reason if isinstance(request, RepairRequested) else None
 
     @property
     def repair_range(self) -> MissingRange | None:
-        """What the repair under way asked for."""
+        """The trades that the repair in flight requests."""
         request = self._slot.request
         if not isinstance(request, RepairRequested):
             return None
         return MissingRange(request.from_id, request.until_id, request.after_us)
 
     def overdue(self, wall_s: float, timeout_s: float) -> bool:
+        """Whether the request in flight has taken longer than ``timeout_s``."""
         return self._slot.overdue(wall_s, timeout_s)
 
     def request_ended(self, *, helped: bool, wall_s: float) -> None:
-        """The request was answered, or failed."""
+        """The request in flight was answered, or failed."""
         self._gap_repair_failed = self.repair_reason is RepairReason.GAP and not helped
         self._slot.end(helped=helped, wall_s=wall_s)
 
     def candles_unavailable(self) -> None:
-        """The venue has no candle that fits this interval."""
+        """The venue has no candles that fit the interval: none is requested any more."""
         self._candles = False
 
     def request_snapshot(self, now_us: int, wall_s: float) -> None:
-        """Where the sequence begins: with the interval that is open now."""
+        """Requests the trades since the open of the current interval, where the sequence will start."""
         if self._slot.is_free(wall_s):
             self._send(SnapshotRequested(self._instrument, interval_start(now_us, self._bars.interval_us)), wall_s)
 
@@ -83,12 +88,15 @@ class RecoveryPlanner:
         now_us: int,
         wall_s: float,
     ) -> None:
-        """The most pressing request, if one is due. A gap that could not be filled lets others go first, once."""
+        """Makes the most urgent request, if one is due: gaps before closes before probes.
+
+        After a repair that did not help, requests for closes go before the next gap once.
+        """
         if not self._slot.is_free(wall_s):
             return
-        gap = self._request_for_gap(continuity)
+        for_gap = self._request_for_gap(continuity)
         for_closes = self._request_for_closes(continuity, completeness_of, now_us - timeouts.grace_us)
-        request = for_closes or gap if self._gap_repair_failed else gap or for_closes
+        request = for_closes or for_gap if self._gap_repair_failed else for_gap or for_closes
         if request is None and self._staleness.probe_due(wall_s, timeouts.stale_after_s):
             self._staleness.probed(wall_s)
             request = self._repair(continuity.beyond_newest(), RepairReason.PROBE)
@@ -96,36 +104,36 @@ class RecoveryPlanner:
             self._send(request, wall_s)
 
     def _request_for_gap(self, continuity: Continuity) -> RepairRequested | None:
-        lost = continuity.next_missing()
-        return None if lost is None else self._repair(lost, RepairReason.GAP)
+        missing = continuity.next_missing()
+        return None if missing is None else self._repair(missing, RepairReason.GAP)
 
     def _request_for_closes(
         self, continuity: Continuity, completeness_of: CompletenessLookup, closed_by_us: int
     ) -> RepairRequested | CandleRequested | None:
-        """What is asked of the closed bars and, once its time is over, of the one that closes next."""
+        """Proof or a candle for the oldest bar that needs it, among the unsettled ones and the one that closes next."""
         opens = self._bars.unsettled_opens_us
         if self._bars.next_close_us <= closed_by_us:
             opens.append(self._bars.next_open_us)
         for open_us in opens:
             close_us = open_us + self._bars.interval_us
-            known = completeness_of(open_us, close_us)
-            if known.completeness is Completeness.UNPROVEN and not known.final and close_us <= closed_by_us:
+            report = completeness_of(open_us, close_us)
+            if report.completeness is Completeness.UNPROVEN and not report.final and close_us <= closed_by_us:
                 newest = continuity.beyond_newest()
-                if newest.from_id is None:  # by time only this interval matters, however long ago the last trade was
+                if newest.from_id is None:  # by time: nothing before this interval, however old the last trade is
                     newest = newest._replace(after_us=max(newest.after_us, open_us))
                 return self._repair(newest, RepairReason.PROOF)
-            if known.completeness is Completeness.GAP and self._may_request_candle(open_us):
+            if report.completeness is Completeness.GAP and self._may_request_candle(open_us):
                 self._candle_requests[open_us] += 1
                 return CandleRequested(self._instrument, open_us)
         return None
 
     def _may_request_candle(self, open_us: int) -> bool:
-        wanted = self._candles and not self._bars.has_candle(open_us)
-        return wanted and self._candle_requests[open_us] < _CANDLE_ATTEMPTS
+        needed = self._candles and not self._bars.has_candle(open_us)
+        return needed and self._candle_requests[open_us] < _CANDLE_ATTEMPTS
 
-    def _repair(self, lost: MissingRange, reason: RepairReason) -> RepairRequested:
-        return RepairRequested(self._instrument, lost.from_id, lost.until_id, lost.after_us, reason)
+    def _repair(self, missing: MissingRange, reason: RepairReason) -> RepairRequested:
+        return RepairRequested(self._instrument, missing.from_id, missing.until_id, missing.after_us, reason)
 
-    def _send(self, request: SnapshotRequested | RepairRequested | CandleRequested, wall_s: float) -> None:
+    def _send(self, request: Request, wall_s: float) -> None:
         self._slot.begin(request, wall_s)
         self._events.append(request)

@@ -1,4 +1,4 @@
-"""One request to the venue at a time: which is under way, since when, and when the next may follow. No I/O."""
+"""Request slot of one instrument: holds the single in-flight REST request, with exponential backoff. No I/O."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LONGEST_PAUSE_S = 30.0
 
 
 class RequestSlot:
-    """Pauses double after requests that failed or did not help, and are gone after one that did."""
+    """The pause after a request doubles while requests fail or do not help, and is gone after one that helped."""
 
     __slots__ = ("_not_before_s", "_pause_s", "_since_s", "request")
 
@@ -26,17 +26,18 @@ class RequestSlot:
         return self.request is not None
 
     def is_free(self, wall_s: float) -> bool:
+        """Whether a request may start now: none is in flight and the pause is over."""
         return self.request is None and wall_s >= self._not_before_s
 
     def begin(self, request: Request, wall_s: float) -> None:
         self.request, self._since_s = request, wall_s
 
     def overdue(self, wall_s: float, timeout_s: float) -> bool:
-        """Whether the request under way is taking longer than it may."""
+        """Whether the request in flight has taken longer than ``timeout_s``."""
         return self.request is not None and wall_s - self._since_s > timeout_s
 
     def end(self, *, helped: bool, wall_s: float) -> None:
-        """The request was answered, or failed; the next follows at once if it helped, else after a pause."""
+        """Frees the slot after an answer or a failure; the next request may follow at once only if it helped."""
         self.request = None
         if helped:
             self._pause_s, self._not_before_s = _FIRST_PAUSE_S, wall_s

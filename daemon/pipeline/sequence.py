@@ -1,4 +1,4 @@
-"""Where one instrument's trade sequence is complete, and what it lacks: the records that the store keeps."""
+"""State of one instrument's trade sequence: how far it is complete and what is missing, as the store keeps it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import msgspec
 
 
 class MissingIds(msgspec.Struct, frozen=True):
-    """Trade ids ``first_id..last_id`` that were never received, between two trades whose times bound them."""
+    """Trade ids ``first_id..last_id`` that were never received.
+
+    after_us, before_us: event times of the trades on either side of the gap.
+    """
 
     first_id: int
     last_id: int
@@ -19,10 +22,10 @@ class MissingIds(msgspec.Struct, frozen=True):
 
 
 class Interruption(msgspec.Struct, frozen=True):
-    """A time in which nobody listened to an instrument; trades between the two times may have been lost.
+    """A time without a subscription; trades between ``after_us`` and ``before_us`` may be missing.
 
-    after_us: the last time that is covered. before_us: when the venue was heard again; None while it is not.
-    given_up: the venue was asked for the trades in between and does not have them any more.
+    after_us: the last time that is covered. before_us: when the subscription was back; None while it is not.
+    given_up: REST was asked for these trades and does not have them any more.
     """
 
     after_us: int
@@ -31,10 +34,10 @@ class Interruption(msgspec.Struct, frozen=True):
 
 
 class SequenceState(msgspec.Struct, frozen=True, kw_only=True):
-    """Where one instrument's trade sequence stands; stored in the same transaction as the trades it covers.
+    """How far one instrument's trades are complete; stored in the same transaction as the trades it covers.
 
-    Every trade from ``covered_from_us`` on up to ``last_id`` was received, except those in ``missing``; at a venue
-    whose ids prove nothing, every trade up to ``last_time_us`` except those in ``interruptions``.
+    Every trade from ``covered_from_us`` up to ``last_id`` was received, except those in ``missing``. At a venue
+    without contiguous ids: every trade up to ``last_time_us``, except those in ``interruptions``.
     """
 
     last_id: int

@@ -1,4 +1,4 @@
-"""Continuity where ids prove nothing: what was heard, and the interruptions in which something may be lost. No I/O."""
+"""Continuity without contiguous trade ids: interruptions of the stream show where trades may be missing. No I/O."""
 
 from __future__ import annotations
 
@@ -8,54 +8,58 @@ from daemon.pipeline.continuity import MAX_RANGES, Admission, CompletenessReport
 from daemon.pipeline.sequence import Interruption, SequenceState
 from features.market import Completeness, MissingTrades, Trade
 
-# Identities that are surely remembered. They are needed where two accounts of the same trades overlap: two
-# connections for seconds, a page of at most 1,000 recent trades.
+# Ids that are remembered at least. They detect duplicates where two sources overlap: two connections for seconds, or
+# a page of at most 1,000 recent trades.
 REMEMBERED_IDS = 16_384
 
 
 class TimeContinuity:
-    """Whoever listens without an interruption has heard everything, though nothing proves it."""
+    """An uninterrupted subscription is assumed complete, but cannot be proven.
+
+    recent_ids, earlier_ids: the remembered ids in two generations, each of which ends at ``REMEMBERED_IDS`` ids.
+    forgotten_until_us: ids of trades up to this time may be forgotten; such a trade is taken for a duplicate.
+    highest_id: the highest id of any trade.
+    """
 
     __slots__ = (
         "_checked_from_us",
         "_checked_until_us",
-        "_recent_from_us",
+        "_recent_since_us",
         "covered_from_us",
-        "earlier",
-        "earlier_from_us",
+        "earlier_ids",
+        "forgotten_until_us",
         "highest_id",
         "interruptions",
         "last_id",
         "last_time_us",
-        "recent",
+        "recent_ids",
     )
 
     def __init__(
-        self, state: SequenceState, heard: Iterable[Trade] = (), *, remembered_from_us: int | None = None
+        self, state: SequenceState, known_trades: Iterable[Trade] = (), *, known_from_us: int | None = None
     ) -> None:
-        """``heard``: the trades since ``remembered_from_us``, which is by default where the sequence begins."""
+        """``known_trades``: all trades since ``known_from_us``, by default since the start of the sequence."""
         self.last_id = state.last_id
         self.last_time_us = state.last_time_us
         self.covered_from_us = state.covered_from_us
         self.interruptions: list[Interruption] = list(state.interruptions)
         self.highest_id = state.last_id
-        self.recent: set[int] = set()
-        self.earlier: set[int] = set()
-        # Every identity from this time on is remembered: an unknown one is a new trade, an older one is not asked.
-        begin_us = state.covered_from_us if remembered_from_us is None else remembered_from_us
-        self.earlier_from_us = self._recent_from_us = begin_us - 1
+        self.recent_ids: set[int] = set()
+        self.earlier_ids: set[int] = set()
+        first_us = state.covered_from_us if known_from_us is None else known_from_us
+        self.forgotten_until_us = self._recent_since_us = first_us - 1
         self._checked_from_us = self._checked_until_us = 0
-        for trade in heard:
+        for trade in known_trades:
             self._is_new(trade)
 
     @property
     def missing_trades(self) -> int:
-        """Always 0: what is lost here cannot be counted."""
+        """Always 0: missing trades cannot be counted without contiguous ids."""
         return 0
 
     @property
     def complete(self) -> bool:
-        """What has been given up is not asked for any more: it is gaps and candles in the bars, not work."""
+        """Interruptions that were given up do not count: nothing more is requested for them."""
         return all(each.given_up for each in self.interruptions)
 
     def admit(self, trade: Trade) -> Admission:
@@ -67,13 +71,15 @@ class TimeContinuity:
         return Admission.JOINED
 
     def completeness_of(self, open_us: int, close_us: int, *, now_us: int, grace_us: int) -> CompletenessReport:
-        """Unproven at best, but for an interval in which the venue itself, asked, lists no trade."""
-        if lost := [each for each in self.interruptions if _touches(each, open_us, close_us)]:
-            ranges = tuple(MissingTrades(None, None, each.after_us, each.before_us) for each in lost[:MAX_RANGES])
+        """GAP where an interruption overlaps; PROVEN only without trades, as REST confirmed; else UNPROVEN."""
+        if overlapping := [each for each in self.interruptions if _overlaps(each, open_us, close_us)]:
+            ranges = tuple(
+                MissingTrades(None, None, each.after_us, each.before_us) for each in overlapping[:MAX_RANGES]
+            )
             return CompletenessReport(Completeness.GAP, None, final=False, ranges=ranges)
         if self.last_time_us < open_us:
-            asked = self._checked_from_us <= open_us and self._checked_until_us >= close_us + grace_us
-            return CompletenessReport(Completeness.PROVEN if asked else Completeness.UNPROVEN, 0, final=asked)
+            checked = self._checked_from_us <= open_us and self._checked_until_us >= close_us + grace_us
+            return CompletenessReport(Completeness.PROVEN if checked else Completeness.UNPROVEN, 0, final=checked)
         return CompletenessReport(
             Completeness.UNPROVEN, 0, final=self.last_time_us >= close_us or now_us >= close_us + grace_us
         )
@@ -87,13 +93,13 @@ class TimeContinuity:
     def beyond_newest(self) -> MissingRange:
         return MissingRange(None, None, self.last_time_us)
 
-    def record_answer(self, asked: MissingRange, *, head_reached: bool, complete: bool, asked_at_us: int) -> None:  # noqa: ARG002  # every page begins at the newest
-        """A page that reaches back over an interruption mends it; one that does not says that none ever will."""
+    def record_answer(self, asked: MissingRange, *, head_reached: bool, complete: bool, asked_at_us: int) -> None:  # noqa: ARG002  # every page reaches the newest trade
+        """Removes the interruptions that the page covers; one that it does not reach back to is given up."""
         ended = [each for each in self.interruptions if _ended(each, asked_at_us)]
         if complete:
             self._checked_from_us, self._checked_until_us = asked.after_us, asked_at_us
-            mended = [each for each in ended if each.after_us >= asked.after_us]
-            self.interruptions = [each for each in self.interruptions if each not in mended]
+            repaired = [each for each in ended if each.after_us >= asked.after_us]
+            self.interruptions = [each for each in self.interruptions if each not in repaired]
             return
         for each in ended:
             if each.after_us == asked.after_us:
@@ -112,12 +118,12 @@ class TimeContinuity:
             self.interruptions[-1] = Interruption(self.interruptions[-1].after_us, at_us)
 
     def add_lost_range(self, after_us: int, before_us: int) -> None:
-        """The venue has trades of this time that were not heard, and does not give them."""
+        """Records trades that the stream missed and REST does not return: an interruption that is given up."""
         self.interruptions.append(Interruption(after_us, before_us, given_up=True))
         self.interruptions.sort(key=lambda each: (each.before_us is None, each.after_us))
 
     def forget_before(self, time_us: int) -> None:
-        """Interruptions that ended before ``time_us`` concern nobody any more."""
+        """Drops interruptions that ended by ``time_us``: no bar that is kept overlaps them."""
         self.interruptions = [each for each in self.interruptions if each.before_us is None or each.before_us > time_us]
 
     def state(self) -> SequenceState:
@@ -129,32 +135,39 @@ class TimeContinuity:
         )
 
     def admit_newest(self, trades: list[Trade]) -> list[Trade]:
-        """Takes note of trades, at least one, none older than any before; returns those whose identity is new."""
-        identities = [trade.trade_id for trade in trades]
-        unique = set(identities)
-        if len(unique) < len(trades) or not self.recent.isdisjoint(unique) or not self.earlier.isdisjoint(unique):
+        """Records at least one trade, none older than ``last_time_us``, and returns those that are not duplicates."""
+        ids = [trade.trade_id for trade in trades]
+        unique = set(ids)
+        if (
+            len(unique) < len(trades)
+            or not self.recent_ids.isdisjoint(unique)
+            or not self.earlier_ids.isdisjoint(unique)
+        ):
             return [trade for trade in trades if self.admit(trade) is not Admission.DUPLICATE]
-        self.last_id, self.last_time_us = identities[-1], trades[-1].time_us
-        self.recent |= unique
+        self.last_id, self.last_time_us = ids[-1], trades[-1].time_us
+        self.recent_ids |= unique
         self.highest_id = max(self.highest_id, *unique)
-        if len(self.recent) >= REMEMBERED_IDS:
-            self.earlier, self.earlier_from_us = self.recent, self._recent_from_us
-            self.recent, self._recent_from_us = set(), self.last_time_us
+        if len(self.recent_ids) >= REMEMBERED_IDS:
+            self._start_generation()
         return trades
 
     def _is_new(self, trade: Trade) -> bool:
-        identity = trade.trade_id
-        if identity in self.recent or identity in self.earlier or trade.time_us <= self.earlier_from_us:
+        trade_id = trade.trade_id
+        if trade_id in self.recent_ids or trade_id in self.earlier_ids or trade.time_us <= self.forgotten_until_us:
             return False
-        if len(self.recent) >= REMEMBERED_IDS:
-            self.earlier, self.earlier_from_us = self.recent, self._recent_from_us
-            self.recent, self._recent_from_us = set(), self.last_time_us
-        self.recent.add(identity)
-        self.highest_id = max(self.highest_id, identity)
+        if len(self.recent_ids) >= REMEMBERED_IDS:
+            self._start_generation()
+        self.recent_ids.add(trade_id)
+        self.highest_id = max(self.highest_id, trade_id)
         return True
 
+    def _start_generation(self) -> None:
+        """Forgets the earlier ids and starts a new set of recent ones."""
+        self.earlier_ids, self.forgotten_until_us = self.recent_ids, self._recent_since_us
+        self.recent_ids, self._recent_since_us = set(), self.last_time_us
 
-def _touches(interruption: Interruption, open_us: int, close_us: int) -> bool:
+
+def _overlaps(interruption: Interruption, open_us: int, close_us: int) -> bool:
     return interruption.after_us < close_us and (interruption.before_us is None or interruption.before_us > open_us)
 
 

@@ -117,7 +117,11 @@ def test_times_and_identities_are_noted_as_the_long_way_notes_them(
             waiting = []
             assert [quick.admit(each) for each in batch[taken:]] == [plain.admit(each) for each in batch[taken:]]
             assert quick.state() == plain.state()
-            assert (quick.recent, quick.earlier, quick.highest_id) == (plain.recent, plain.earlier, plain.highest_id)
+            assert (quick.recent_ids, quick.earlier_ids, quick.highest_id) == (
+                plain.recent_ids,
+                plain.earlier_ids,
+                plain.highest_id,
+            )
 
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 40)), max_size=40), st.integers(1, 5), st.booleans())
@@ -136,7 +140,7 @@ def test_ascending_ids_are_noted_as_the_long_way_notes_them(
         assert flow.flush() == batch[:taken]
         assert [quick.admit(each) for each in batch[taken:]] == [plain.admit(each) for each in batch[taken:]]
         assert quick.state() == plain.state()
-        assert (quick.recent, quick.highest_id) == (plain.recent, plain.highest_id)
+        assert (quick.recent_ids, quick.highest_id) == (plain.recent_ids, plain.highest_id)
 
 
 def test_a_smaller_id_is_left_to_be_looked_up() -> None:
@@ -162,7 +166,7 @@ def test_runs_are_remembered_within_bounds(flow_into: Callable[[TimeContinuity, 
         flow.flush()
         assert flow.take_next(stream_records(run[-1:])) == 0
         assert sequence.admit(run[0]) is Admission.DUPLICATE
-    assert len(sequence.recent) + len(sequence.earlier) <= 2 * REMEMBERED_IDS
+    assert len(sequence.recent_ids) + len(sequence.earlier_ids) <= 2 * REMEMBERED_IDS
 
 
 def test_every_kind_of_ids_has_its_flow() -> None:

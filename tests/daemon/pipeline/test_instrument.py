@@ -82,11 +82,11 @@ class VenueAndDaemon:
             event = self.events.pop(0)
             self.seen.append(event)
             if isinstance(event, SnapshotRequested | RepairRequested) and not self.online:
-                self.pipeline.request_failed("refused", self.now_us, self.wall_s)
+                self.pipeline.answers.request_failed("refused", self.now_us, self.wall_s)
             elif isinstance(event, SnapshotRequested):
                 past = [t for t in self.history if t.time_us <= self.now_us]
                 page = [t for t in past if t.time_us >= event.from_time_us][: self.page]
-                self.pipeline.snapshot_received(
+                self.pipeline.answers.snapshot_received(
                     page,
                     past[-1],
                     from_time_us=event.from_time_us,
@@ -96,7 +96,7 @@ class VenueAndDaemon:
             elif isinstance(event, RepairRequested):
                 past = [t for t in self.history if t.time_us <= self.now_us and t.trade_id >= event.from_id]
                 page = past[: self.page]
-                self.pipeline.repair_received(
+                self.pipeline.answers.repair_received(
                     page,
                     head_reached=len(past) < self.page,
                     complete=True,

@@ -114,7 +114,7 @@ class World:
             elif isinstance(event, CandleRequested):
                 over = event.open_us + INTERVAL_US <= self.now_us and self.candles
                 candle = self.candle(event.open_us) if over else None
-                self.pipeline.candle_received(candle, self.now_us, self.wall_s)
+                self.pipeline.answers.candle_received(candle, self.now_us, self.wall_s)
             elif isinstance(event, FeedSilent):
                 self.connect()
 
@@ -122,7 +122,7 @@ class World:
         assert wanted.from_id is None
         past = [trade for trade in self.trades if trade.time_us <= self.now_us]
         page = past[-self.page :]
-        self.pipeline.repair_received(
+        self.pipeline.answers.repair_received(
             [trade for trade in page if trade.time_us >= wanted.after_us],
             head_reached=True,
             complete=len(page) < self.page or page[0].time_us < wanted.after_us,

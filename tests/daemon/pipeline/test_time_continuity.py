@@ -139,7 +139,7 @@ def test_identities_are_remembered_across_generations(monkeypatch: pytest.Monkey
     late = trade(2_000, identity=999)
     assert sequence.admit(late) is Admission.DUPLICATE, "nobody knows any more whether it was counted"
     assert sequence.admit(trade(2_010, identity=998)) is Admission.JOINED
-    assert len(sequence.recent) + len(sequence.earlier) <= 8
+    assert len(sequence.recent_ids) + len(sequence.earlier_ids) <= 8
 
 
 def test_identities_of_the_stored_trades_are_known_after_a_restart() -> None:
@@ -148,7 +148,7 @@ def test_identities_of_the_stored_trades_are_known_after_a_restart() -> None:
     heard = [trade(2_000), trade(2_100), trade(2_100, 7)]
     for each in heard:
         sequence.admit(each)
-    again = TimeContinuity(sequence.state(), heard[1:], remembered_from_us=2_100)
+    again = TimeContinuity(sequence.state(), heard[1:], known_from_us=2_100)
     assert [again.admit(each) for each in heard] == [Admission.DUPLICATE] * 3
     assert again.admit(trade(2_100, 8)) is Admission.JOINED
     assert again.state().covered_from_us == BEGIN_US

@@ -191,7 +191,7 @@ async def test_a_forecast_that_was_issued_before_stands(tmp_path: Path) -> None:
         at.clock.set(at.clock.now_us + 5_000_000)
         last = at.pipeline.last_bar(BTC)
         assert last is not None
-        at.pipeline._starts[START_US + HOUR_US] = {BTC: (last, 55.0)}
+        at.pipeline._forecast_starts[START_US + HOUR_US] = {BTC: (last, 55.0)}
         with capture_logs() as logs:
             at.pipeline.forecasts_made(made(1, "BTC-USDT"), now_us=at.clock.now_us)
             at.dispatcher.drain()
