@@ -1,8 +1,8 @@
-"""Trades to bars: sums that do not depend on the order, batching or interruption of the trades they add.
+"""Bars from trades, with sums that do not depend on the order or batching of the trades.
 
-A bar's sums must be the same whether its trades came one by one, in batches, out of order after a repair, or
-partly before a restart. Floating-point addition is not associative, so every addend is first put on a fixed
-grid of 2**-40 (about 1e-12) and whole and fractional parts are summed as integers, which is.
+A bar's sums are the same whether its trades arrive one by one, in batches, out of order after a repair, or partly
+before a restart. Floating-point addition is not associative; therefore every addend is rounded to a grid of 2**-40
+(about 1e-12), and integer and fractional parts are summed as integers.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy.typing as npt
 
 from features.market import Bar, Completeness, Instrument, Trade
 
-_CHUNK = 1024  # trades held back before they are folded into the sums: bounds memory at 150 kB an open bar
+_CHUNK = 1024  # trades buffered before they are added to the sums: at most 150 kB for an open bar
 _GRID_BITS = 40
 _GRID = float(1 << _GRID_BITS)
 
 
 class GridSum:
-    """An exact running sum of non-negative floats on the grid."""
+    """Exact running sum of non-negative floats, each rounded to the grid."""
 
     __slots__ = ("_fraction", "_whole")
 
@@ -36,14 +36,14 @@ class GridSum:
         self._fraction += int(np.rint((values - whole) * _GRID).astype(np.int64).sum())
 
     def value(self, decimals: int) -> float:
-        """The sum, rounded to the venue's ``decimals`` so that it equals the venue's own decimal number."""
+        """The sum, rounded to the venue's ``decimals`` so that it equals the exact decimal sum."""
         return round(((self._whole << _GRID_BITS) + self._fraction) / (1 << _GRID_BITS), decimals)
 
 
 class OpenBar:
-    """The bar of one interval while its trades come in; it can still be asked and added to after the close.
+    """The trades of one interval, summed up; late trades can be added after the close, too.
 
-    ties_by_id: whether ids order trades of the same time; else they stand in the order in which they were added.
+    ties_by_id: whether ids order trades of the same time; otherwise the order in which they were added does.
     """
 
     __slots__ = (
@@ -82,18 +82,18 @@ class OpenBar:
 
     @property
     def trades(self) -> int:
-        """Raw trades so far."""
+        """Raw trades so far (the sum of ``Trade.count``)."""
         self._fold()
         return self._trades
 
     def add(self, trade: Trade) -> None:
-        """Adds a trade of this interval, in any order; the caller has dropped duplicates."""
+        """Adds a trade of this interval, in any order; the caller drops duplicates."""
         self._unfolded.append(trade)
         if len(self._unfolded) >= _CHUNK:
             self._fold()
 
     def extend(self, trades: Sequence[Trade]) -> None:
-        """Adds many trades as ``add`` adds one."""
+        """Adds several trades; see ``add``."""
         self._unfolded.extend(trades)
         if len(self._unfolded) >= _CHUNK:
             self._fold()
@@ -101,10 +101,10 @@ class OpenBar:
     def bar(
         self, *, completeness: Completeness, known_at_us: int, missing_trades: int | None, revision: int, decimals: int
     ) -> Bar:
-        """The bar as far as it is known; prices are None and sums zero where no trade happened.
+        """The bar of the trades so far; without trades its prices are None and its sums zero.
 
-        Open and close are the prices of the trades that come first and last by (time, id), or by time and then as
-        they were added. Ids are told where they order the trades.
+        Open and close are the prices of the first and last trade by (time, id), or by time and then the order in which
+        they were added (see ``ties_by_id``).
         """
         self._fold()
         first, last = self._first, self._last
@@ -133,7 +133,7 @@ class OpenBar:
         )
 
     def _fold(self) -> None:
-        """Adds up a chunk at a time: columns cost less than half of what a trade at a time would."""
+        """Adds the buffered trades to the sums, by columns: less than half the cost of one trade at a time."""
         trades, self._unfolded = self._unfolded, []
         if not trades:
             return
