@@ -36,12 +36,8 @@ known to be missing, and where the whole bar is."""
 def bars_frame(bars: Iterable[Bar]) -> pl.DataFrame:
     """``bars`` as a frame of ``BARS_SCHEMA``, in the order given."""
     columns = [name for name in BARS_SCHEMA if name != "complete"]
-    rows = [(*(getattr(bar, name) for name in columns), _is_complete(bar)) for bar in bars]
+    rows = [(*(getattr(bar, name) for name in columns), bar.is_complete) for bar in bars]
     return pl.DataFrame(rows, schema=BARS_SCHEMA, orient="row")
-
-
-def _is_complete(bar: Bar) -> bool:
-    return bar.completeness != "gap" and not bar.missing_trades
 
 
 def regular_bars(frame: pl.DataFrame, interval_us: int) -> pl.DataFrame:

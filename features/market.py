@@ -129,6 +129,11 @@ class Bar(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         return Instrument(self.venue, self.symbol)
 
     @property
+    def is_complete(self) -> bool:
+        """Whether no trade is known to be missing; proof is not required."""
+        return self.completeness != Completeness.GAP and not self.missing_trades
+
+    @property
     def label(self) -> str:
         return f"bar {self.venue}:{self.symbol} at {self.open_time_us} us"
 

@@ -46,6 +46,8 @@ _COLUMNS = (
     "revision, audit, missing_ranges"
 )
 _NAMES = _COLUMNS.split(", ")
+# ``Bar.is_complete`` in SQL.
+_IS_COMPLETE = f"completeness != '{Completeness.GAP}' AND NOT coalesce(missing_trades, 0)"
 # Two candles of one hour may come from sources of which each lacks a column: a null never wipes out a known value.
 _NULLABLE = ("quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume")
 
@@ -155,7 +157,7 @@ class BarTable(Database):
     def _frame(self, instrument: Instrument, interval_us: int, start_us: int, end_us: int) -> pl.DataFrame:
         with self._reading() as connection:
             rows = connection.execute(
-                f"""SELECT {", ".join(_FACTS)}, completeness != 'gap' FROM bars
+                f"""SELECT {", ".join(_FACTS)}, {_IS_COMPLETE} FROM bars
                     WHERE instrument_id = (SELECT id FROM instruments WHERE venue = ? AND symbol = ?)
                     AND interval_us = ? AND open_time_us >= ? AND open_time_us < ? ORDER BY open_time_us""",  # noqa: S608  # fixed names
                 (*instrument, interval_us, start_us, end_us),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import msgspec
@@ -110,6 +111,17 @@ def test_frame(ledger: Ledger) -> None:
     assert frame["complete"].to_list() == [True, True, False, True]
     assert frame["close"].to_list() == [None, 105.0, 105.0, 105.0]
     assert frame["trades"].to_list() == [0, 7, 7, 7]
+
+
+def test_complete_means_the_same_in_the_store_and_on_the_bar(ledger: Ledger) -> None:
+    """The column ``complete`` is ``Bar.is_complete`` for every completeness and count of missing trades."""
+    bars = [
+        bar(open_time_us=index * HOUR_US, completeness=completeness, missing_trades=missing)
+        for index, (completeness, missing) in enumerate(product(Completeness, (0, 3, None)))
+    ]
+    ledger.save_bars(bars)
+    frame = ledger.bars_frame([BTC], HOUR_US, 0, FOREVER)
+    assert frame["complete"].to_list() == [each.is_complete for each in bars]
 
 
 def test_frame_of_nothing_has_its_columns(ledger: Ledger) -> None:
