@@ -1,16 +1,17 @@
-"""Trades as a venue's stream tells them, for tests of those who take records; the venue is nobody's."""
+"""Trade records of a venue's stream, and the traits of such a venue, for tests of the pipeline."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from daemon.exchanges.base import Ids, Traits
 from features.market import Trade
 
 
-class StreamRecord(NamedTuple):
-    """A record. ``time`` is in microseconds; ``count`` is how many ids it covers."""
+@dataclass(frozen=True, slots=True)
+class StreamRecord:
+    """One record. ``time`` is in microseconds; ``count`` is how many ids it covers."""
 
     trade_id: int
     time: int

@@ -24,8 +24,8 @@ from daemon.pipeline.sequence import SequenceState
 from daemon.pipeline.time_continuity import REMEMBERED_IDS, TimeContinuity
 from features.bars import OpenBar
 from features.market import Instrument, Trade
+from tests.daemon.pipeline.id_sequences import id_continuity, merged_records, trade
 from tests.daemon.pipeline.stream_records import stream_records, traits_of
-from tests.daemon.pipeline.test_continuity import continuity, merged_records, trade
 
 INSTRUMENT = Instrument("binance", "BTC-USDT")
 
@@ -65,7 +65,7 @@ def heard_from(time_us: int) -> TimeContinuity:
 @given(merged_records(), st.integers(1, 6), st.integers(10, 60), st.integers(10, 60))
 def test_ids_are_counted_as_the_long_way_counts_them(records: list[Trade], size: int, first: int, end: int) -> None:
     """What joins within the bar is taken at once; of the rest nothing is noted."""
-    quick, plain = continuity(), continuity()
+    quick, plain = id_continuity(), id_continuity()
     flow = flow_by_id(quick, first * 1_000, end * 1_000)
     for start in range(0, len(records), size):
         batch = records[start : start + size]
@@ -80,7 +80,7 @@ def test_ids_are_counted_as_the_long_way_counts_them(records: list[Trade], size:
 
 def test_all_that_simply_goes_on_is_taken() -> None:
     """Up to the first trade that does not, or that lies outside the bar, or that is a record of nothing."""
-    sequence = continuity()
+    sequence = id_continuity()
     flow = flow_by_id(sequence, 10_000, 99_000)
     assert flow.take_next(stream_records([trade(10), trade(13, span=3), trade(14), trade(16), trade(17)])) == 3
     assert (sequence.last_id, sequence.last_time_us) == (9, 1_000), "nothing is noted before it is settled"
@@ -196,7 +196,7 @@ def test_records_of_one_time_are_told_apart_while_they_wait() -> None:
 
 def test_a_flow_follows_the_account_once_it_is_told() -> None:
     """Trades that came another way move the account on: what was the next is not the next any more."""
-    sequence = continuity()
+    sequence = id_continuity()
     flow = flow_by_id(sequence, 10_000, 99_000)
     assert flow.take_next(stream_records([trade(10)])) == 1
     flow.flush()

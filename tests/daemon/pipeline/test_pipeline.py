@@ -5,74 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from daemon.forecasting.calibration import Calibration
-from daemon.forecasting.rounds import InstrumentForecast, RoundForecasts
-from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline.events import BarClosed, BarRevised, Event, ForecastIssued, ForecastsScored, RoundClosed
-from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.timeouts import Timeouts
-from features.market import HOUR_US, Completeness, Instrument, Trade
-from tests.daemon.forecasting.moments import LEVELS, START_US, bar, forecast
-from tests.daemon.pipeline.stream_records import traits_of
-
-BTC, ETH = Instrument("binance", "BTC-USDT"), Instrument("binance", "ETH-USDT")
-TIMEOUTS = Timeouts(grace_us=2_000_000, proof_wait_us=30_000_000)
-
-
-def make_pipeline(calibration: Calibration | None = None) -> Pipeline:
-    return Pipeline(
-        (BTC, ETH),
-        interval_us=HOUR_US,
-        traits={"binance": traits_of()},
-        timeouts=TIMEOUTS,
-        scoreboard=Scoreboard(interval_us=HOUR_US, levels=LEVELS, calibration=calibration),
-    )
-
-
-def trade(trade_id: int, hours: float, price: float = 100.0) -> Trade:
-    return Trade(trade_id, START_US + int(hours * HOUR_US), price, 1.0, True)
-
-
-def seed(pipeline: Pipeline, *instruments: Instrument) -> None:
-    """Starts sequences at START_US with one trade."""
-    for each in instruments:
-        first = trade(1, 0.1)
-        pipeline.snapshot_received(each, [first], None, from_time_us=START_US, now_us=first.time_us, wall_s=0.0)
-
-
-def feed(pipeline: Pipeline, instrument: Instrument, *trades: Trade) -> None:
-    pipeline.trades_received(instrument, trades, trades[-1].time_us, trades[-1].time_us / 1e6)
+from features.market import HOUR_US, Completeness
+from tests.daemon.forecasting.moments import LEVELS, START_US, bar
+from tests.daemon.pipeline.builders import (
+    BTC,
+    ETH,
+    TIMEOUTS,
+    feed,
+    make_pipeline,
+    round_forecasts,
+    start_sequences,
+    trade,
+)
 
 
 def of(events: Iterable[Event], kind: type) -> list[Event]:
     return [event for event in events if isinstance(event, kind)]
 
 
-def made(hour: int, *symbols: str) -> RoundForecasts:
-    """The model's forecasts at the close of ``hour`` with a baseline beside each."""
-    forecasts = tuple(
-        InstrumentForecast(
-            issued=forecast("har", hour, symbol=symbol),
-            source="model",
-            reason=None,
-            shadows=(forecast("har", hour, symbol=symbol), forecast("random_walk", hour, symbol=symbol)),
-            window_bars_missing=3,
-        )
-        for symbol in symbols
-    )
-    return RoundForecasts(
-        close_time_us=START_US + hour * HOUR_US,
-        forecasts=forecasts,
-        unforecast=(),
-        failure=None,
-        features_ms=1.5,
-        inference_ms=2.5,
-    )
-
-
 def test_a_round_waits_for_every_warm_instrument() -> None:
     """The round of an hour closes with the last instrument's bar, and holds one bar of each."""
     pipeline = make_pipeline()
-    seed(pipeline, BTC, ETH)
+    start_sequences(pipeline, BTC, ETH)
     feed(pipeline, BTC, trade(2, 1.1))
     events = pipeline.events()
     assert len(of(events, BarClosed)) == 1
@@ -87,7 +43,7 @@ def test_a_round_waits_for_every_warm_instrument() -> None:
 def test_an_instrument_without_a_start_holds_nobody_up() -> None:
     """While the venue does not answer for one symbol the other is forecast."""
     pipeline = make_pipeline()
-    seed(pipeline, BTC)
+    start_sequences(pipeline, BTC)
     feed(pipeline, BTC, trade(2, 1.1))
     (closed,) = of(pipeline.events(), RoundClosed)
     assert isinstance(closed, RoundClosed)
@@ -97,7 +53,7 @@ def test_an_instrument_without_a_start_holds_nobody_up() -> None:
 def test_rounds_come_in_order_of_time() -> None:
     """A symbol that is hours ahead does not make a later round overtake an earlier one."""
     pipeline = make_pipeline()
-    seed(pipeline, BTC, ETH)
+    start_sequences(pipeline, BTC, ETH)
     feed(pipeline, BTC, trade(2, 1.1), trade(3, 2.1), trade(4, 3.1))
     assert of(pipeline.events(), RoundClosed) == []
     feed(pipeline, ETH, trade(2, 1.1), trade(3, 3.1))
@@ -109,7 +65,7 @@ def test_rounds_come_in_order_of_time() -> None:
 def test_a_revision_is_no_new_round() -> None:
     """A bar that becomes better known is announced, and its hour is not forecast twice."""
     pipeline = make_pipeline()
-    seed(pipeline, BTC)
+    start_sequences(pipeline, BTC)
     feed(pipeline, BTC, trade(3, 0.9))  # 2 is lost
     pipeline.time_advanced(START_US + HOUR_US + TIMEOUTS.proof_wait_us, 3700.0)
     (first,) = of(pipeline.events(), BarClosed)
@@ -136,11 +92,11 @@ def test_a_revision_is_no_new_round() -> None:
 def test_a_forecast_says_how_well_its_bar_is_known() -> None:
     """Reference price, completeness, the clock's skew and the times are those of the bar that it continues."""
     pipeline = make_pipeline()
-    seed(pipeline, BTC)
+    start_sequences(pipeline, BTC)
     feed(pipeline, BTC, trade(2, 0.5, 105.0), trade(3, 1.1))
     pipeline.events()
     pipeline.clock_skew_ms = -12
-    pipeline.forecasts_made(made(1, "BTC-USDT"), now_us=START_US + HOUR_US + 250_000)
+    pipeline.forecasts_made(round_forecasts(1, "BTC-USDT"), now_us=START_US + HOUR_US + 250_000)
     (event,) = of(pipeline.events(), ForecastIssued)
     assert isinstance(event, ForecastIssued)
     issued = event.issued
@@ -153,14 +109,14 @@ def test_a_forecast_says_how_well_its_bar_is_known() -> None:
 def test_an_empty_bar_refers_to_the_last_known_close() -> None:
     """Nobody traded for an hour: the forecast starts from the price before it."""
     pipeline = make_pipeline()
-    seed(pipeline, BTC)
+    start_sequences(pipeline, BTC)
     feed(pipeline, BTC, trade(2, 0.5, 105.0), trade(3, 2.1, 90.0))
     events = pipeline.events()
     assert [event.bar.completeness for event in events if isinstance(event, BarClosed)] == [
         Completeness.PROVEN,
         Completeness.EMPTY,
     ]
-    pipeline.forecasts_made(made(2, "BTC-USDT"), now_us=START_US + 2 * HOUR_US)
+    pipeline.forecasts_made(round_forecasts(2, "BTC-USDT"), now_us=START_US + 2 * HOUR_US)
     (event,) = of(pipeline.events(), ForecastIssued)
     assert isinstance(event, ForecastIssued)
     assert event.issued.reference_price == 105.0
@@ -169,11 +125,11 @@ def test_an_empty_bar_refers_to_the_last_known_close() -> None:
 def test_a_late_forecast_starts_from_its_own_bar() -> None:
     """When the next bar has closed before a forecast is made, its reference is still the close that it was made at."""
     pipeline = make_pipeline()
-    seed(pipeline, BTC)
+    start_sequences(pipeline, BTC)
     feed(pipeline, BTC, trade(2, 0.5, 105.0), trade(3, 1.5, 90.0), trade(4, 2.1))
     pipeline.events()
     assert pipeline.reference_price(BTC) == 90.0
-    pipeline.forecasts_made(made(1, "BTC-USDT"), now_us=START_US + 2 * HOUR_US)
+    pipeline.forecasts_made(round_forecasts(1, "BTC-USDT"), now_us=START_US + 2 * HOUR_US)
     (event,) = of(pipeline.events(), ForecastIssued)
     assert isinstance(event, ForecastIssued)
     assert event.issued.reference_price == 105.0
@@ -188,17 +144,17 @@ def test_without_a_price_nothing_is_issued() -> None:
         pipeline.snapshot_received(BTC, [], None, from_time_us=START_US, now_us=START_US, wall_s=0.0)
         pipeline.time_advanced(START_US + HOUR_US + TIMEOUTS.proof_wait_us, 3700.0)
         assert len(of(pipeline.events(), BarClosed)) == 1
-        pipeline.forecasts_made(made(1, "BTC-USDT"), now_us=START_US + HOUR_US)
+        pipeline.forecasts_made(round_forecasts(1, "BTC-USDT"), now_us=START_US + HOUR_US)
         assert len(of(pipeline.events(), ForecastIssued)) == issued
 
 
 def test_forecasts_are_scored_when_their_bar_closes() -> None:
     """One hour later the issued forecast and its baselines meet the truth; the round itself does not wait for it."""
     pipeline = make_pipeline()
-    seed(pipeline, BTC)
+    start_sequences(pipeline, BTC)
     feed(pipeline, BTC, trade(2, 1.1))
     pipeline.events()
-    pipeline.forecasts_made(made(1, "BTC-USDT"), now_us=START_US + HOUR_US)
+    pipeline.forecasts_made(round_forecasts(1, "BTC-USDT"), now_us=START_US + HOUR_US)
     feed(pipeline, BTC, trade(3, 2.1))
     assert of(pipeline.events(), RoundClosed)
     (scored,) = of(pipeline.events(), ForecastsScored)
@@ -214,12 +170,12 @@ def test_what_is_issued_is_calibrated_and_keeps_what_was_told() -> None:
     """Until a truth is known the two are one; after a bar that left every interval the issued one is wider."""
     calibration = Calibration(interval_us=HOUR_US, horizons=(1, 2), levels=LEVELS)
     pipeline = make_pipeline(calibration)
-    seed(pipeline, BTC)
+    start_sequences(pipeline, BTC)
     issued = []
     for hour in (1, 2):
         feed(pipeline, BTC, trade(hour + 1, hour + 0.1, 100.0 * 1.5 ** (hour + 1)))
         pipeline.events()
-        pipeline.forecasts_made(made(hour, "BTC-USDT"), now_us=START_US + hour * HOUR_US + 1)
+        pipeline.forecasts_made(round_forecasts(hour, "BTC-USDT"), now_us=START_US + hour * HOUR_US + 1)
         (event,) = of(pipeline.events(), ForecastIssued)
         assert isinstance(event, ForecastIssued)
         issued.append(event.issued)
@@ -234,7 +190,7 @@ def test_what_is_issued_is_calibrated_and_keeps_what_was_told() -> None:
 def test_trades_are_handed_out_for_storage_once_with_the_state_that_covers_them() -> None:
     """What is written in one transaction is enough to go on from."""
     pipeline = make_pipeline()
-    seed(pipeline, BTC)
+    start_sequences(pipeline, BTC)
     feed(pipeline, BTC, trade(2, 0.2), trade(3, 0.3))
     ((instrument, trades, state),) = pipeline.unsaved_trades()
     assert instrument == BTC

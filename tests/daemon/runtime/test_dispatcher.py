@@ -31,7 +31,7 @@ from daemon.store.thread import StoreThread
 from features.market import HOUR_US, Bar
 from models.forecast import ModelInfo, WindowReading
 from tests.daemon.forecasting.moments import START_US
-from tests.daemon.pipeline.test_pipeline import BTC, ETH, feed, made, make_pipeline, seed, trade
+from tests.daemon.pipeline.builders import BTC, ETH, feed, make_pipeline, round_forecasts, start_sequences, trade
 from tests.daemon.publishing.harness import TOPICS, Record, eventually, publisher
 
 
@@ -49,7 +49,7 @@ class FakeInference:
         await self.go_on.wait()
         hour = (close_time_us - START_US) // HOUR_US
         self.asked.append(f"round {hour}")
-        answer = made(hour, *(bar.symbol for bar in bars))
+        answer = round_forecasts(hour, *(bar.symbol for bar in bars))
         return RoundForecasts(
             close_time_us=answer.close_time_us,
             forecasts=tuple(
@@ -121,7 +121,7 @@ class Desk:
 async def desk(folder: Path) -> AsyncIterator[Desk]:
     """A desk at work."""
     opened = Desk(folder)
-    seed(opened.pipeline, BTC)
+    start_sequences(opened.pipeline, BTC)
     opened.dispatcher.drain()
     working = [asyncio.create_task(opened.dispatcher.run()), asyncio.create_task(opened.dispatcher.run_rounds())]
     try:
@@ -193,7 +193,7 @@ async def test_a_forecast_that_was_issued_before_stands(tmp_path: Path) -> None:
         assert last is not None
         at.pipeline._forecast_starts[START_US + HOUR_US] = {BTC: (last, 55.0)}
         with capture_logs() as logs:
-            at.pipeline.forecasts_made(made(1, "BTC-USDT"), now_us=at.clock.now_us)
+            at.pipeline.forecasts_made(round_forecasts(1, "BTC-USDT"), now_us=at.clock.now_us)
             at.dispatcher.drain()
             await at.settled(2)
         assert at.forecasts[1].id == issued.id

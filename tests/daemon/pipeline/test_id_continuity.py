@@ -9,17 +9,9 @@ from daemon.pipeline.continuity import MAX_RANGES, Admission, MissingRange
 from daemon.pipeline.id_continuity import IdContinuity
 from daemon.pipeline.sequence import SequenceState
 from features.market import Completeness, MissingTrades, Trade
+from tests.daemon.pipeline.id_sequences import id_continuity, merged_records, trade
 
 COUNTED = {Admission.JOINED, Admission.OPENED_GAP, Admission.FILLED}
-
-
-def continuity(last_id: int = 9) -> IdContinuity:
-    return IdContinuity(SequenceState(last_id=last_id, last_time_us=1_000, covered_from_us=0))
-
-
-def trade(trade_id: int, span: int = 1) -> Trade:
-    """Trade N happened at N milliseconds; a merged one covers the ids before it, too."""
-    return Trade(trade_id, trade_id * 1_000, 1.0, 1.0, True, span, span)
 
 
 def covered(record: Trade) -> range:
@@ -39,34 +31,17 @@ def missing_between(sequence: IdContinuity, open_us: int, close_us: int) -> int:
 @given(st.lists(st.integers(10, 40), max_size=120))
 def test_what_is_missing_is_exact(ids: list[int]) -> None:
     """After any sequence of ids, duplicates included, each is admitted once and the rest is missing."""
-    sequence = continuity()
+    sequence = id_continuity()
     admitted = [i for i in ids if sequence.admit(trade(i)) is not Admission.DUPLICATE]
     assert sorted(admitted) == sorted(set(ids))
     expected = set(range(10, max(ids, default=9) + 1)) - set(ids)
     assert set(missing_ids(sequence)) == expected
 
 
-@st.composite
-def merged_records(draw: st.DrawFn) -> list[Trade]:
-    """A venue's ids from 10 on, merged here and there, of which some get lost, come twice, or in another order."""
-    records, first_id = [], 10
-    for span in draw(st.lists(st.integers(1, 5), max_size=25)):
-        records.append(trade(first_id + span - 1, span))
-        first_id += span
-    if not records:
-        return []
-    kept = draw(st.lists(st.sampled_from(records), max_size=40))
-    # REST gives one by one what the stream merged, and a stream may merge differently the next time.
-    single = draw(st.lists(st.integers(10, first_id - 1), max_size=15))
-    merged_anew = draw(st.lists(st.tuples(st.integers(10, first_id - 1), st.integers(1, 6)), max_size=6))
-    others = [trade(last_id, min(span, last_id - 9)) for last_id, span in merged_anew]
-    return draw(st.permutations([*kept, *map(trade, single), *others]))
-
-
 @given(merged_records(), st.data())
 def test_no_id_is_counted_twice(records: list[Trade], data: st.DataObject) -> None:
     """Merged, lost, repeated, disordered and repaired: counted and missing are always all there is, and never both."""
-    sequence, counted = continuity(), list[int]()
+    sequence, counted = id_continuity(), list[int]()
     for record in records:
         admission = sequence.admit(record)
         if admission in COUNTED:
@@ -95,7 +70,7 @@ def check(sequence: IdContinuity, counted: list[int]) -> None:
 @given(merged_records(), st.integers(0, 60))
 def test_a_restart_changes_nothing(records: list[Trade], stop: int) -> None:
     """Stored and loaded anywhere on the way, the sequence goes on as if it had never stopped."""
-    whole, broken = continuity(), continuity()
+    whole, broken = id_continuity(), id_continuity()
     for index, record in enumerate(records):
         if index == stop:
             broken = IdContinuity(broken.state())
@@ -105,7 +80,7 @@ def test_a_restart_changes_nothing(records: list[Trade], stop: int) -> None:
 
 def test_time_bounds_say_which_bar_may_lack_trades() -> None:
     """A gap counts for every interval that its neighbours in time leave open, and for no other."""
-    sequence = continuity()
+    sequence = id_continuity()
     sequence.admit(trade(10))
     assert sequence.admit(trade(15)) is Admission.OPENED_GAP
     assert missing_between(sequence, 0, 10_000) == 0
@@ -116,7 +91,7 @@ def test_time_bounds_say_which_bar_may_lack_trades() -> None:
 
 def test_a_filled_middle_splits_the_gap() -> None:
     """An id from the middle of a gap leaves two smaller ones."""
-    sequence = continuity()
+    sequence = id_continuity()
     sequence.admit(trade(15))
     assert sequence.admit(trade(12)) is Admission.FILLED
     assert [(lost.first_id, lost.last_id) for lost in sequence.missing] == [(10, 11), (13, 14)]
@@ -125,7 +100,7 @@ def test_a_filled_middle_splits_the_gap() -> None:
 
 def test_merged_records_join_by_the_first_of_their_ids() -> None:
     """A record of five ids is the next one where the first of the five is."""
-    sequence = continuity()
+    sequence = id_continuity()
     assert sequence.admit(trade(14, span=5)) is Admission.JOINED
     assert sequence.admit(trade(20, span=3)) is Admission.OPENED_GAP
     assert missing_ids(sequence) == [15, 16, 17]
@@ -135,7 +110,7 @@ def test_merged_records_join_by_the_first_of_their_ids() -> None:
 
 def test_a_merged_record_that_is_partly_counted() -> None:
     """It cannot be split: it is left out, and the part that was not counted is missing until it is asked for."""
-    sequence = continuity()
+    sequence = id_continuity()
     sequence.admit(trade(10))
     assert sequence.admit(trade(14, span=5)) is Admission.OPENED_GAP_ONLY
     assert missing_ids(sequence) == [11, 12, 13, 14]
@@ -146,7 +121,7 @@ def test_a_merged_record_that_is_partly_counted() -> None:
 
 def test_a_merged_record_across_the_edge_of_a_gap() -> None:
     """What lies partly within a gap and partly beside it is left out, and the gap stays as it is."""
-    sequence = continuity()
+    sequence = id_continuity()
     sequence.admit(trade(12))  # 10 and 11 are missing
     sequence.admit(trade(16))  # 13, 14 and 15 are missing
     assert sequence.admit(trade(14, span=4)) is Admission.DUPLICATE
@@ -157,7 +132,7 @@ def test_a_merged_record_across_the_edge_of_a_gap() -> None:
 
 def test_what_is_known_of_a_bar() -> None:
     """Proven by a trade past its end that joined, or by a head that was asked for after its end and grace."""
-    sequence = continuity()
+    sequence = id_continuity()
     sequence.admit(trade(10))
 
     def known() -> tuple[Completeness, bool]:
@@ -171,7 +146,7 @@ def test_what_is_known_of_a_bar() -> None:
     sequence.record_answer(sequence.beyond_newest(), head_reached=True, complete=True, asked_at_us=13_000)
     sequence.record_answer(sequence.beyond_newest(), head_reached=True, complete=True, asked_at_us=100)
     assert known() == (Completeness.PROVEN, True)
-    sequence = continuity()
+    sequence = id_continuity()
     sequence.admit(trade(10))
     sequence.admit(trade(12))
     assert known() == (Completeness.GAP, False)
@@ -189,7 +164,7 @@ def test_bars_before_the_beginning_are_not_proven() -> None:
 
 def test_ranges_that_travel_with_a_bar_are_few() -> None:
     """Of many gaps the first are named; their trades are all counted."""
-    sequence = continuity()
+    sequence = id_continuity()
     for trade_id in range(11, 111, 2):
         sequence.admit(trade(trade_id))
     known = sequence.completeness_of(0, 200_000, now_us=200_000, grace_us=0)
@@ -200,7 +175,7 @@ def test_ranges_that_travel_with_a_bar_are_few() -> None:
 
 def test_gaps_are_asked_for_in_turn() -> None:
     """One that the venue does not fill keeps no other waiting."""
-    sequence = continuity()
+    sequence = id_continuity()
     for trade_id in (12, 15, 18):
         sequence.admit(trade(trade_id))
     asked = [sequence.next_missing() for _ in range(4)]
@@ -217,7 +192,7 @@ def test_gaps_are_asked_for_in_turn() -> None:
 
 def test_interruptions_are_of_no_concern() -> None:
     """The ids alone tell what was lost."""
-    sequence = continuity()
+    sequence = id_continuity()
     before = sequence.state()
     assert not sequence.begin_interruption(500)
     sequence.end_interruption(600)
