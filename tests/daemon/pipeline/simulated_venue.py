@@ -12,6 +12,7 @@ from daemon.pipeline.events import (
     CandleRequested,
     Event,
     FeedSilent,
+    RepairReason,
     RepairRequested,
     SnapshotRequested,
 )
@@ -27,6 +28,23 @@ START_US = 1_700_000_040 * SECOND_US - 1_700_000_040 * SECOND_US % INTERVAL_US
 TIMEOUTS = Timeouts(grace_us=2 * SECOND_US, proof_wait_us=6 * SECOND_US, clock_margin_us=SECOND_US)
 
 E = TypeVar("E", bound=Event)
+
+
+def trades_with_ids(times_s: list[float]) -> list[Trade]:
+    """Trades with contiguous ids at these seconds after the start."""
+    return [
+        Trade(1000 + i, START_US + int(t * SECOND_US), 100.0 + i % 13 / 10, 0.5 + i % 5 / 100, i % 3 == 0)
+        for i, t in enumerate(sorted(times_s))
+    ]
+
+
+def trades_with_holes(times_s: list[float]) -> list[Trade]:
+    """Trades with ascending ids with holes, a few of them before the start."""
+    early = [Trade(3 + i, START_US - (50 - i) * SECOND_US, 99.0 + i, 1.0, True) for i in range(3)]
+    return early + [
+        Trade(1000 + 3 * i, START_US + int(t * SECOND_US), 100.0 + i % 13 / 10, 0.5 + i % 5 / 100, i % 3 == 0)
+        for i, t in enumerate(sorted(times_s))
+    ]
 
 
 class SimulatedVenue(ABC):
@@ -234,3 +252,14 @@ class VenueWithoutIds(SimulatedVenue):
             completeness=Completeness.VENUE_CANDLE,
             known_at_us=self.now_us,
         )
+
+
+def assert_true_bar(bar: Bar, venue: VenueWithIds) -> None:
+    """The bar equals the one made of all trades of its interval."""
+    expected = venue.true_bar(bar.open_time_us, bar.completeness)
+    for field in ("open", "high", "low", "close", "volume", "quote_volume", "trades", "taker_buy_volume"):
+        assert getattr(bar, field) == getattr(expected, field), field
+
+
+def repair_reasons(venue: SimulatedVenue) -> list[RepairReason]:
+    return [event.reason for event in venue.of(RepairRequested)]
