@@ -1,4 +1,4 @@
-"""The heart without its edges: when a round is whole, and what a forecast says of its bar."""
+"""Pipeline of several instruments: when a round closes, and what an issued forecast says of its bar."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def of(events: Iterable[Event], kind: type) -> list[Event]:
 
 
 def test_a_round_waits_for_every_warm_instrument() -> None:
-    """The round of an hour closes with the last instrument's bar, and holds one bar of each."""
+    """The round of an hour closes with the last instrument's bar and holds one bar of each."""
     pipeline = make_pipeline()
     start_sequences(pipeline, BTC, ETH)
     feed(pipeline, BTC, trade(2, 1.1))
@@ -40,8 +40,8 @@ def test_a_round_waits_for_every_warm_instrument() -> None:
     assert {each.instrument for each in closed.bars} == {BTC, ETH}
 
 
-def test_an_instrument_without_a_start_holds_nobody_up() -> None:
-    """While the venue does not answer for one symbol the other is forecast."""
+def test_a_round_does_not_wait_for_an_instrument_without_a_start() -> None:
+    """While the venue returns no snapshot of one symbol, the other is forecast."""
     pipeline = make_pipeline()
     start_sequences(pipeline, BTC)
     feed(pipeline, BTC, trade(2, 1.1))
@@ -51,7 +51,7 @@ def test_an_instrument_without_a_start_holds_nobody_up() -> None:
 
 
 def test_rounds_come_in_order_of_time() -> None:
-    """A symbol that is hours ahead does not make a later round overtake an earlier one."""
+    """A symbol that is hours ahead does not close a later round before an earlier one."""
     pipeline = make_pipeline()
     start_sequences(pipeline, BTC, ETH)
     feed(pipeline, BTC, trade(2, 1.1), trade(3, 2.1), trade(4, 3.1))
@@ -63,10 +63,10 @@ def test_rounds_come_in_order_of_time() -> None:
 
 
 def test_a_revision_is_no_new_round() -> None:
-    """A bar that becomes better known is announced, and its hour is not forecast twice."""
+    """A revised bar is announced, and its hour is not forecast twice."""
     pipeline = make_pipeline()
     start_sequences(pipeline, BTC)
-    feed(pipeline, BTC, trade(3, 0.9))  # 2 is lost
+    feed(pipeline, BTC, trade(3, 0.9))  # id 2 is missing
     pipeline.time_advanced(START_US + HOUR_US + TIMEOUTS.proof_wait_us, 3700.0)
     (first,) = of(pipeline.events(), BarClosed)
     assert isinstance(first, BarClosed)
@@ -89,8 +89,8 @@ def test_a_revision_is_no_new_round() -> None:
     assert of(events, RoundClosed) == []
 
 
-def test_a_forecast_says_how_well_its_bar_is_known() -> None:
-    """Reference price, completeness, the clock's skew and the times are those of the bar that it continues."""
+def test_a_forecast_carries_the_quality_of_its_bar() -> None:
+    """Reference price, completeness, clock skew and latencies are those of the bar at whose close it was made."""
     pipeline = make_pipeline()
     start_sequences(pipeline, BTC)
     feed(pipeline, BTC, trade(2, 0.5, 105.0), trade(3, 1.1))
@@ -106,8 +106,8 @@ def test_a_forecast_says_how_well_its_bar_is_known() -> None:
     assert (issued.latency.bar_close_to_publish, issued.latency.features, issued.latency.inference) == (250, 1.5, 2.5)
 
 
-def test_an_empty_bar_refers_to_the_last_known_close() -> None:
-    """Nobody traded for an hour: the forecast starts from the price before it."""
+def test_after_an_empty_bar_the_reference_is_the_last_known_close() -> None:
+    """An hour without trades: the forecast refers to the price before it."""
     pipeline = make_pipeline()
     start_sequences(pipeline, BTC)
     feed(pipeline, BTC, trade(2, 0.5, 105.0), trade(3, 2.1, 90.0))
@@ -122,8 +122,8 @@ def test_an_empty_bar_refers_to_the_last_known_close() -> None:
     assert event.issued.reference_price == 105.0
 
 
-def test_a_late_forecast_starts_from_its_own_bar() -> None:
-    """When the next bar has closed before a forecast is made, its reference is still the close that it was made at."""
+def test_a_late_forecast_refers_to_its_own_bar() -> None:
+    """The next bar has closed before the forecast is made; its reference is still the close of its own bar."""
     pipeline = make_pipeline()
     start_sequences(pipeline, BTC)
     feed(pipeline, BTC, trade(2, 0.5, 105.0), trade(3, 1.5, 90.0), trade(4, 2.1))
@@ -136,7 +136,7 @@ def test_a_late_forecast_starts_from_its_own_bar() -> None:
 
 
 def test_without_a_price_nothing_is_issued() -> None:
-    """An instrument that never traded has nothing to refer to; one with a past has its last close."""
+    """An instrument that never traded has no reference price; one with a stored bar has its close."""
     for past, issued in ((None, 0), (bar(0, 99.0), 1)):
         pipeline = make_pipeline()
         if past is not None:
@@ -149,7 +149,7 @@ def test_without_a_price_nothing_is_issued() -> None:
 
 
 def test_forecasts_are_scored_when_their_bar_closes() -> None:
-    """One hour later the issued forecast and its baselines meet the truth; the round itself does not wait for it."""
+    """One hour later the issued forecast and its baselines are scored; the round does not wait for that."""
     pipeline = make_pipeline()
     start_sequences(pipeline, BTC)
     feed(pipeline, BTC, trade(2, 1.1))
@@ -166,8 +166,8 @@ def test_forecasts_are_scored_when_their_bar_closes() -> None:
     }
 
 
-def test_what_is_issued_is_calibrated_and_keeps_what_was_told() -> None:
-    """Until a truth is known the two are one; after a bar that left every interval the issued one is wider."""
+def test_an_issued_forecast_is_calibrated_and_keeps_the_raw_one() -> None:
+    """Before the first score the two are the same; after a bar outside every interval the issued one is wider."""
     calibration = Calibration(interval_us=HOUR_US, horizons=(1, 2), levels=LEVELS)
     pipeline = make_pipeline(calibration)
     start_sequences(pipeline, BTC)
@@ -183,12 +183,12 @@ def test_what_is_issued_is_calibrated_and_keeps_what_was_told() -> None:
     assert first.forecast is first.raw
     assert second.raw is not None
     assert (second.forecast.quantiles[0] > second.raw.quantiles[0]).tolist() == [False, False, False, True, True]
-    assert (second.forecast.quantiles[1] == second.raw.quantiles[1]).all()  # no two bars have passed
+    assert (second.forecast.quantiles[1] == second.raw.quantiles[1]).all()  # no horizon of two bars is scored yet
     assert [score.role for score in pipeline.scoreboard.bar_closed(bar(3, 300.0))][:3] == ["issued", "raw", "baseline"]
 
 
-def test_trades_are_handed_out_for_storage_once_with_the_state_that_covers_them() -> None:
-    """What is written in one transaction is enough to go on from."""
+def test_unsaved_trades_are_returned_once_with_their_state() -> None:
+    """What is stored in one transaction is enough to resume from."""
     pipeline = make_pipeline()
     start_sequences(pipeline, BTC)
     feed(pipeline, BTC, trade(2, 0.2), trade(3, 0.3))
@@ -199,8 +199,8 @@ def test_trades_are_handed_out_for_storage_once_with_the_state_that_covers_them(
     assert pipeline.unsaved_trades() == []
 
 
-def test_other_patience_holds_from_now_on() -> None:
-    """A reload reaches every series."""
+def test_set_timeouts_reaches_every_instrument() -> None:
+    """A reload replaces the timeouts of all instruments."""
     pipeline = make_pipeline()
     pipeline.set_timeouts(Timeouts(grace_us=1, proof_wait_us=2))
     assert {each.timeouts.proof_wait_us for each in pipeline.instruments.values()} == {2}

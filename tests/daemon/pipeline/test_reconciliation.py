@@ -1,4 +1,4 @@
-"""The audit: what differs is found, who is right is said, and each bar is compared once or twice."""
+"""Reconciliation: differences between bar and candle, the verdict, and when each bar is compared."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def make_bar(**changes: object) -> Bar:
     return msgspec.structs.replace(bar, **changes)
 
 
-def test_equal_accounts_agree() -> None:
+def test_equal_bar_and_candle_agree() -> None:
     """Rounding in the last digit is no difference."""
     assert differences(make_bar(), make_bar(volume=0.3)) == {}
 
@@ -41,14 +41,14 @@ def test_equal_accounts_agree() -> None:
     ("field", "theirs"),
     [("close", 101.01), ("high", 103.0), ("trades", 8), ("volume", 0.3001), ("quote_volume", 30.01)],
 )
-def test_one_lost_trade_is_seen(field: str, theirs: float) -> None:
-    """Each field that a lost trade would change gives it away, with both values."""
+def test_one_missing_trade_is_found(field: str, theirs: float) -> None:
+    """Each field that a missing trade would change is reported with both values."""
     found = differences(make_bar(), make_bar(**{field: theirs}))
     assert found == {field: (getattr(make_bar(), field), theirs)}
 
 
-def test_the_smallest_trade_lost_from_a_busy_bar_is_seen() -> None:
-    """A millionth of a bitcoin out of two thousand: no price shows it where the candle opens at the close before."""
+def test_the_smallest_missing_trade_of_a_busy_bar_is_found() -> None:
+    """A millionth of a bitcoin out of two thousand, where the candle opens at the previous close."""
     busy = make_bar(volume=2000.123456)
     candle = make_bar(volume=2000.123457, open=98.5, low=98.5)
     assert list(differences(busy, candle, opens_at_previous_close=True)) == ["volume"]
@@ -56,7 +56,7 @@ def test_the_smallest_trade_lost_from_a_busy_bar_is_seen() -> None:
 
 
 def test_what_a_venue_does_not_publish_is_not_compared() -> None:
-    """A candle without taker volumes or count is still an audit of the rest."""
+    """A candle without taker volumes or trade count is compared in the other fields."""
     candle = make_bar(taker_buy_volume=None, taker_buy_quote_volume=None, trades=None, quote_volume=None)
     assert differences(make_bar(), candle) == {}
 
@@ -67,7 +67,7 @@ def test_an_empty_bar_against_a_traded_candle_differs() -> None:
     assert {"open", "close", "volume", "trades"} <= set(differences(empty, make_bar()))
 
 
-def test_who_is_right_depends_on_the_proof() -> None:
+def test_the_verdict_depends_on_the_proof() -> None:
     """A proven bar stands against the candle; an unproven one does not."""
     found = {"trades": (7, 8)}
     assert "every trade id" in verdict(make_bar(), found)
@@ -76,7 +76,7 @@ def test_who_is_right_depends_on_the_proof() -> None:
 
 
 def test_a_bar_is_compared_twice_at_most() -> None:
-    """First at 15 s, and once more at 60 s where the first look settled nothing."""
+    """At 15 s, and once more at 60 s unless the first comparison settled it."""
     schedule = ReconciliationSchedule(first_s=15, last_s=60)
     schedule.watch(make_bar(), 100.0)
     assert schedule.due(114.0) == []
@@ -86,8 +86,8 @@ def test_a_bar_is_compared_twice_at_most() -> None:
     assert schedule.due(1000.0) == []
 
 
-def test_a_settled_bar_does_not_come_back_but_its_revision_does() -> None:
-    """A revision is audited anew; settling an old revision does not settle the new one."""
+def test_a_settled_bar_is_not_compared_again_but_its_revision_is() -> None:
+    """Settling an old revision does not settle the new one."""
     schedule = ReconciliationSchedule(first_s=15, last_s=60)
     schedule.watch(make_bar(), 0.0)
     schedule.settle([make_bar()])
@@ -97,7 +97,7 @@ def test_a_settled_bar_does_not_come_back_but_its_revision_does() -> None:
     assert [due.bar.revision for due in schedule.due(115.0)] == [1]
 
 
-def test_what_waits_is_bounded() -> None:
+def test_waiting_bars_are_bounded() -> None:
     """A venue that never answers cannot fill the memory."""
     schedule = ReconciliationSchedule(first_s=15, last_s=60)
     for hour in range(500):
@@ -106,5 +106,5 @@ def test_what_waits_is_bounded() -> None:
 
 
 def test_the_outcome_is_on_the_bar() -> None:
-    """The same revision, with its audit."""
+    """The same revision, with its outcome."""
     assert with_outcome(make_bar(), Audit.EQUAL) == make_bar(audit=Audit.EQUAL)

@@ -1,12 +1,12 @@
-"""Liveness: quiet is measured from the last trade heard, and probes are not repeated in a row."""
+"""Staleness: silence is measured from the last trade, and probes are spaced."""
 
 from __future__ import annotations
 
 from daemon.pipeline.staleness import StalenessTimer
 
 
-def test_quiet_is_measured_from_the_last_time_heard() -> None:
-    """Before anything was heard, from the first look."""
+def test_silence_is_measured_from_the_last_trade() -> None:
+    """Before the first trade, from the first call."""
     staleness = StalenessTimer()
     assert staleness.silent_for_s(10.0) == 0.0
     assert staleness.silent_for_s(15.0) == 5.0
@@ -14,8 +14,8 @@ def test_quiet_is_measured_from_the_last_time_heard() -> None:
     assert staleness.silent_for_s(17.0) == 1.0
 
 
-def test_a_probe_is_due_once_per_quiet_spell_length() -> None:
-    """After a probe as long again passes before the next."""
+def test_a_probe_is_due_once_per_stale_period() -> None:
+    """After a probe the same time passes before the next."""
     staleness = StalenessTimer()
     staleness.received(100.0)
     assert not staleness.probe_due(130.0, 30.0)

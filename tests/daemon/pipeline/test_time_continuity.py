@@ -1,4 +1,4 @@
-"""Continuity where ids prove nothing: what was heard without an interruption, and what the venue mends."""
+"""Continuity without contiguous ids: interruptions of the stream, and what REST repairs."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from features.bars import OpenBar
 from features.market import Completeness, Instrument, MissingTrades, Trade
 from tests.daemon.pipeline.stream_records import stream_records, traits_of
 
-BEGIN_US = 1_000
+FIRST_US = 1_000
 
 
 def continuity(*interruptions: Interruption) -> TimeContinuity:
     return TimeContinuity(
         SequenceState(
-            last_id=-1, last_time_us=BEGIN_US - 1, covered_from_us=BEGIN_US, interruptions=tuple(interruptions)
+            last_id=-1, last_time_us=FIRST_US - 1, covered_from_us=FIRST_US, interruptions=tuple(interruptions)
         )
     )
 
 
-def trade(time_us: int, identity: int | None = None) -> Trade:
-    return Trade(time_us if identity is None else identity, time_us, 1.0, 1.0, True)
+def trade(time_us: int, trade_id: int | None = None) -> Trade:
+    return Trade(time_us if trade_id is None else trade_id, time_us, 1.0, 1.0, True)
 
 
-def take_and_settle(
+def take_and_flush(
     sequence: TimeContinuity, trades: list[Trade], from_us: int, until_us: int
 ) -> tuple[int, list[Trade]]:
-    """How many the flow into a bar of these bounds takes at once, and which of them are new."""
-    heard = IdentityFastPath(traits_of())
-    heard.continuity = sequence
-    heard.bar = OpenBar(Instrument("bybit", "BTC-USDT"), open_time_us=from_us, interval_us=until_us - from_us)
-    return heard.take_next(stream_records(trades)), heard.flush()
+    """How many the fast path into a bar of these bounds takes, and which of them are new."""
+    path = IdentityFastPath(traits_of())
+    path.continuity = sequence
+    path.bar = OpenBar(Instrument("bybit", "BTC-USDT"), open_time_us=from_us, interval_us=until_us - from_us)
+    return path.take_next(stream_records(trades)), path.flush()
 
 
 def take(sequence: TimeContinuity, trades: list[Trade], from_us: int, until_us: int) -> int:
-    taken, new = take_and_settle(sequence, trades, from_us, until_us)
+    taken, new = take_and_flush(sequence, trades, from_us, until_us)
     assert new == trades[:taken]
     return taken
 
 
-def known(
+def completeness(
     sequence: TimeContinuity, open_us: int, close_us: int, *, now_us: int, grace_us: int = 0
 ) -> CompletenessReport:
     return sequence.completeness_of(open_us, close_us, now_us=now_us, grace_us=grace_us)
@@ -58,28 +58,28 @@ def answer(sequence: TimeContinuity, after_us: int, *, complete: bool, asked_at_
     )
 
 
-def test_trades_are_new_by_their_identity() -> None:
-    """Order of ids and holes between them mean nothing; only a known identity is a duplicate."""
+def test_trades_are_new_by_their_id() -> None:
+    """The order of ids and holes between them mean nothing; only a known id is a duplicate."""
     sequence = continuity()
     assert sequence.admit(trade(2_000, 77)) is Admission.JOINED
     assert sequence.admit(trade(2_000, 5)) is Admission.JOINED
     assert sequence.admit(trade(1_500, 900)) is Admission.FILLED
     assert sequence.last_time_us == 2_000
-    for time_us, identity in ((2_000, 77), (2_000, 5), (1_500, 900)):
-        assert sequence.admit(trade(time_us, identity)) is Admission.DUPLICATE
+    for time_us, trade_id in ((2_000, 77), (2_000, 5), (1_500, 900)):
+        assert sequence.admit(trade(time_us, trade_id)) is Admission.DUPLICATE
     assert sequence.missing_trades == 0
     assert sequence.complete
 
 
-def test_trades_of_before_the_beginning_are_not_asked() -> None:
-    """A page that reaches back behind the beginning brings nothing of there."""
+def test_trades_before_the_start_are_left_out() -> None:
+    """A page that reaches back before the start adds none of those trades."""
     sequence = continuity()
-    assert sequence.admit(trade(BEGIN_US - 1)) is Admission.DUPLICATE
-    assert sequence.admit(trade(BEGIN_US)) is Admission.JOINED
+    assert sequence.admit(trade(FIRST_US - 1)) is Admission.DUPLICATE
+    assert sequence.admit(trade(FIRST_US)) is Admission.JOINED
 
 
-def test_take_is_admit_for_the_newest_alone() -> None:
-    """It stops at the first trade that is known, older than the newest, or outside the bounds, and notes no other."""
+def test_the_fast_path_takes_only_the_newest() -> None:
+    """It stops at the first trade that is known, older than the newest, or outside the bar."""
     sequence = continuity()
     assert take(sequence, [trade(2_000, 1), trade(2_000, 2), trade(2_100, 3)], 2_000, 3_000) == 3
     assert (sequence.last_id, sequence.last_time_us) == (3, 2_100)
@@ -90,7 +90,7 @@ def test_take_is_admit_for_the_newest_alone() -> None:
     assert sequence.state() == before
     assert take(sequence, [trade(2_200, 4), trade(2_200, 4), trade(2_300, 5)], 2_000, 3_000) == 1
     assert sequence.last_time_us == 2_200
-    assert sequence.admit(trade(2_300, 5)) is Admission.JOINED, "nothing was noted of it"
+    assert sequence.admit(trade(2_300, 5)) is Admission.JOINED, "it was not recorded"
 
 
 @given(
@@ -98,36 +98,36 @@ def test_take_is_admit_for_the_newest_alone() -> None:
     st.integers(1_000, 1_400),
     st.sampled_from([3, 16_384]),
 )
-def test_no_identity_is_counted_twice(batches: list[list[tuple[int, int]]], from_us: int, remembered: int) -> None:
-    """Whatever the order and the way in, each comes once, and the quick way counts what the other would.
+def test_no_id_is_counted_twice(batches: list[list[tuple[int, int]]], from_us: int, remembered: int) -> None:
+    """In any order and by either path each trade is counted once, and both paths count the same.
 
-    Where more comes than is remembered, the ways may forget at other moments, and then take the late for known; an
-    identity is then known by its time as well, of which a trade has one.
+    With few remembered ids the paths forget at different moments, and then take late trades for known; therefore each
+    id belongs to one time there.
     """
     forgets = remembered == 3
 
-    def identity_at(time_us: int, number: int) -> int:
+    def id_at(time_us: int, number: int) -> int:
         return 100 * time_us + number if forgets else number
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time_continuity, "REMEMBERED_IDS", remembered)
-        quick, plain = continuity(), continuity()
+        fast, full = continuity(), continuity()
         counted: list[int] = []
         for batch in batches:
-            trades = [trade(time_us, identity_at(time_us, identity)) for time_us, identity in batch]
-            taken, new = take_and_settle(quick, trades, from_us, 1_300)
-            new += [each for each in trades[taken:] if quick.admit(each) is not Admission.DUPLICATE]
-            by_plain = [each for each in trades if plain.admit(each) is not Admission.DUPLICATE]
-            assert forgets or new == by_plain
+            trades = [trade(time_us, id_at(time_us, trade_id)) for time_us, trade_id in batch]
+            taken, new = take_and_flush(fast, trades, from_us, 1_300)
+            new += [each for each in trades[taken:] if fast.admit(each) is not Admission.DUPLICATE]
+            by_full = [each for each in trades if full.admit(each) is not Admission.DUPLICATE]
+            assert forgets or new == by_full
             counted += [each.trade_id for each in new]
-        assert forgets or quick.state() == plain.state()
-    told_ids = {identity_at(time_us, identity) for batch in batches for time_us, identity in batch}
+        assert forgets or fast.state() == full.state()
+    all_ids = {id_at(time_us, trade_id) for batch in batches for time_us, trade_id in batch}
     assert len(counted) == len(set(counted))
-    assert forgets or set(counted) == told_ids
+    assert forgets or set(counted) == all_ids
 
 
-def test_identities_are_remembered_across_generations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At least so many of the newest are known; what is older than those is taken for known, never for new."""
+def test_ids_are_remembered_across_generations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At least the newest ``REMEMBERED_IDS`` ids are known; an older trade is taken for a duplicate, never for new."""
     monkeypatch.setattr(time_continuity, "REMEMBERED_IDS", 4)
     sequence = continuity()
     for number in range(2_000, 2_011):
@@ -136,26 +136,26 @@ def test_identities_are_remembered_across_generations(monkeypatch: pytest.Monkey
             assert sequence.admit(trade(recent)) is Admission.DUPLICATE, "one of the newest four"
     for number in range(2_000, 2_011):
         assert sequence.admit(trade(number)) is Admission.DUPLICATE
-    late = trade(2_000, identity=999)
-    assert sequence.admit(late) is Admission.DUPLICATE, "nobody knows any more whether it was counted"
-    assert sequence.admit(trade(2_010, identity=998)) is Admission.JOINED
+    late = trade(2_000, trade_id=999)
+    assert sequence.admit(late) is Admission.DUPLICATE, "it may have been counted and forgotten"
+    assert sequence.admit(trade(2_010, trade_id=998)) is Admission.JOINED
     assert len(sequence.recent_ids) + len(sequence.earlier_ids) <= 8
 
 
-def test_identities_of_the_stored_trades_are_known_after_a_restart() -> None:
-    """Trades that come again, on the new connection or in a page, are not counted again."""
+def test_ids_of_stored_trades_are_known_after_a_restart() -> None:
+    """Trades that a new connection or a page repeats are not counted again."""
     sequence = continuity()
-    heard = [trade(2_000), trade(2_100), trade(2_100, 7)]
-    for each in heard:
+    stored = [trade(2_000), trade(2_100), trade(2_100, 7)]
+    for each in stored:
         sequence.admit(each)
-    again = TimeContinuity(sequence.state(), heard[1:], known_from_us=2_100)
-    assert [again.admit(each) for each in heard] == [Admission.DUPLICATE] * 3
+    again = TimeContinuity(sequence.state(), stored[1:], known_from_us=2_100)
+    assert [again.admit(each) for each in stored] == [Admission.DUPLICATE] * 3
     assert again.admit(trade(2_100, 8)) is Admission.JOINED
-    assert again.state().covered_from_us == BEGIN_US
+    assert again.state().covered_from_us == FIRST_US
 
 
-def test_an_interruption_is_news_once() -> None:
-    """While nobody listens, further failures change nothing."""
+def test_an_interruption_begins_once() -> None:
+    """While it lasts, further failures change nothing."""
     sequence = continuity()
     assert sequence.begin_interruption(5_000)
     assert not sequence.begin_interruption(6_000)
@@ -167,38 +167,41 @@ def test_an_interruption_is_news_once() -> None:
     assert sequence.interruptions == [Interruption(5_000, 7_000), Interruption(9_000)]
 
 
-def test_what_is_known_of_a_bar_that_was_heard() -> None:
-    """Nothing proves it, and it is as good as it gets once its end is heard, or grace has passed."""
+def test_completeness_of_an_uninterrupted_bar() -> None:
+    """It is unproven, and final once a trade at its end was received or the grace has passed."""
     sequence = continuity()
     sequence.admit(trade(2_500))
-    unproven = Completeness.UNPROVEN
-    assert known(sequence, 2_000, 3_000, now_us=3_099, grace_us=100) == CompletenessReport(unproven, 0, final=False)
-    assert known(sequence, 2_000, 3_000, now_us=3_100, grace_us=100) == CompletenessReport(unproven, 0, final=True)
+    early = completeness(sequence, 2_000, 3_000, now_us=3_099, grace_us=100)
+    assert early == CompletenessReport(Completeness.UNPROVEN, 0, final=False)
+    final = CompletenessReport(Completeness.UNPROVEN, 0, final=True)
+    assert completeness(sequence, 2_000, 3_000, now_us=3_100, grace_us=100) == final
     sequence.admit(trade(3_000))
-    assert known(sequence, 2_000, 3_000, now_us=3_000, grace_us=100) == CompletenessReport(unproven, 0, final=True)
+    assert completeness(sequence, 2_000, 3_000, now_us=3_000, grace_us=100) == final
 
 
-def test_an_interval_without_trades_is_proven_by_the_venue_itself() -> None:
-    """Its own list, asked after close and grace and reaching back over the interval, holds none."""
+def test_rest_proves_an_interval_without_trades() -> None:
+    """An answer requested after close and grace that reaches back over the interval holds no trade of it."""
     sequence = continuity()
     sequence.admit(trade(1_500))
 
-    def verdict() -> CompletenessReport:
-        return known(sequence, 2_000, 3_000, now_us=9_000, grace_us=100)
+    def report() -> CompletenessReport:
+        return completeness(sequence, 2_000, 3_000, now_us=9_000, grace_us=100)
 
-    assert verdict() == CompletenessReport(Completeness.UNPROVEN, 0, final=False)
+    assert report() == CompletenessReport(Completeness.UNPROVEN, 0, final=False)
     answer(sequence, 1_500, complete=True, asked_at_us=3_099)
-    assert verdict() == CompletenessReport(Completeness.UNPROVEN, 0, final=False), "asked too early"
+    assert report() == CompletenessReport(Completeness.UNPROVEN, 0, final=False), "asked too early"
     answer(sequence, 1_500, complete=False, asked_at_us=3_500)
-    assert verdict() == CompletenessReport(Completeness.UNPROVEN, 0, final=False), "the list did not reach back"
+    assert report() == CompletenessReport(Completeness.UNPROVEN, 0, final=False), "the answer did not reach back"
     answer(sequence, 2_001, complete=True, asked_at_us=3_500)
-    assert verdict() == CompletenessReport(Completeness.UNPROVEN, 0, final=False), "it was not asked for all of it"
+    assert report() == CompletenessReport(Completeness.UNPROVEN, 0, final=False), (
+        "the request did not cover the interval"
+    )
     answer(sequence, 2_000, complete=True, asked_at_us=3_100)
-    assert verdict() == CompletenessReport(Completeness.PROVEN, 0, final=True)
+    assert report() == CompletenessReport(Completeness.PROVEN, 0, final=True)
 
 
 @pytest.mark.parametrize(
-    ("interruption", "touched"),
+    ("interruption", "overlaps"),
     [
         (Interruption(2_500, 2_600), True),
         (Interruption(1_000, 2_001), True),
@@ -210,20 +213,20 @@ def test_an_interval_without_trades_is_proven_by_the_venue_itself() -> None:
         (Interruption(2_500, 2_600, given_up=True), True),
     ],
 )
-def test_an_interruption_makes_gaps_of_the_bars_it_touches(interruption: Interruption, touched: bool) -> None:
-    """Nobody knows how many trades are lost, and the bar says between which times."""
+def test_an_interruption_makes_gaps_of_the_bars_it_overlaps(interruption: Interruption, overlaps: bool) -> None:
+    """The number of missing trades is unknown, and the bar lists the interruption."""
     sequence = continuity(interruption)
     sequence.admit(trade(4_000))
-    verdict = known(sequence, 2_000, 3_000, now_us=9_000)
-    if touched:
-        lost = MissingTrades(None, None, interruption.after_us, interruption.before_us)
-        assert verdict == CompletenessReport(Completeness.GAP, None, final=False, ranges=(lost,))
+    report = completeness(sequence, 2_000, 3_000, now_us=9_000)
+    if overlaps:
+        missing = MissingTrades(None, None, interruption.after_us, interruption.before_us)
+        assert report == CompletenessReport(Completeness.GAP, None, final=False, ranges=(missing,))
     else:
-        assert verdict == CompletenessReport(Completeness.UNPROVEN, 0, final=True)
+        assert report == CompletenessReport(Completeness.UNPROVEN, 0, final=True)
 
 
-def test_a_page_that_reaches_back_mends() -> None:
-    """All that was lost since then is in it."""
+def test_a_page_that_reaches_back_repairs() -> None:
+    """It holds every trade since the first interruption."""
     sequence = continuity(Interruption(2_000, 3_000), Interruption(4_000, 5_000))
     assert not sequence.complete
     assert sequence.next_missing() == MissingRange(None, None, 2_000)
@@ -233,8 +236,8 @@ def test_a_page_that_reaches_back_mends() -> None:
     assert sequence.next_missing() is None
 
 
-def test_a_page_mends_only_what_it_reaches_and_what_was_over() -> None:
-    """Earlier interruptions, and what goes on while it is asked, stay."""
+def test_a_page_repairs_only_what_it_covers() -> None:
+    """Earlier interruptions, and those that end after the request, stay."""
     earlier, later, open_one = Interruption(2_000, 3_000), Interruption(4_000, 9_000), Interruption(9_500)
     sequence = continuity(earlier, Interruption(3_500, 3_600), later, open_one)
     answer(sequence, 3_500, complete=True, asked_at_us=8_000)
@@ -242,19 +245,19 @@ def test_a_page_mends_only_what_it_reaches_and_what_was_over() -> None:
 
 
 def test_a_page_that_does_not_reach_back_gives_up() -> None:
-    """The venue has only the newest, and they have gone by: it is not asked for these again, and the gap stays."""
+    """The venue returns only the newest trades: the interruption is not requested again, and the gap stays."""
     sequence = continuity(Interruption(2_000, 3_000), Interruption(4_000, 5_000))
     answer(sequence, 2_000, complete=False, asked_at_us=6_000)
     assert sequence.interruptions == [Interruption(2_000, 3_000, given_up=True), Interruption(4_000, 5_000)]
     assert sequence.next_missing() == MissingRange(None, None, 4_000)
     answer(sequence, 4_000, complete=False, asked_at_us=6_000)
-    assert sequence.complete, "there is nothing that the venue could still give"
+    assert sequence.complete, "REST can return nothing more"
     assert sequence.next_missing() is None
-    assert known(sequence, 2_000, 3_000, now_us=9_000).completeness is Completeness.GAP
+    assert completeness(sequence, 2_000, 3_000, now_us=9_000).completeness is Completeness.GAP
 
 
-def test_nothing_is_asked_of_an_interruption_that_goes_on() -> None:
-    """Only what is over can be whole again."""
+def test_an_interruption_is_requested_after_its_end() -> None:
+    """While it lasts there is nothing to request."""
     sequence = continuity()
     sequence.begin_interruption(2_000)
     assert sequence.next_missing() is None
@@ -263,8 +266,8 @@ def test_nothing_is_asked_of_an_interruption_that_goes_on() -> None:
     assert sequence.next_missing() == MissingRange(None, None, 2_000)
 
 
-def test_what_the_venue_has_and_does_not_give_is_lost() -> None:
-    """It makes a gap like any interruption, and is not asked for."""
+def test_a_lost_range_is_a_gap() -> None:
+    """It makes a gap like any interruption, and is not requested."""
     sequence = continuity()
     sequence.begin_interruption(9_000)
     sequence.add_lost_range(2_000, 3_000)
@@ -273,15 +276,15 @@ def test_what_the_venue_has_and_does_not_give_is_lost() -> None:
     assert sequence.next_missing() == MissingRange(None, None, 9_000)
 
 
-def test_newest_is_what_lies_beyond_the_last_trade() -> None:
-    """By time: at the very microsecond of the last trade there may be more."""
+def test_beyond_newest_starts_at_the_last_trade() -> None:
+    """By time: another trade may have the same microsecond."""
     sequence = continuity()
     sequence.admit(trade(2_345))
     assert sequence.beyond_newest() == MissingRange(None, None, 2_345)
 
 
-def test_interruptions_of_bars_that_nobody_keeps_are_forgotten() -> None:
-    """Those that ended before; never one that goes on."""
+def test_old_interruptions_are_forgotten() -> None:
+    """Those that ended before the oldest bar that is kept; never one that lasts."""
     sequence = continuity(Interruption(2_000, 3_000), Interruption(4_000, 5_000), Interruption(6_000))
     sequence.forget_before(3_000)
     assert sequence.interruptions == [Interruption(4_000, 5_000), Interruption(6_000)]
@@ -290,7 +293,7 @@ def test_interruptions_of_bars_that_nobody_keeps_are_forgotten() -> None:
 
 
 def test_a_restart_keeps_the_interruptions() -> None:
-    """What is in doubt stays in doubt, given up or not."""
+    """Those that were given up and those that were not."""
     sequence = continuity(Interruption(2_000, 3_000, given_up=True), Interruption(4_000))
     sequence.admit(trade(4_500))
     again = TimeContinuity(sequence.state())
