@@ -45,6 +45,7 @@ class BarAggregator:
         self._ordered_ids = ordered_ids
         self._contiguous_ids = contiguous_ids
         self._opens_at_previous_close = opens_at_previous_close
+        # All by open time:
         self._bars: dict[int, OpenBar] = {}
         self._closed: dict[int, Bar] = {}
         self._unsettled: set[int] = set()

@@ -94,7 +94,7 @@ class DueBar(msgspec.Struct, frozen=True):
 
 
 class ReconciliationSchedule:
-    """Compares each bar ``first_s`` wall seconds after it was closed or revised, and once more at ``last_s``.
+    """When each bar is compared: ``first_s`` wall seconds after it was closed or revised, and once more at ``last_s``.
 
     The second attempt is for candles that were missing or not final at the first.
     """
