@@ -1,8 +1,9 @@
-"""The online calibration of every forecaster of every instrument, from the scoreboard's truths to the next forecast.
+"""Online conformal calibration of each forecaster kind and instrument, learned from matured forecasts.
 
-A state belongs to an instrument and a kind of forecaster. A retrained model of the same kind goes on with it: widths
-are in units of the model's own, so it inherits what its like got wrong, and within weeks its own errors outweigh that.
-Baselines learn too, although they stand on the scoreboard as they are: one that has to stand in is calibrated at once.
+A state belongs to an instrument and a kind of forecaster. A retrained model of the same kind continues with it: widths
+are relative to the model's own intervals, so the model inherits the errors of its predecessor, and within weeks its own
+errors outweigh them. Baselines learn too, although the scoreboard scores them uncalibrated: a baseline that replaces
+the network is calibrated at once.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class MaturedForecast(NamedTuple):
-    """One raw forecast of one horizon that has met its truth. quantiles: (Q,), like ``log_return`` its own unit."""
+    """One uncalibrated forecast of one horizon beside its truth. quantiles: (Q,); both they and ``log_return`` are log
+    returns."""
 
     kind: str
     horizon_bars: int
@@ -32,7 +34,7 @@ class MaturedForecast(NamedTuple):
 
 
 class Calibration:
-    """All states of one daemon, made as they are needed. No I/O."""
+    """All calibration states of one daemon, created on first use. No I/O."""
 
     def __init__(self, *, interval_us: int, horizons: Sequence[int], levels: Sequence[float]) -> None:
         """Raises ValueError for levels without a median."""
@@ -44,18 +46,18 @@ class Calibration:
         self._new()
 
     def calibrated(self, raw: Forecast) -> Forecast:
-        """What is to be published for a forecast. Raises ValueError for other horizons or levels than configured."""
+        """The calibrated forecast to publish. Raises ValueError for other horizons or levels than configured."""
         state = self._states.get((Instrument(raw.venue, raw.symbol), raw.model.kind))
         return raw if state is None else state.calibrated_forecast(raw)
 
-    def learn(self, instrument: Instrument, met: Iterable[MaturedForecast]) -> None:
-        """Takes what met its truth at one bar's close: of each kind at most one forecast a horizon.
+    def learn(self, instrument: Instrument, matured: Iterable[MaturedForecast]) -> None:
+        """Updates the states with the forecasts that matured at one bar's close: at most one per kind and horizon.
 
-        Horizons that are not configured any more teach nothing.
+        Horizons that are no longer configured are ignored.
         """
         quantiles: dict[str, FloatArray] = {}
         truths: dict[str, FloatArray] = {}
-        for each in met:
+        for each in matured:
             if each.horizon_bars not in self._horizons:
                 continue
             row = self._horizons.index(each.horizon_bars)
@@ -63,12 +65,12 @@ class Calibration:
                 quantiles[each.kind] = np.full((len(self._horizons), len(self._levels)), np.nan)
                 truths[each.kind] = np.full(len(self._horizons), np.nan)
             quantiles[each.kind][row], truths[each.kind][row] = each.quantiles, each.log_return
-        for kind, told in quantiles.items():
-            self._states.setdefault((instrument, kind), self._new()).learn(told, truths[kind])
+        for kind, forecasts in quantiles.items():
+            self._states.setdefault((instrument, kind), self._new()).learn(forecasts, truths[kind])
             self._changed.add((instrument, kind))
 
     def widths(self, instrument: Instrument, kind: str, horizon_bars: int) -> dict[float, float]:
-        """By how much each central interval is widened now, by its coverage; 1 each before anything was learned."""
+        """The factor by which each central interval is widened now, by its coverage; 1 each before any truth."""
         return self._states.get((instrument, kind), self._new()).widths(horizon_bars)
 
     def take_changes(self) -> tuple[CalibrationState, ...]:
@@ -86,9 +88,9 @@ class Calibration:
         )
 
     def load(self, states: Iterable[CalibrationState]) -> None:
-        """Goes on from what was stored; states of another interval do not count.
+        """Restores stored states; states of another bar interval are ignored.
 
-        Raises msgspec.DecodeError, KeyError or ValueError for what no calibration wrote.
+        Raises msgspec.DecodeError, KeyError or ValueError for a state that no calibration wrote.
         """
         for each in states:
             if each.interval_us == self._interval_us:

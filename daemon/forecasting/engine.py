@@ -131,7 +131,7 @@ class ForecastEngine:
             inputs=tuple(inputs),
             baselines=tuple(baselines),
             champion=self._champion,
-            refusals=tuple(self._champion.unfit(given) if self._champion else NO_MODEL for given in inputs),
+            refusals=tuple(self._champion.rejection_reason(given) if self._champion else NO_MODEL for given in inputs),
             unforecast=tuple(unforecast),
             features_ms=self._since_ms(started_s),
         )
@@ -174,7 +174,7 @@ class ForecastEngine:
             issued=issued,
             source="model" if is_model else "baseline",
             reason=None if is_model else (reason if self.kind in NETWORK_KINDS else f"{self.kind} lacks history"),
-            shadows=baselines,
+            baselines=baselines,
             window_bars_missing=self._missing(given),
         )
 

@@ -1,4 +1,4 @@
-"""A forecast that waits for its truth: everything needed to score it, in bytes that survive a restart."""
+"""Issued forecasts with unscored horizons: all that scoring needs, encoded so that it survives a restart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from models.forecast import Forecast
 
 
 class StoredQuantiles(msgspec.Struct, frozen=True, array_like=True):
-    """What one forecaster said; the arrays are raw float64, (H, Q) and (H,): a tenth of the room that floats take."""
+    """One forecaster's log-return quantiles (H, Q) and volatility (H,) as raw float64 bytes.
+
+    Raw bytes take a tenth of the space of encoded floats.
+    """
 
     role: str
     kind: str
@@ -26,10 +29,11 @@ class StoredQuantiles(msgspec.Struct, frozen=True, array_like=True):
     volatility: bytes
 
 
-class Pending(msgspec.Struct, array_like=True):
-    """An issued forecast (``made[0]``), the same before calibration, and its baselines, told apart by their role.
+class UnscoredForecast(msgspec.Struct, array_like=True):
+    """An issued forecast with horizons left to score, beside its baselines.
 
-    ``waiting`` are the horizons not yet scored.
+    stored: the issued forecast first, then the same before calibration where there is one, then the baselines; ``role``
+    says which is which. waiting: the horizons not yet scored. Times are in microseconds, horizons in bars.
     """
 
     id: str
@@ -40,7 +44,7 @@ class Pending(msgspec.Struct, array_like=True):
     levels: tuple[float, ...]
     horizons: tuple[int, ...]
     reference_price: float
-    made: tuple[StoredQuantiles, ...]
+    stored: tuple[StoredQuantiles, ...]
     waiting: list[int]
 
     @property
@@ -49,63 +53,63 @@ class Pending(msgspec.Struct, array_like=True):
 
     @property
     def kind(self) -> str:
-        return self.made[0].kind
+        return self.stored[0].kind
 
     def scores(self, horizon_bars: int, *, log_return: float, at_us: int) -> list[Score]:
         """The scores of every forecaster at one horizon, the issued one first."""
-        return [self._score(made, horizon_bars, log_return, at_us) for made in self.made]
+        return [self._score(stored, horizon_bars, log_return, at_us) for stored in self.stored]
 
-    def met(self, horizon_bars: int, log_return: float) -> list[MaturedForecast]:
-        """What calibration learns from: each kind once, as its forecaster gave it."""
-        given = [made for made in self.made if made.role != "issued"]
-        if not any(made.kind == self.kind for made in given):
-            given.append(self.made[0])  # issued as it was given
-        by_kind = {made.kind: made for made in given}
+    def matured(self, horizon_bars: int, log_return: float) -> list[MaturedForecast]:
+        """The uncalibrated forecast of each kind at one horizon, from which calibration learns."""
+        uncalibrated = [stored for stored in self.stored if stored.role != "issued"]
+        if not any(stored.kind == self.kind for stored in uncalibrated):
+            uncalibrated.append(self.stored[0])  # without a raw forecast the issued one is uncalibrated
+        by_kind = {stored.kind: stored for stored in uncalibrated}
         return [
-            MaturedForecast(kind, horizon_bars, self._row(made, horizon_bars), log_return)
-            for kind, made in by_kind.items()
+            MaturedForecast(kind, horizon_bars, self._row(stored, horizon_bars), log_return)
+            for kind, stored in by_kind.items()
         ]
 
-    def _row(self, made: StoredQuantiles, horizon_bars: int) -> npt.NDArray[np.float64]:
+    def _row(self, stored: StoredQuantiles, horizon_bars: int) -> npt.NDArray[np.float64]:
         """(Q,) quantiles at one horizon."""
-        rows = np.frombuffer(made.quantiles).reshape(len(self.horizons), len(self.levels))
+        rows = np.frombuffer(stored.quantiles).reshape(len(self.horizons), len(self.levels))
         return np.asarray(rows[self.horizons.index(horizon_bars)])
 
-    def _score(self, made: StoredQuantiles, horizon_bars: int, log_return: float, at_us: int) -> Score:
+    def _score(self, stored: StoredQuantiles, horizon_bars: int, log_return: float, at_us: int) -> Score:
         row, levels = self.horizons.index(horizon_bars), self.levels
-        quantiles = self._row(made, horizon_bars)
+        quantiles = self._row(stored, horizon_bars)
         median = float(quantiles[levels.index(0.5)])
         return Score(
             venue=self.venue,
             symbol=self.symbol,
             close_time_us=self.close_time_us,
             horizon_bars=horizon_bars,
-            role=made.role,
-            kind=made.kind,
-            model_id=made.model_id,
+            role=stored.role,
+            kind=stored.kind,
+            model_id=stored.model_id,
             log_return=log_return,
             median=median,
             pinball=float(pinball_loss(quantiles, np.asarray(levels), log_return)),
             squared_error=(log_return - median) ** 2,
             inside_80=bool(inside(quantiles, levels.index(0.1), levels.index(0.9), log_return)),
             inside_95=bool(inside(quantiles, levels.index(0.025), levels.index(0.975), log_return)),
-            volatility=float(np.frombuffer(made.volatility)[row]),
+            volatility=float(np.frombuffer(stored.volatility)[row]),
             scored_at_us=at_us,
             crps=float(crps_from_quantiles(np.asarray(log_return), quantiles, levels)),
         )
 
 
-def remember(issued: IssuedForecast, baselines: Sequence[Forecast]) -> Pending:
-    """The record of one issued forecast beside the baselines of the same moment.
+def unscored_forecast(issued: IssuedForecast, baselines: Sequence[Forecast]) -> UnscoredForecast:
+    """The record of one issued forecast beside the baselines' forecasts of the same bar close.
 
-    Raises ValueError where a baseline is of another instrument, moment or interval, or has other horizons or levels.
+    Raises ValueError where a baseline is of another instrument, bar close or interval, or has other horizons or levels.
     """
     forecast = issued.forecast
     raw = () if issued.raw is None else (issued.raw,)
     for other in (*raw, *baselines):
         if _target(other) != _target(forecast):
             raise ValueError(f"{other.model.kind} forecast has other targets than {issued.id}")
-    return Pending(
+    return UnscoredForecast(
         id=issued.id,
         venue=forecast.venue,
         symbol=forecast.symbol,
@@ -114,22 +118,22 @@ def remember(issued: IssuedForecast, baselines: Sequence[Forecast]) -> Pending:
         levels=forecast.levels,
         horizons=forecast.horizons,
         reference_price=issued.reference_price,
-        made=(
-            _made(forecast, "issued"),
-            *(_made(each, "raw") for each in raw),
-            *(_made(baseline, "baseline") for baseline in baselines),
+        stored=(
+            _stored_quantiles(forecast, "issued"),
+            *(_stored_quantiles(each, "raw") for each in raw),
+            *(_stored_quantiles(baseline, "baseline") for baseline in baselines),
         ),
         waiting=list(forecast.horizons),
     )
 
 
-def encode(pending: Pending) -> bytes:
+def encode(pending: UnscoredForecast) -> bytes:
     return msgspec.msgpack.encode(pending)
 
 
-def decode(record: bytes) -> Pending:
+def decode(record: bytes) -> UnscoredForecast:
     """Raises msgspec.DecodeError for bytes that ``encode`` did not write."""
-    return msgspec.msgpack.decode(record, type=Pending)
+    return msgspec.msgpack.decode(record, type=UnscoredForecast)
 
 
 def _target(forecast: Forecast) -> tuple[object, ...]:
@@ -137,7 +141,7 @@ def _target(forecast: Forecast) -> tuple[object, ...]:
     return (*instrument, forecast.close_time_us, forecast.horizons, forecast.levels)
 
 
-def _made(forecast: Forecast, role: str) -> StoredQuantiles:
+def _stored_quantiles(forecast: Forecast, role: str) -> StoredQuantiles:
     return StoredQuantiles(
         role=role,
         kind=forecast.model.kind,

@@ -74,8 +74,8 @@ class IssuedForecast(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def id(self) -> str:
-        made = self.forecast
-        return forecast_id(made.venue, made.symbol, made.interval_us, made.close_time_us)
+        forecast = self.forecast
+        return forecast_id(forecast.venue, forecast.symbol, forecast.interval_us, forecast.close_time_us)
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):

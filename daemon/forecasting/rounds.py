@@ -17,7 +17,7 @@ class Champion(Forecaster, Protocol):
 
     manifest: Manifest
 
-    def unfit(self, given: ForecastInput) -> str | None:
+    def rejection_reason(self, given: ForecastInput) -> str | None:
         """Why this input cannot be forecast; None where it can."""
         ...
 
@@ -27,14 +27,14 @@ class InstrumentForecast:
     """What one instrument is told at one bar close.
 
     issued: the forecast to publish. source: "model" or "baseline"; ``reason`` says why it is a baseline's.
-    shadows: the baselines' forecasts, computed at every close whoever is issued, for the scoreboard.
+    baselines: the baselines' forecasts, computed at every close whoever is issued, for the scoreboard.
     window_bars_missing: bars of the window that are missing or empty.
     """
 
     issued: Forecast
     source: str
     reason: str | None
-    shadows: tuple[Forecast, ...]
+    baselines: tuple[Forecast, ...]
     window_bars_missing: int
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from daemon.forecasting.calibration import Calibration, MaturedForecast
-from daemon.forecasting.pending import Pending, decode, encode, remember
+from daemon.forecasting.pending import UnscoredForecast, decode, encode, unscored_forecast
 from daemon.forecasting.records import CalibrationState, IssuedForecast, Score, Skill
 from daemon.forecasting.score_rows import ScoreRow, score_row
 from daemon.forecasting.target_history import BASELINES, TargetHistory, Targets
@@ -24,7 +24,7 @@ from features.market import Bar, Completeness, Instrument
 from models.forecast import Forecast
 
 _DAY_US = 86_400_000_000
-_GIVE_UP_BARS = 48  # a bar that has not come after two days of hourly bars was lost with a longer outage
+_EXPIRY_BARS = 48  # a bar that has not come after two days of hourly bars was lost with a longer outage
 _MOST_TARGETS = 8_640  # bounds memory where bars are short: twelve hours of 5 s bars, 30 days of 5 min bars
 _NEEDED_LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
 
@@ -63,8 +63,8 @@ class Scoreboard:
         self._levels = tuple(levels)
         self._window_us = min(window_days * _DAY_US, _MOST_TARGETS * interval_us)
         self.calibration = calibration
-        self._pending: dict[Instrument, dict[str, Pending]] = {}
-        self._changed: dict[str, Pending] = {}
+        self._pending: dict[Instrument, dict[str, UnscoredForecast]] = {}
+        self._changed: dict[str, UnscoredForecast] = {}
         self._history: dict[Instrument, dict[int, TargetHistory]] = {}
         self._kind: dict[Instrument, str] = {}
         self._last_close: dict[Instrument, tuple[int, float]] = {}
@@ -89,41 +89,41 @@ class Scoreboard:
 
     # ---------------------------------------------------------------- forecasts in, truth in
 
-    def issued(self, issued: IssuedForecast, baselines: Sequence[Forecast]) -> None:
+    def register(self, issued: IssuedForecast, baselines: Sequence[Forecast]) -> None:
         """Registers every horizon of an issued forecast beside the baselines' forecasts of the same moment.
 
         Raises ValueError for another interval or other levels than the scoreboard's, and for baselines of other
         targets than the issued forecast's.
         """
-        pending = remember(issued, baselines)
+        pending = unscored_forecast(issued, baselines)
         if not self._fits(pending):
             raise ValueError(f"{issued.id} has another interval or other levels than the scoreboard")
-        self._wait_for(pending)
+        self._add_pending(pending)
 
     def bar_closed(self, bar: Bar) -> list[Score]:
         """Scores everything that matures at this bar's close. Bars come oldest first; a known bar changes nothing."""
         self._skills.clear()
         self._newest_us = max(self._newest_us, bar.close_time_us)
-        close = self._close_in_force(bar)
+        close = self._reference_close(bar)
         waiting = self._pending.get(bar.instrument, {})
         scores: list[Score] = []
-        met: list[MaturedForecast] = []
+        matured: list[MaturedForecast] = []
         for pending in list(waiting.values()):
             before = len(pending.waiting)
-            scores += self._mature(pending, bar, close, met)
-            self._give_up(pending, bar.close_time_us)
+            scores += self._mature(pending, bar, close, matured)
+            self._drop_expired(pending, bar.close_time_us)
             if len(pending.waiting) < before:
                 self._changed[pending.id] = pending
             if not pending.waiting:
                 del waiting[pending.id]
         if self.calibration is not None:
-            self.calibration.learn(bar.instrument, met)
+            self.calibration.learn(bar.instrument, matured)
         return scores
 
-    def _fits(self, pending: Pending) -> bool:
+    def _fits(self, pending: UnscoredForecast) -> bool:
         return pending.interval_us == self.interval_us and pending.levels == self._levels
 
-    def _wait_for(self, pending: Pending) -> None:
+    def _add_pending(self, pending: UnscoredForecast) -> None:
         self._pending.setdefault(pending.instrument, {})[pending.id] = pending
         self._kind[pending.instrument] = pending.kind
         # The reference price is the close in force at that moment: after a restart nothing else knows it.
@@ -131,7 +131,7 @@ class Scoreboard:
         if pending.close_time_us >= known_us:
             self._last_close[pending.instrument] = (pending.close_time_us, pending.reference_price)
 
-    def _close_in_force(self, bar: Bar) -> float | None:
+    def _reference_close(self, bar: Bar) -> float | None:
         """The price at the bar's close, None where it is not known."""
         known_us, last = self._last_close.get(bar.instrument, (0, math.nan))
         if bar.close is not None:
@@ -142,8 +142,10 @@ class Scoreboard:
             return last
         return None
 
-    def _mature(self, pending: Pending, bar: Bar, close: float | None, met: list[MaturedForecast]) -> list[Score]:
-        """The scores of what this bar is the truth of; what calibration learns from it goes to ``met``."""
+    def _mature(
+        self, pending: UnscoredForecast, bar: Bar, close: float | None, matured: list[MaturedForecast]
+    ) -> list[Score]:
+        """Scores the horizon whose target is this bar and appends to ``matured`` what calibration learns from."""
         horizon = (bar.close_time_us - pending.close_time_us) // self.interval_us
         if horizon not in pending.waiting:
             return []
@@ -152,14 +154,14 @@ class Scoreboard:
             self._unscored["no_price"] += 1
             return []
         log_return = math.log(close / pending.reference_price)
-        met += pending.met(horizon, log_return)
+        matured += pending.matured(horizon, log_return)
         scores = pending.scores(horizon, log_return=log_return, at_us=bar.known_at_us)
         self._add_target(scores)
         return scores
 
-    def _give_up(self, pending: Pending, now_us: int) -> None:
+    def _drop_expired(self, pending: UnscoredForecast, now_us: int) -> None:
         age_bars = (now_us - pending.close_time_us) // self.interval_us
-        still = [horizon for horizon in pending.waiting if age_bars <= horizon + _GIVE_UP_BARS]
+        still = [horizon for horizon in pending.waiting if age_bars <= horizon + _EXPIRY_BARS]
         self._unscored["no_bar"] += len(pending.waiting) - len(still)
         pending.waiting = still
 
@@ -226,7 +228,7 @@ class Scoreboard:
         """The records of all forecasts that still wait, by forecast id."""
         return {each.id: encode(each) for waiting in self._pending.values() for each in waiting.values()}
 
-    def record(self, forecast_id: str, instrument: Instrument) -> bytes:
+    def pending_record(self, forecast_id: str, instrument: Instrument) -> bytes:
         """The record of one forecast that still waits. Raises KeyError for one that does not."""
         return encode(self._pending[instrument][forecast_id])
 
@@ -249,7 +251,7 @@ class Scoreboard:
         self._skills.clear()
         for each in sorted(map(decode, pending), key=lambda each: each.close_time_us):
             if self._fits(each):
-                self._wait_for(each)
+                self._add_pending(each)
             else:
                 self._unscored["other_configuration"] += len(each.waiting)
                 each.waiting = []

@@ -183,8 +183,8 @@ class Pipeline:
             if instrument in starts:
                 bar, price = starts[instrument]
                 issued = self._issued(forecast, made, bar, price, now_us)
-                self.scoreboard.issued(issued, forecast.shadows)
-                self._events.append(ForecastIssued(issued, tuple(forecast.shadows)))
+                self.scoreboard.register(issued, forecast.baselines)
+                self._events.append(ForecastIssued(issued, tuple(forecast.baselines)))
 
     def _issued(
         self, forecast: InstrumentForecast, made: RoundForecasts, bar: Bar, price: float, now_us: int

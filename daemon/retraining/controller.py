@@ -195,7 +195,7 @@ class Trainer:
         previous = self._champion_name()
         self.registry.promote(artifact)
         self.registry.prune()
-        self._health.mended("champion")
+        self._health.clear_fault("champion")
         self.announce_model(info, scores=outcome.scores)
         reason = "the artifact passed hash, schema, NaN and parity checks"
         self._mailbox.event(

@@ -157,11 +157,11 @@ class App:
         )
         try:
             await control.start()  # first: a second daemon on this state must not touch the ledger
-            parts.health.part_up("control socket")
+            parts.health.component_up("control socket")
             await self._know_the_time()
             await self._resume()
             self.http_address = await http.start()
-            parts.health.part_up("http")
+            parts.health.component_up("http")
             log.info("started", http=self.http_address, mqtt=self.mqtt_address, control=str(control.path))
             await self._publish_and_run()
         finally:
@@ -205,7 +205,7 @@ class App:
             "quiet": parts.trainer.keep_quiet_before_closes(self._next_close_us),
             "gpu": GpuCollector(parts.metrics).run(),
             "ready": self._announce_ready(),
-            "watchdog": run_watchdog(self._notifier, problem=parts.health.beyond_help),
+            "watchdog": run_watchdog(self._notifier, fatal_reason=parts.health.fatal_reason),
         }
         if parts.auditing is not None:
             jobs["audit"] = parts.auditing.run()
@@ -266,7 +266,7 @@ class App:
             if parts.auditing is not None:
                 parts.auditing.watch(bar)
         republish(parts.mailbox, parts.ledger, config.instruments, config.bars.interval_us)
-        parts.health.part_up("store")
+        parts.health.component_up("store")
 
     async def _warm_up(self) -> None:
         """Recent bars and a champion before the first round, then the whole history, then training where needed."""

@@ -38,6 +38,7 @@ from daemon.runtime.venue_feed import VenueFeed
 from daemon.serving.health import Health
 from daemon.serving.metrics import Metrics, seconds
 from daemon.store.errors import ForecastConflict
+from daemon.store.forecasts import StoredForecast
 from daemon.store.ledger import Ledger
 from daemon.store.thread import StoreThread
 from daemon.timestamps import iso
@@ -224,7 +225,7 @@ class Dispatcher:
             log.error("model_failed", reason=made.failure)
             self._health.fault("model", made.failure)
         else:
-            self._health.mended("model")
+            self._health.clear_fault("model")
         for instrument, reason in made.unforecast:
             log.warning("not_forecast", instrument=str(instrument), reason=reason)
         self.forecast_until_us = closed.close_time_us
@@ -251,7 +252,7 @@ class Dispatcher:
         self.latest[instrument] = issued
         closed_s = self._closed_s.get(instrument, self._clock.wall_s())
         saved = self._store.submit(
-            self._save_forecast, issued, payload, self._pipeline.scoreboard.record(issued.id, instrument)
+            self._save_forecast, issued, payload, self._pipeline.scoreboard.pending_record(issued.id, instrument)
         )
         loop = asyncio.get_running_loop()
 
@@ -266,20 +267,23 @@ class Dispatcher:
         log.info("forecast_issued", id=issued.id, source=issued.source, kind=made.model.kind)
         self._on_forecast(issued, payload)
 
-    def _save_forecast(self, issued: IssuedForecast, payload: bytes, shadow: bytes) -> bytes:
+    def _save_forecast(self, issued: IssuedForecast, payload: bytes, pending_record: bytes) -> bytes:
         """Stores a forecast, in the store's thread, and returns what is to be published: what was issued first."""
         made = issued.forecast
         instrument = Instrument(made.venue, made.symbol)
         try:
             self._ledger.save_forecast(
-                issued.id,
-                instrument,
-                interval_us=made.interval_us,
-                close_time_us=made.close_time_us,
-                valid_until_us=payloads.valid_until_us(made),
-                topic=self._mailbox.topics.forecast(instrument, made.interval_us),
-                payload=payload,
-                shadow=shadow,
+                StoredForecast(
+                    id=issued.id,
+                    venue=made.venue,
+                    symbol=made.symbol,
+                    interval_us=made.interval_us,
+                    close_time_us=made.close_time_us,
+                    valid_until_us=payloads.valid_until_us(made),
+                    topic=self._mailbox.topics.forecast(instrument, made.interval_us),
+                    payload=payload,
+                ),
+                pending_record=pending_record,
                 reading=made.reading,
             )
         except ForecastConflict as error:

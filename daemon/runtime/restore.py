@@ -78,7 +78,7 @@ def resume_scoreboard(scoreboard: Scoreboard, ledger: Ledger, since_us: int) -> 
     pending = ledger.pending()
     if scoreboard.calibration is not None:
         scoreboard.calibration.load(ledger.calibrations(scoreboard.interval_us))
-    scoreboard.load([each.shadow for each in pending], ledger.scores(since_us))
+    scoreboard.load([each.record for each in pending], ledger.scores(since_us))
     waiting = scoreboard.dump()
     ledger.save_scores([], settled=[each.id for each in pending if each.id not in waiting])
 

@@ -116,16 +116,16 @@ def build(config: Config, *, clock: Clock, hooks: Hooks, broker_port: int | None
         metrics=metrics,
         broker_port=broker_port,
         on_delivered=hooks.on_delivered,
-        health_fault=lambda reason: health.fault("mqtt", reason) if reason else health.mended("mqtt"),
+        health_fault=lambda reason: health.fault("mqtt", reason) if reason else health.clear_fault("mqtt"),
     )
     mailbox = MessageBuilder(publisher, topics, clock)
 
     def store_troubled(reason: str | None) -> None:
         # Called from the store's thread: Health is plain bookkeeping, but publishing belongs to the loop.
-        loop.call_soon_threadsafe(lambda: health.fault("store", reason) if reason else health.mended("store"))
+        loop.call_soon_threadsafe(lambda: health.fault("store", reason) if reason else health.clear_fault("store"))
 
     loop = asyncio.get_running_loop()
-    store = StoreThread(on_trouble=store_troubled)
+    store = StoreThread(on_blocked=store_troubled)
     ledger = Ledger(_prepared(config.instance.state_dir) / LEDGER_NAME)
     pipeline = _pipeline(config, clock)
     inference = Inference(_engine(config), device=config.model.device)

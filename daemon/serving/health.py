@@ -12,7 +12,7 @@ from enum import StrEnum
 from daemon.clock import Clock
 from features.market import Instrument
 
-READY_PATIENCE_S = 90.0
+READY_TIMEOUT_S = 90.0
 
 
 class ServiceState(StrEnum):
@@ -43,18 +43,18 @@ class Health:
         clock: Clock,
         instruments: Iterable[Instrument],
         *,
-        patience_s: float = READY_PATIENCE_S,
+        ready_timeout_s: float = READY_TIMEOUT_S,
         on_change: Callable[[Condition], None] | None = None,
     ) -> None:
         self._clock = clock
-        self._patience_s = patience_s
+        self._ready_timeout_s = ready_timeout_s
         self._on_change = on_change
         self._started_s = clock.wall_s()
-        self._parts_up: dict[str, bool] = {"store": False, "control socket": False, "http": False}
+        self._components_up: dict[str, bool] = {"store": False, "control socket": False, "http": False}
         self._waiting_for: dict[Instrument, str] = dict.fromkeys(instruments, "warming up")
         self._unreachable: dict[Instrument, str] = {}
         self._faults: dict[str, str] = {}
-        self._beyond_help: str | None = None
+        self._fatal_reason: str | None = None
         self._first_forecast = False
         self._ready_reported = False
         self._condition = Condition(ServiceState.STARTING, "starting", clock.market_us())
@@ -64,11 +64,11 @@ class Health:
         """The state now, with the reasons joined by semicolons."""
         return self._condition
 
-    def part_up(self, part: str, *, up: bool = True) -> None:
-        """``part`` is "store", "control socket" or "http"."""
-        if part not in self._parts_up:
-            raise ValueError(f"part was {part!r}, must be one of {', '.join(self._parts_up)}")
-        self._parts_up[part] = up
+    def component_up(self, component: str, *, up: bool = True) -> None:
+        """``component`` is "store", "control socket" or "http"."""
+        if component not in self._components_up:
+            raise ValueError(f"component was {component!r}, must be one of {', '.join(self._components_up)}")
+        self._components_up[component] = up
         self._update()
 
     def symbol_warm(self, instrument: Instrument) -> None:
@@ -95,32 +95,32 @@ class Health:
         self._unreachable.pop(instrument, None)
         self._update()
 
-    def fault(self, part: str, reason: str) -> None:
-        """``part``, e.g. "mqtt" or "model", does less than it should, until ``mended``."""
-        self._faults[part] = reason
+    def fault(self, component: str, reason: str) -> None:
+        """``component``, e.g. "mqtt" or "model", is impaired until ``clear_fault``."""
+        self._faults[component] = reason
         self._update()
 
-    def mended(self, part: str) -> None:
-        self._faults.pop(part, None)
+    def clear_fault(self, component: str) -> None:
+        self._faults.pop(component, None)
         self._update()
 
     def give_up(self, reason: str) -> None:
         """Only a restart can help: the watchdog's ping is withheld and ``/healthz`` says no, with ``reason``."""
-        self._beyond_help = reason
+        self._fatal_reason = reason
 
-    def beyond_help(self) -> str | None:
+    def fatal_reason(self) -> str | None:
         """Why the daemon has to be restarted, None while it does not."""
-        return self._beyond_help
+        return self._fatal_reason
 
     def forecast_issued(self) -> None:
         self._first_forecast = True
 
     def may_report_ready(self) -> bool:
         """Whether READY=1 is due: parts up, and each symbol warm or known unreachable unless patience is over."""
-        if not all(self._parts_up.values()):
+        if not all(self._components_up.values()):
             return False
         waited_s = self._clock.wall_s() - self._started_s
-        return not self._waiting_for or waited_s >= self._patience_s
+        return not self._waiting_for or waited_s >= self._ready_timeout_s
 
     def ready_reported(self) -> None:
         """The daemon told the world that it is up: from now on it is online or degraded."""
@@ -129,17 +129,17 @@ class Health:
 
     def readiness_problems(self) -> list[str]:
         """Why ``/readyz`` says no; empty while the daemon forecasts."""
-        problems = [f"{part} is not up" for part, up in self._parts_up.items() if not up]
+        problems = [f"{component} is not up" for component, up in self._components_up.items() if not up]
         problems += [f"{instrument} {reason}" for instrument, reason in self._waiting_for.items()]
         if not self._first_forecast:
             problems.append("no forecast yet")
         return problems
 
     def _reasons(self) -> list[str]:
-        reasons = [f"{part} is not up" for part, up in self._parts_up.items() if not up]
+        reasons = [f"{component} is not up" for component, up in self._components_up.items() if not up]
         reasons += [f"{instrument} unreachable: {reason}" for instrument, reason in self._unreachable.items()]
         reasons += [f"{instrument} {reason}" for instrument, reason in self._waiting_for.items()]
-        reasons += [f"{part}: {reason}" for part, reason in self._faults.items()]
+        reasons += [f"{component}: {reason}" for component, reason in self._faults.items()]
         return reasons
 
     def _update(self) -> None:

@@ -121,7 +121,7 @@ class HttpServer:
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         """That this handler runs is the proof: the event loop turns."""
-        reason = self._health.beyond_help()
+        reason = self._health.fatal_reason()
         body = {"healthy": reason is None, "problems": [] if reason is None else [reason]}
         return web.json_response(body, status=200 if reason is None else 503)
 

@@ -102,15 +102,16 @@ def status_line(health: Health) -> str:
 async def run_watchdog(
     notifier: Notifier,
     *,
-    problem: Callable[[], str | None],
-    late: Callable[[float], None] | None = None,
+    fatal_reason: Callable[[], str | None],
+    on_late: Callable[[float], None] | None = None,
 ) -> None:
     """Pings from the event loop at half the watchdog's period, until cancelled; returns at once without a watchdog.
 
-    ``problem`` (``Health.beyond_help``) names why only a restart can help, or None; while it names something, the
-    ping is withheld and STATUS says why, so that systemd restarts the daemon. It must not name a venue or a broker:
-    a restart mends neither. ``late`` is told the seconds by which the loop turned too late, when these are more than
-    a quarter of the period.
+    Args:
+        fatal_reason: why only a restart can help (``Health.fatal_reason``), None while the daemon is healthy. While
+            there is a reason, the ping is withheld and STATUS shows it, so that systemd restarts the daemon. A lost
+            venue or broker is no such reason: a restart repairs neither.
+        on_late: called with the seconds by which the event loop was late, when that exceeds a quarter of the period.
     """
     if notifier.watchdog_s is None:
         return
@@ -121,9 +122,9 @@ async def run_watchdog(
         lateness_s = loop.time() - due_s
         if lateness_s > interval_s / 2:
             log.warning("event_loop_late", lateness_s=round(lateness_s, 3), watchdog_s=notifier.watchdog_s)
-            if late is not None:
-                late(lateness_s)
-        reason = problem()
+            if on_late is not None:
+                on_late(lateness_s)
+        reason = fatal_reason()
         if reason is None:
             notifier.watchdog()
         else:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from daemon.errors import Unreachable
-from daemon.store.errors import StoreUnavailable, damaged, store_error
+from daemon.store.errors import StoreUnavailable, damaged_error, store_error
 from daemon.store.schema import migrate
 from features.market import Instrument
 
@@ -82,7 +82,7 @@ class Database:
             execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
         (verdict,) = execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
-            raise damaged(self.path, verdict)
+            raise damaged_error(self.path, verdict)
         if not read_only:
             migrate(self._connection, self.path)
 

@@ -46,13 +46,13 @@ def store_error(path: Path, error: sqlite3.Error) -> ForecastdError | sqlite3.Er
     if code == sqlite3.SQLITE_FULL:
         return StoreFull(f"{path}: the disk is full; free space there or lower store.max_disk_mb")
     if code in _DAMAGED:
-        return damaged(path, str(error))
+        return damaged_error(path, str(error))
     if code in _UNAVAILABLE:
         return StoreUnavailable(f"{path} {_UNAVAILABLE[code]} ({error})")
     return error
 
 
-def damaged(path: Path, detail: str) -> StoreDamaged:
+def damaged_error(path: Path, detail: str) -> StoreDamaged:
     one_line = " ".join(detail.split())  # SQLite's checks answer in several
     return StoreDamaged(
         f"{path} is damaged ({one_line}); stop forecastd, move the file away (mv {path} {path}.damaged) and start "

@@ -34,60 +34,56 @@ class StoredForecast(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PendingForecast(msgspec.Struct, frozen=True, kw_only=True):
-    """A forecast with horizons not yet scored; ``shadow`` is the scoreboard's own record of it."""
+    """A forecast with horizons not yet scored; ``record`` is the scoreboard's encoded state of it."""
 
     id: str
     venue: str
     symbol: str
     interval_us: int
     close_time_us: int
-    shadow: bytes
+    record: bytes
 
 
 class ForecastTable(ReadingTable):
     """Forecasts by id; a stored forecast never changes."""
 
     def save_forecast(
-        self,
-        forecast_id: str,
-        instrument: Instrument,
-        *,
-        interval_us: int,
-        close_time_us: int,
-        valid_until_us: int,
-        topic: str,
-        payload: bytes,
-        shadow: bytes | None = None,
-        reading: WindowReading | None = None,
+        self, forecast: StoredForecast, *, pending_record: bytes | None = None, reading: WindowReading | None = None
     ) -> bool:
-        """Stores one forecast, its ``reading``, and ``shadow`` as pending; False where the very same is stored already.
+        """Stores one forecast; returns False where the same payload is already stored under its id.
+
+        Args:
+            pending_record: the scoreboard's state of the forecast while horizons are unscored.
+            reading: what the network reported about its input window.
 
         Raises:
             ForecastConflict: another payload is stored under this id; the stored one stands.
         """
         with self._writing() as connection:
-            stored = connection.execute("SELECT payload FROM forecasts WHERE id = ?", (forecast_id,)).fetchone()
+            stored = connection.execute("SELECT payload FROM forecasts WHERE id = ?", (forecast.id,)).fetchone()
             if stored is not None:
-                if stored[0] != payload:
-                    raise ForecastConflict(f"forecast {forecast_id} was already issued with other content; it stands")
+                if stored[0] != forecast.payload:
+                    raise ForecastConflict(f"forecast {forecast.id} was already issued with other content; it stands")
                 return False
             connection.execute(
                 """INSERT INTO forecasts (id, instrument_id, interval_us, close_time_us, valid_until_us, topic, payload)
                    VALUES (?, ?, ?, ?, ?, ?, ?)""",
                 (
-                    forecast_id,
-                    self._instrument_id(instrument),
-                    interval_us,
-                    close_time_us,
-                    valid_until_us,
-                    topic,
-                    payload,
+                    forecast.id,
+                    self._instrument_id(Instrument(forecast.venue, forecast.symbol)),
+                    forecast.interval_us,
+                    forecast.close_time_us,
+                    forecast.valid_until_us,
+                    forecast.topic,
+                    forecast.payload,
                 ),
             )
             if reading is not None:
-                self._save_reading(connection, forecast_id, reading)
-            if shadow is not None:
-                connection.execute("INSERT INTO pending (forecast_id, shadow) VALUES (?, ?)", (forecast_id, shadow))
+                self._save_reading(connection, forecast.id, reading)
+            if pending_record is not None:
+                connection.execute(
+                    "INSERT INTO pending (forecast_id, shadow) VALUES (?, ?)", (forecast.id, pending_record)
+                )
             return True
 
     def forecast_payload(self, forecast_id: str) -> bytes | None:
@@ -160,7 +156,7 @@ class ForecastTable(ReadingTable):
 
         Args:
             settled: ids of forecasts whose last horizon is scored or never will be; they are pending no more.
-            still_pending: new shadows by id of forecasts with horizons left.
+            still_pending: new records, by id, of forecasts with horizons left.
             calibrations: states that replace the stored ones of the same instrument, interval and kind.
         """
         with self._writing() as connection:
@@ -178,7 +174,7 @@ class ForecastTable(ReadingTable):
             connection.executemany("DELETE FROM pending WHERE forecast_id = ?", [(each,) for each in settled])
             connection.executemany(
                 "UPDATE pending SET shadow = ? WHERE forecast_id = ?",
-                [(shadow, each) for each, shadow in (still_pending or {}).items()],
+                [(record, forecast_id) for forecast_id, record in (still_pending or {}).items()],
             )
             connection.executemany(
                 "INSERT OR REPLACE INTO calibrations (instrument_id, interval_us, kind, state) VALUES (?, ?, ?, ?)",

@@ -27,8 +27,8 @@ class StoreThread:
     succeeds or the thread is closed; the jobs behind it wait, so that the order on disk is the order of events.
     """
 
-    def __init__(self, *, on_trouble: Callable[[str | None], None] = lambda _reason: None) -> None:
-        self._on_trouble = on_trouble
+    def __init__(self, *, on_blocked: Callable[[str | None], None] = lambda _reason: None) -> None:
+        self._on_blocked = on_blocked
         self._jobs: deque[tuple[Callable[[], object], Future[object]]] = deque()
         self._more = threading.Condition()
         self._closing = False
@@ -109,7 +109,7 @@ class StoreThread:
         elif reason is None:
             log.info("store_writes_again")
         self._troubled = reason is not None
-        self._on_trouble(reason)
+        self._on_blocked(reason)
 
 
 def _say_failure(future: Future[R]) -> None:

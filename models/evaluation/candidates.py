@@ -51,12 +51,12 @@ class Settings:
 class Candidate:
     """A fitted forecaster, and the features of the window that it wants; None where it wants no window.
 
-    unfit: why an input cannot be forecast, None where it can; a forecaster without one raises ValueError.
+    rejection_reason: why an input cannot be forecast, None where it can; a forecaster without one raises ValueError.
     """
 
     forecaster: Forecaster
     feature_names: tuple[str, ...] | None = None
-    unfit: Callable[[ForecastInput], str | None] | None = None
+    rejection_reason: Callable[[ForecastInput], str | None] | None = None
 
 
 def known_kinds() -> tuple[str, ...]:
@@ -136,7 +136,7 @@ def _load(artifact: Path, device: str) -> Candidate:
     from models.networks.network_forecaster import NetworkForecaster  # noqa: PLC0415  # no network, no torch
 
     forecaster = NetworkForecaster.load(artifact, device=device)
-    return Candidate(forecaster, forecaster.manifest.feature_names, forecaster.unfit)
+    return Candidate(forecaster, forecaster.manifest.feature_names, forecaster.rejection_reason)
 
 
 def _digest(spec: TrainingSpec) -> str:

@@ -118,8 +118,8 @@ def training_bars(bars: pl.DataFrame, fold: Fold, interval_us: int) -> pl.DataFr
 
 def ask(candidate: Candidate, inputs: Sequence[ForecastInput]) -> list[Forecast | None]:
     """One answer an input, None where the forecaster refuses it, as it would live."""
-    if candidate.unfit is not None:
-        refusals = [candidate.unfit(given) for given in inputs]
+    if candidate.rejection_reason is not None:
+        refusals = [candidate.rejection_reason(given) for given in inputs]
         fit_inputs = [given for given, refusal in zip(inputs, refusals, strict=True) if refusal is None]
         spoken = iter(candidate.forecaster.forecast(fit_inputs))
         return [next(spoken) if refusal is None else None for refusal in refusals]

@@ -73,7 +73,7 @@ class NetworkForecaster:
             raise ArtifactDamaged(f"the scaler or HAR of {path} cannot be read: {error}") from error
         return cls(artifact.manifest, network, scaler, har)
 
-    def unfit(self, given: ForecastInput) -> str | None:
+    def rejection_reason(self, given: ForecastInput) -> str | None:
         """Why this input cannot be forecast; None where it can."""
         window = given.window
         if window is None:
@@ -95,7 +95,7 @@ class NetworkForecaster:
     def forecast(self, inputs: Sequence[ForecastInput]) -> list[Forecast]:
         """Raises ValueError where any input is unfit, or where the network's answer is not finite."""
         for given in inputs:
-            if (reason := self.unfit(given)) is not None:
+            if (reason := self.rejection_reason(given)) is not None:
                 raise ValueError(f"{given.venue}:{given.symbol} cannot be forecast: {reason}")
         if not inputs:
             return []

@@ -37,7 +37,7 @@ def known(bars: pl.DataFrame = BARS) -> pl.DataFrame:
 def candidates(tiny_artifact: Path) -> dict[str, Candidate]:
     fitted = {kind: fit(kind, known(), SETTINGS) for kind in RIVALS}
     network = NetworkForecaster.load(tiny_artifact)
-    return {**fitted, "attention_lstm": Candidate(network, network.manifest.feature_names, network.unfit)}
+    return {**fitted, "attention_lstm": Candidate(network, network.manifest.feature_names, network.rejection_reason)}
 
 
 def forecasts(candidate: Candidate, bars: pl.DataFrame = BARS, times: tuple[int, ...] = ASKED_US) -> list[Forecast]:

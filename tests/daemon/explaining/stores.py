@@ -9,8 +9,9 @@ from daemon.forecasting.engine import ForecastEngine
 from daemon.forecasting.records import DataQuality, IssuedForecast, Latency
 from daemon.forecasting.rounds import InstrumentForecast
 from daemon.publishing import payloads
+from daemon.store.forecasts import StoredForecast
 from daemon.store.ledger import LEDGER_NAME, Ledger
-from features.market import Completeness, Instrument
+from features.market import Completeness
 from tests.daemon.forecasting.rounds import NOW_US, bars_closing_at, history, make_engine
 from tests.models.synthetic import HOUR_US
 
@@ -51,13 +52,16 @@ def save(ledger: Ledger, made: InstrumentForecast) -> IssuedForecast:
         latency=Latency(bar_close_to_publish=1, features=0.0, inference=0.0),
     )
     ledger.save_forecast(
-        issued.id,
-        Instrument(forecast.venue, forecast.symbol),
-        interval_us=forecast.interval_us,
-        close_time_us=forecast.close_time_us,
-        valid_until_us=payloads.valid_until_us(forecast),
-        topic="forecast",
-        payload=payloads.forecast(issued),
+        StoredForecast(
+            id=issued.id,
+            venue=forecast.venue,
+            symbol=forecast.symbol,
+            interval_us=forecast.interval_us,
+            close_time_us=forecast.close_time_us,
+            valid_until_us=payloads.valid_until_us(forecast),
+            topic="forecast",
+            payload=payloads.forecast(issued),
+        ),
         reading=forecast.reading,
     )
     return issued

@@ -51,8 +51,8 @@ class Failing:
     def __post_init__(self) -> None:
         self.manifest, self.info = self.real.manifest, self.real.info
 
-    def unfit(self, given: ForecastInput) -> str | None:
-        return self.real.unfit(given)
+    def rejection_reason(self, given: ForecastInput) -> str | None:
+        return self.real.rejection_reason(given)
 
     def forecast(self, inputs: Sequence[ForecastInput]) -> list[Forecast]:
         raise self.error or RuntimeError

@@ -58,7 +58,7 @@ def play(
         scores.bar_closed(bar(hour, float(np.exp(close)), symbol=symbol))
         raw = made(kind, hour, width, symbol)
         issued = issue(scores.calibration.calibrated(raw), float(np.exp(close)))
-        scores.issued(msgspec.structs.replace(issued, raw=raw), [made("har", hour, 0.01, symbol)])
+        scores.register(msgspec.structs.replace(issued, raw=raw), [made("har", hour, 0.01, symbol)])
         told[hour] = issued.forecast.quantiles
     return told
 
@@ -121,7 +121,7 @@ def test_baselines_stand_on_the_board_as_they_are() -> None:
     play(with_it, closes)
     for hour, close in enumerate(closes):
         without.bar_closed(bar(hour, float(np.exp(close))))
-        without.issued(issue(made("tft", hour, 0.005), float(np.exp(close))), [made("har", hour, 0.01)])
+        without.register(issue(made("tft", hour, 0.005), float(np.exp(close))), [made("har", hour, 0.01)])
     rows = [{row.horizon_bars: row for row in scores.table() if row.kind == "har"} for scores in (with_it, without)]
     assert rows[0] == rows[1]
     assert rows[0][1].raw_crps_bp is None
@@ -132,7 +132,7 @@ def test_without_calibration_nothing_is_told_of_a_before() -> None:
     scores = Scoreboard(interval_us=HOUR_US, levels=LEVELS)
     for hour in range(40):
         scores.bar_closed(bar(hour, 100.0 + hour % 3))
-        scores.issued(issue(forecast("tft", hour)), [forecast("har", hour)])
+        scores.register(issue(forecast("tft", hour)), [forecast("har", hour)])
     skill = scores.skill(*BTC)
     assert skill.coverage_80 is not None
     assert skill.crps_bp is not None

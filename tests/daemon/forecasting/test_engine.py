@@ -46,7 +46,7 @@ def test_a_champion_speaks_from_the_next_round_on(tiny_artifact: Path) -> None:
         assert (each.source, each.reason, each.window_bars_missing) == ("model", None, 0)
         assert each.issued.attention is not None
         assert each.issued.close_time_us == NEXT_US
-        assert [shadow.model.kind for shadow in each.shadows] == ["har", "random_walk"]
+        assert [baseline.model.kind for baseline in each.baselines] == ["har", "random_walk"]
     assert engine.model == made.forecasts[0].issued.model
     assert made.features_ms > 0
     assert made.inference_ms > 0
@@ -59,7 +59,7 @@ def test_a_configured_baseline_is_the_model(kind: str) -> None:
     engine.load_history(history())
     [made, _] = engine.close_bars(NEXT_US, bars_closing_at(NEXT_US)).forecasts
     assert (made.source, made.issued.model.kind, made.reason) == ("model", kind, None)
-    assert {shadow.model.kind for shadow in made.shadows} == {"har", "random_walk", kind}
+    assert {baseline.model.kind for baseline in made.baselines} == {"har", "random_walk", kind}
 
 
 def test_short_history_leaves_the_random_walk_and_none_leaves_silence() -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from daemon.forecasting.pending import decode, encode, remember
+from daemon.forecasting.pending import decode, encode, unscored_forecast
 from models.forecast import Forecast
 from tests.daemon.forecasting.moments import START_US, forecast, issue
 
 
 def test_a_record_survives_as_bytes() -> None:
     """Encoded and decoded it gives the same scores."""
-    pending = remember(issue(forecast("attention_lstm", 0)), [forecast("har", 0, width=0.02)])
+    pending = unscored_forecast(issue(forecast("attention_lstm", 0)), [forecast("har", 0, width=0.02)])
     again = decode(encode(pending))
     assert again == pending
     assert again.scores(2, log_return=0.01, at_us=5) == pending.scores(2, log_return=0.01, at_us=5)
@@ -20,7 +20,7 @@ def test_a_record_survives_as_bytes() -> None:
 
 def test_the_issued_forecast_comes_first() -> None:
     """Scores keep the order issued, baselines; each knows its role and kind."""
-    pending = remember(issue(forecast("har", 0)), [forecast("random_walk", 0), forecast("har", 0)])
+    pending = unscored_forecast(issue(forecast("har", 0)), [forecast("random_walk", 0), forecast("har", 0)])
     scores = pending.scores(1, log_return=0.0, at_us=START_US)
     assert [(score.role, score.kind) for score in scores] == [
         ("issued", "har"),
@@ -35,7 +35,7 @@ def test_the_issued_forecast_comes_first() -> None:
 def test_a_baseline_of_another_target_is_refused(other: Forecast) -> None:
     """Another moment, instrument or horizon cannot be compared."""
     with pytest.raises(ValueError, match="other targets"):
-        remember(issue(forecast("attention_lstm", 0)), [other])
+        unscored_forecast(issue(forecast("attention_lstm", 0)), [other])
 
 
 @pytest.mark.parametrize("record", [b"", b"\xc1", b"\x90", msgspec.msgpack.encode({"id": 1})])

@@ -25,14 +25,14 @@ def play(scores: Scoreboard, hours: range, *, kind: str = "attention_lstm", seed
         price *= math.exp(0.01 * rng.standard_normal())
         matured += scores.bar_closed(bar(hour, price))
         baselines = [forecast("random_walk", hour, width=0.015), forecast("har", hour, width=0.02)]
-        scores.issued(issue(forecast(kind, hour), price), baselines)
+        scores.register(issue(forecast(kind, hour), price), baselines)
     return matured
 
 
 def test_a_score_by_hand() -> None:
     """100 to 101 is a log return of ln 1.01; loss, intervals and squared error follow from the quantiles."""
     scores = board()
-    scores.issued(issue(forecast("attention_lstm", 0, horizons=(1,))), [])
+    scores.register(issue(forecast("attention_lstm", 0, horizons=(1,))), [])
     (score,) = scores.bar_closed(bar(1, 101.0))
     truth = math.log(1.01)
     levels, quantiles = np.array(LEVELS), 0.01 * SHAPE
@@ -51,7 +51,7 @@ def test_a_score_by_hand() -> None:
 def test_nothing_is_scored_before_its_time() -> None:
     """A horizon of h bars is scored at the h-th close after its bar, and only there."""
     scores = board()
-    scores.issued(issue(forecast("attention_lstm", 0, horizons=(1, 3))), [forecast("har", 0, horizons=(1, 3))])
+    scores.register(issue(forecast("attention_lstm", 0, horizons=(1, 3))), [forecast("har", 0, horizons=(1, 3))])
     assert scores.bar_closed(bar(0, 100.0)) == []
     assert [(score.kind, score.horizon_bars) for score in scores.bar_closed(bar(1, 101.0))] == [
         ("attention_lstm", 1),
@@ -65,7 +65,7 @@ def test_nothing_is_scored_before_its_time() -> None:
 def test_other_symbols_do_not_mature() -> None:
     """A bar scores its own instrument only."""
     scores = board()
-    scores.issued(issue(forecast("attention_lstm", 0, symbol="ETH-USDT")), [])
+    scores.register(issue(forecast("attention_lstm", 0, symbol="ETH-USDT")), [])
     assert scores.bar_closed(bar(1, 101.0)) == []
     assert len(scores.bar_closed(bar(1, 101.0, symbol="ETH-USDT"))) == 1
 
@@ -73,7 +73,7 @@ def test_other_symbols_do_not_mature() -> None:
 def test_a_bar_seen_twice_or_revised_scores_once() -> None:
     """The first truth stands."""
     scores = board()
-    scores.issued(issue(forecast("attention_lstm", 0, horizons=(1,))), [])
+    scores.register(issue(forecast("attention_lstm", 0, horizons=(1,))), [])
     assert len(scores.bar_closed(bar(1, 101.0))) == 1
     assert scores.bar_closed(bar(1, 101.0)) == []
     assert scores.bar_closed(bar(1, 105.0, revision=1)) == []
@@ -83,7 +83,7 @@ def test_a_bar_seen_twice_or_revised_scores_once() -> None:
 def test_an_empty_bar_leaves_the_last_close_in_force() -> None:
     """After a close of 101 and a proven empty bar, the truth of two bars is still ln 1.01."""
     scores = board()
-    scores.issued(issue(forecast("attention_lstm", 0)), [])
+    scores.register(issue(forecast("attention_lstm", 0)), [])
     scores.bar_closed(bar(1, 101.0))
     (score,) = scores.bar_closed(empty(2))
     assert score.log_return == pytest.approx(math.log(1.01))
@@ -93,7 +93,7 @@ def test_an_empty_bar_leaves_the_last_close_in_force() -> None:
 def test_a_bar_without_price_or_proof_leaves_unscored(completeness: Completeness) -> None:
     """No price and no proof of emptiness: nothing is made up, the target is counted."""
     scores = board()
-    scores.issued(issue(forecast("attention_lstm", 0, horizons=(1,))), [])
+    scores.register(issue(forecast("attention_lstm", 0, horizons=(1,))), [])
     assert scores.bar_closed(bar(1, None, completeness=completeness)) == []
     assert scores.unscored == {"no_price": 1, "no_bar": 0, "other_configuration": 0}
     assert scores.pending == 0
@@ -102,7 +102,7 @@ def test_a_bar_without_price_or_proof_leaves_unscored(completeness: Completeness
 def test_a_bar_that_never_comes_is_given_up() -> None:
     """48 bars after its time a target is counted as lost; one bar earlier it still waits."""
     scores = board()
-    scores.issued(issue(forecast("attention_lstm", 0, horizons=(1,))), [])
+    scores.register(issue(forecast("attention_lstm", 0, horizons=(1,))), [])
     scores.bar_closed(bar(49, 100.0))
     assert (scores.pending, scores.unscored["no_bar"]) == (1, 0)
     scores.bar_closed(bar(50, 100.0))
@@ -115,7 +115,7 @@ def test_a_model_equal_to_the_baseline_has_the_ratio_one() -> None:
     for hour in range(40):
         scores.bar_closed(bar(hour, 100.0 + hour % 3))
         made = forecast("har", hour)
-        scores.issued(issue(made, 100.0 + hour % 3), [forecast("random_walk", hour, width=0.03), made])
+        scores.register(issue(made, 100.0 + hour % 3), [forecast("random_walk", hour, width=0.03), made])
     skill = scores.skill("binance", "BTC-USDT")
     assert (skill.scored, skill.pinball_vs_har, skill.pinball_vs_har_se) == (39, 1.0, 0.0)
     assert skill.pinball_vs_random_walk is not None
@@ -149,7 +149,7 @@ def test_a_new_kind_starts_anew_and_finds_its_own_past_again() -> None:
     scores = board()
     play(scores, range(30), kind="har")
     assert scores.skill("binance", "BTC-USDT").scored == 29
-    scores.issued(issue(forecast("attention_lstm", 30), 100.0), [])
+    scores.register(issue(forecast("attention_lstm", 30), 100.0), [])
     assert scores.skill("binance", "BTC-USDT").scored == 0
     assert scores.skill("binance", "BTC-USDT", kind="har").scored == 29
 
@@ -159,7 +159,7 @@ def test_only_the_window_counts() -> None:
     scores = Scoreboard(interval_us=HOUR_US, levels=LEVELS)
     for hour in range(40 * 24):
         scores.bar_closed(bar(hour, 100.0))
-        scores.issued(issue(forecast("attention_lstm", hour, horizons=(1,))), [])
+        scores.register(issue(forecast("attention_lstm", hour, horizons=(1,))), [])
     assert scores.skill("binance", "BTC-USDT").scored == 720
 
 
@@ -189,7 +189,7 @@ def test_a_target_without_its_baseline_is_not_paired() -> None:
     play(scores, range(30))
     for hour in range(30, 40):
         scores.bar_closed(bar(hour, 100.0))
-        scores.issued(issue(forecast("attention_lstm", hour)), [])
+        scores.register(issue(forecast("attention_lstm", hour)), [])
     rows = {row.kind: row for row in scores.table() if row.horizon_bars == 1}
     assert (rows["attention_lstm"].count, rows["har"].count) == (39, 30)
 
@@ -211,8 +211,8 @@ def test_a_restart_changes_nothing() -> None:
 def test_what_was_scored_after_the_dump_is_not_scored_again() -> None:
     """A pending record older than the scores: its scored horizon does not wait a second time."""
     scores = board()
-    scores.issued(issue(forecast("attention_lstm", 0)), [])
-    record = scores.record("binance:BTC-USDT:1h:2023-11-14T22:00:00Z", Instrument("binance", "BTC-USDT"))
+    scores.register(issue(forecast("attention_lstm", 0)), [])
+    record = scores.pending_record("binance:BTC-USDT:1h:2023-11-14T22:00:00Z", Instrument("binance", "BTC-USDT"))
     matured = scores.bar_closed(bar(1, 101.0))
     after = board()
     after.load([record], matured)
@@ -223,7 +223,7 @@ def test_what_was_scored_after_the_dump_is_not_scored_again() -> None:
 def test_records_of_another_configuration_are_counted() -> None:
     """A record with other quantile levels cannot be scored beside the new ones: it is left out and counted."""
     scores = board()
-    scores.issued(issue(forecast("attention_lstm", 0)), [])
+    scores.register(issue(forecast("attention_lstm", 0)), [])
     other = Scoreboard(interval_us=HOUR_US, levels=(*LEVELS[:3], 0.75, *LEVELS[3:]))
     other.load(scores.dump().values(), [])
     assert (other.pending, other.unscored["other_configuration"]) == (0, 2)
@@ -233,7 +233,7 @@ def test_records_of_another_configuration_are_counted() -> None:
 def test_the_store_hears_what_is_left_to_score() -> None:
     """After the first of two horizons a record with the second is left, after both the forecast is settled."""
     scores = board()
-    scores.issued(issue(forecast("attention_lstm", 0)), [])
+    scores.register(issue(forecast("attention_lstm", 0)), [])
     assert scores.take_changes() == PendingChanges((), {})
     scores.bar_closed(bar(1, 101.0))
     ((name, record),) = scores.take_changes().still_pending.items()
@@ -259,4 +259,4 @@ def test_levels_without_the_intervals_are_refused() -> None:
 def test_a_baseline_of_another_moment_is_refused() -> None:
     """Baselines are compared on the same target or not at all."""
     with pytest.raises(ValueError, match="other targets"):
-        board().issued(issue(forecast("attention_lstm", 1)), [forecast("har", 0)])
+        board().register(issue(forecast("attention_lstm", 1)), [forecast("har", 0)])

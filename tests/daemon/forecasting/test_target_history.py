@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from daemon.forecasting.pending import remember
+from daemon.forecasting.pending import unscored_forecast
 from daemon.forecasting.records import Score
 from daemon.forecasting.target_history import TargetHistory
 from tests.daemon.forecasting.moments import forecast, issue
@@ -14,7 +14,7 @@ from tests.daemon.forecasting.moments import forecast, issue
 def scored(hour: int, *, kind: str = "attention_lstm", log_return: float = 0.01) -> tuple[Score, Score]:
     """The scores of an issued forecast and of HAR on the same target."""
     baselines = [forecast("har", hour, horizons=(1,), width=0.02)]
-    pending = remember(issue(forecast(kind, hour, horizons=(1,))), baselines)
+    pending = unscored_forecast(issue(forecast(kind, hour, horizons=(1,))), baselines)
     issued, har = pending.scores(1, log_return=log_return, at_us=hour)
     return issued, har
 

@@ -47,7 +47,7 @@ def round_forecasts(hour: int, *symbols: str) -> RoundForecasts:
             issued=forecast("har", hour, symbol=symbol),
             source="model",
             reason=None,
-            shadows=(forecast("har", hour, symbol=symbol), forecast("random_walk", hour, symbol=symbol)),
+            baselines=(forecast("har", hour, symbol=symbol), forecast("random_walk", hour, symbol=symbol)),
             window_bars_missing=3,
         )
         for symbol in symbols

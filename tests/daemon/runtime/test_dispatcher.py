@@ -146,7 +146,7 @@ async def test_a_bar_is_stored_and_published_and_forecast(tmp_path: Path) -> Non
     assert last.close_time_us == START_US + HOUR_US
     assert sent[TOPICS.forecast(BTC, HOUR_US)] == stored.payload
     assert TOPICS.bar(BTC, HOUR_US) in sent
-    assert not at.health.beyond_help()
+    assert not at.health.fatal_reason()
 
 
 async def test_a_bar_is_never_stored_before_its_trades(tmp_path: Path) -> None:

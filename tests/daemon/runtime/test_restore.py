@@ -21,6 +21,7 @@ from daemon.publishing.message_builder import MessageBuilder
 from daemon.publishing.settings import MqttSettings
 from daemon.publishing.topics import Topics
 from daemon.runtime.restore import republish, resume_scoreboard, resume_series, revisable, unaudited
+from daemon.store.forecasts import StoredForecast
 from daemon.store.ledger import Ledger
 from features.market import HOUR_US, Audit, Bar, Completeness, Instrument, MissingTrades, Trade
 from models.forecast import Forecast
@@ -136,17 +137,20 @@ def save_issued(
 ) -> bytes:
     """Stores a forecast as the daemon does; returns its payload."""
     made = issued.forecast
-    scoreboard.issued(issued, baselines)
+    scoreboard.register(issued, baselines)
     payload = payloads.forecast(issued)
     ledger.save_forecast(
-        issued.id,
-        BTC,
-        interval_us=HOUR_US,
-        close_time_us=made.close_time_us,
-        valid_until_us=payloads.valid_until_us(made),
-        topic=TOPICS.forecast(BTC, HOUR_US),
-        payload=payload,
-        shadow=scoreboard.record(issued.id, BTC),
+        StoredForecast(
+            id=issued.id,
+            venue=BTC.venue,
+            symbol=BTC.symbol,
+            interval_us=HOUR_US,
+            close_time_us=made.close_time_us,
+            valid_until_us=payloads.valid_until_us(made),
+            topic=TOPICS.forecast(BTC, HOUR_US),
+            payload=payload,
+        ),
+        pending_record=scoreboard.pending_record(issued.id, BTC),
     )
     return payload
 

@@ -22,14 +22,14 @@ def health(clock: ManualClock) -> Health:
     return Health(clock, [BITCOIN, ETHER])
 
 
-def all_parts_up(health: Health) -> None:
+def all_components_up(health: Health) -> None:
     for part in ("store", "control socket", "http"):
-        health.part_up(part)
+        health.component_up(part)
 
 
 def test_ready_waits_for_every_symbol(health: Health) -> None:
     """READY with a cold buffer would promise forecasts that cannot come."""
-    all_parts_up(health)
+    all_components_up(health)
     health.symbol_warm(BITCOIN)
     assert not health.may_report_ready()
     health.symbol_warm(ETHER)
@@ -38,7 +38,7 @@ def test_ready_waits_for_every_symbol(health: Health) -> None:
 
 def test_an_unreachable_venue_does_not_block_the_boot(health: Health) -> None:
     """Known to be unreachable counts as decided, and the state says so."""
-    all_parts_up(health)
+    all_components_up(health)
     health.symbol_warm(BITCOIN)
     health.symbol_unreachable(ETHER, "HTTP 503")
     assert health.may_report_ready()
@@ -49,7 +49,7 @@ def test_an_unreachable_venue_does_not_block_the_boot(health: Health) -> None:
 
 def test_patience_ends_after_ninety_seconds(health: Health, clock: ManualClock) -> None:
     """A backfill that takes longer goes on behind READY."""
-    all_parts_up(health)
+    all_components_up(health)
     clock.set(clock.now_us + 89_000_000)
     assert not health.may_report_ready()
     clock.set(clock.now_us + 1_000_000)
@@ -60,17 +60,19 @@ def test_patience_ends_after_ninety_seconds(health: Health, clock: ManualClock) 
 
 
 @pytest.mark.parametrize("missing", ["store", "control socket", "http"])
-def test_patience_does_not_replace_the_daemons_own_parts(health: Health, clock: ManualClock, missing: str) -> None:
+def test_the_ready_timeout_does_not_replace_the_daemons_own_components(
+    health: Health, clock: ManualClock, missing: str
+) -> None:
     """Without its store, socket or HTTP the daemon is not up, however long it waits."""
-    all_parts_up(health)
-    health.part_up(missing, up=False)
+    all_components_up(health)
+    health.component_up(missing, up=False)
     clock.set(clock.now_us + 1_000_000_000)
     assert not health.may_report_ready()
 
 
 def test_readiness_needs_a_forecast(health: Health) -> None:
     """/readyz means forecasting, not waiting for the first bar."""
-    all_parts_up(health)
+    all_components_up(health)
     health.symbol_warm(BITCOIN)
     health.symbol_warm(ETHER)
     assert health.readiness_problems() == ["no forecast yet"]
@@ -80,7 +82,7 @@ def test_readiness_needs_a_forecast(health: Health) -> None:
 
 def test_a_fault_degrades_and_its_mending_restores(health: Health, clock: ManualClock) -> None:
     """A broker outage is visible for exactly as long as it lasts."""
-    all_parts_up(health)
+    all_components_up(health)
     health.symbol_warm(BITCOIN)
     health.symbol_warm(ETHER)
     health.ready_reported()
@@ -89,14 +91,14 @@ def test_a_fault_degrades_and_its_mending_restores(health: Health, clock: Manual
     health.fault("mqtt", "broker unreachable")
     assert health.condition == Condition(ServiceState.DEGRADED, "mqtt: broker unreachable", 2_000_000_000)
     clock.set(3_000_000_000)
-    health.mended("mqtt")
+    health.clear_fault("mqtt")
     assert health.condition == Condition(ServiceState.ONLINE, "", 3_000_000_000)
 
 
 def test_another_reason_keeps_the_time_since_when_it_is_degraded(clock: ManualClock) -> None:
     """`since` belongs to the state, not to the wording of its reason."""
     health = Health(clock, [])
-    all_parts_up(health)
+    all_components_up(health)
     health.ready_reported()
     health.fault("mqtt", "broker unreachable")
     since_us = health.condition.since_us
@@ -109,7 +111,7 @@ def test_changes_are_announced_once(clock: ManualClock) -> None:
     """The MQTT status topic is published per change, not per report."""
     heard: list[Condition] = []
     health = Health(clock, [BITCOIN], on_change=heard.append)
-    all_parts_up(health)
+    all_components_up(health)
     health.symbol_warm(BITCOIN)
     health.ready_reported()
     health.symbol_warm(BITCOIN)
@@ -120,7 +122,7 @@ def test_changes_are_announced_once(clock: ManualClock) -> None:
 
 def test_a_symbol_that_comes_back_is_warming_again(health: Health) -> None:
     """Reachable is not warm: the gap has to be filled first."""
-    all_parts_up(health)
+    all_components_up(health)
     health.symbol_unreachable(BITCOIN, "HTTP 503")
     health.symbol_warming(BITCOIN)
     health.symbol_warm(ETHER)
@@ -129,7 +131,7 @@ def test_a_symbol_that_comes_back_is_warming_again(health: Health) -> None:
     assert health.may_report_ready()
 
 
-def test_an_unknown_part_is_refused(health: Health) -> None:
-    """A misspelt part would hold READY back for ever."""
-    with pytest.raises(ValueError, match="part was 'sotre'"):
-        health.part_up("sotre")
+def test_an_unknown_component_is_refused(health: Health) -> None:
+    """A misspelt component would hold READY back for ever."""
+    with pytest.raises(ValueError, match="component was 'sotre'"):
+        health.component_up("sotre")

@@ -99,7 +99,7 @@ async def test_readiness_names_its_problems(client: aiohttp.ClientSession) -> No
         assert (answer.status, body["ready"]) == (503, False)
         assert "no forecast yet" in body["problems"]
     for part in ("store", "control socket", "http"):
-        health.part_up(part)
+        health.component_up(part)
     health.forecast_issued()
     async with client.get(f"{address}/readyz") as answer:
         assert (answer.status, await answer.json()) == (200, {"ready": True, "problems": []})

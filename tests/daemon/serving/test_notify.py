@@ -122,7 +122,7 @@ def test_a_watchdog_meant_for_another_process_is_left_alone(
 async def test_the_watchdog_pings_at_half_its_period(manager: Manager) -> None:
     """Two chances for each deadline."""
     notifier = Notifier(manager.address, watchdog_s=0.1)
-    watchdog = asyncio.create_task(run_watchdog(notifier, problem=lambda: None))
+    watchdog = asyncio.create_task(run_watchdog(notifier, fatal_reason=lambda: None))
     await asyncio.sleep(0.28)
     watchdog.cancel()
     pings = manager.received()
@@ -133,7 +133,7 @@ async def test_the_watchdog_pings_at_half_its_period(manager: Manager) -> None:
 async def test_an_unhealthy_daemon_withholds_the_ping_and_says_why(manager: Manager) -> None:
     """systemd then restarts it, and its journal has the reason."""
     notifier = Notifier(manager.address, watchdog_s=0.04)
-    watchdog = asyncio.create_task(run_watchdog(notifier, problem=lambda: "the store cannot be written"))
+    watchdog = asyncio.create_task(run_watchdog(notifier, fatal_reason=lambda: "the store cannot be written"))
     await asyncio.sleep(0.1)
     watchdog.cancel()
     messages = manager.received()
@@ -146,7 +146,7 @@ async def test_a_blocked_event_loop_is_measured(manager: Manager) -> None:
     lateness: list[float] = []
     notifier = Notifier(manager.address, watchdog_s=0.1)
     with capture_logs() as logs:
-        watchdog = asyncio.create_task(run_watchdog(notifier, problem=lambda: None, late=lateness.append))
+        watchdog = asyncio.create_task(run_watchdog(notifier, fatal_reason=lambda: None, on_late=lateness.append))
         await asyncio.sleep(0.01)
         time.sleep(0.3)
         await asyncio.sleep(0.02)
@@ -163,7 +163,7 @@ async def test_ready_is_announced_when_health_allows_it(manager: Manager) -> Non
     await asyncio.sleep(0.05)
     assert manager.received() == [["EXTEND_TIMEOUT_USEC=10000000"]]
     for part in ("store", "control socket", "http"):
-        health.part_up(part)
+        health.component_up(part)
     health.symbol_unreachable(instrument, "HTTP 503")
     async with asyncio.timeout(2):
         await announcing

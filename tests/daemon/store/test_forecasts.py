@@ -1,4 +1,4 @@
-"""Forecasts never change; pending shadows and scores move together."""
+"""Forecasts never change; pending records and scores change in one transaction."""
 
 from __future__ import annotations
 
@@ -7,24 +7,28 @@ import pytest
 
 from daemon.forecasting.records import CalibrationState
 from daemon.store.errors import ForecastConflict
+from daemon.store.forecasts import StoredForecast
 from daemon.store.ledger import Ledger
 from features.market import HOUR_US, Instrument
 from tests.daemon.store.builders import BTC, ETH, SCORE
 
 
 def save(
-    ledger: Ledger, close_hour: int, payload: bytes = b"{}", instrument: Instrument = BTC, shadow: bytes | None = None
+    ledger: Ledger, close_hour: int, payload: bytes = b"{}", instrument: Instrument = BTC, record: bytes | None = None
 ) -> bool:
     close_time_us = close_hour * HOUR_US
     return ledger.save_forecast(
-        f"{instrument}:{close_hour}",
-        instrument,
-        interval_us=HOUR_US,
-        close_time_us=close_time_us,
-        valid_until_us=close_time_us + HOUR_US,
-        topic=f"forecast/{instrument.symbol}",
-        payload=payload,
-        shadow=shadow,
+        StoredForecast(
+            id=f"{instrument}:{close_hour}",
+            venue=instrument.venue,
+            symbol=instrument.symbol,
+            interval_us=HOUR_US,
+            close_time_us=close_time_us,
+            valid_until_us=close_time_us + HOUR_US,
+            topic=f"forecast/{instrument.symbol}",
+            payload=payload,
+        ),
+        pending_record=record,
     )
 
 
@@ -38,8 +42,8 @@ def test_a_payload_comes_back_byte_for_byte(ledger: Ledger) -> None:
 
 def test_the_same_forecast_again_is_nothing_new(ledger: Ledger) -> None:
     """Issuing the very same bytes again after a restart stores nothing and scores nothing twice."""
-    save(ledger, 1, shadow=b"s")
-    assert not save(ledger, 1, shadow=b"s")
+    save(ledger, 1, record=b"s")
+    assert not save(ledger, 1, record=b"s")
     assert len(ledger.pending()) == 1
 
 
@@ -91,14 +95,14 @@ def test_forecasts_of_a_time_range(ledger: Ledger) -> None:
 
 
 def test_pending_until_settled(ledger: Ledger) -> None:
-    """A shadow stays pending, may shrink with each scored horizon, and goes when the forecast is settled."""
-    save(ledger, 2, shadow=b"two horizons")
-    save(ledger, 1, shadow=b"one horizon")
+    """A record stays pending, may shrink with each scored horizon, and is deleted when the forecast is settled."""
+    save(ledger, 2, record=b"two horizons")
+    save(ledger, 1, record=b"one horizon")
     save(ledger, 3)
-    assert [each.shadow for each in ledger.pending()] == [b"one horizon", b"two horizons"]
+    assert [each.record for each in ledger.pending()] == [b"one horizon", b"two horizons"]
     ledger.save_scores([SCORE], settled=["binance:BTC-USDT:1"], still_pending={"binance:BTC-USDT:2": b"one left"})
     (left,) = ledger.pending()
-    assert (left.id, left.shadow, left.close_time_us, left.symbol) == (
+    assert (left.id, left.record, left.close_time_us, left.symbol) == (
         "binance:BTC-USDT:2",
         b"one left",
         2 * HOUR_US,
@@ -120,7 +124,7 @@ def test_scores_come_back_as_they_were(ledger: Ledger) -> None:
 
 def test_a_failed_score_settles_nothing(ledger: Ledger) -> None:
     """Scores and pending change in one transaction: an error in one leaves the other as it was."""
-    save(ledger, 1, shadow=b"s")
+    save(ledger, 1, record=b"s")
     broken = msgspec.structs.replace(SCORE, pinball=None)
     with pytest.raises(Exception, match="NOT NULL"):
         ledger.save_scores([broken], settled=["binance:BTC-USDT:1"])

@@ -28,7 +28,7 @@ def test_prune_drops_what_is_too_old_and_says_so(ledger: Ledger) -> None:
     """Bars by their age, forecasts with pending and scores by theirs, and the numbers are returned."""
     ledger.save_bars([bar(open_time_us=hour * HOUR_US) for hour in range(10)])
     for hour in range(10):
-        save(ledger, hour, shadow=b"s")
+        save(ledger, hour, record=b"s")
     ledger.save_scores([msgspec.structs.replace(SCORE, close_time_us=hour * HOUR_US) for hour in range(10)])
     pruned = ledger.prune(10 * HOUR_US, keep_bars_us=8 * HOUR_US, keep_forecasts_us=3 * HOUR_US)
     assert pruned == Pruned(bars=2, forecasts=7, scores=7, forecasts_until_us=7 * HOUR_US)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from daemon.store.errors import StoreDamaged
+from daemon.store.forecasts import StoredForecast
 from daemon.store.ledger import Ledger
 from daemon.store.schema import MIGRATIONS, migrate
 from features.market import HOUR_US, Instrument
@@ -25,13 +26,16 @@ def save(
 ) -> str:
     name = f"{instrument}:{hour}"
     ledger.save_forecast(
-        name,
-        instrument,
-        interval_us=HOUR_US,
-        close_time_us=hour * HOUR_US,
-        valid_until_us=hour * HOUR_US + 1,
-        topic="forecast",
-        payload=payload,
+        StoredForecast(
+            id=name,
+            venue=instrument.venue,
+            symbol=instrument.symbol,
+            interval_us=HOUR_US,
+            close_time_us=hour * HOUR_US,
+            valid_until_us=hour * HOUR_US + 1,
+            topic="forecast",
+            payload=payload,
+        ),
         reading=reading,
     )
     return name

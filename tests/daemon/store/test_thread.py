@@ -49,7 +49,7 @@ async def test_jobs_run_in_the_order_in_which_they_were_submitted(store: StoreTh
 async def test_a_full_disk_delays_and_loses_nothing() -> None:
     """A write that meets a full disk is repeated, those behind it wait, and both edges of the trouble are told."""
     disk, troubles = Disk(refusals=1), list[str | None]()
-    store = StoreThread(on_trouble=troubles.append)
+    store = StoreThread(on_blocked=troubles.append)
     for value in range(5):
         store.submit(disk.write, value)
     await store.call(disk.write, 5)

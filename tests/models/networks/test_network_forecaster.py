@@ -143,7 +143,7 @@ def test_weights_of_another_network_are_a_mismatch(tiny_artifact: Path, tmp_path
 def test_what_cannot_be_forecast_is_said(forecaster: NetworkForecaster) -> None:
     """No window, a masked newest bar, half of the bars missing and another interval are each refused by name."""
     good = inputs(names=forecaster.manifest.feature_names)[0]
-    assert forecaster.unfit(good) is None
+    assert forecaster.rejection_reason(good) is None
     newest, half = good.window.mask.copy(), good.window.mask.copy()
     newest[-1], half[:25] = False, False
     for changed, words in (
@@ -152,6 +152,6 @@ def test_what_cannot_be_forecast_is_said(forecaster: NetworkForecaster) -> None:
         (replace(good, window=replace(good.window, mask=half)), "only 23 of 48"),
         (replace(good, interval_us=1), "last 1 us"),
     ):
-        assert words in (forecaster.unfit(changed) or "")
+        assert words in (forecaster.rejection_reason(changed) or "")
         with pytest.raises(ValueError, match="cannot be forecast"):
             forecaster.forecast([good, changed])
