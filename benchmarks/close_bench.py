@@ -1,6 +1,6 @@
 """From a bar's close to the broker's confirmation of its forecasts, with everything that the daemon does in between.
 
-The daemon's own parts, built as the app builds them: a trade past the hour's end closes the last of three bars; the
+The daemon's own components, wired as in the app: a trade past the hour's end closes the last of three bars; the
 pipeline announces the round; bars are stored and published; features, the reference network on the CPU, the
 scoreboard, the payloads, the ledger, and a QoS 1 publish follow. A round ends with the last forecast's PUBACK. In
 turn with each round goes what cannot be left out: the bare network's forward pass of three windows, and a bare
@@ -45,7 +45,8 @@ from daemon.logs import start_logging
 from daemon.publishing import payloads
 from daemon.publishing.embedded_broker import EmbeddedBroker
 from daemon.publishing.publisher import MqttSettings, OutboxMessage
-from daemon.runtime.wiring import Components, Hooks, build
+from daemon.runtime.hooks import Hooks
+from daemon.runtime.wiring import Components, build
 from features.market import HOUR_US, Instrument, Trade
 from models.artifacts.artifact import write_artifact
 from models.networks.network_forecaster import use_one_thread
@@ -134,18 +135,18 @@ async def _daemon(folder: Path, url: str, port: int | None) -> AsyncIterator[Rou
     settings = MqttSettings(url) if port is None else MqttSettings(url).on_embedded_broker(port)
     async with bare_client(settings, mqtt_5=port is None) as client:
         rounds = Rounds(clock, bare_forward(network), client, mqtt_5=port is None)
-        parts = build(
+        components = build(
             _config(folder, url),
             clock=clock,
             hooks=Hooks(on_forecast=rounds.issued, on_delivered=rounds.delivered),
             broker_port=port,
         )
-        await parts.inference.load_history(bars)
-        await parts.inference.load_champion(write_artifact(folder / "models", reference_artifact(network, bars)))
+        await components.inference.load_history(bars)
+        await components.inference.load_champion(write_artifact(folder / "models", reference_artifact(network, bars)))
         gc.collect()
         gc.freeze()  # as the app does
-        rounds.begin(parts)
-        jobs = (parts.dispatcher.run(), parts.dispatcher.run_rounds(), parts.publisher.run())
+        rounds.begin(components)
+        jobs = (components.dispatcher.run(), components.rounds.run(), components.publisher.run())
         tasks = [asyncio.ensure_future(job) for job in jobs]
         try:
             yield rounds
@@ -153,9 +154,9 @@ async def _daemon(folder: Path, url: str, port: int | None) -> AsyncIterator[Rou
             for task in tasks:
                 task.cancel()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
-            await parts.inference.close()
-            parts.store.close()
-            parts.ledger.close()
+            await components.inference.close()
+            components.store.close()
+            components.ledger.close()
             for failure in ended:
                 if isinstance(failure, Exception):
                     raise failure  # why a round was never confirmed
@@ -184,7 +185,7 @@ class Rounds:
     def __init__(
         self, clock: MarketByHand, forward: Callable[[], object], client: aiomqtt.Client, *, mqtt_5: bool
     ) -> None:
-        self._parts: Components
+        self._components: Components
         self._clock = clock
         self._forward = forward
         self._client = client
@@ -196,12 +197,12 @@ class Rounds:
         self._prices = np.full(len(INSTRUMENTS), 100.0)
         self._next_id = 0
 
-    def begin(self, parts: Components) -> None:
+    def begin(self, components: Components) -> None:
         """The first trade of every symbol, from which its bars are whole."""
-        self._parts = parts
+        self._components = components
         now_us, wall_s = self._clock.now_us, self._clock.wall_s()
         for instrument, trade in zip(INSTRUMENTS, self._trades(), strict=True):
-            parts.pipeline.snapshot_received(
+            components.pipeline.snapshot_received(
                 instrument, [trade], None, from_time_us=now_us, now_us=now_us, wall_s=wall_s
             )
 
@@ -247,7 +248,7 @@ class Rounds:
             time=trade.time_us // 1000,
             m=not trade.taker_buys,
         )
-        self._parts.feeds["binance"].trades(instrument.symbol, [record])
+        self._components.feeds["binance"].trades(instrument.symbol, [record])
 
     async def _beside_bare(self, total_s: float, ended_s: float) -> Taken:
         await asyncio.sleep(0.02)  # whatever the round left to be done is done

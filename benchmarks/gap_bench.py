@@ -66,15 +66,17 @@ async def _repaired_s(name: str, url: str, begin_us: int) -> float:
     """Wall seconds from the trade that opens the gap to the moment at which nothing is missing."""
     symbol = "BTC-USDT" if name in {"binance", "okx"} else "BTC-USD"
     before, beyond = (_trade(number, begin_us) for number in (1, MISSING + 2))
-    async with running(name, [symbol], rest_url=url) as parts:
+    async with running(name, [symbol], rest_url=url) as components:
         instrument = Instrument(name, symbol)
-        now_us, wall_s = parts.clock.market_us(), parts.clock.wall_s()
+        now_us, wall_s = components.clock.market_us(), components.clock.wall_s()
         open_us = interval_start(before.time_us, HOUR_US)
-        parts.pipeline.snapshot_received(instrument, [before], None, from_time_us=open_us, now_us=now_us, wall_s=wall_s)
-        series = parts.pipeline.instruments[instrument]
+        components.pipeline.snapshot_received(
+            instrument, [before], None, from_time_us=open_us, now_us=now_us, wall_s=wall_s
+        )
+        series = components.pipeline.instruments[instrument]
         started_s = time.perf_counter()
-        parts.pipeline.trades_received(instrument, [beyond], now_us, wall_s)
-        parts.dispatcher.wake()
+        components.pipeline.trades_received(instrument, [beyond], now_us, wall_s)
+        components.dispatcher.wake()
         assert series.missing_trades == MISSING
         async with asyncio.timeout(_PATIENCE_S):
             while series.missing_trades:  # noqa: ASYNC110  # the pipeline knows no events of ours

@@ -24,7 +24,7 @@ from daemon.clock import ScaledClock
 from daemon.config import load_config
 from daemon.logs import start_logging
 from daemon.runtime.app import App
-from daemon.runtime.wiring import Hooks
+from daemon.runtime.hooks import Hooks
 from daemon.simulator.exchange import SimulatedExchange
 from daemon.simulator.loading import load_sample
 
@@ -117,7 +117,7 @@ async def _demo(kind: str, minutes: float, folder: Path) -> dict[str, object]:
 def _forecasts(app: App, symbol: str) -> int:
     """How many the configured model made."""
     labels = {"venue": "binance", "symbol": symbol, "source": "model"}
-    return int(app.parts.metrics.registry.get_sample_value("forecastd_forecasts_total", labels) or 0)
+    return int(app.components.metrics.registry.get_sample_value("forecastd_forecasts_total", labels) or 0)
 
 
 def resident_mb() -> float:

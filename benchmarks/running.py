@@ -1,4 +1,4 @@
-"""The daemon's parts, built and joined as the app builds them, without what is not measured: history, model, broker.
+"""The daemon's components, wired as in the app, without those that are not measured: history, model, broker.
 
 What runs is what trades need: the streams, the ticker, the dispatcher, and once a second the flush to the ledger.
 """
@@ -13,8 +13,9 @@ from pathlib import Path
 
 from daemon.clock import SystemClock
 from daemon.config import load_config
+from daemon.runtime.hooks import Hooks
 from daemon.runtime.venue_feed import Counts
-from daemon.runtime.wiring import Components, Hooks, build
+from daemon.runtime.wiring import Components, build
 from features.market import Instrument
 
 _TICK_S = 0.1
@@ -23,7 +24,7 @@ _FLUSH_S = 1.0
 
 @asynccontextmanager
 async def running(venue: str, symbols: Sequence[str], *, ws_url: str = "", rest_url: str) -> AsyncIterator[Components]:
-    """The parts for one venue, at work until the context ends; an empty ``ws_url`` leaves the stream out."""
+    """The components for one venue, at work until the context ends; an empty ``ws_url`` leaves the stream out."""
     with tempfile.TemporaryDirectory() as folder:
         feed = {"venue": venue, "symbols": list(symbols), "ws_url": ws_url or "ws://127.0.0.1:9", "rest_url": rest_url}
         values = {
@@ -33,39 +34,39 @@ async def running(venue: str, symbols: Sequence[str], *, ws_url: str = "", rest_
             "mqtt.url": "mqtt://127.0.0.1:9",  # nobody is there, and nobody connects
         }
         config = load_config(None, command_line=values, environ={})
-        parts = build(config, clock=SystemClock(), hooks=Hooks(), broker_port=None)
-        parts.feeds[venue].clock_told.set()  # both processes read the same clock
-        jobs = [parts.dispatcher.run(), _tick(parts), _flush(parts)]
-        if ws_url and (stream := parts.feeds[venue].stream) is not None:
+        components = build(config, clock=SystemClock(), hooks=Hooks(), broker_port=None)
+        components.feeds[venue].clock_known.set()  # both processes read the same clock
+        jobs = [components.dispatcher.run(), _tick(components), _flush(components)]
+        if ws_url and (stream := components.feeds[venue].stream) is not None:
             jobs.append(stream.run())
         tasks = [asyncio.ensure_future(job) for job in jobs]
         try:
-            yield parts
+            yield components
         finally:
             for task in tasks:
                 task.cancel()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
-            await parts.feeds[venue].close()
-            await parts.inference.close()
-            parts.store.close()
-            parts.ledger.close()
+            await components.feeds[venue].close()
+            await components.inference.close()
+            components.store.close()
+            components.ledger.close()
             for failure in ended:
                 if isinstance(failure, Exception):
                     raise failure
 
 
-async def _tick(parts: Components) -> None:
+async def _tick(components: Components) -> None:
     while True:
-        parts.pipeline.time_advanced(parts.clock.market_us(), parts.clock.wall_s())
-        if parts.pipeline.has_events:
-            parts.dispatcher.wake()
+        components.pipeline.time_advanced(components.clock.market_us(), components.clock.wall_s())
+        if components.pipeline.has_events:
+            components.dispatcher.wake()
         await asyncio.sleep(_TICK_S)
 
 
-async def _flush(parts: Components) -> None:
-    shown: dict[Instrument, Counts] = {}
+async def _flush(components: Components) -> None:
+    counted: dict[Instrument, Counts] = {}
     while True:
         await asyncio.sleep(_FLUSH_S)
-        parts.dispatcher.save_trades()
-        for feed in parts.feeds.values():
-            feed.show_counts(shown)
+        components.dispatcher.save_trades()
+        for feed in components.feeds.values():
+            feed.update_counters(counted)

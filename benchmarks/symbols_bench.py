@@ -50,32 +50,34 @@ def run() -> list[Row]:
 
 
 async def _measured(url: str) -> tuple[float, float]:
-    async with running("binance", SYMBOLS, ws_url=url, rest_url="http://127.0.0.1:9") as parts:
-        _seed(parts)
+    async with running("binance", SYMBOLS, ws_url=url, rest_url="http://127.0.0.1:9") as components:
+        _seed(components)
         async with asyncio.timeout(_PATIENCE_S):
-            while _taken(parts) < RATE:  # noqa: ASYNC110  # the pipeline knows no events of ours
+            while _taken(components) < RATE:  # noqa: ASYNC110  # the pipeline knows no events of ours
                 await asyncio.sleep(0.05)
         await asyncio.sleep(WARM_UP_S)
-        before, started_s, cpu_s = _taken(parts), time.perf_counter(), _cpu_s()
+        before, started_s, cpu_s = _taken(components), time.perf_counter(), _cpu_s()
         await asyncio.sleep(MEASURED_S)
-        taken, cpu_s, wall_s = _taken(parts) - before, _cpu_s() - cpu_s, time.perf_counter() - started_s
-        missing = sum(series.missing_trades for series in parts.pipeline.instruments.values())
+        taken, cpu_s, wall_s = _taken(components) - before, _cpu_s() - cpu_s, time.perf_counter() - started_s
+        missing = sum(series.missing_trades for series in components.pipeline.instruments.values())
         assert not missing, f"{missing} trades are missing"
     assert taken > 0.98 * RATE * wall_s, f"only {taken / wall_s:.0f} trades a second came through"
     return taken / wall_s, cpu_s / wall_s
 
 
-def _seed(parts: Components) -> None:
+def _seed(components: Components) -> None:
     """Every sequence begins with trade 0; the stream goes on with trade 1."""
-    now_us, wall_s = parts.clock.market_us(), parts.clock.wall_s()
-    for instrument in parts.pipeline.instruments:
+    now_us, wall_s = components.clock.market_us(), components.clock.wall_s()
+    for instrument in components.pipeline.instruments:
         first = Trade(0, now_us - 1_000_000, 100.0, 1.0, True)
         open_us = interval_start(first.time_us, HOUR_US)
-        parts.pipeline.snapshot_received(instrument, [first], None, from_time_us=open_us, now_us=now_us, wall_s=wall_s)
+        components.pipeline.snapshot_received(
+            instrument, [first], None, from_time_us=open_us, now_us=now_us, wall_s=wall_s
+        )
 
 
-def _taken(parts: Components) -> int:
-    return sum(series.trades for series in parts.pipeline.instruments.values())
+def _taken(components: Components) -> int:
+    return sum(series.trades for series in components.pipeline.instruments.values())
 
 
 def _cpu_s() -> float:

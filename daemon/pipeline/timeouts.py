@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 CATCH_UP_S = 30.0
+_MAX_PROOF_WAIT_S = 30.0
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,3 +33,23 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     undelivered_age_us: int = 5_000_000
     clock_margin_us: int = 1_000_000
     max_ahead_us: int = 60_000_000
+
+
+def timeouts_for_bars(
+    interval_us: int, *, grace_s: float = math.inf, speed: float = 1.0, catch_up_s: float = CATCH_UP_S
+) -> Timeouts:
+    """The waits of a bar close, converted from wall seconds to market time at ``speed`` market seconds a wall second.
+
+    The wait for proof is a tenth of the bar's wall length, 30 s at most. The grace is ``grace_s``, at most half of
+    that wait, so that the other half is left for the venue's answer.
+    """
+    scale = speed * 1e6
+    proof_wait_s = min(_MAX_PROOF_WAIT_S, interval_us / scale / 10)
+    return Timeouts(
+        grace_us=int(min(grace_s, proof_wait_s / 2) * scale),
+        proof_wait_us=int(proof_wait_s * scale),
+        catch_up_s=catch_up_s,
+        undelivered_age_us=int(5 * scale),
+        clock_margin_us=int(scale),
+        max_ahead_us=int(60 * scale),
+    )

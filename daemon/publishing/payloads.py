@@ -32,7 +32,7 @@ from daemon.publishing.wire import (
     EventMessage,
     ForecastMessage,
     Horizon,
-    MissingRange,
+    MissingRangeDocument,
     Model,
     ModelMessage,
     ModelPromoted,
@@ -172,9 +172,9 @@ def _quality(made: DataQuality) -> Quality:
     )
 
 
-def _missing_ranges(ranges: Sequence[MissingTrades]) -> list[MissingRange]:
+def _missing_ranges(ranges: Sequence[MissingTrades]) -> list[MissingRangeDocument]:
     return [
-        MissingRange(
+        MissingRangeDocument(
             first_id=each.first_id,
             last_id=each.last_id,
             after=iso(each.after_us, milliseconds=True),

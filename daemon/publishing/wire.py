@@ -42,7 +42,7 @@ class Horizon(msgspec.Struct, frozen=True, kw_only=True):
     raw_quantiles: dict[str, float] | None
 
 
-class MissingRange(msgspec.Struct, frozen=True, kw_only=True):
+class MissingRangeDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Trades that are missing between two times; ids where the venue's say. ``before`` None: there is no end yet."""
 
     first_id: int | None
@@ -58,7 +58,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     missing_trades: int | None
     window_bars_missing: int
     clock_skew_ms: int | None
-    missing_ranges: list[MissingRange]
+    missing_ranges: list[MissingRangeDocument]
 
 
 class ForecastMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag=FORECAST_SCHEMA):
@@ -106,7 +106,7 @@ class BarMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", 
     missing_trades: int | None
     late_trades: int
     audit: Audit
-    missing_ranges: list[MissingRange]
+    missing_ranges: list[MissingRangeDocument]
 
 
 class StatusMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag=STATUS_SCHEMA):

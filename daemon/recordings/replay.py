@@ -20,7 +20,7 @@ from daemon.pipeline.events import (
     RoundClosed,
 )
 from daemon.pipeline.pipeline import Pipeline
-from daemon.pipeline.timeouts import Timeouts
+from daemon.pipeline.timeouts import timeouts_for_bars
 from daemon.publishing import payloads
 from daemon.recordings import Happening, Heard, Recorded, Unheard
 from features.frames import bars_frame
@@ -51,13 +51,14 @@ class Replay:
         self.result = Replayed()
         self._interval_us = interval_us
         self._traits = traits
-        self._wait_us = min(30_000_000, interval_us // 10)
+        # A recording answers no requests: no bar waits for answers after the start.
+        timeouts = timeouts_for_bars(interval_us, catch_up_s=0.0)
+        self._wait_us = timeouts.proof_wait_us
         self._pipeline = Pipeline(
             instruments,
             interval_us=interval_us,
             traits=traits,
-            # There is nobody to ask: no bar waits for answers of a start.
-            timeouts=Timeouts(grace_us=self._wait_us // 2, proof_wait_us=self._wait_us, catch_up_s=0.0),
+            timeouts=timeouts,
             scoreboard=Scoreboard(
                 interval_us=interval_us,
                 levels=DEFAULT_LEVELS,

@@ -55,10 +55,10 @@ class Ending:
 class Child:
     """A training process. ``run`` once; the orders may come at any time, before and after it too."""
 
-    def __init__(self, command: Sequence[str], *, environment: Mapping[str, str], patience: ProcessLimits) -> None:
+    def __init__(self, command: Sequence[str], *, environment: Mapping[str, str], limits: ProcessLimits) -> None:
         self._command = command
         self._environment = environment
-        self._patience = patience
+        self._limits = limits
         self._process: _Process | None = None
         self._paused = False
         self._stderr = b""
@@ -78,11 +78,11 @@ class Child:
         self._order(Order.RESUME)
 
     def cancel(self, reason: str) -> None:
-        """Asks the process to stop between two steps; kills it where it does not within ``patience.cancel_s``."""
+        """Asks the process to stop between two steps; kills it where it does not within ``limits.cancel_s``."""
         self._cancelled = self._cancelled or reason
         self._order(Order.CANCEL)
         if self._deadline is None:
-            self._deadline = asyncio.get_running_loop().call_later(self._patience.cancel_s, self._kill_group)
+            self._deadline = asyncio.get_running_loop().call_later(self._limits.cancel_s, self._kill_group)
 
     def stop(self, reason: str) -> None:
         """Ends the process at once; the run counts as cancelled."""
@@ -111,7 +111,7 @@ class Child:
         try:
             self._repeat_orders()
             await self._listen(process.stdout, on_message)
-            await asyncio.wait({burial}, timeout=self._patience.cancel_s)
+            await asyncio.wait({burial}, timeout=self._limits.cancel_s)
             if not burial.done():
                 self._kill("did not end after its last line")
         finally:
@@ -139,7 +139,7 @@ class Child:
 
     async def _listen(self, stdout: asyncio.StreamReader, on_message: Callable[[Message], None]) -> None:
         """Passes messages on up to the result, or until the process has to be killed for what it does."""
-        deadline_s = asyncio.get_running_loop().time() + self._patience.run_s
+        deadline_s = asyncio.get_running_loop().time() + self._limits.run_s
         try:
             while self._result is None and (message := await self._message(stdout, deadline_s)):
                 on_message(message)
@@ -152,11 +152,11 @@ class Child:
         """The next message, None at the end of the output. Raises _Misbehaved."""
         left_s = deadline_s - asyncio.get_running_loop().time()
         try:
-            line = await asyncio.wait_for(stdout.readline(), min(left_s, self._patience.silence_s))
+            line = await asyncio.wait_for(stdout.readline(), min(left_s, self._limits.silence_s))
         except TimeoutError as error:
-            if left_s < self._patience.silence_s:
-                raise _Misbehaved(f"still running after {self._patience.run_s:g} s") from error
-            raise _Misbehaved(f"hung: silent for {self._patience.silence_s:g} s") from error
+            if left_s < self._limits.silence_s:
+                raise _Misbehaved(f"still running after {self._limits.run_s:g} s") from error
+            raise _Misbehaved(f"hung: silent for {self._limits.silence_s:g} s") from error
         except ValueError as error:
             raise _Misbehaved(f"wrote nonsense: a line of more than {LONGEST_LINE_BYTES} bytes") from error
         try:

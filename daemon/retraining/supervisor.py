@@ -1,7 +1,6 @@
-"""Retraining as the daemon sees it: one run at a time, in a process of its own, that cannot harm the daemon.
+"""Supervisor of training processes: one run at a time, in a process that cannot harm the daemon.
 
-A finished run leaves an artifact below the specification's ``output_dir``. Whether it is promoted is not decided
-here: the outcome goes to ``on_finished``, and the gate stands between that call and ``Registry.promote``.
+A finished run leaves an artifact below the specification's ``output_dir``. The supervisor does not promote it.
 """
 
 from __future__ import annotations
@@ -29,16 +28,16 @@ log = structlog.get_logger(__name__)
 
 WORKER = (sys.executable, "-P", "-m", "daemon.retraining.worker")
 _RUN_PREFIX = "run-"
-# The service manager's addresses are for the daemon alone.
+# The service manager's addresses belong to the daemon alone.
 _NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "CREDENTIALS_DIRECTORY")
 
 
 class AlreadyRunning(Retryable):
-    """A retraining runs, here or in another process on the same models."""
+    """A retraining is running, in this process or in another one with the same models."""
 
 
 class RetrainOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run ended. ``artifact`` and ``scores`` (its manifest's) are there for a finished one, ``reason`` else.
+    """How a run ended: ``artifact`` and ``scores`` (those of its manifest) of a finished run, ``reason`` of any other.
 
     started_us: market time. duration_s: wall time.
     """
@@ -53,7 +52,7 @@ class RetrainOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RetrainStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What retraining does now; ``progress`` is the newest of the current run, ``last`` the run before it."""
+    """The state of retraining. ``progress`` is that of the current run, ``last`` the outcome of the previous one."""
 
     running: bool
     paused: bool = False
@@ -66,9 +65,8 @@ class RetrainStatus(msgspec.Struct, frozen=True, kw_only=True):
 class RetrainSupervisor:
     """Starts training processes, one at a time among all processes that share ``models_dir``.
 
-    run_dir: scratch folder, one subfolder a run, gone when the run is. on_progress, on_finished: called from the event
-    loop; ``on_finished`` comes when the next run may start. command: the worker's program, the specification's path
-    is appended. patience: see ``ProcessLimits``; all of it is wall time.
+    run_dir: scratch folder with one subfolder a run, deleted after the run. on_progress: called from the event loop.
+    command: the worker's program; the path of the specification is appended.
     """
 
     def __init__(
@@ -78,17 +76,15 @@ class RetrainSupervisor:
         models_dir: Path,
         clock: Clock,
         on_progress: Callable[[Progress], None],
-        on_finished: Callable[[RetrainOutcome], None],
         command: Sequence[str] = WORKER,
-        patience: ProcessLimits | None = None,
+        limits: ProcessLimits | None = None,
     ) -> None:
         self._run_dir = run_dir
         self._models_dir = models_dir
         self._clock = clock
         self._on_progress = on_progress
-        self._on_finished = on_finished
         self._command = tuple(command)
-        self._patience = patience or ProcessLimits()
+        self._limits = limits or ProcessLimits()
         self._child: Child | None = None
         self._task: asyncio.Task[RetrainOutcome] | None = None
         self._status = RetrainStatus(running=False)
@@ -98,7 +94,7 @@ class RetrainSupervisor:
         return self._status
 
     async def start(self, spec: TrainingSpec) -> str:
-        """Starts a run and returns its id; the run goes on by itself. Raises AlreadyRunning."""
+        """Starts a run in the background and returns its id. Raises AlreadyRunning."""
         lock = _lock(self._models_dir / "retrain.lock")
         try:
             started_us = self._clock.market_us()
@@ -110,7 +106,7 @@ class RetrainSupervisor:
         self._child = Child(
             [*self._command, str(folder / "spec.json")],
             environment=_environment(folder),
-            patience=self._patience,
+            limits=self._limits,
         )
         self._status = RetrainStatus(running=True, run_id=run_id, started_us=started_us, last=self._status.last)
         self._task = asyncio.create_task(self._run(self._child, spec, folder, lock), name=run_id)
@@ -123,12 +119,12 @@ class RetrainSupervisor:
         return await asyncio.shield(self._task)
 
     def cancel(self, reason: str = "cancelled on request") -> None:
-        """Asks the current run to stop between two steps; nothing happens where none runs."""
+        """Asks the current run to stop between two steps; does nothing where none runs."""
         if self._child is not None:
             self._child.cancel(reason)
 
     def pause(self) -> None:
-        """Halts training between two steps, so that a forecast has the machine to itself."""
+        """Halts training between two steps, so that a forecast gets the processor."""
         if self._child is not None and not self._status.paused:
             self._child.pause()
             self._status = msgspec.structs.replace(self._status, paused=True)
@@ -139,7 +135,7 @@ class RetrainSupervisor:
             self._status = msgspec.structs.replace(self._status, paused=False)
 
     async def close(self) -> None:
-        """Ends the current run at once and waits until its process is gone."""
+        """Ends the current run at once and waits for the end of its process."""
         if self._child is not None:
             self._child.stop("the daemon stopped")
         if self._task is not None:
@@ -149,7 +145,7 @@ class RetrainSupervisor:
     async def _run(self, child: Child, spec: TrainingSpec, folder: Path, lock: IO[str]) -> RetrainOutcome:
         started_s = self._clock.wall_s()
         try:
-            ending = _checked(await child.run(self._heard), spec)
+            ending = _checked(await child.run(self._handle), spec)
         finally:
             self._child = None
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -164,10 +160,9 @@ class RetrainSupervisor:
             scores=ending.scores,
         )
         self._status = RetrainStatus(running=False, last=outcome)
-        self._on_finished(outcome)
         return outcome
 
-    def _heard(self, message: Message) -> None:
+    def _handle(self, message: Message) -> None:
         if isinstance(message, Reported):
             self._status = msgspec.structs.replace(self._status, progress=message.progress)
             self._on_progress(message.progress)
@@ -186,9 +181,9 @@ def run_in_foreground(
     clock: Clock,
     command: Sequence[str] = WORKER,
 ) -> RetrainOutcome:
-    """One run without a daemon, in the same kind of process; returns when it ended. Raises AlreadyRunning.
+    """Performs one run without a daemon, in the same kind of process. Raises AlreadyRunning.
 
-    KeyboardInterrupt ends the process and passes on.
+    KeyboardInterrupt ends the process and is raised again.
     """
 
     async def run() -> RetrainOutcome:
@@ -197,7 +192,6 @@ def run_in_foreground(
             models_dir=models_dir,
             clock=clock,
             on_progress=on_progress,
-            on_finished=lambda _: None,
             command=command,
         )
         await supervisor.start(spec)
@@ -210,7 +204,7 @@ def run_in_foreground(
 
 
 def _checked(ending: Ending, spec: TrainingSpec) -> Ending:
-    """A finished run must have left its artifact where it was told to."""
+    """A finished run whose artifact is not in the output folder has failed."""
     if ending.artifact is None:
         return ending
     if ending.artifact.is_dir() and ending.artifact.resolve().parent == spec.output_dir.resolve():
@@ -219,7 +213,7 @@ def _checked(ending: Ending, spec: TrainingSpec) -> Ending:
 
 
 def _lock(path: Path) -> IO[str]:
-    """Takes the lock that all processes on the same models share; the kernel drops it when its holder dies."""
+    """Takes the lock of a models folder; the kernel releases it when the holder dies."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+", encoding="ascii")
@@ -239,7 +233,7 @@ def _lock(path: Path) -> IO[str]:
 
 
 def _prepare(run_dir: Path, run_id: str, spec: TrainingSpec) -> Path:
-    """Clears away what dead runs left (we hold the lock, so all others are dead) and writes the specification."""
+    """Deletes the folders of dead runs (all others, as this process holds the lock) and writes the specification."""
     for leftover in run_dir.glob(f"{_RUN_PREFIX}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     folder = run_dir / run_id
@@ -249,7 +243,7 @@ def _prepare(run_dir: Path, run_id: str, spec: TrainingSpec) -> Path:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Ours, with temporary files where they are cleared away, and with our packages where they are not installed."""
+    """The daemon's environment, with a temporary folder that is deleted after the run and with our packages."""
     inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
     environment = inherited | {"TMPDIR": str(folder)}
     packages = str(Path(__file__).parents[2])

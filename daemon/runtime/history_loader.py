@@ -1,5 +1,4 @@
-"""The past, brought in before it is needed: candles from the venue into the ledger, so that the first bar close
-already has its window, and the training run its history."""
+"""Loads history: candles from the venues into the ledger, for the first windows and for training."""
 
 from __future__ import annotations
 
@@ -18,14 +17,14 @@ from features.market import Instrument
 
 log = structlog.get_logger(__name__)
 
-RECENT_BARS = 1_000  # one page of candles: the window, the longest feature memory and the baselines' history
-MOST_BARS = 60_000  # nearly seven years of hours; short bars reach back less far
+RECENT_BARS = 1_000  # one page of candles: enough for the window, the longest feature memory and the baselines
+MAX_BARS = 60_000  # nearly seven years of hours; short bars reach back less far
 _RETRY_S = 5.0
-_FETCHES_AT_ONCE = 4
+_PARALLEL_FETCHES = 4
 
 
-class History:
-    """What the ledger holds of the past, completed from the venues where it can be."""
+class HistoryLoader:
+    """The stored history, completed from the venues."""
 
     def __init__(
         self, rests: Mapping[str, RestClient], *, ledger: Ledger, store: StoreThread, interval_us: int, history_us: int
@@ -34,19 +33,19 @@ class History:
         self._ledger = ledger
         self._store = store
         self._interval_us = interval_us
-        self._bars = min(max(history_us // interval_us, RECENT_BARS), MOST_BARS)
-        self._at_once = asyncio.Semaphore(_FETCHES_AT_ONCE)
+        self._bars = min(max(history_us // interval_us, RECENT_BARS), MAX_BARS)
+        self._at_once = asyncio.Semaphore(_PARALLEL_FETCHES)
 
     async def complete(self, ends_us: Mapping[Instrument, int], *, bars: int | None = None) -> None:
-        """Fetches what is missing of the last ``bars`` bars (default: the whole history) before each end.
+        """Fetches the missing ones of the last ``bars`` bars (default: the whole history) before each end.
 
-        A venue that does not answer is asked again until it does; one that refuses for good is said and left out.
+        Requests without an answer are repeated; a venue that refuses is logged and skipped.
         """
         wanted = min(bars or self._bars, self._bars)
         await asyncio.gather(*(self._complete_one(each, end_us, wanted) for each, end_us in ends_us.items()))
 
     async def frame(self, instruments: Sequence[Instrument], end_us: int) -> pl.DataFrame:
-        """All bars of the history up to ``end_us``, in the columns that features are made from."""
+        """All bars of the history up to ``end_us``, with the columns of ``BARS_SCHEMA``."""
         start_us = end_us - self._bars * self._interval_us
         return await self._store.call(self._ledger.bars_frame, instruments, self._interval_us, start_us, end_us)
 

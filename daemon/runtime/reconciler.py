@@ -1,4 +1,4 @@
-"""Asks each venue for its candle of every closed bar and reports how the two compare."""
+"""Reconciles every closed bar with the venue's candle and reports the differences."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from features.market import Audit, Bar, Completeness, Instrument, Trade
 log = structlog.get_logger(__name__)
 
 _FIRST_S, _LAST_S = 15.0, 60.0
-_MOST_UNANSWERED = 4
-_MOST_FETCHED_AGAIN = 50_000  # ids: what a busy hour holds
+_MAX_UNANSWERED = 4
+_MAX_REFETCHED_IDS = 50_000  # of a busy hour
 
 
-class Auditing:
-    """``watch`` every closed or revised bar; ``run`` compares them and tells ``on_audited``.
+class Reconciler:
+    """Compares every bar given to ``watch`` and calls ``on_reconciled`` with the outcome.
 
-    A proven bar that differs is counted once more from the venue's own trades: where those say otherwise than what
-    was heard, ``on_remade`` is told. The candle that an unproven bar differs from goes to ``on_contradicted``.
+    The trades of a proven bar that differs are fetched again: where they differ from the received ones,
+    ``on_rebuilt`` gets them. The candle that contradicts an unproven bar goes to ``on_contradicted``.
     """
 
     def __init__(
@@ -47,15 +47,15 @@ class Auditing:
         *,
         clock: Clock,
         bar_wall_s: float,
-        on_audited: Callable[[BarReconciled], None],
-        on_remade: Callable[[Bar, list[Trade]], None],
+        on_reconciled: Callable[[BarReconciled], None],
+        on_rebuilt: Callable[[Bar, list[Trade]], None],
         on_contradicted: Callable[[Bar], None],
     ) -> None:
         self._rests = rests
         self._clock = clock
         self._unanswered: Counter[tuple[Instrument, int]] = Counter()
-        self._on_audited = on_audited
-        self._on_remade = on_remade
+        self._on_reconciled = on_reconciled
+        self._on_rebuilt = on_rebuilt
         self._on_contradicted = on_contradicted
         first_s = min(_FIRST_S, bar_wall_s / 8)
         self._schedule = ReconciliationSchedule(first_s=first_s, last_s=min(_LAST_S, bar_wall_s / 2))
@@ -70,14 +70,14 @@ class Auditing:
         self._schedule.watch(bar, self._clock.wall_s())
 
     async def run(self) -> None:
-        """Compares what is due, for ever."""
+        """Compares bars when they are due, without end."""
         while True:
             await asyncio.sleep(self._pause_s)
             due = self._schedule.due(self._clock.wall_s())
             if due:
-                await asyncio.gather(*(self._audit(each) for each in due))
+                await asyncio.gather(*(self._reconcile(each) for each in due))
 
-    async def _audit(self, due: DueBar) -> None:
+    async def _reconcile(self, due: DueBar) -> None:
         try:
             candle = await self._candle(due.bar)
         except (ForecastdError, OSError, TimeoutError) as error:
@@ -87,11 +87,11 @@ class Auditing:
             answered = True
         found = self._differences(due.bar, candle)
         if (found or candle is None) and not due.last:
-            return  # the candle may not be there, or not final yet: it is asked for once more
+            return  # the candle may be missing or not final yet: it is requested once more
         if not self._schedule.is_current(due.bar):
-            return  # the bar was revised while the venue was asked: the revision is compared by itself
+            return  # the bar was revised during the request: the revision is compared separately
         self._schedule.settle([due.bar])
-        if not answered and self._may_ask_again(due.bar):
+        if not answered and self._may_retry(due.bar):
             self._schedule.watch(due.bar, self._clock.wall_s())
             return
         if candle is None:
@@ -99,20 +99,20 @@ class Auditing:
             outcome, words = (Audit.EQUAL, NO_CANDLE_NO_TRADE) if silent else (Audit.UNAVAILABLE, NO_CANDLE)
         else:
             outcome, words = Audit.DIFFERS if found else Audit.EQUAL, verdict(due.bar, found)
-        again = await self._fetched_again(due.bar) if found else None
-        if again is not None:
-            words = verdict_after_refetch(due.bar, rebuilt_bar(due.bar, again))
-        self._on_audited(BarReconciled(with_outcome(due.bar, outcome), found, words, self._clock.market_us()))
-        if again is not None and words == BAR_REFUTED:
-            self._on_remade(due.bar, again)
+        refetched = await self._refetched_trades(due.bar) if found else None
+        if refetched is not None:
+            words = verdict_after_refetch(due.bar, rebuilt_bar(due.bar, refetched))
+        self._on_reconciled(BarReconciled(with_outcome(due.bar, outcome), found, words, self._clock.market_us()))
+        if refetched is not None and words == BAR_REFUTED:
+            self._on_rebuilt(due.bar, refetched)
         elif found and candle is not None and due.bar.completeness is Completeness.UNPROVEN:
             self._on_contradicted(candle)
 
-    def _may_ask_again(self, bar: Bar) -> bool:
-        """Whether a venue that did not answer is asked about this bar for some more minutes."""
+    def _may_retry(self, bar: Bar) -> bool:
+        """Whether a request without an answer is repeated for this bar."""
         key = (bar.instrument, bar.open_time_us)
         self._unanswered[key] += 1
-        if self._unanswered[key] <= _MOST_UNANSWERED:
+        if self._unanswered[key] <= _MAX_UNANSWERED:
             return True
         del self._unanswered[key]
         return False
@@ -126,12 +126,12 @@ class Auditing:
         candles = await self._rests[bar.venue].candles(bar.symbol, bar.interval_us, bar.open_time_us, bar.close_time_us)
         return candles[0] if candles else None
 
-    async def _fetched_again(self, bar: Bar) -> list[Trade] | None:
-        """The trades of a proven bar by their ids, once more; None where that says nothing or cannot be had."""
+    async def _refetched_trades(self, bar: Bar) -> list[Trade] | None:
+        """The trades of a proven bar, fetched again by id; None for another bar or after a failure."""
         first_id, last_id = bar.first_trade_id, bar.last_trade_id
         if bar.completeness is not Completeness.PROVEN or first_id is None or last_id is None:
             return None
-        if last_id - first_id >= _MOST_FETCHED_AGAIN:
+        if last_id - first_id >= _MAX_REFETCHED_IDS:
             return None
         trades: list[Trade] = []
         while first_id <= last_id:
@@ -147,7 +147,7 @@ class Auditing:
             trades += answer.trades
             if answer.whole:
                 break
-            # Newest first or oldest first: what is left lies on the other side of what came.
+            # Newest first or oldest first: the rest lies on the other side of the received ids.
             lowest_id, highest_id = answer.trades[0].trade_id, answer.trades[-1].trade_id
             first_id, last_id = (highest_id + 1, last_id) if lowest_id == first_id else (first_id, lowest_id - 1)
         return sorted(trades, key=lambda trade: trade.trade_id)

@@ -1,4 +1,4 @@
-"""Going on after a stop or a crash: sequence states, open trades, last bars, forecasts and scores from the ledger."""
+"""Restores a daemon after a stop or a crash: sequences, open trades, bars, forecasts and scores from the ledger."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from features.market import Audit, Bar, Completeness, Instrument, interval_start
 
 log = structlog.get_logger(__name__)
 
-_LONGEST_REACH_US = 600_000_000
+_MIN_REACH_US = 600_000_000
 _REACH_BARS = 2
 _EXPIRY_BARS = 2
 _REVISABLE_BARS = 48
 _UNSETTLED = (Completeness.GAP, Completeness.UNPROVEN)
 
 
-def resume_series(pipeline: Pipeline, ledger: Ledger, instruments: Sequence[Instrument], now_us: int) -> None:
-    """Puts each instrument where it stood, where the watermark is near enough to be joined by id.
+def restore_pipeline(pipeline: Pipeline, ledger: Ledger, instruments: Sequence[Instrument], now_us: int) -> None:
+    """Continues the sequence of each instrument whose watermark is recent enough.
 
-    A sequence that stopped longer ago than two bars (ten minutes at least) is started anew: the bars between come
-    as the venue's candles.
+    A sequence that stopped longer ago than two bars (at least ten minutes) starts again, and the bars between are
+    the venue's candles.
     """
-    reach_us = max(_REACH_BARS * pipeline.interval_us, _LONGEST_REACH_US)
+    reach_us = max(_REACH_BARS * pipeline.interval_us, _MIN_REACH_US)
     for instrument in instruments:
         last = ledger.last_bar(instrument, pipeline.interval_us)
         if last is not None:
@@ -39,15 +39,15 @@ def resume_series(pipeline: Pipeline, ledger: Ledger, instruments: Sequence[Inst
         first_open_us = interval_start(state.covered_from_us, pipeline.interval_us)
         if last is not None and not is_history(last):
             first_open_us = max(first_open_us, last.close_time_us)
-        told = revisable(ledger, instrument, pipeline.interval_us, first_open_us)
-        first_open_us = told[0].open_time_us if told else first_open_us
+        published = revisable(ledger, instrument, pipeline.interval_us, first_open_us)
+        first_open_us = published[0].open_time_us if published else first_open_us
         trades = ledger.open_trades(instrument, first_open_us)
-        pipeline.resume(instrument, state, trades, first_open_us=first_open_us, published=told)
+        pipeline.resume(instrument, state, trades, first_open_us=first_open_us, published=published)
         log.info("series_resumed", instrument=str(instrument), trades=len(trades), last_id=state.last_id)
 
 
 def revisable(ledger: Ledger, instrument: Instrument, interval_us: int, until_us: int) -> list[Bar]:
-    """The last closed bars from the first on that is not proven and whose trades are all still stored."""
+    """The last closed bars, from the first that is not settled and whose trades are all stored."""
     recent = ledger.bars(instrument, interval_us, until_us - _REVISABLE_BARS * interval_us, until_us)
     if not recent:
         return []
@@ -57,24 +57,24 @@ def revisable(ledger: Ledger, instrument: Instrument, interval_us: int, until_us
     for index, bar in enumerate(recent):
         rest = recent[index:]
         gapless = rest[-1].close_time_us == until_us and len(rest) * interval_us == until_us - bar.open_time_us
-        whole = all(_is_stored(each, stored[each.open_time_us]) for each in rest)
-        if bar.completeness in _UNSETTLED and gapless and whole:
+        complete = all(_is_stored(each, stored[each.open_time_us]) for each in rest)
+        if bar.completeness in _UNSETTLED and gapless and complete:
             return rest
     return []
 
 
 def _is_stored(bar: Bar, stored: int) -> bool:
-    """Whether the store has every trade that made the bar.
+    """Whether the store has every trade of the bar.
 
-    Of one that is not settled it may have more: a repair that a kill has kept from being told.
+    For a bar that is not settled it may have more: a repair that a kill has kept from being published.
     """
     if bar.completeness in _UNSETTLED:
         return bar.trades is not None and stored >= bar.trades
     return bar.trades == stored
 
 
-def resume_scoreboard(scoreboard: Scoreboard, ledger: Ledger, since_us: int) -> None:
-    """Forecasts that wait for their truth go on waiting, past scores count on, calibration keeps what it knew."""
+def restore_scoreboard(scoreboard: Scoreboard, ledger: Ledger, since_us: int) -> None:
+    """Loads pending forecasts, past scores and calibration states."""
     pending = ledger.pending()
     if scoreboard.calibration is not None:
         scoreboard.calibration.load(ledger.calibrations(scoreboard.interval_us))
@@ -83,24 +83,24 @@ def resume_scoreboard(scoreboard: Scoreboard, ledger: Ledger, since_us: int) -> 
     ledger.save_scores([], settled=[each.id for each in pending if each.id not in waiting])
 
 
-def republish(mailbox: MessageBuilder, ledger: Ledger, instruments: Sequence[Instrument], interval_us: int) -> None:
-    """The last bar and forecast of each instrument again, as they were: the broker may have forgotten them."""
+def republish(messages: MessageBuilder, ledger: Ledger, instruments: Sequence[Instrument], interval_us: int) -> None:
+    """Publishes the last bar and forecast of each instrument again, unchanged: the broker may have lost them."""
     for instrument in instruments:
         last = ledger.last_bar(instrument, interval_us)
         if last is not None and not is_history(last):
-            mailbox.bar(last)
+            messages.bar(last)
     for stored in ledger.latest_forecasts():
         if Instrument(stored.venue, stored.symbol) in instruments and stored.interval_us == interval_us:
-            mailbox.stored_forecast(stored, expires_at_us=stored.close_time_us + _EXPIRY_BARS * interval_us)
+            messages.stored_forecast(stored, expires_at_us=stored.close_time_us + _EXPIRY_BARS * interval_us)
 
 
-def unaudited(ledger: Ledger, instruments: Sequence[Instrument], interval_us: int, now_us: int) -> list[Bar]:
-    """The bars of the last hours or days whose comparison with the venue's candle a stop has prevented."""
+def unreconciled_bars(ledger: Ledger, instruments: Sequence[Instrument], interval_us: int, now_us: int) -> list[Bar]:
+    """The last bars that were not compared with the venue's candle before the stop."""
     since_us = now_us - _REVISABLE_BARS * interval_us
     recent = (bar for each in instruments for bar in ledger.bars(each, interval_us, since_us, now_us))
     return [bar for bar in recent if bar.audit is Audit.PENDING and not is_history(bar)]
 
 
 def is_history(bar: Bar) -> bool:
-    """Whether the bar is a candle from before the start, and not one that stands in for trades of ours."""
+    """Whether the bar is a candle from before the start, not one that replaces trades of this daemon."""
     return bar.completeness is Completeness.VENUE_CANDLE and bar.revision == 0 and not bar.missing_ranges

@@ -1,10 +1,11 @@
-"""The status document, filled from the running parts: what the page, ``forecastd status`` and people look at."""
+"""The status document of the page, the API and ``forecastd status``, made from the running components."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,7 +15,8 @@ from daemon.config import Config
 from daemon.forecasting.records import IssuedForecast
 from daemon.pipeline.pipeline import Pipeline
 from daemon.publishing.publisher import Publisher
-from daemon.retraining.supervisor import RetrainStatus as SupervisorStatus
+from daemon.retraining.supervisor import RetrainStatus
+from daemon.runtime.run_reporter import RunOutcome
 from daemon.serving.health import Health
 from daemon.serving.status import (
     AttentionStatus,
@@ -37,16 +39,16 @@ SHOWN_HORIZONS = (1, 6, 24)
 
 
 def symbol_status(pipeline: Pipeline, instrument: Instrument, issued: IssuedForecast | None) -> SymbolStatus:
-    """One instrument as it stands now."""
-    series = pipeline.instruments[instrument]
+    """The state of one instrument now."""
+    state = pipeline.instruments[instrument]
     bar = pipeline.last_bar(instrument)
     return SymbolStatus(
         venue=instrument.venue,
         symbol=instrument.symbol,
-        state=series.state.value,
-        reason=series.state_reason,
-        price=pipeline.reference_price(instrument) if series.last_price is None else series.last_price,
-        last_trade_at=iso(series.last_trade_at_us) if series.last_trade_at_us else None,
+        state=state.state.value,
+        reason=state.state_reason,
+        price=pipeline.reference_price(instrument) if state.last_price is None else state.last_price,
+        last_trade_at=iso(state.last_trade_at_us) if state.last_trade_at_us else None,
         bar=_bar(bar) if bar else None,
         forecast=forecast_status(issued) if issued else None,
         skill=pipeline.scoreboard.skill(*instrument),
@@ -80,12 +82,27 @@ def forecast_status(issued: IssuedForecast) -> ForecastStatus:
 
 
 def attention_top(issued: IssuedForecast) -> AttentionStatus | None:
-    """The hour that the network looked at most; None for a baseline."""
+    """The hour with the largest attention weight; None for a baseline."""
     weights = issued.forecast.attention
     if weights is None:
         return None
     top = int(np.argmax(weights))
     return AttentionStatus(bars_ago=len(weights) - top, weight=float(weights[top]), weights=weights.tolist())
+
+
+class ModelInService(NamedTuple):
+    """The model that forecasts; ``loaded_at_us`` is market time, None before it was announced."""
+
+    info: ModelInfo
+    loaded_at_us: int | None
+
+
+class RetrainSnapshot(NamedTuple):
+    """Retraining now: the current or last process, the outcome of the last run, the market time of the next."""
+
+    process: RetrainStatus
+    last: RunOutcome | None
+    next_at_us: int | None
 
 
 def status_document(
@@ -94,20 +111,13 @@ def status_document(
     clock: Clock,
     health: Health,
     pipeline: Pipeline,
-    publisher: Publisher,
-    mqtt_address: str,
-    instruments: Sequence[Instrument],
+    mqtt: MqttStatus,
     latest: Mapping[Instrument, IssuedForecast],
-    model: ModelInfo | None,
-    loaded_at_us: int | None,
-    supervisor: SupervisorStatus,
-    last_retrain: Mapping[str, object] | None,
-    next_retrain_us: int | None,
+    model: ModelInService | None,
+    retrain: RetrainSnapshot,
 ) -> StatusDocument:
-    """The whole daemon at this moment."""
+    """The whole daemon now. ``latest``: the last forecast of each instrument that has one."""
     condition = health.condition
-    mqtt = publisher.state
-    progress = supervisor.progress
     return StatusDocument(
         instance=config.instance.name,
         version=__version__,
@@ -117,29 +127,41 @@ def status_document(
         clock=iso(clock.market_us()),
         speed=clock.speed,
         interval=config.bars.interval,
-        symbols=[symbol_status(pipeline, each, latest.get(each)) for each in instruments],
-        mqtt=MqttStatus(
-            url=mqtt_address,
-            connected=mqtt.connected,
-            protocol=str(mqtt.protocol) if mqtt.protocol else None,
-            published=mqtt.published,
-            outbox=publisher.depth,
-            expired=mqtt.expired,
-            reason=mqtt.last_error or "",
-        ),
+        symbols=[symbol_status(pipeline, each, latest.get(each)) for each in pipeline.instruments],
+        mqtt=mqtt,
         store=_store(config.instance.state_dir),
-        model=_model(model, loaded_at_us) if model else None,
-        retrain=RetrainDocument(
-            running=supervisor.running,
-            progress=progress.ratio if progress and supervisor.running else None,
-            stage=progress.phase if progress and supervisor.running else "",
-            epoch=progress.epoch if progress and supervisor.running else None,
-            epochs=progress.epochs if progress and supervisor.running else None,
-            remaining_s=progress.remaining_s if progress and supervisor.running else None,
-            last_result=str(last_retrain["outcome"]) if last_retrain else None,
-            last_finished_at=_time(last_retrain["finished_at_us"]) if last_retrain else None,
-            next_at=iso(next_retrain_us) if next_retrain_us else None,
-        ),
+        model=_model(model) if model else None,
+        retrain=_retrain(retrain),
+    )
+
+
+def mqtt_status(publisher: Publisher, address: str) -> MqttStatus:
+    """The connection to the broker at ``address`` now."""
+    state = publisher.state
+    return MqttStatus(
+        url=address,
+        connected=state.connected,
+        protocol=str(state.protocol) if state.protocol else None,
+        published=state.published,
+        outbox=publisher.depth,
+        expired=state.expired,
+        reason=state.last_error or "",
+    )
+
+
+def _retrain(snapshot: RetrainSnapshot) -> RetrainDocument:
+    running, last = snapshot.process.running, snapshot.last
+    progress = snapshot.process.progress if running else None
+    return RetrainDocument(
+        running=running,
+        progress=progress.ratio if progress else None,
+        stage=progress.phase if progress else "",
+        epoch=progress.epoch if progress else None,
+        epochs=progress.epochs if progress else None,
+        remaining_s=progress.remaining_s if progress else None,
+        last_result=last.outcome if last else None,
+        last_finished_at=iso(last.finished_at_us) if last else None,
+        next_at=iso(snapshot.next_at_us) if snapshot.next_at_us else None,
     )
 
 
@@ -148,10 +170,11 @@ def _store(folder: Path) -> StoreStatus:
     return StoreStatus(path=str(folder), size_bytes=sum(file.stat().st_size for file in files))
 
 
-def _model(model: ModelInfo, loaded_at_us: int | None) -> ModelStatus:
-    trained_until = iso(model.trained_until_us) if model.trained_until_us is not None else None
+def _model(model: ModelInService) -> ModelStatus:
+    info, loaded_at_us = model
+    trained_until = iso(info.trained_until_us) if info.trained_until_us is not None else None
     loaded_at = iso(loaded_at_us) if loaded_at_us is not None else None
-    return ModelStatus(id=model.id, kind=model.kind, trained_until=trained_until, loaded_at=loaded_at)
+    return ModelStatus(id=info.id, kind=info.kind, trained_until=trained_until, loaded_at=loaded_at)
 
 
 def _bar(bar: Bar) -> BarStatus:
@@ -162,7 +185,3 @@ def _bar(bar: Bar) -> BarStatus:
         revision=bar.revision,
         trades=bar.trades,
     )
-
-
-def _time(value: object) -> str | None:
-    return iso(value) if isinstance(value, int) else None

@@ -1,4 +1,4 @@
-"""One venue's stream and REST joined to the pipeline: trades go in, what the pipeline wants is fetched."""
+"""Connects one venue's stream and REST client to the pipeline: passes trades on and answers its requests."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ log = structlog.get_logger(__name__)
 
 _SKEW_PERIOD_S = 60.0
 _FIRST_SKEW_PERIOD_S = 2.0
-_SAMPLE_LENGTH = 200  # of what a venue sent, in the log
-_AHEAD_SAMPLES = 5  # a second apart
-_LATEST_S = 10.0  # no venue's trades come so late for seconds on end
+_SAMPLE_LENGTH = 200  # of a frame or fault, in the log
+_AHEAD_SAMPLES = 5  # one second apart
+_MAX_DELAY_S = 10.0  # no venue's trades stay so late for seconds
 
 
 class Counts(NamedTuple):
-    """What the counters of one instrument show."""
+    """The counter values of one instrument that were last added to the metrics."""
 
     trades: int = 0
     duplicates: int = 0
@@ -42,7 +42,7 @@ _NOTHING = Counts()
 
 
 class VenueFeed:
-    """Listens to one venue's stream (see StreamListener) and asks its REST side what the pipeline wants to know."""
+    """The listener of one venue's stream (see StreamListener), which also sends the pipeline's REST requests."""
 
     def __init__(
         self,
@@ -68,14 +68,14 @@ class VenueFeed:
         self._sample_due = True
         self._ahead_us: deque[int] = deque(maxlen=_AHEAD_SAMPLES)
         self._lost: set[str] = set()
-        self.clock_told = asyncio.Event()  # the venue has said what time it is
+        self.clock_known = asyncio.Event()  # set once the venue's time was received
         self._requests: set[asyncio.Task[None]] = set()
 
     # ---------------------------------------------------------------- StreamListener
 
     def trades(self, symbol: str, records: Sequence[TradeRecord]) -> None:
         if not self._sample_due:
-            # Nearly every trade is the next of the open bar: it needs no clock and makes no event.
+            # Nearly every trade is next in sequence for the open bar: it needs no clock and makes no event.
             taken = self._take_next[symbol](records)
             if taken == len(records):
                 return
@@ -84,16 +84,16 @@ class VenueFeed:
         now_us, wall_s = self._now()
         if self._sample_due:
             self._sample_due = False
-            self._note_delay(now_us - trades[-1].time_us)
+            self._sample_delay(now_us - trades[-1].time_us)
         self._pipeline.trades_received(self.instruments[symbol], trades, now_us, wall_s)
         if self._pipeline.has_events:
             self._wake()
 
-    def _note_delay(self, delay_us: int) -> None:
-        """Samples how late trades come, and what they say of the clock.
+    def _sample_delay(self, delay_us: int) -> None:
+        """Samples the delay of trades, and corrects the clock by it.
 
-        Trades from the future say that market time is behind the venue's; trades that all come very late say, while
-        the venue cannot be asked for its time, that it is ahead. One trade alone proves nothing.
+        Trades from the future show that market time is behind the venue's. While the venue's time is unknown, trades
+        that are all very late show that market time is ahead. A single trade is no evidence.
         """
         self._metrics.feed_delay.labels(self.venue).observe(max(delay_us / 1e6 / self._clock.speed, 0.0))
         self._ahead_us.append(-delay_us)
@@ -101,7 +101,7 @@ class VenueFeed:
             return
         if min(self._ahead_us) > 0:
             self._follow(min(self._ahead_us))
-        elif not self.clock_told.is_set() and max(self._ahead_us) < -_LATEST_S * 1e6 * self._clock.speed:
+        elif not self.clock_known.is_set() and max(self._ahead_us) < -_MAX_DELAY_S * 1e6 * self._clock.speed:
             self._follow(max(self._ahead_us))
 
     def malformed(self, frame: bytes, error: DataFault) -> None:
@@ -123,22 +123,22 @@ class VenueFeed:
                 self._lost.discard(symbol)
                 self._metrics.feed_reconnects.labels(self.venue, symbol).inc()
 
-    def disconnected(self, symbols: Sequence[str], reason: str, next_try_s: float, heard_until_us: int) -> None:
+    def disconnected(self, symbols: Sequence[str], reason: str, next_try_s: float, complete_until_us: int) -> None:
         now_us = self._clock.market_us()
         for symbol in symbols:
             self._metrics.feed_connected.labels(self.venue, symbol).set(0)
             self._lost.add(symbol)
-            self._pipeline.stream_lost(self.instruments[symbol], heard_until_us, now_us)
+            self._pipeline.stream_lost(self.instruments[symbol], complete_until_us, now_us)
         if self._pipeline.has_events:
             self._wake()
         log.warning(
             "feed_lost", venue=self.venue, symbols=list(symbols), reason=reason, next_try_s=round(next_try_s, 1)
         )
 
-    # ---------------------------------------------------------------- what the pipeline wants
+    # ---------------------------------------------------------------- requests of the pipeline
 
-    def ask(self, wanted: SnapshotRequested | RepairRequested | CandleRequested) -> None:
-        """Asks the venue in a task of its own; the pipeline hears the answer, or that there is none."""
+    def request(self, wanted: SnapshotRequested | RepairRequested | CandleRequested) -> None:
+        """Sends a request in a separate task; the pipeline receives the answer or the failure."""
         task = asyncio.create_task(self._guarded(wanted), name=f"rest-{wanted.instrument}")
         self._requests.add(task)
         task.add_done_callback(self._requests.discard)
@@ -149,7 +149,7 @@ class VenueFeed:
             self.stream.reconnect(mute.instrument.symbol)
 
     async def measure_skew(self) -> None:
-        """Publishes the venue's clock minus ours, once a minute, for ever; more often until it is known."""
+        """Measures the venue's clock minus ours once a minute without end, more often until it is known."""
         while True:
             try:
                 skew_ms = await self.rest.server_time_skew_ms()
@@ -159,11 +159,11 @@ class VenueFeed:
                 log.info("skew_unknown", venue=self.venue, reason=str(error))
             else:
                 self._show_skew(skew_ms)
-                self.clock_told.set()
-            await asyncio.sleep(_SKEW_PERIOD_S if self.clock_told.is_set() else _FIRST_SKEW_PERIOD_S)
+                self.clock_known.set()
+            await asyncio.sleep(_SKEW_PERIOD_S if self.clock_known.is_set() else _FIRST_SKEW_PERIOD_S)
 
     def _show_skew(self, skew_ms: int) -> None:
-        """Market time follows the venue; what is shown is how far the machine's own clock is behind it."""
+        """Market time follows the venue; the metric shows how far the machine's own clock is behind it."""
         if self._follow(skew_ms * 1000):
             skew_ms = 0
         local_ms = round(skew_ms / self._clock.speed) + self._clock.ahead_of_system_us() // 1000
@@ -178,10 +178,10 @@ class VenueFeed:
             log.warning("clock_stepped", venue=self.venue, skew_ms=skew_us // 1000, cure=cure)
         return stepped
 
-    def show_counts(self, shown: dict[Instrument, Counts]) -> None:
-        """Brings the trade counters up to date, and lets the next trade's delay be noted; called once a second.
+    def update_counters(self, shown: dict[Instrument, Counts]) -> None:
+        """Updates the trade counters, and samples the delay of the next trade; called once a second.
 
-        ``shown`` remembers what the counters show.
+        shown: the values that the counters have, updated in place.
         """
         self._sample_due = True
         for instrument in self.instruments.values():
@@ -195,7 +195,7 @@ class VenueFeed:
                 self._show(instrument, counts, before)
 
     def _show(self, instrument: Instrument, counts: Counts, before: Counts) -> None:
-        """Looking a metric up costs more than setting it: only what changed is."""
+        """Updates changed metrics only: looking a metric up costs more than setting it."""
         metrics = self._metrics
         metrics.trades.labels(*instrument).inc(counts.trades - before.trades)
         if counts.duplicates != before.duplicates:
@@ -216,7 +216,7 @@ class VenueFeed:
     # ---------------------------------------------------------------- inside
 
     async def _guarded(self, wanted: SnapshotRequested | RepairRequested | CandleRequested) -> None:
-        """A venue that cannot be asked now is asked again later: the pipeline decides when."""
+        """Performs a request; after a failure the pipeline decides when to repeat it."""
         try:
             match wanted:
                 case SnapshotRequested():

@@ -1,4 +1,4 @@
-"""The parts of one daemon and how they are joined. Nothing runs here."""
+"""Builds the components of one daemon and connects them. Nothing runs here."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import msgspec
-import structlog
 
 from daemon import __version__
 from daemon.clock import Clock
@@ -19,56 +16,41 @@ from daemon.exchanges.base import traits
 from daemon.forecasting.calibration import Calibration
 from daemon.forecasting.engine import ForecastEngine
 from daemon.forecasting.inference import Inference
-from daemon.forecasting.records import IssuedForecast
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.forecasting.target_history import BASELINES
 from daemon.ingest.rest_client import RestClient
 from daemon.ingest.stream import MarketStream
 from daemon.pipeline.events import BarReconciled
 from daemon.pipeline.pipeline import Pipeline
-from daemon.pipeline.timeouts import Timeouts
-from daemon.publishing import payloads
+from daemon.pipeline.timeouts import Timeouts, timeouts_for_bars
 from daemon.publishing.message_builder import MessageBuilder
-from daemon.publishing.outbox import DropReason, OutboxMessage
-from daemon.publishing.publisher import Publisher, PublisherState
-from daemon.publishing.settings import MqttSettings
+from daemon.publishing.publisher import Publisher
 from daemon.publishing.topics import Topics
-from daemon.retraining.controller import Trainer
+from daemon.runtime.broker_link import BrokerObserver, make_publisher, status_payload
 from daemon.runtime.dispatcher import Dispatcher
-from daemon.runtime.history_loader import History
-from daemon.runtime.reconciler import Auditing
+from daemon.runtime.forecast_rounds import ForecastRounds
+from daemon.runtime.history_loader import HistoryLoader
+from daemon.runtime.hooks import Hooks
+from daemon.runtime.promotion import ModelPromoter
+from daemon.runtime.reconciler import Reconciler
+from daemon.runtime.retrain_job import RetrainJob
+from daemon.runtime.retrainer import Retrainer
+from daemon.runtime.run_reporter import RunReporter
+from daemon.runtime.store_writer import StoreWriter
 from daemon.runtime.venue_feed import VenueFeed
-from daemon.serving.health import Condition, Health
+from daemon.serving.health import Health
 from daemon.serving.metrics import Metrics
 from daemon.store.ledger import LEDGER_NAME, Ledger
 from daemon.store.thread import StoreThread
-from features.market import Bar, Trade
 from models.artifacts.registry import Registry
-from models.specification import Progress
 
-log = structlog.get_logger(__name__)
-
-_CONNECTED = "connected"
-
-
-class Hooks(msgspec.Struct, frozen=True, kw_only=True):
-    """Who else wants to hear: the demo's terminal view, and tests.
-
-    training_budget_s: wall time that one training may take; None for as long as it needs.
-    """
-
-    on_bar: Callable[[Bar], None] = lambda _bar: None
-    on_forecast: Callable[[IssuedForecast, bytes], None] = lambda _issued, _payload: None
-    on_progress: Callable[[Progress], None] = lambda _progress: None
-    on_delivered: Callable[[OutboxMessage, float], None] = lambda _message, _seconds: None
-    training_budget_s: float | None = None
+_MAX_INFERENCE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Components:
-    """Everything that runs, built and joined."""
+    """Everything that runs in one daemon. ``reconciler`` is None where bars are not compared with candles."""
 
-    config: Config
     clock: Clock
     metrics: Metrics
     health: Health
@@ -77,161 +59,132 @@ class Components:
     pipeline: Pipeline
     inference: Inference
     publisher: Publisher
-    mailbox: MessageBuilder
-    feeds: dict[str, VenueFeed]
+    messages: MessageBuilder
+    feeds: Mapping[str, VenueFeed]
+    rounds: ForecastRounds
     dispatcher: Dispatcher
-    auditing: Auditing | None
-    history: History
-    trainer: Trainer
-
-
-def patience_for(config: Config, clock: Clock) -> Timeouts:
-    """The waits of a bar close, turned from wall seconds into market time.
-
-    The wait for proof ends at a tenth of the bar's wall length, 30 s at most; the grace leaves half of that wait
-    to the venue's answer.
-    """
-    bar_wall_s = config.bars.interval_us / 1e6 / clock.speed
-    wait_s = min(30.0, bar_wall_s / 10)
-    grace_s = min(config.bars.grace_s, wait_s / 2)
-    scale = clock.speed * 1e6
-    return Timeouts(
-        grace_us=int(grace_s * scale),
-        proof_wait_us=int(wait_s * scale),
-        undelivered_age_us=int(5 * scale),
-        clock_margin_us=int(scale),
-        max_ahead_us=int(60 * scale),
-    )
+    reconciler: Reconciler | None
+    history: HistoryLoader
+    promoter: ModelPromoter
+    retrainer: Retrainer
+    retrain_job: RetrainJob
 
 
 def build(config: Config, *, clock: Clock, hooks: Hooks, broker_port: int | None) -> Components:
-    """Builds every part. ``broker_port``: where the embedded broker listens, None where another one is configured."""
-    metrics = Metrics(version=__version__, market_us=clock.market_us)
-    topics = Topics(config.mqtt.base_topic, config.instance.name)
-    health = Health(clock, config.instruments, on_change=lambda condition: mailbox.status(status_payload(condition)))
-    publisher = _publisher(
-        config,
-        clock=clock,
-        topics=topics,
-        metrics=metrics,
-        broker_port=broker_port,
-        on_delivered=hooks.on_delivered,
-        health_fault=lambda reason: health.fault("mqtt", reason) if reason else health.clear_fault("mqtt"),
-    )
-    mailbox = MessageBuilder(publisher, topics, clock)
+    """Builds all components, inside a running event loop.
 
-    def store_troubled(reason: str | None) -> None:
-        # Called from the store's thread: Health is plain bookkeeping, but publishing belongs to the loop.
-        loop.call_soon_threadsafe(lambda: health.fault("store", reason) if reason else health.clear_fault("store"))
-
-    loop = asyncio.get_running_loop()
-    store = StoreThread(on_blocked=store_troubled)
-    ledger = Ledger(_prepared(config.instance.state_dir) / LEDGER_NAME)
-    pipeline = _pipeline(config, clock)
-    inference = Inference(_engine(config), device=config.model.device)
+    broker_port: where the embedded broker listens; None where another broker is configured.
+    """
+    core = _Core(config, clock=clock, hooks=hooks, broker_port=broker_port)
     feeds: dict[str, VenueFeed] = {}
     rests: dict[str, RestClient] = {}
-    auditing = _auditing(
+    rounds = ForecastRounds(
+        pipeline=core.pipeline,
+        inference=core.inference,
+        metrics=core.metrics,
+        health=core.health,
+        clock=clock,
+        deadline_s=min(_MAX_INFERENCE_S, config.bars.interval_us / 1e6 / clock.speed / 4),
+        on_forecasts=lambda: dispatcher.drain(),  # noqa: PLW0108  # the dispatcher is built below
+    )
+    reconciler = _reconciler(
         config,
         clock,
         rests,
-        on_audited=lambda audit: dispatcher.bar_audited(audit),  # noqa: PLW0108  # it is made below
-        on_remade=pipeline.rebuild,
-        on_contradicted=pipeline.replace_with_candle,
+        core.pipeline,
+        lambda event: dispatcher.bar_reconciled(event),  # noqa: PLW0108  # as above
     )
     dispatcher = Dispatcher(
-        pipeline=pipeline,
+        pipeline=core.pipeline,
         feeds=feeds,
-        ledger=ledger,
-        store=store,
-        inference=inference,
-        mailbox=mailbox,
-        metrics=metrics,
-        health=health,
+        writer=StoreWriter(core.ledger, core.store),
+        rounds=rounds,
+        messages=core.messages,
+        metrics=core.metrics,
+        health=core.health,
         clock=clock,
-        inference_deadline_s=min(2.0, config.bars.interval_us / 1e6 / clock.speed / 4),
-        auditing=auditing,
-        on_forecast=hooks.on_forecast,
-        on_bar=hooks.on_bar,
+        reconciler=reconciler,
+        hooks=hooks,
     )
-    feeds |= _feeds(config, clock=clock, pipeline=pipeline, metrics=metrics, wake=dispatcher.wake)
+    feeds |= _feeds(config, clock=clock, pipeline=core.pipeline, metrics=core.metrics, wake=dispatcher.wake)
     rests |= {name: feed.rest for name, feed in feeds.items()}
-    history = History(
+    history = HistoryLoader(
         rests,
-        ledger=ledger,
-        store=store,
+        ledger=core.ledger,
+        store=core.store,
         interval_us=config.bars.interval_us,
         history_us=config.retrain.history.microseconds,
     )
-    trainer = Trainer(
-        config=config,
-        registry=Registry(config.instance.state_dir / "models"),
-        run_dir=config.instance.state_dir / "retraining",
-        dispatcher=dispatcher,
-        inference=inference,
-        history=history,
-        mailbox=mailbox,
-        metrics=metrics,
-        health=health,
-        clock=clock,
-        ledger=ledger,
-        store=store,
-        on_progress=hooks.on_progress,
-        time_budget_s=hooks.training_budget_s,
-    )
-    metrics.prepare(
-        config.instruments,
-        horizons=config.model.horizons,
-        baselines=BASELINES,
-        skill_window=pipeline.scoreboard.window,
-    )
-    metrics.watch_queue("store", lambda: store.depth, capacity=store.capacity)
-    metrics.watch_queue("rounds", lambda: dispatcher.rounds_depth, capacity=dispatcher.rounds_capacity)
-    metrics.watch_queue("outbox", lambda: publisher.depth, capacity=publisher.capacity)
-    metrics.mqtt_outbox_depth.set_function(lambda: publisher.depth)
+    promoter, retrainer = _retraining(config, core, rounds=rounds, history=history, hooks=hooks)
+    _prepare_metrics(config, core, rounds)
     return Components(
-        config=config,
         clock=clock,
-        metrics=metrics,
-        health=health,
-        ledger=ledger,
-        store=store,
-        pipeline=pipeline,
-        inference=inference,
-        publisher=publisher,
-        mailbox=mailbox,
+        metrics=core.metrics,
+        health=core.health,
+        ledger=core.ledger,
+        store=core.store,
+        pipeline=core.pipeline,
+        inference=core.inference,
+        publisher=core.publisher,
+        messages=core.messages,
         feeds=feeds,
+        rounds=rounds,
         dispatcher=dispatcher,
-        auditing=auditing,
+        reconciler=reconciler,
         history=history,
-        trainer=trainer,
+        promoter=promoter,
+        retrainer=retrainer,
+        retrain_job=RetrainJob(retrainer, clock),
     )
 
 
-def status_payload(condition: Condition, *, state: str | None = None) -> bytes:
-    """The daemon's condition as the retained status message; ``state`` overrides it for "stopped" and "offline"."""
-    return payloads.status(
-        state or condition.state.value, since_us=condition.since_us, version=__version__, reason=condition.reason
-    )
+def timeouts_for(config: Config, clock: Clock) -> Timeouts:
+    """The waits of a bar close at this clock's speed."""
+    return timeouts_for_bars(config.bars.interval_us, grace_s=config.bars.grace_s, speed=clock.speed)
+
+
+class _Core:
+    """The components that depend on the configuration alone, or on one another."""
+
+    def __init__(self, config: Config, *, clock: Clock, hooks: Hooks, broker_port: int | None) -> None:
+        self.clock = clock
+        self.metrics = Metrics(version=__version__, market_us=clock.market_us)
+        self.health = Health(
+            clock,
+            config.instruments,
+            on_change=lambda condition: self.messages.status(status_payload(condition)),
+        )
+        topics = Topics(config.mqtt.base_topic, config.instance.name)
+        observer = BrokerObserver(self.metrics, self.health, hooks.on_delivered)
+        self.publisher = make_publisher(config, clock=clock, topics=topics, observer=observer, broker_port=broker_port)
+        self.messages = MessageBuilder(self.publisher, topics, clock)
+        self._loop = asyncio.get_running_loop()
+        self.store = StoreThread(on_blocked=self._store_blocked)
+        self.ledger = Ledger(_prepared(config.instance.state_dir) / LEDGER_NAME)
+        self.pipeline = _pipeline(config, clock)
+        self.inference = Inference(_engine(config), device=config.model.device)
+
+    def _store_blocked(self, reason: str | None) -> None:
+        """Called from the store's thread, while health is published from the event loop."""
+        self._loop.call_soon_threadsafe(
+            lambda: self.health.fault("store", reason) if reason else self.health.clear_fault("store")
+        )
 
 
 def _pipeline(config: Config, clock: Clock) -> Pipeline:
+    calibration = Calibration(
+        interval_us=config.bars.interval_us, horizons=config.model.horizons, levels=config.model.quantiles
+    )
     return Pipeline(
         config.instruments,
         interval_us=config.bars.interval_us,
         traits={feed.venue: traits(venue(feed.venue, [])) for feed in config.feeds},
-        timeouts=patience_for(config, clock),
+        timeouts=timeouts_for(config, clock),
         scoreboard=Scoreboard(
             interval_us=config.bars.interval_us,
             levels=config.model.quantiles,
-            calibration=_calibration(config) if config.model.conformal else None,
+            calibration=calibration if config.model.conformal else None,
         ),
-    )
-
-
-def _calibration(config: Config) -> Calibration:
-    return Calibration(
-        interval_us=config.bars.interval_us, horizons=config.model.horizons, levels=config.model.quantiles
     )
 
 
@@ -246,25 +199,22 @@ def _engine(config: Config) -> ForecastEngine:
     )
 
 
-def _auditing(
+def _reconciler(
     config: Config,
     clock: Clock,
     rests: Mapping[str, RestClient],
-    *,
-    on_audited: Callable[[BarReconciled], None],
-    on_remade: Callable[[Bar, list[Trade]], None],
-    on_contradicted: Callable[[Bar], None],
-) -> Auditing | None:
+    pipeline: Pipeline,
+    on_reconciled: Callable[[BarReconciled], None],
+) -> Reconciler | None:
     if not config.bars.audit:
         return None
-    bar_wall_s = config.bars.interval_us / 1e6 / clock.speed
-    return Auditing(
+    return Reconciler(
         rests,
         clock=clock,
-        bar_wall_s=bar_wall_s,
-        on_audited=on_audited,
-        on_remade=on_remade,
-        on_contradicted=on_contradicted,
+        bar_wall_s=config.bars.interval_us / 1e6 / clock.speed,
+        on_reconciled=on_reconciled,
+        on_rebuilt=pipeline.rebuild,
+        on_contradicted=pipeline.replace_with_candle,
     )
 
 
@@ -284,67 +234,51 @@ def _feeds(
     return feeds
 
 
-def _publisher(
-    config: Config,
-    *,
-    clock: Clock,
-    topics: Topics,
-    metrics: Metrics,
-    broker_port: int | None,
-    on_delivered: Callable[[OutboxMessage, float], None],
-    health_fault: Callable[[str], None],
-) -> Publisher:
-    section = config.mqtt
-    settings = MqttSettings(
-        url=section.url,
-        protocol=section.protocol,
-        username=section.username,
-        password_file=_text(section.password_file),
-        ca_file=_text(section.ca_file),
-        cert_file=_text(section.cert_file),
-        key_file=_text(section.key_file),
+def _retraining(
+    config: Config, core: _Core, *, rounds: ForecastRounds, history: HistoryLoader, hooks: Hooks
+) -> tuple[ModelPromoter, Retrainer]:
+    promoter = ModelPromoter(
+        Registry(config.instance.state_dir / "models"),
+        instruments=config.instruments,
+        rounds=rounds,
+        inference=core.inference,
+        history=history,
+        messages=core.messages,
+        metrics=core.metrics,
+        health=core.health,
+        clock=core.clock,
     )
-    if broker_port is not None:
-        settings = settings.on_embedded_broker(broker_port)
-
-    def delivered(message: OutboxMessage, seconds: float) -> None:
-        metrics.mqtt_published.inc()
-        if message.schema == payloads.FORECAST_SCHEMA:
-            venue_name, symbol = message.topic.split("/")[-3:-1]
-            metrics.bar_to_publish.labels(venue_name).observe(seconds)
-            metrics.bar_to_publish_last.labels(venue_name, symbol, "publish").set(seconds)
-        on_delivered(message, seconds)
-
-    def dropped(_message: OutboxMessage, reason: DropReason) -> None:
-        if reason is DropReason.EXPIRED:
-            metrics.mqtt_expired.inc()
-
-    told = ""
-
-    def state_changed(state: PublisherState) -> None:
-        nonlocal told
-        metrics.mqtt_connected.set(int(state.connected))
-        if state.connected and told != _CONNECTED:
-            log.info("broker_connected", protocol=str(state.protocol))
-            health_fault("")
-        elif not state.connected and state.last_error and state.last_error != told:
-            log.warning("broker_lost", reason=state.last_error)
-            health_fault(state.last_error)
-        told = _CONNECTED if state.connected else state.last_error or ""
-
-    starting = payloads.status("starting", since_us=clock.market_us(), version=__version__, reason="")
-    return Publisher(
-        settings,
-        topics=topics,
-        clock=clock,
-        status=starting,
-        last_will=lambda: payloads.status(
-            "offline", since_us=clock.market_us(), version=__version__, reason="the connection to forecastd was lost"
-        ),
-        on_delivered=delivered,
-        on_dropped=dropped,
-        on_state=state_changed,
+    reporter = RunReporter(
+        messages=core.messages,
+        metrics=core.metrics,
+        clock=core.clock,
+        ledger=core.ledger,
+        store=core.store,
+        on_progress=hooks.on_progress,
     )
+    retrainer = Retrainer(
+        config,
+        promoter=promoter,
+        history=history,
+        reporter=reporter,
+        clock=core.clock,
+        time_budget_s=hooks.training_budget_s,
+    )
+    return promoter, retrainer
+
+
+def _prepare_metrics(config: Config, core: _Core, rounds: ForecastRounds) -> None:
+    metrics, store, publisher = core.metrics, core.store, core.publisher
+    metrics.prepare(
+        config.instruments,
+        horizons=config.model.horizons,
+        baselines=BASELINES,
+        skill_window=core.pipeline.scoreboard.window,
+    )
+    metrics.watch_queue("store", lambda: store.depth, capacity=store.capacity)
+    metrics.watch_queue("rounds", lambda: rounds.depth, capacity=rounds.capacity)
+    metrics.watch_queue("outbox", lambda: publisher.depth, capacity=publisher.capacity)
+    metrics.mqtt_outbox_depth.set_function(lambda: publisher.depth)
 
 
 def _prepared(state_dir: Path) -> Path:
@@ -355,7 +289,3 @@ def _prepared(state_dir: Path) -> Path:
             [f"[instance] state_dir {state_dir}: {error.strerror}; make it writable or choose another"]
         ) from error
     return state_dir
-
-
-def _text(path: object) -> str:
-    return "" if path is None else str(path)

@@ -24,7 +24,7 @@ class ServiceState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class HealthCondition:
     """``state`` holds since market time ``since_us``; ``reason`` is empty while online."""
 
     state: ServiceState
@@ -44,7 +44,7 @@ class Health:
         instruments: Iterable[Instrument],
         *,
         ready_timeout_s: float = READY_TIMEOUT_S,
-        on_change: Callable[[Condition], None] | None = None,
+        on_change: Callable[[HealthCondition], None] | None = None,
     ) -> None:
         self._clock = clock
         self._ready_timeout_s = ready_timeout_s
@@ -57,10 +57,10 @@ class Health:
         self._fatal_reason: str | None = None
         self._first_forecast = False
         self._ready_reported = False
-        self._condition = Condition(ServiceState.STARTING, "starting", clock.market_us())
+        self._condition = HealthCondition(ServiceState.STARTING, "starting", clock.market_us())
 
     @property
-    def condition(self) -> Condition:
+    def condition(self) -> HealthCondition:
         """The state now, with the reasons joined by semicolons."""
         return self._condition
 
@@ -153,6 +153,6 @@ class Health:
             return
         same_state = state is self._condition.state
         since_us = self._condition.since_us if same_state else self._clock.market_us()
-        self._condition = Condition(state, reason, since_us)
+        self._condition = HealthCondition(state, reason, since_us)
         if self._on_change is not None:
             self._on_change(self._condition)

@@ -24,7 +24,7 @@ from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.timeouts import Timeouts
 from daemon.publishing import payloads
-from daemon.runtime.restore import resume_scoreboard, resume_series, unaudited
+from daemon.runtime.restore import restore_pipeline, restore_scoreboard, unreconciled_bars
 from daemon.serving.metrics import Metrics
 from daemon.store.ledger import LEDGER_NAME, Ledger
 from features.market import HOUR_US, Instrument
@@ -128,8 +128,8 @@ def test_a_daemon_goes_on_from_it(ledger: Ledger) -> None:
     last = ledger.last_bar(INSTRUMENTS[0], HOUR_US)
     assert last is not None
     now_us = last.close_time_us + 60_000_000
-    resume_series(pipeline, ledger, INSTRUMENTS, now_us)
-    resume_scoreboard(scoreboard, ledger, 0)
+    restore_pipeline(pipeline, ledger, INSTRUMENTS, now_us)
+    restore_scoreboard(scoreboard, ledger, 0)
     for instrument in INSTRUMENTS:
         resumed = pipeline.instruments[instrument]
         found = {
@@ -141,7 +141,7 @@ def test_a_daemon_goes_on_from_it(ledger: Ledger) -> None:
         assert found == EXPECTED["resumed"][instrument.symbol]
         assert holds(msgspec.to_builtins(scoreboard.skill(*instrument)), EXPECTED["skill"][instrument.symbol])
     assert sorted(scoreboard.dump()) == EXPECTED["pending"]
-    assert len(unaudited(ledger, INSTRUMENTS, HOUR_US, now_us)) == EXPECTED["unaudited"]
+    assert len(unreconciled_bars(ledger, INSTRUMENTS, HOUR_US, now_us)) == EXPECTED["unaudited"]
 
 
 def test_the_champion_is_served(state_dir: Path) -> None:

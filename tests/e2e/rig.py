@@ -16,7 +16,7 @@ from daemon.config import Config, load_config
 from daemon.forecasting.records import IssuedForecast
 from daemon.publishing import payloads
 from daemon.runtime.app import App
-from daemon.runtime.wiring import Hooks
+from daemon.runtime.hooks import Hooks
 from daemon.simulator.exchange import Addresses, SimulatedExchange
 from daemon.simulator.market_data import MarketData
 from features.market import Bar

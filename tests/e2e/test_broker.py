@@ -25,14 +25,14 @@ async def test_the_daemon_goes_on_without_its_broker(tmp_path: Path) -> None:
         async with rig.exchange() as exchange, rig.daemon(tmp_path, exchange, mqtt__url=broker.url) as daemon:
             await daemon.until_bars(2)
             assert not daemon.app.status().mqtt.connected
-            assert "mqtt" in daemon.app.parts.health.condition.reason
+            assert "mqtt" in daemon.app.components.health.condition.reason
             await has_the_newest(broker, daemon)
             broker.kill()
-            await daemon.until(lambda: not daemon.app.parts.publisher.state.connected)
+            await daemon.until(lambda: not daemon.app.components.publisher.state.connected)
             await daemon.until_bars(2)
             await has_the_newest(broker, daemon)
-            assert daemon.app.parts.health.condition.reason == ""
-            assert daemon.app.parts.publisher.state.superseded >= len(SYMBOLS)
+            assert daemon.app.components.health.condition.reason == ""
+            assert daemon.app.components.publisher.state.superseded >= len(SYMBOLS)
             daemon.assert_every_bar_is_real()
     finally:
         broker.kill()
@@ -50,4 +50,4 @@ async def has_the_newest(broker: Mosquitto, daemon: Daemon) -> None:
             for topic, symbol in zip(topics, SYMBOLS, strict=True):
                 first = valid(subscriber.payloads(topic)[0])
                 assert from_iso(first[key]) >= newest[symbol]
-    await daemon.until(lambda: daemon.app.parts.publisher.state.connected)
+    await daemon.until(lambda: daemon.app.components.publisher.state.connected)

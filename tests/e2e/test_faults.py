@@ -25,7 +25,7 @@ UNHEARD_S = 0.2
 async def daemon(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Daemon]:
     """A daemon that has closed its first live bar, with less patience for silence than by default."""
     async with rig.exchange() as exchange, rig.daemon(tmp_path_factory.mktemp("state"), exchange) as made:
-        pipeline = made.app.parts.pipeline
+        pipeline = made.app.components.pipeline
         patience = msgspec.structs.replace(
             pipeline.instruments[BTC].timeouts, stale_after_s=0.5, undelivered_age_us=int(UNHEARD_S * 1e6 * rig.SPEED)
         )
@@ -35,7 +35,7 @@ async def daemon(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Daem
 
 
 def reconnects(daemon: Daemon) -> float:
-    value = daemon.app.parts.metrics.registry.get_sample_value("forecastd_feed_reconnects_total", BTC._asdict())
+    value = daemon.app.components.metrics.registry.get_sample_value("forecastd_feed_reconnects_total", BTC._asdict())
     assert value is not None
     return value
 
@@ -80,17 +80,17 @@ async def test_lost_trades_are_fetched_before_their_bar_is_used(daemon: Daemon) 
 
 async def test_doubled_trades_count_once(daemon: Daemon) -> None:
     """Trades that come twice are counted as duplicates and change no bar."""
-    before = daemon.app.parts.pipeline.instruments[BTC].duplicates
+    before = daemon.app.components.pipeline.instruments[BTC].duplicates
     await daemon.exchange.until_moment(0.1)
     daemon.exchange.simulated.duplicate("BTCUSDT", 5)
     await daemon.until_bars(1)
-    assert daemon.app.parts.pipeline.instruments[BTC].duplicates >= before + 5
+    assert daemon.app.components.pipeline.instruments[BTC].duplicates >= before + 5
     daemon.assert_every_bar_is_real()
 
 
 async def test_a_malformed_frame_is_counted_and_the_connection_lives_on(daemon: Daemon) -> None:
     """Frames that cannot be read cost nothing but themselves."""
-    registry, before = daemon.app.parts.metrics.registry, reconnects(daemon)
+    registry, before = daemon.app.components.metrics.registry, reconnects(daemon)
     name, labels = "forecastd_frames_malformed_total", {"venue": "binance"}
     malformed = registry.get_sample_value(name, labels) or 0.0
     for frame in ("{", '{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","p":"nan"}}', "[1,2]"):
@@ -104,21 +104,21 @@ async def test_a_malformed_frame_is_counted_and_the_connection_lives_on(daemon: 
 async def test_an_announced_shutdown_is_outrun(daemon: Daemon) -> None:
     """The new connection stands before the old one is closed: no symbol is without a feed, and no id is missed."""
     before = reconnects(daemon)
-    gaps = daemon.app.parts.metrics.registry.get_sample_value("forecastd_trade_gaps_total", BTC._asdict())
+    gaps = daemon.app.components.metrics.registry.get_sample_value("forecastd_trade_gaps_total", BTC._asdict())
     daemon.exchange.simulated.announce_shutdown(grace_s=4.0)
     await daemon.until(lambda: daemon.exchange.simulated.connections == 2)
     await daemon.until(lambda: daemon.exchange.simulated.connections == 1)
     await asyncio.sleep(2.0)
     assert daemon.exchange.simulated.connections == 1
     assert reconnects(daemon) == before
-    assert daemon.app.parts.metrics.registry.get_sample_value("forecastd_trade_gaps_total", BTC._asdict()) == gaps
+    assert daemon.app.components.metrics.registry.get_sample_value("forecastd_trade_gaps_total", BTC._asdict()) == gaps
     daemon.assert_every_bar_is_real()
 
 
 async def test_a_half_open_connection_is_found_by_a_probe(daemon: Daemon) -> None:
     """A socket on which nothing comes any more is replaced long before its keep-alive notices."""
     daemon.exchange.simulated.stall()
-    series = daemon.app.parts.pipeline.instruments
+    series = daemon.app.components.pipeline.instruments
     await daemon.until(lambda: series[BTC].state is SymbolState.STALE)
     await daemon.until(lambda: all(each.state is SymbolState.LIVE for each in series.values()))
     await daemon.until_bars(1)

@@ -82,7 +82,7 @@ async def serving(trained: Trained, program: str, *, state: Path) -> AsyncIterat
         rig.exchange(trained.market) as exchange,
         rig.daemon(state, exchange, model__kind="attention_lstm", retrain__history="60d") as daemon,
     ):
-        daemon.app.parts.trainer.supervisor._command = tuple(command(state, program))
+        daemon.app.components.retrainer.supervisor._command = tuple(command(state, program))
         yield daemon
 
 
@@ -101,7 +101,7 @@ def client(daemon: Daemon) -> ControlClient:
 
 
 def training_pid(daemon: Daemon) -> int:
-    child = daemon.app.parts.trainer.supervisor._child
+    child = daemon.app.components.retrainer.supervisor._child
     assert child is not None
     assert child._process is not None
     return child._process.pid
@@ -175,10 +175,10 @@ async def test_a_killed_training_process_does_not_touch_the_daemon(trained: Trai
 async def test_a_client_that_leaves_does_not_end_the_run(daemon: Daemon) -> None:
     """The run belongs to the daemon; --no-wait returns at once."""
     assert [reply async for reply in client(daemon).stream("retrain", wait=False)] == [{"started": True}]
-    await daemon.until(lambda: daemon.app.parts.trainer.supervisor.status.progress is not None)
-    assert daemon.app.parts.trainer.running
-    daemon.app.parts.trainer.cancel()
-    await daemon.until(lambda: not daemon.app.parts.trainer.running)
+    await daemon.until(lambda: daemon.app.components.retrainer.supervisor.status.progress is not None)
+    assert daemon.app.components.retrainer.running
+    daemon.app.components.retrainer.cancel()
+    await daemon.until(lambda: not daemon.app.components.retrainer.running)
 
 
 @in_module_loop
@@ -220,7 +220,7 @@ async def test_a_champion_with_other_features_is_not_served(trained: Trained, tm
     shutil.copytree(trained.folder / "state", tmp_path, dirs_exist_ok=True)
     forge(tmp_path / "models" / "artifacts" / trained.champion, lambda manifest: manifest | {"schema_hash": "0" * 64})
     async with serving(trained, HANG, state=tmp_path) as daemon:
-        await daemon.until(lambda: daemon.app.parts.trainer.supervisor.status.running)
+        await daemon.until(lambda: daemon.app.components.retrainer.supervisor.status.running)
         await daemon.until(lambda: len(daemon.forecasts) >= len(invented.SYMBOLS))
         assert {each.source for each in daemon.forecasts} == {"baseline"}
         assert {each.forecast.model.kind for each in daemon.forecasts} == {"har"}
@@ -237,7 +237,7 @@ async def test_a_champion_for_other_horizons_is_not_served(trained: Trained, tmp
     shutil.copytree(trained.folder / "state", tmp_path, dirs_exist_ok=True)
     forge(tmp_path / "models" / "artifacts" / trained.champion, lambda manifest: manifest | {"horizons": [1, 2]})
     async with serving(trained, HANG, state=tmp_path) as daemon:
-        await daemon.until(lambda: daemon.app.parts.trainer.supervisor.status.running)
+        await daemon.until(lambda: daemon.app.components.retrainer.supervisor.status.running)
         assert daemon.app.status().state == "degraded"
 
 

@@ -23,7 +23,7 @@ from daemon.errors import EXIT_USAGE, ConfigError, Fatal
 from daemon.forecasting.records import IssuedForecast
 from daemon.logs import start_logging
 from daemon.runtime.app import App
-from daemon.runtime.wiring import Hooks
+from daemon.runtime.hooks import Hooks
 from daemon.serving.control import SOCKET_NAME, serving_path
 from daemon.simulator.exchange import Addresses, SimulatedExchange
 from daemon.simulator.loading import load_sample

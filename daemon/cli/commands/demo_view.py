@@ -88,7 +88,7 @@ class HeadlessView:
 
     def summary(self, app: App, tally: Tally) -> None:
         console = Console(file=sys.stderr, width=_SUMMARY_WIDTH)
-        console.print(summary_table(app.parts.pipeline.scoreboard.table(), tally))
+        console.print(summary_table(app.components.pipeline.scoreboard.table(), tally))
 
 
 class LiveView:
@@ -124,7 +124,7 @@ class LiveView:
             self._console.print(Text.from_ansi(line))
 
     def summary(self, app: App, tally: Tally) -> None:
-        self._console.print(summary_table(app.parts.pipeline.scoreboard.table(), tally))
+        self._console.print(summary_table(app.components.pipeline.scoreboard.table(), tally))
 
     def render(self, app: App) -> RenderableType:
         """The whole screen at this moment."""

@@ -19,9 +19,9 @@ from daemon.config import Config, Secrets, load_config
 from daemon.errors import EXIT_UNAVAILABLE, Fatal, Retryable, Unreachable
 from daemon.logs import start_logging
 from daemon.retraining.child import State
-from daemon.retraining.controller import training_spec
 from daemon.retraining.supervisor import run_in_foreground
-from daemon.runtime.history_loader import MOST_BARS
+from daemon.retraining.training_spec import training_spec
+from daemon.runtime.history_loader import MAX_BARS
 from models.artifacts.registry import Registry
 from models.specification import NETWORK_KINDS
 from models.specification import Progress as TrainingProgress
@@ -72,7 +72,7 @@ def _in_foreground(config: Config, view: _View) -> None:
     interval_us = config.bars.interval_us
     with open_ledger(config) as ledger:
         now_us = clock.market_us()
-        reach_us = min(config.retrain.history.microseconds, MOST_BARS * interval_us)
+        reach_us = min(config.retrain.history.microseconds, MAX_BARS * interval_us)
         bars = ledger.bars_frame(config.instruments, interval_us, now_us - reach_us, now_us)
     if bars.is_empty():
         raise NothingToTrain(f"{state_dir}: no daemon runs and the store holds no bars; forecastd history fetch first")

@@ -23,9 +23,9 @@ from daemon.config import Config, Secrets, load_config
 from daemon.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
 from daemon.logs import start_logging
 from daemon.retraining.child import State
-from daemon.retraining.controller import training_spec
 from daemon.retraining.supervisor import RetrainOutcome, run_in_foreground
-from daemon.runtime.history_loader import MOST_BARS
+from daemon.retraining.training_spec import training_spec
+from daemon.runtime.history_loader import MAX_BARS
 from features.market import Instrument
 from models.artifacts.artifact import MANIFEST, Manifest
 from models.artifacts.registry import Registry
@@ -130,7 +130,7 @@ def _from_file(path: Path, symbols: tuple[str, ...]) -> pl.DataFrame:
 
 def _from_store(config: Config, symbols: tuple[str, ...]) -> pl.DataFrame:
     interval_us, now_us = config.bars.interval_us, SystemClock().market_us()
-    reach_us = min(config.retrain.history.microseconds, MOST_BARS * interval_us)
+    reach_us = min(config.retrain.history.microseconds, MAX_BARS * interval_us)
     with open_ledger(config) as ledger:
         stored = [Instrument(span.venue, span.symbol) for span in ledger.spans(interval_us)]
         chosen = [each for each in stored if each.symbol in symbols] if symbols else config.instruments

@@ -17,13 +17,13 @@ from tests.daemon.retraining.programs import HANG, OBEDIENT, SUCCESS, command, g
 class Run:
     """A child on a program, and what it said."""
 
-    def __init__(self, folder: Path, body: str, **patience: float) -> None:
+    def __init__(self, folder: Path, body: str, **limits: float) -> None:
         spec = folder / "spec.json"
         spec.write_text(specification(folder).to_json(), encoding="utf-8")
         self.child = Child(
             [*command(folder, body), str(spec)],
             environment=dict(os.environ),
-            patience=ProcessLimits(**{"silence_s": 15.0, "cancel_s": 5.0, "run_s": 20.0} | patience),
+            limits=ProcessLimits(**{"silence_s": 15.0, "cancel_s": 5.0, "run_s": 20.0} | limits),
         )
         self.messages: list[Message] = []
         self.first = asyncio.Event()
@@ -107,7 +107,7 @@ async def test_grandchildren_do_not_keep_it_open(tmp_path: Path) -> None:
 
 async def test_a_program_that_is_not_there(tmp_path: Path) -> None:
     """A command that cannot start is a failed run, not an exception."""
-    child = Child(["/nowhere/python"], environment={}, patience=ProcessLimits())
+    child = Child(["/nowhere/python"], environment={}, limits=ProcessLimits())
     ending = await child.run(lambda _: None)
     assert ending.reason == "/nowhere/python does not start: No such file or directory"
 

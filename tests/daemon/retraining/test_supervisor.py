@@ -22,21 +22,19 @@ WAITING = "say(type='started', pid=os.getpid()); progress(0.5); time.sleep(60)"
 
 
 class Daemon:
-    """A supervisor and what it told its owner."""
+    """A supervisor and the progress that it reported."""
 
     def __init__(self, folder: Path, body: str) -> None:
         self.folder = folder
         self.progress: list[Progress] = []
-        self.finished: list[RetrainOutcome] = []
         self.first = asyncio.Event()
         self.supervisor = RetrainSupervisor(
             run_dir=folder / "runs",
             models_dir=folder / "models",
             clock=SystemClock(),
             on_progress=self.progressed,
-            on_finished=self.finished.append,
             command=command(folder, body),
-            patience=ProcessLimits(silence_s=15.0, cancel_s=10.0, run_s=20.0),
+            limits=ProcessLimits(silence_s=15.0, cancel_s=10.0, run_s=20.0),
         )
 
     async def start(self) -> str:
@@ -63,20 +61,18 @@ async def test_a_run_from_start_to_outcome(tmp_path: Path) -> None:
     assert outcome.scores == {"1": {"pinball_vs_har": 0.99}}
     assert 0 < outcome.duration_s < 20
     assert [each.ratio for each in daemon.progress] == [0.25, 0.75]
-    assert daemon.finished == [outcome]
     status = daemon.supervisor.status
     assert (status.running, status.last) == (False, outcome)
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-async def test_the_next_run_may_start_from_the_callback(tmp_path: Path) -> None:
-    """When on_finished is called nothing stands in the way of another run."""
+async def test_the_next_run_may_start_after_the_outcome(tmp_path: Path) -> None:
+    """The lock and the process of the first run are gone by then."""
     daemon = Daemon(tmp_path, "progress(0.1); sys.exit(1)")
     await daemon.start()
     assert (await daemon.outcome()).state is State.FAILED
     await daemon.start()
     assert (await daemon.outcome()).state is State.FAILED
-    assert len(daemon.finished) == 2
 
 
 async def test_a_second_start_is_refused(tmp_path: Path) -> None:
@@ -155,14 +151,16 @@ async def test_orders_without_a_run_do_nothing(tmp_path: Path) -> None:
 
 
 async def test_close_ends_the_process_at_once(tmp_path: Path) -> None:
-    """Closing does not wait for a deaf process, and the outcome is told."""
+    """Closing does not wait for a process that ignores its input, and the status has the outcome."""
     daemon = Daemon(tmp_path, HANG)
     await daemon.start()
     await asyncio.wait_for(daemon.first.wait(), 10)
     started_s = time.monotonic()
     await daemon.supervisor.close()
     assert time.monotonic() - started_s < 5
-    assert [(each.state, each.reason) for each in daemon.finished] == [(State.CANCELLED, "the daemon stopped")]
+    assert [(each.state, each.reason) for each in [daemon.supervisor.status.last]] == [
+        (State.CANCELLED, "the daemon stopped")
+    ]
 
 
 async def test_closing_right_after_the_start(tmp_path: Path) -> None:
@@ -170,7 +168,9 @@ async def test_closing_right_after_the_start(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path, WAITING)
     await daemon.start()
     await daemon.supervisor.close()
-    assert daemon.finished[0].state is State.CANCELLED
+    last = daemon.supervisor.status.last
+    assert last is not None
+    assert last.state is State.CANCELLED
     assert list((tmp_path / "runs").iterdir()) == []
 
 
@@ -266,13 +266,11 @@ async def test_a_real_training_from_start_to_promotion(tmp_path: Path) -> None:
     spec = replace(specification(tmp_path), preset="small", epochs=1, horizons=(1, 3))
     garch_bars(1_200).write_parquet(spec.data_file)
     progress: list[Progress] = []
-    finished: list[RetrainOutcome] = []
     supervisor = RetrainSupervisor(
         run_dir=tmp_path / "runs",
         models_dir=tmp_path / "models",
         clock=SystemClock(),
         on_progress=progress.append,
-        on_finished=finished.append,
     )
     await supervisor.start(spec)
     outcome = await asyncio.wait_for(supervisor.wait(), 120)

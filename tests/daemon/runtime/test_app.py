@@ -60,7 +60,7 @@ async def test_what_ended_the_daemon_is_its_last_word(
     async with rig.exchange() as exchange, subscribed(broker.port, "forecastd/v1/e2e/status") as subscriber:
         daemon = started(tmp_path, exchange, mqtt__url=broker.url)
         await daemon.until(lambda: bool(subscriber.messages))
-        daemon.app.parts.pipeline.time_advanced = fail  # type: ignore[method-assign]  # a defect of ours
+        daemon.app.components.pipeline.time_advanced = fail  # type: ignore[method-assign]  # a defect of ours
         error = await ending(daemon)
         assert isinstance(error, ZeroDivisionError)
         async with asyncio.timeout(5):
@@ -94,7 +94,7 @@ async def test_a_venue_that_is_down_does_not_end_the_daemon(tmp_path: Path) -> N
         async with rig.daemon(tmp_path, exchange) as daemon:
             await asyncio.sleep(0.5)
             assert not daemon.running.done()
-            assert daemon.app.parts.health.readiness_problems()
+            assert daemon.app.components.health.readiness_problems()
             exchange.simulated.rest_failing(None)
             exchange.simulated.refuse_connections(refusing=False)
             await daemon.until_bars(1)
@@ -108,7 +108,8 @@ async def test_a_venue_and_a_broker_that_hang_do_not_hold_up_the_end(
     """A half-open websocket and a frozen broker cost a stop no more than their own short patience."""
     broker = start_mosquitto()
     async with rig.exchange() as exchange, rig.daemon(tmp_path, exchange, mqtt__url=broker.url) as daemon:
-        await daemon.until(lambda: daemon.app.parts.publisher.state.connected and exchange.simulated.connections == 1)
+        app = daemon.app.components
+        await daemon.until(lambda: app.publisher.state.connected and exchange.simulated.connections == 1)
         exchange.simulated.stall()
         broker.freeze()
         stopped_s = time.monotonic()
@@ -170,9 +171,9 @@ async def test_a_reload_applies_what_it_can_and_names_the_rest(tmp_path: Path) -
         assert reading.levels == ["debug"]
         assert app.config.feeds[0].ws_url == exchange.addresses.ws_url
         assert app.config.bars.grace_s == 0.01
-        series = app.parts.pipeline.instruments[app.config.instruments[0]]
+        series = app.components.pipeline.instruments[app.config.instruments[0]]
         assert series.timeouts.grace_us == int(0.01 * rig.SPEED * 1e6)
-        assert app.parts.trainer.config.retrain.every is not None
+        assert app.components.retrainer.config.retrain.every is not None
 
 
 async def test_a_broken_file_changes_nothing(tmp_path: Path) -> None:
@@ -210,7 +211,7 @@ async def test_a_full_disk_delays_and_loses_nothing(tmp_path: Path, monkeypatch:
         await daemon.until_bars(1)
         monkeypatch.setattr(Ledger, "save_bars", save_bars)
         await daemon.until_bars(2)
-        await daemon.until(lambda: "disk full" in daemon.app.parts.health.condition.reason)
+        await daemon.until(lambda: "disk full" in daemon.app.components.health.condition.reason)
         assert daemon.app.status().state == "degraded"
         full = False
         await daemon.until(lambda: daemon.app.status().state == "online")
@@ -233,7 +234,7 @@ async def test_a_stop_leaves_no_forecast_behind(tmp_path: Path, start_mosquitto:
     ):
         await daemon.until_bars(1)
         free = threading.Event()
-        daemon.app.parts.store.submit(free.wait, 20.0)
+        daemon.app.components.store.submit(free.wait, 20.0)
         before = len(daemon.forecasts)
         await daemon.until(lambda: len(daemon.forecasts) >= before + len(invented.SYMBOLS))
         asyncio.get_running_loop().call_later(0.5, free.set)

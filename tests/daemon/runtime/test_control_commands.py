@@ -1,4 +1,4 @@
-"""What can be asked over the control socket."""
+"""The commands of the control socket."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import msgspec
 import pytest
 
 from daemon.errors import ConfigError
-from daemon.retraining.controller import RetrainRefused
 from daemon.runtime.control_commands import ControlCommands
+from daemon.runtime.retrainer import RetrainRefused
 from daemon.serving.status import StatusDocument
 from tests.e2e import rig
 
 
-class FakeTrainer:
-    """Runs for ever, or until it is let go; tells its watchers what a test says."""
+class FakeRetrainer:
+    """A run that ends when ``go_on`` is set; its watchers get the updates of the test."""
 
     def __init__(self) -> None:
         self.updates: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -26,6 +26,7 @@ class FakeTrainer:
         self.error: Exception | None = None
         self.running = False
         self.finished = 0
+        self.reporter = self.watchers = self
 
     async def retrain(self, reason: str) -> dict[str, Any]:
         if self.error is not None:
@@ -49,74 +50,72 @@ class FakeTrainer:
         return self.running
 
 
-class FakeApp:
-    """An app of which only the trainer is there."""
-
-    def __init__(self) -> None:
-        self.trainer = FakeTrainer()
-        self.parts = self
-
-
 @pytest.fixture
-def app() -> FakeApp:
-    return FakeApp()
+def retrainer() -> FakeRetrainer:
+    return FakeRetrainer()
 
 
-def orders(app: FakeApp) -> ControlCommands:
-    return ControlCommands(cast("Any", app))
+def commands(retrainer: FakeRetrainer) -> ControlCommands:
+    return ControlCommands(retrainer=cast("Any", retrainer), status=_absent, reload=_absent)
 
 
-async def test_a_retraining_is_followed_to_its_outcome(app: FakeApp) -> None:
-    """First that it started, then its progress, last its outcome."""
-    replies = orders(app).obey("retrain", {})
-    app.trainer.updates.put_nowait({"progress": {"ratio": 0.5}})
+def _absent() -> Any:
+    raise AssertionError("only the retrainer is there")
+
+
+async def test_a_retraining_is_followed_to_its_outcome(retrainer: FakeRetrainer) -> None:
+    """First the start, then the progress, last the outcome."""
+    replies = commands(retrainer).execute("retrain", {})
+    retrainer.updates.put_nowait({"progress": {"ratio": 0.5}})
     assert await anext(replies) == {"started": True}
     assert await anext(replies) == {"progress": {"ratio": 0.5}}
-    app.trainer.go_on.set()
+    retrainer.go_on.set()
     assert [reply async for reply in replies] == [{"outcome": "promoted"}]
 
 
-async def test_a_run_goes_on_when_nobody_waits(app: FakeApp) -> None:
-    """The run is held by the daemon, not by the client that asked for it."""
-    at = orders(app)
-    assert [reply async for reply in at.obey("retrain", {"wait": False})] == [{"started": True}]
+async def test_a_run_continues_without_a_waiting_client(retrainer: FakeRetrainer) -> None:
+    """The daemon holds the run, not the client that started it."""
+    at = commands(retrainer)
+    assert [reply async for reply in at.execute("retrain", {"wait": False})] == [{"started": True}]
     await asyncio.sleep(0)
     gc.collect()
-    app.trainer.go_on.set()
+    retrainer.go_on.set()
     async with asyncio.timeout(5):
-        while not app.trainer.finished:
+        while not retrainer.finished:
             await asyncio.sleep(0.001)
 
 
-async def test_a_refusal_is_the_clients(app: FakeApp) -> None:
-    """It is raised before anything is said to have started."""
-    app.trainer.error = RetrainRefused("a retraining is running already")
+async def test_a_refusal_is_raised_to_the_client(retrainer: FakeRetrainer) -> None:
+    """It is raised before the first reply."""
+    retrainer.error = RetrainRefused("a retraining is running already")
     with pytest.raises(RetrainRefused):
-        await anext(orders(app).obey("retrain", {}))
+        await anext(commands(retrainer).execute("retrain", {}))
 
 
-async def test_a_client_that_leaves_does_not_end_the_run(app: FakeApp) -> None:
-    """Closing the stream of replies leaves the run alone."""
-    at = orders(app)
-    replies = at.obey("retrain", {})
-    await app.trainer.updates.put({"progress": {"ratio": 0.1}})
+async def test_a_client_that_disconnects_does_not_end_the_run(retrainer: FakeRetrainer) -> None:
+    """Closing the stream of replies does not stop the run."""
+    at = commands(retrainer)
+    replies = at.execute("retrain", {})
+    await retrainer.updates.put({"progress": {"ratio": 0.1}})
     await anext(replies)
     await replies.aclose()
-    assert app.trainer.running
-    assert [reply async for reply in at.obey("cancel_retrain", {})] == [{"cancelled": True}]
+    assert retrainer.running
+    assert [reply async for reply in at.execute("cancel_retrain", {})] == [{"cancelled": True}]
 
 
-async def test_an_unknown_order_names_those_that_there_are(app: FakeApp) -> None:
-    """A typing error is answered with the list."""
+async def test_an_unknown_command_names_the_known_ones(retrainer: FakeRetrainer) -> None:
+    """A typing error is answered with the list of commands."""
     with pytest.raises(ValueError, match=r"'retrian'.*status, retrain, cancel_retrain and reload"):
-        await anext(orders(app).obey("retrian", {}))
+        await anext(commands(retrainer).execute("retrian", {}))
 
 
 async def test_status_and_reload_reach_the_app(tmp_path: Path) -> None:
     """The status is the page's document; a reload without a file is refused."""
     async with rig.exchange() as exchange, rig.daemon(tmp_path, exchange) as daemon:
-        at = ControlCommands(daemon.app)
-        (status,) = [reply async for reply in at.obey("status", {})]
+        at = ControlCommands(
+            retrainer=daemon.app.components.retrainer, status=daemon.app.status, reload=daemon.app.reload
+        )
+        (status,) = [reply async for reply in at.execute("status", {})]
         assert msgspec.convert(status, StatusDocument).instance == "e2e"
         with pytest.raises(ConfigError):
-            await anext(at.obey("reload", {}))
+            await anext(at.execute("reload", {}))

@@ -23,6 +23,9 @@ from daemon.publishing.message_builder import MessageBuilder
 from daemon.publishing.publisher import Publisher
 from daemon.publishing.settings import MqttSettings
 from daemon.runtime.dispatcher import Dispatcher
+from daemon.runtime.forecast_rounds import ForecastRounds
+from daemon.runtime.hooks import Hooks
+from daemon.runtime.store_writer import StoreWriter
 from daemon.runtime.venue_feed import VenueFeed
 from daemon.serving.health import Health
 from daemon.serving.metrics import Metrics
@@ -75,24 +78,31 @@ class Desk:
         self.ledger = Ledger(folder / "ledger.sqlite")
         self.store = StoreThread()
         self.publisher: Publisher = publisher(MqttSettings(url="mqtt://127.0.0.1:9"), Record(), clock=self.clock)
-        self.mailbox = MessageBuilder(self.publisher, TOPICS, self.clock)
+        self.messages = MessageBuilder(self.publisher, TOPICS, self.clock)
         self.health = Health(self.clock, (BTC, ETH))
         self.metrics = Metrics(version="0", market_us=self.clock.market_us)
         self.forecasts: list[IssuedForecast] = []
         feeds: dict[str, VenueFeed] = {}
-        self.dispatcher = Dispatcher(
+        self.rounds = ForecastRounds(
             pipeline=self.pipeline,
-            feeds=feeds,
-            ledger=self.ledger,
-            store=self.store,
             inference=cast("Inference", self.inference),
-            mailbox=self.mailbox,
             metrics=self.metrics,
             health=self.health,
             clock=self.clock,
-            inference_deadline_s=1.0,
-            auditing=None,
-            on_forecast=lambda issued, _payload: self.forecasts.append(issued),
+            deadline_s=1.0,
+            on_forecasts=lambda: self.dispatcher.drain(),  # noqa: PLW0108  # it is made below
+        )
+        self.dispatcher = Dispatcher(
+            pipeline=self.pipeline,
+            feeds=feeds,
+            writer=StoreWriter(self.ledger, self.store),
+            rounds=self.rounds,
+            messages=self.messages,
+            metrics=self.metrics,
+            health=self.health,
+            clock=self.clock,
+            reconciler=None,
+            hooks=Hooks(on_forecast=lambda issued, _payload: self.forecasts.append(issued)),
         )
 
     def close_hours(self, *hours: int) -> None:
@@ -123,7 +133,7 @@ async def desk(folder: Path) -> AsyncIterator[Desk]:
     opened = Desk(folder)
     start_sequences(opened.pipeline, BTC)
     opened.dispatcher.drain()
-    working = [asyncio.create_task(opened.dispatcher.run()), asyncio.create_task(opened.dispatcher.run_rounds())]
+    working = [asyncio.create_task(opened.dispatcher.run()), asyncio.create_task(opened.rounds.run())]
     try:
         yield opened
     finally:
@@ -212,7 +222,7 @@ async def test_changes_of_the_model_take_their_turn(tmp_path: Path) -> None:
             return None
 
         at.close_hours(1)
-        swapping = asyncio.create_task(at.dispatcher.between_bars(swap))
+        swapping = asyncio.create_task(at.rounds.between_bars(swap))
         await asyncio.sleep(0.01)
         at.close_hours(2)
         at.inference.go_on.set()
@@ -229,7 +239,7 @@ async def test_a_change_that_fails_is_its_askers(tmp_path: Path) -> None:
             raise ValueError("damaged")
 
         with pytest.raises(ValueError, match="damaged"):
-            await at.dispatcher.between_bars(fail)
+            await at.rounds.between_bars(fail)
         at.close_hours(1)
         await at.settled(1)
 
@@ -243,7 +253,7 @@ async def test_a_change_that_nobody_waits_for_any_more_does_not_stop_the_rounds(
             return None
 
         at.close_hours(1)
-        asking = asyncio.create_task(at.dispatcher.between_bars(swap))
+        asking = asyncio.create_task(at.rounds.between_bars(swap))
         await asyncio.sleep(0.01)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
@@ -272,7 +282,7 @@ async def test_with_inference_far_behind_the_newest_rounds_are_dropped_aloud(tmp
         with capture_logs() as logs:
             at.close_hours(*range(1, 1100))
         await at.store.call(lambda: None)
-        assert at.dispatcher.rounds_depth <= at.dispatcher.rounds_capacity
+        assert at.rounds.depth <= at.rounds.capacity
         last = at.ledger.last_bar(BTC, HOUR_US)
         assert last is not None
         assert last.close_time_us == START_US + 1099 * HOUR_US

@@ -14,7 +14,7 @@ from daemon.errors import Retryable
 from daemon.ingest.rest_client import RestClient, TradesAnswer
 from daemon.pipeline.events import BarReconciled
 from daemon.pipeline.reconciliation import BAR_CONFIRMED, BAR_REFUTED, NO_CANDLE, NO_CANDLE_NO_TRADE
-from daemon.runtime.reconciler import Auditing
+from daemon.runtime.reconciler import Reconciler
 from features.bars import OpenBar
 from features.market import Audit, Bar, Completeness, Instrument, Trade
 
@@ -62,26 +62,26 @@ class FakeRest:
         return TradesAnswer(page, head_reached=False, whole=len(page) == len(found), asked_at_us=0)
 
 
-class Audited:
-    """An auditing of one bar, run until its last look is over."""
+class Reconciliation:
+    """The reconciliation of one bar, run until its last comparison is over."""
 
     def __init__(self, rest: FakeRest) -> None:
         self.clock = ManualClock(START_US)
         self.outcomes: list[BarReconciled] = []
-        self.remade: list[tuple[Bar, list[Trade]]] = []
+        self.rebuilt: list[tuple[Bar, list[Trade]]] = []
         self.contradicted: list[Bar] = []
-        self.auditing = Auditing(
+        self.reconciler = Reconciler(
             {"kraken": cast("RestClient", rest)},
             clock=self.clock,
             bar_wall_s=0.08,
-            on_audited=self.outcomes.append,
-            on_remade=lambda bar, trades: self.remade.append((bar, trades)),
+            on_reconciled=self.outcomes.append,
+            on_rebuilt=lambda bar, trades: self.rebuilt.append((bar, trades)),
             on_contradicted=self.contradicted.append,
         )
 
     async def look(self, bar: Bar) -> BarReconciled:
-        self.auditing.watch(bar)
-        running = asyncio.create_task(self.auditing.run())
+        self.reconciler.watch(bar)
+        running = asyncio.create_task(self.reconciler.run())
         try:
             async with asyncio.timeout(5):
                 while not self.outcomes:
@@ -99,7 +99,7 @@ async def test_a_bar_that_agrees_is_equal_at_the_first_look() -> None:
     """No trade is fetched again."""
     bar = make_bar(make_trades())
     rest = FakeRest(as_candle(bar))
-    outcome = await Audited(rest).look(bar)
+    outcome = await Reconciliation(rest).look(bar)
     assert (outcome.bar.audit, outcome.differences, rest.asked) == (Audit.EQUAL, {}, [])
 
 
@@ -110,21 +110,21 @@ async def test_a_wrong_candle_is_shown_to_be_wrong(page: int, newest: bool) -> N
     trades = make_trades()
     bar = make_bar(trades)
     candle = msgspec.structs.replace(as_candle(bar), volume=bar.volume + 1)
-    audited = Audited(FakeRest(candle, trades, page=page, newest=newest))
+    audited = Reconciliation(FakeRest(candle, trades, page=page, newest=newest))
     outcome = await audited.look(bar)
     assert (outcome.bar.audit, outcome.verdict) == (Audit.DIFFERS, BAR_CONFIRMED)
     assert outcome.differences == {"volume": (bar.volume, bar.volume + 1)}
-    assert audited.remade == audited.contradicted == []
+    assert audited.rebuilt == audited.contradicted == []
 
 
 async def test_a_trade_that_was_heard_wrong_is_put_right() -> None:
     """Every id was there, and one price was not the venue's: its own trades make the bar anew."""
     trades = make_trades()
     bar = make_bar([*trades[:-1], msgspec.structs.replace(trades[-1], price=999.0)])
-    audited = Audited(FakeRest(as_candle(make_bar(trades)), trades))
+    audited = Reconciliation(FakeRest(as_candle(make_bar(trades)), trades))
     outcome = await audited.look(bar)
     assert (outcome.bar.audit, outcome.verdict) == (Audit.DIFFERS, BAR_REFUTED)
-    assert audited.remade == [(bar, trades)]
+    assert audited.rebuilt == [(bar, trades)]
 
 
 async def test_trades_that_cannot_be_fetched_again_leave_the_ids_word() -> None:
@@ -133,10 +133,10 @@ async def test_trades_that_cannot_be_fetched_again_leave_the_ids_word() -> None:
     bar = make_bar(trades)
     rest = FakeRest(msgspec.structs.replace(as_candle(bar), volume=9.0), trades)
     rest.trades_error = Retryable("HTTP 503")
-    audited = Audited(rest)
+    audited = Reconciliation(rest)
     outcome = await audited.look(bar)
     assert "every trade id" in outcome.verdict
-    assert audited.remade == []
+    assert audited.rebuilt == []
 
 
 async def test_an_unproven_bar_gives_way_to_the_candle() -> None:
@@ -144,7 +144,7 @@ async def test_an_unproven_bar_gives_way_to_the_candle() -> None:
     trades = make_trades()
     bar = make_bar(trades[:-1], Completeness.UNPROVEN)
     candle = as_candle(make_bar(trades))
-    audited = Audited(FakeRest(candle, trades))
+    audited = Reconciliation(FakeRest(candle, trades))
     outcome = await audited.look(bar)
     assert outcome.bar.audit is Audit.DIFFERS
     assert audited.contradicted == [candle]
@@ -166,5 +166,5 @@ async def test_an_interval_that_the_venue_does_not_list(
     rest = FakeRest(None)
     rest.candle_error = error
     bar = make_bar(trades, Completeness.PROVEN if trades else Completeness.EMPTY)
-    outcome = await Audited(rest).look(bar)
+    outcome = await Reconciliation(rest).look(bar)
     assert (outcome.bar.audit, outcome.verdict) == expected

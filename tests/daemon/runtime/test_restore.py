@@ -20,7 +20,7 @@ from daemon.publishing import payloads
 from daemon.publishing.message_builder import MessageBuilder
 from daemon.publishing.settings import MqttSettings
 from daemon.publishing.topics import Topics
-from daemon.runtime.restore import republish, resume_scoreboard, resume_series, revisable, unaudited
+from daemon.runtime.restore import republish, restore_pipeline, restore_scoreboard, revisable, unreconciled_bars
 from daemon.store.forecasts import StoredForecast
 from daemon.store.ledger import Ledger
 from features.market import HOUR_US, Audit, Bar, Completeness, Instrument, MissingTrades, Trade
@@ -69,7 +69,7 @@ def test_a_sequence_goes_on_in_mid_bar(ledger: Ledger) -> None:
     """The open bar's trades come from the store: the bar is the same as if nothing had happened."""
     save_trades(ledger, 5, 10, 20)
     pipeline = make_pipeline()
-    resume_series(pipeline, ledger, (BTC, ETH), START_US + 30 * MINUTE_US)
+    restore_pipeline(pipeline, ledger, (BTC, ETH), START_US + 30 * MINUTE_US)
     assert pipeline.instruments[BTC].warm
     assert not pipeline.instruments[ETH].warm
     pipeline.trades_received(
@@ -85,7 +85,7 @@ def test_a_bar_that_was_closed_is_not_closed_again(ledger: Ledger) -> None:
     save_trades(ledger, 5, 70)
     ledger.save_bars([live(1, 101.0)])
     pipeline = make_pipeline()
-    resume_series(pipeline, ledger, (BTC,), START_US + 75 * MINUTE_US)
+    restore_pipeline(pipeline, ledger, (BTC,), START_US + 75 * MINUTE_US)
     assert pipeline.instruments[BTC].first_open_us == START_US + HOUR_US
     assert pipeline.reference_price(BTC) == 101.0
 
@@ -96,7 +96,7 @@ def test_a_candle_of_the_venue_does_not_end_the_open_bar(ledger: Ledger) -> None
     candle = msgspec.structs.replace(live(1), completeness=Completeness.VENUE_CANDLE)
     ledger.save_bars([candle])
     pipeline = make_pipeline()
-    resume_series(pipeline, ledger, (BTC,), START_US + 75 * MINUTE_US)
+    restore_pipeline(pipeline, ledger, (BTC,), START_US + 75 * MINUTE_US)
     assert pipeline.instruments[BTC].first_open_us == START_US
 
 
@@ -106,7 +106,7 @@ def test_a_candle_that_stood_in_for_lost_trades_was_a_bar_of_ours(ledger: Ledger
     save_trades(ledger, 5, 70)
     ledger.save_bars([msgspec.structs.replace(live(1), completeness=Completeness.VENUE_CANDLE, **changes)])
     pipeline = make_pipeline()
-    resume_series(pipeline, ledger, (BTC,), START_US + 75 * MINUTE_US)
+    restore_pipeline(pipeline, ledger, (BTC,), START_US + 75 * MINUTE_US)
     assert pipeline.instruments[BTC].first_open_us == START_US + HOUR_US
 
 
@@ -116,7 +116,7 @@ def test_what_a_stop_kept_from_its_audit_is_audited(ledger: Ledger) -> None:
     settled = msgspec.structs.replace(live(2), audit=Audit.EQUAL)
     candle = msgspec.structs.replace(live(3), completeness=Completeness.VENUE_CANDLE)
     ledger.save_bars([waiting, settled, candle])
-    assert unaudited(ledger, (BTC,), HOUR_US, START_US + 4 * HOUR_US) == [waiting]
+    assert unreconciled_bars(ledger, (BTC,), HOUR_US, START_US + 4 * HOUR_US) == [waiting]
 
 
 @pytest.mark.parametrize("minutes", [3 * 60, -3 * 60], ids=["long ago", "in the future"])
@@ -124,7 +124,7 @@ def test_a_sequence_too_far_away_starts_anew(ledger: Ledger, minutes: int) -> No
     """Two bars after the last trade, or before it where the clock was wrong, the venue's candles fill in."""
     save_trades(ledger, 5)
     pipeline = make_pipeline()
-    resume_series(pipeline, ledger, (BTC,), START_US + minutes * MINUTE_US)
+    restore_pipeline(pipeline, ledger, (BTC,), START_US + minutes * MINUTE_US)
     assert not pipeline.instruments[BTC].warm
 
 
@@ -164,7 +164,7 @@ def test_forecasts_wait_for_their_truth_across_a_restart(ledger: Ledger) -> None
     ledger.save_scores(scores, settled=changes.settled, still_pending=changes.still_pending)
 
     after = Scoreboard(interval_us=HOUR_US, levels=LEVELS)
-    resume_scoreboard(after, ledger, 0)
+    restore_scoreboard(after, ledger, 0)
     assert after.skill("binance", "BTC-USDT", horizon_bars=1).scored == 1
     assert [score.horizon_bars for score in after.bar_closed(live(3))] == [2]
 
@@ -210,7 +210,7 @@ def test_calibration_goes_on_as_if_nothing_had_happened(ledger: Ledger, tmp_path
         with Ledger(tmp_path / f"stopped-{stop}.sqlite") as other:
             told = live_on(other, calibrating(), range(1, stop))
             resumed = calibrating()
-            resume_scoreboard(resumed, other, 0)
+            restore_scoreboard(resumed, other, 0)
             told |= live_on(other, resumed, range(stop, 40))
             assert told == expected
             assert other.calibrations(HOUR_US) == ledger.calibrations(HOUR_US)
@@ -277,7 +277,7 @@ def test_a_repair_that_was_stored_and_not_told_is_told_after_the_restart(ledger:
     told = msgspec.structs.replace(live(1), completeness=Completeness.GAP, trades=1, missing_trades=1, late_trades=2)
     ledger.save_bars([told])
     pipeline = make_pipeline()
-    resume_series(pipeline, ledger, (BTC,), START_US + 70 * MINUTE_US)
+    restore_pipeline(pipeline, ledger, (BTC,), START_US + 70 * MINUTE_US)
     pipeline.time_advanced(START_US + 70 * MINUTE_US, 1.0)
     (revised,) = [event.bar for event in pipeline.events() if isinstance(event, BarRevised)]
     assert (revised.completeness, revised.trades, revised.revision) == (Completeness.PROVEN, 2, 1)
@@ -296,13 +296,13 @@ def test_a_restart_forgets_no_late_trade(ledger: Ledger) -> None:
     ledger.save_trades(BTC, [], state)
     lost = MissingTrades(7, 7, START_US + 5 * MINUTE_US, START_US + 6 * MINUTE_US)
     told = make_pipeline()
-    resume_series(told, ledger, (BTC,), START_US + 70 * MINUTE_US)
+    restore_pipeline(told, ledger, (BTC,), START_US + 70 * MINUTE_US)
     for wall_s in (1.0, 100.0):  # past its patience after a start
         told.time_advanced(START_US + 70 * MINUTE_US, wall_s)
     (closed,) = [event.bar for event in told.events() if isinstance(event, BarClosed)]
     assert closed.missing_ranges == (lost,)
     ledger.save_bars([msgspec.structs.replace(closed, late_trades=1)])
     pipeline = make_pipeline()
-    resume_series(pipeline, ledger, (BTC,), START_US + 70 * MINUTE_US)
+    restore_pipeline(pipeline, ledger, (BTC,), START_US + 70 * MINUTE_US)
     pipeline.time_advanced(START_US + 70 * MINUTE_US, 1.0)
     assert [event for event in pipeline.events() if isinstance(event, BarRevised)] == []

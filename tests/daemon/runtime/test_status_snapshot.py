@@ -1,4 +1,4 @@
-"""The status document: prices from log returns, unknown things as null, nothing stale beside something new."""
+"""The status document: prices from log returns, unknown values as null, no stale value beside a new one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,16 @@ from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.timeouts import Timeouts
 from daemon.retraining.supervisor import RetrainStatus
-from daemon.runtime.status_snapshot import attention_top, forecast_status, status_document, symbol_status
+from daemon.runtime.run_reporter import RunOutcome
+from daemon.runtime.status_snapshot import (
+    ModelInService,
+    RetrainSnapshot,
+    attention_top,
+    forecast_status,
+    mqtt_status,
+    status_document,
+    symbol_status,
+)
 from daemon.serving.health import Health
 from daemon.serving.status import StatusDocument
 from daemon.timestamps import from_iso
@@ -44,7 +53,7 @@ def config() -> Config:
 
 
 def publisher() -> Any:
-    """As much of a publisher as the document asks of it."""
+    """The part of a publisher that the document reads."""
     state = SimpleNamespace(connected=True, protocol=None, published=7, expired=0, last_error=None)
     return SimpleNamespace(state=state, depth=2)
 
@@ -56,15 +65,10 @@ def document(pipeline: Pipeline, config: Config, **changes: Any) -> StatusDocume
         "clock": clock,
         "health": Health(clock, []),
         "pipeline": pipeline,
-        "publisher": publisher(),
-        "mqtt_address": "mqtt://127.0.0.1:1883",
-        "instruments": [BITCOIN],
+        "mqtt": mqtt_status(publisher(), "mqtt://127.0.0.1:1883"),
         "latest": {},
         "model": None,
-        "supervisor": RetrainStatus(running=False),
-        "last_retrain": None,
-        "next_retrain_us": None,
-        "loaded_at_us": None,
+        "retrain": RetrainSnapshot(RetrainStatus(running=False), None, None),
     }
     return status_document(**(given | changes))
 
@@ -141,15 +145,16 @@ def test_a_bar_shows_its_verdict(pipeline: Pipeline) -> None:
 
 
 def test_progress_belongs_to_a_running_training(pipeline: Pipeline, config: Config) -> None:
-    """The figures of a run that is over are not shown beside the next one's plan."""
-    last = {"outcome": "promoted", "finished_at_us": CLOSE_US}
-    running = document(pipeline, config, supervisor=RetrainStatus(running=True, progress=TRAINING)).retrain
+    """The figures of a finished run are not shown beside the plan of the next one."""
+    last = RunOutcome(outcome="promoted", reason="", model_id="m", duration_s=1.0, finished_at_us=CLOSE_US)
+    under_way = RetrainSnapshot(RetrainStatus(running=True, progress=TRAINING), None, None)
+    running = document(pipeline, config, retrain=under_way).retrain
     over = document(
         pipeline,
         config,
-        supervisor=RetrainStatus(running=False, progress=TRAINING),
-        last_retrain=last,
-        next_retrain_us=from_iso("2026-01-06T13:00:00Z"),
+        retrain=RetrainSnapshot(
+            RetrainStatus(running=False, progress=TRAINING), last, from_iso("2026-01-06T13:00:00Z")
+        ),
     ).retrain
     assert running is not None
     assert over is not None
@@ -160,9 +165,9 @@ def test_progress_belongs_to_a_running_training(pipeline: Pipeline, config: Conf
 
 
 def test_the_model_and_the_broker_are_named(pipeline: Pipeline, config: Config) -> None:
-    """Who serves since when, and how the broker's connection stands."""
+    """The model in service since when, and the state of the broker's connection."""
     model = ModelInfo(id="lstm-7", kind="attention_lstm", trained_until_us=CLOSE_US)
-    shown = document(pipeline, config, model=model, loaded_at_us=CLOSE_US)
+    shown = document(pipeline, config, model=ModelInService(model, CLOSE_US))
     assert shown.model is not None
     assert (shown.model.kind, shown.model.trained_until) == ("attention_lstm", "2026-01-05T13:00:00Z")
     assert shown.model.loaded_at == "2026-01-05T13:00:00Z"

@@ -119,7 +119,7 @@ class Joined:
 async def test_a_seed_starts_the_sequence() -> None:
     """The venue's first page is where the series begins, and the dispatcher is woken."""
     at = Joined(FakeRest(trade(7, 0.1), trade(8, 0.2)))
-    at.feed.ask(SnapshotRequested(BTC, START_US))
+    at.feed.request(SnapshotRequested(BTC, START_US))
     await at.answered()
     assert at.pipeline.instruments[BTC].warm
     assert at.pipeline.instruments[BTC].trades == 2
@@ -130,7 +130,7 @@ async def test_a_quiet_market_is_seeded_behind_its_newest_trade() -> None:
     """Nothing traded since the boundary: the newest trade before it says where the ids stand."""
     rest = FakeRest(trade(7, -1.0))
     at = Joined(rest)
-    at.feed.ask(SnapshotRequested(BTC, START_US))
+    at.feed.request(SnapshotRequested(BTC, START_US))
     await at.answered()
     assert rest.asked == ["start"]
     state = at.pipeline.instruments[BTC].sequence_state()
@@ -148,7 +148,7 @@ async def test_a_repair_brings_the_lost_trades() -> None:
     at.pipeline.time_advanced(NOW_US, 0.0)
     (wanted,) = [event for event in at.pipeline.events() if isinstance(event, RepairRequested)]
     assert wanted == RepairRequested(BTC, 2, 2, trade(1, 0.1).time_us, RepairReason.GAP)
-    at.feed.ask(wanted)
+    at.feed.request(wanted)
     await at.answered()
     assert rest.asked == ["from 2 until 2"]
     assert at.pipeline.instruments[BTC].missing_trades == 0
@@ -163,7 +163,7 @@ async def test_a_venue_that_cannot_be_asked_is_asked_again(error: Exception) -> 
     at.pipeline.time_advanced(NOW_US, NOW_US / 1e6)
     (wanted, *_) = [event for event in at.pipeline.events() if isinstance(event, SnapshotRequested)]
     with capture_logs() as logs:
-        at.feed.ask(wanted)
+        at.feed.request(wanted)
         await at.answered()
     assert [entry["event"] for entry in logs] == ["venue_not_asked"]
     assert not at.pipeline.instruments[BTC].warm
@@ -203,7 +203,7 @@ async def test_counters_show_what_the_series_counted() -> None:
     at.pipeline.snapshot_received(BTC, [trade(1, 0.1)], None, from_time_us=START_US, now_us=NOW_US, wall_s=0.0)
     for _ in range(2):
         at.feed.trades("BTC-USDT", [told(trade(2, 0.2))])
-        at.feed.show_counts(shown)
+        at.feed.update_counters(shown)
     assert at.sample("trades_total", **BTC._asdict()) == 2
     assert at.sample("trades_duplicate_total", **BTC._asdict()) == 1
 
@@ -213,7 +213,7 @@ async def test_closing_leaves_no_request_behind() -> None:
     rest = FakeRest()
     rest.hang.clear()
     at = Joined(rest)
-    at.feed.ask(SnapshotRequested(BTC, START_US))
+    at.feed.request(SnapshotRequested(BTC, START_US))
     await asyncio.sleep(0)
     await at.feed.close()
     assert rest.closed

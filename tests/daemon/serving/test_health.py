@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from daemon.clock import ManualClock
-from daemon.serving.health import Condition, Health, ServiceState
+from daemon.serving.health import Health, HealthCondition, ServiceState
 from features.market import Instrument
 
 BITCOIN = Instrument("binance", "BTC-USDT")
@@ -86,13 +86,13 @@ def test_a_fault_degrades_and_its_mending_restores(health: Health, clock: Manual
     health.symbol_warm(BITCOIN)
     health.symbol_warm(ETHER)
     health.ready_reported()
-    assert health.condition == Condition(ServiceState.ONLINE, "", 1_000_000_000)
+    assert health.condition == HealthCondition(ServiceState.ONLINE, "", 1_000_000_000)
     clock.set(2_000_000_000)
     health.fault("mqtt", "broker unreachable")
-    assert health.condition == Condition(ServiceState.DEGRADED, "mqtt: broker unreachable", 2_000_000_000)
+    assert health.condition == HealthCondition(ServiceState.DEGRADED, "mqtt: broker unreachable", 2_000_000_000)
     clock.set(3_000_000_000)
     health.clear_fault("mqtt")
-    assert health.condition == Condition(ServiceState.ONLINE, "", 3_000_000_000)
+    assert health.condition == HealthCondition(ServiceState.ONLINE, "", 3_000_000_000)
 
 
 def test_another_reason_keeps_the_time_since_when_it_is_degraded(clock: ManualClock) -> None:
@@ -109,7 +109,7 @@ def test_another_reason_keeps_the_time_since_when_it_is_degraded(clock: ManualCl
 
 def test_changes_are_announced_once(clock: ManualClock) -> None:
     """The MQTT status topic is published per change, not per report."""
-    heard: list[Condition] = []
+    heard: list[HealthCondition] = []
     health = Health(clock, [BITCOIN], on_change=heard.append)
     all_components_up(health)
     health.symbol_warm(BITCOIN)

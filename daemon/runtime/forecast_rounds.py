@@ -1,0 +1,121 @@
+"""Forecast rounds: one after the other on the device, with changes of the model between them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from daemon.clock import Clock
+from daemon.forecasting.inference import Inference
+from daemon.pipeline.events import RoundClosed
+from daemon.pipeline.pipeline import Pipeline
+from daemon.publishing import payloads
+from daemon.serving.health import Health
+from daemon.serving.metrics import Metrics
+from daemon.timestamps import iso
+from features.market import Bar
+from models.forecast import ModelInfo
+
+log = structlog.get_logger(__name__)
+
+_MAX_ROUNDS = 1024  # bar closes waiting for the device: an outage of a day at one-minute bars is caught up with
+
+
+class ForecastRounds:
+    """A queue of rounds, revised bars and model changes. ``on_forecasts`` is called when a round has its forecasts.
+
+    deadline_s: wall time after which a baseline forecasts in the place of the model.
+    """
+
+    capacity = _MAX_ROUNDS
+
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        inference: Inference,
+        metrics: Metrics,
+        health: Health,
+        clock: Clock,
+        deadline_s: float,
+        on_forecasts: Callable[[], None],
+    ) -> None:
+        self._pipeline = pipeline
+        self._inference = inference
+        self._metrics = metrics
+        self._health = health
+        self._clock = clock
+        self._deadline_s = deadline_s
+        self._on_forecasts = on_forecasts
+        self._queue: asyncio.Queue[RoundClosed | Bar | _ModelChange] = asyncio.Queue(_MAX_ROUNDS)
+        self.forecast_until_us = 0
+
+    @property
+    def depth(self) -> int:
+        return self._queue.qsize()
+
+    def submit(self, item: RoundClosed | Bar) -> None:
+        """Adds a round to forecast, or a revised bar for the features; a full queue drops it with an error."""
+        try:
+            self._queue.put_nowait(item)
+        except asyncio.QueueFull:
+            # The forecast would be stale; the bar itself is stored, and the next history load brings it back.
+            log.error("round_dropped", reason="inference is far behind", waiting=_MAX_ROUNDS)  # noqa: TRY400
+
+    async def run(self) -> None:
+        """Performs what is queued, without end."""
+        while True:
+            item = await self._queue.get()
+            if isinstance(item, _ModelChange):
+                await item.perform()
+            elif isinstance(item, Bar):
+                await self._inference.revise(item)
+            else:
+                await self._forecast(item)
+
+    async def between_bars(self, change: Callable[[], Awaitable[ModelInfo | None]]) -> ModelInfo | None:
+        """Performs a change of the model between two rounds, and raises its error; the old model then stays."""
+        queued = _ModelChange(change)
+        await self._queue.put(queued)
+        return await queued.done
+
+    async def _forecast(self, closed: RoundClosed) -> None:
+        made = await self._inference.round(closed.close_time_us, closed.bars, deadline_s=self._deadline_s)
+        if made.failure is not None:
+            log.error("model_failed", reason=made.failure)
+            self._health.fault("model", made.failure)
+        else:
+            self._health.clear_fault("model")
+        for instrument, reason in made.unforecast:
+            log.warning("not_forecast", instrument=str(instrument), reason=reason)
+        self.forecast_until_us = closed.close_time_us
+        now_us = self._clock.market_us()
+        if made.forecasts and now_us >= payloads.valid_until_us(made.forecasts[0].issued):
+            log.warning("round_too_old", close_time=iso(closed.close_time_us))
+            return
+        self._pipeline.forecasts_made(made, now_us=now_us)
+        for instrument in {bar.instrument for bar in closed.bars}:
+            self._metrics.bar_to_publish_last.labels(*instrument, "features").set(made.features_ms / 1000)
+            self._metrics.bar_to_publish_last.labels(*instrument, "inference").set(made.inference_ms / 1000)
+            self._metrics.inference.labels(instrument.venue).observe(made.inference_ms / 1000)
+        self._on_forecasts()
+
+
+class _ModelChange:
+    """A change of the model that waits for its turn between two rounds."""
+
+    def __init__(self, change: Callable[[], Awaitable[ModelInfo | None]]) -> None:
+        self.done: asyncio.Future[ModelInfo | None] = asyncio.get_running_loop().create_future()
+        self._change = change
+
+    async def perform(self) -> None:
+        try:
+            info = await self._change()
+        except Exception as error:  # noqa: BLE001  # raised where between_bars waits
+            if not self.done.cancelled():
+                self.done.set_exception(error)
+        else:
+            if not self.done.cancelled():
+                self.done.set_result(info)

@@ -1,0 +1,26 @@
+"""Callbacks for the demo's terminal view and for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from daemon.forecasting.records import IssuedForecast
+from daemon.publishing.outbox import OutboxMessage
+from features.market import Bar
+from models.specification import Progress
+
+
+class Hooks(msgspec.Struct, frozen=True, kw_only=True):
+    """Each is called when its event has been handled.
+
+    on_delivered: a message that the broker confirmed, with the wall seconds since its bar closed.
+    training_budget_s: wall time of one training at most; None for no limit.
+    """
+
+    on_bar: Callable[[Bar], None] = lambda _bar: None
+    on_forecast: Callable[[IssuedForecast, bytes], None] = lambda _issued, _payload: None
+    on_progress: Callable[[Progress], None] = lambda _progress: None
+    on_delivered: Callable[[OutboxMessage, float], None] = lambda _message, _seconds: None
+    training_budget_s: float | None = None

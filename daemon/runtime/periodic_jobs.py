@@ -1,0 +1,97 @@
+"""Jobs that run as long as the daemon: the pipeline's ticks, writes to the store, systemd's status, symbol checks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from daemon.config import Config
+from daemon.errors import ConfigError, ErrorHandling, ForecastdError, RegionRefused, classify
+from daemon.ingest.rest_client import RestClient
+from daemon.runtime.venue_feed import Counts
+from daemon.runtime.wiring import Components, timeouts_for
+from daemon.serving.health import Health
+from daemon.serving.notify import Notifier, announce_ready, status_line
+from features.market import Instrument
+
+log = structlog.get_logger(__name__)
+
+_FLUSH_S = 1.0
+_PRUNE_EVERY = 600  # flushes
+_SYMBOLS_RETRY_S = 30.0
+
+
+async def tick(components: Components, config: Config) -> None:
+    """Advances the pipeline's time, several times per grace period."""
+    clock, pipeline = components.clock, components.pipeline
+    pause_s = min(0.1, max(timeouts_for(config, clock).grace_us / clock.speed / 1e6 / 8, 0.01))
+    while True:
+        pipeline.time_advanced(clock.market_us(), clock.wall_s())
+        if pipeline.has_events:
+            components.dispatcher.wake()
+        await asyncio.sleep(pause_s)
+
+
+async def flush(components: Components, config: Callable[[], Config]) -> None:
+    """Once a second: stores new trades, updates counters and skill metrics; prunes the store every ten minutes."""
+    flushes = 0
+    counted: dict[Instrument, Counts] = {}
+    while True:
+        await asyncio.sleep(_FLUSH_S)
+        flushes += 1
+        components.dispatcher.save_trades()
+        for feed in components.feeds.values():
+            feed.update_counters(counted)
+        components.dispatcher.update_skill_metrics()
+        if flushes % _PRUNE_EVERY == 1:
+            _prune(components, config())
+
+
+def _prune(components: Components, config: Config) -> None:
+    ledger, keep, now_us = components.ledger, config.store, components.clock.market_us()
+
+    def prune() -> None:
+        kept_us = max(keep.keep_open_bar_trades.microseconds, 2 * config.bars.interval_us)
+        ledger.prune_trades(now_us - kept_us)
+        old = ledger.prune(
+            now_us,
+            keep_bars_us=keep.keep_bars.microseconds,
+            keep_forecasts_us=keep.keep_forecasts.microseconds,
+        )
+        large = ledger.shrink(keep.max_disk_mb * 1_000_000, now_us)
+        for pruned in (old, large):
+            if pruned.anything:
+                log.warning("store_pruned", bars=pruned.bars, forecasts=pruned.forecasts, scores=pruned.scores)
+        if large.too_large:
+            log.error("store_too_large", max_disk_mb=keep.max_disk_mb, cure="raise [store] max_disk_mb")
+
+    components.store.submit(prune)
+
+
+async def announce_status(notifier: Notifier, health: Health) -> None:
+    """Reports to systemd when the daemon is ready, then every change of its status line."""
+    await announce_ready(notifier, health)
+    shown = ""
+    while True:
+        if (line := status_line(health)) != shown:
+            notifier.status(line)
+            shown = line
+        await asyncio.sleep(1.0)
+
+
+async def check_symbols(venue_name: str, symbols: Sequence[str], rest: RestClient) -> None:
+    """Checks once that the venue lists the symbols; repeats while the venue does not answer."""
+    while True:
+        try:
+            halted = await rest.check_symbols(symbols)
+        except (ForecastdError, OSError, TimeoutError) as error:
+            if isinstance(error, ConfigError | RegionRefused) or classify(error) is ErrorHandling.STOP:
+                raise
+            log.warning("symbols_not_checked", venue=venue_name, reason=str(error) or repr(error))
+            await asyncio.sleep(_SYMBOLS_RETRY_S)
+        else:
+            for symbol, state in halted.items():
+                log.warning("symbol_not_trading", venue=venue_name, symbol=symbol, state=state)
+            return

@@ -1,0 +1,100 @@
+"""Start of a daemon: the venues' time, the stored state, recent history and the champion, in this order."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+import structlog
+
+from daemon.config import Config
+from daemon.pipeline.events import SymbolState
+from daemon.runtime.history_loader import RECENT_BARS
+from daemon.runtime.restore import republish, restore_pipeline, restore_scoreboard, unreconciled_bars
+from daemon.runtime.venue_feed import VenueFeed
+from daemon.runtime.wiring import Components
+from features.market import Bar, Instrument, interval_start
+
+log = structlog.get_logger(__name__)
+
+_CLOCK_TIMEOUT_S = 5.0
+_WARM_TIMEOUT_S = 20.0
+_HISTORY_TIMEOUT_S = 30.0
+_SCORES_US = 30 * 86_400_000_000
+
+
+async def synchronise_clock(feeds: Iterable[VenueFeed]) -> None:
+    """Requests the venues' time, so that a wrong local clock starts no bar in the wrong hour.
+
+    The first answer is enough. Where no venue answers in time, the clock is corrected later by the trades' own times.
+    """
+    measuring = [asyncio.create_task(feed.measure_skew(), name=f"first skew {feed.venue}") for feed in feeds]
+    known = [asyncio.create_task(feed.clock_known.wait(), name=f"time of {feed.venue}") for feed in feeds]
+    every: list[asyncio.Task[Any]] = [*measuring, *known]
+    try:
+        await asyncio.wait(every, timeout=_CLOCK_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        for task in measuring:
+            if task.done():
+                task.result()  # an error that ends the measurement ends the daemon: a refused region, for example
+    finally:
+        for task in every:
+            task.cancel()
+        await asyncio.gather(*every, return_exceptions=True)
+
+
+async def restore_state(components: Components, config: Config) -> None:
+    """Continues the stored sequences and scores, and publishes the last bars and forecasts again."""
+    now_us = components.clock.market_us()
+    ledger, pipeline = components.ledger, components.pipeline
+
+    def load() -> list[Bar]:
+        restore_pipeline(pipeline, ledger, config.instruments, now_us)
+        restore_scoreboard(pipeline.scoreboard, ledger, now_us - _SCORES_US)
+        return unreconciled_bars(ledger, config.instruments, config.bars.interval_us, now_us)
+
+    for bar in await components.store.call(load):
+        if components.reconciler is not None:
+            components.reconciler.watch(bar)
+    republish(components.messages, ledger, config.instruments, config.bars.interval_us)
+    components.health.component_up("store")
+
+
+async def load_models(components: Components, config: Config) -> dict[Instrument, int]:
+    """Loads recent history and the champion, which the first round needs.
+
+    Returns where each instrument's live bars begin, in microseconds: its history ends there.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_WARM_TIMEOUT_S):
+            while not all(each.warm for each in components.pipeline.instruments.values()):  # noqa: ASYNC110  # the pipeline has no asyncio events
+                await asyncio.sleep(0.02)
+    ends_us = _first_opens(components, config)
+    try:
+        async with asyncio.timeout(_HISTORY_TIMEOUT_S):
+            await components.history.complete(ends_us, bars=RECENT_BARS)
+    except TimeoutError:
+        log.warning("history_late", reason="forecasts start from what the store holds")
+    stored = await components.history.frame(config.instruments, max(ends_us.values()))
+    await components.inference.load_history(stored)
+    if not await components.promoter.start(config.model.kind):
+        components.retrain_job.request_model()
+    # A full collection would visit a quarter of a million objects of modules and torch and stop the loop for 100 ms.
+    gc.collect()
+    gc.freeze()
+    return ends_us
+
+
+def report_warm_symbols(components: Components, config: Config) -> None:
+    """Marks every symbol as warm that is not known to be unreachable."""
+    for instrument in config.instruments:
+        if components.pipeline.instruments[instrument].state is not SymbolState.STALE:
+            components.health.symbol_warm(instrument)
+
+
+def _first_opens(components: Components, config: Config) -> dict[Instrument, int]:
+    now_open_us = interval_start(components.clock.market_us(), config.bars.interval_us)
+    pipelines = components.pipeline.instruments
+    return {each: pipelines[each].first_open_us if pipelines[each].warm else now_open_us for each in config.instruments}
