@@ -1,0 +1,49 @@
+"""Metrics of issued forecasts, their latency, and their delivery through MQTT."""
+
+from __future__ import annotations
+
+from daemon.serving.metrics.family import OF_SYMBOL, UNKNOWN, MetricFamily
+from features.market import Instrument
+
+SOURCES = ("model", "baseline")
+STAGES = ("wait_for_proof", "features", "inference", "publish")
+
+# Bar declared closed to PUBACK: the objective is 40 ms, the deadline of inference 2 s.
+PUBLISH_BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0)
+INFERENCE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.1, 0.25, 0.5, 1.0, 2.0)
+
+
+class ForecastMetrics(MetricFamily):
+    """Issued forecasts of each instrument, and the MQTT connection that publishes them."""
+
+    def _define_forecasts(self) -> None:
+        self.forecasts = self._counter("forecasts_total", "Forecasts issued, by source.", (*OF_SYMBOL, "source"))
+        self.forecast_last_timestamp = self._gauge(
+            "forecast_last_timestamp_seconds", "Market time of the newest forecast's issue.", OF_SYMBOL
+        )
+        self.bar_to_publish = self._histogram(
+            "bar_to_publish_seconds", "From the bar declared closed to PUBACK.", ("venue",), PUBLISH_BUCKETS
+        )
+        self.bar_to_publish_last = self._gauge(
+            "bar_to_publish_last_seconds", "Stages of the newest forecast's way.", (*OF_SYMBOL, "stage")
+        )
+        self.inference = self._histogram(
+            "inference_seconds", "One batch through the model.", ("venue",), INFERENCE_BUCKETS
+        )
+
+    def _define_mqtt(self) -> None:
+        self.mqtt_connected = self._gauge("mqtt_connected", "1 while the broker has accepted the connection.")
+        self.mqtt_connected.set(0)
+        self.mqtt_published = self._counter("mqtt_published_total", "Messages the broker has confirmed.")
+        self.mqtt_outbox_depth = self._gauge("mqtt_outbox_depth", "Messages waiting for the broker.")
+        self.mqtt_outbox_depth.set(0)
+        self.mqtt_expired = self._counter("mqtt_expired_total", "Messages dropped past valid_until.")
+
+    def _prepare_forecasts(self, instrument: Instrument) -> None:
+        self.forecast_last_timestamp.labels(*instrument).set(UNKNOWN)
+        for source in SOURCES:
+            self.forecasts.labels(*instrument, source)
+        for stage in STAGES:
+            self.bar_to_publish_last.labels(*instrument, stage).set(UNKNOWN)
+        for histogram in (self.bar_to_publish, self.inference):
+            histogram.labels(instrument.venue)
