@@ -42,7 +42,7 @@ from daemon.config import Config, load_config
 from daemon.exchanges.binance_wire import AggregateTrade
 from daemon.forecasting.records import IssuedForecast
 from daemon.logs import start_logging
-from daemon.publishing import payloads
+from daemon.publishing import wire
 from daemon.publishing.embedded_broker import EmbeddedBroker
 from daemon.publishing.publisher import MqttSettings, OutboxMessage
 from daemon.runtime.hooks import Hooks
@@ -210,7 +210,7 @@ class Rounds:
         self._issued.append((issued, payload, time.perf_counter()))
 
     def delivered(self, message: OutboxMessage, _seconds: float) -> None:
-        if message.schema == payloads.FORECAST_SCHEMA:
+        if message.schema == wire.FORECAST_SCHEMA:
             self._waiting -= 1
             if not self._waiting:
                 self._done.set()

@@ -26,7 +26,7 @@ from paho.mqtt.properties import Properties
 from benchmarks.table import Row, row
 from daemon.clock import SystemClock
 from daemon.forecasting.records import DataQuality, IssuedForecast, Latency
-from daemon.publishing import payloads
+from daemon.publishing import payloads, wire
 from daemon.publishing.embedded_broker import EmbeddedBroker
 from daemon.publishing.publisher import MqttSettings, OutboxMessage, Publisher
 from daemon.publishing.topics import Topics
@@ -152,7 +152,7 @@ def bare_properties() -> Properties:
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     properties.PayloadFormatIndicator = 1
     properties.ContentType = "application/json"
-    properties.UserProperty = [("schema", payloads.FORECAST_SCHEMA), ("model", "bench")]
+    properties.UserProperty = [("schema", wire.FORECAST_SCHEMA), ("model", "bench")]
     return properties
 
 
@@ -203,7 +203,7 @@ def _message(topic: str, payload: bytes) -> OutboxMessage:
         payload=payload,
         retain=True,
         expires_at_us=None,
-        schema=payloads.FORECAST_SCHEMA,
+        schema=wire.FORECAST_SCHEMA,
         model="bench",
         submitted_s=time.monotonic(),
     )

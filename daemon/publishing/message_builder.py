@@ -6,7 +6,7 @@ from typing import Protocol
 
 from daemon.clock import Clock
 from daemon.pipeline.events import SymbolStateChanged
-from daemon.publishing import payloads
+from daemon.publishing import payloads, wire
 from daemon.publishing.outbox import OutboxMessage
 from daemon.publishing.publisher import Publisher
 from daemon.publishing.topics import Topics
@@ -44,7 +44,7 @@ class MessageBuilder:
                 payload=payload,
                 retain=True,
                 expires_at_us=made.close_time_us + _EXPIRY_BARS * made.interval_us,
-                schema=payloads.FORECAST_SCHEMA,
+                schema=wire.FORECAST_SCHEMA,
                 model=made.model.id,
                 submitted_s=closed_s,
                 valid_until_us=payloads.valid_until_us(made),
@@ -59,7 +59,7 @@ class MessageBuilder:
                 payload=stored.payload,
                 retain=True,
                 expires_at_us=expires_at_us,
-                schema=payloads.FORECAST_SCHEMA,
+                schema=wire.FORECAST_SCHEMA,
                 model=payloads.model_id(stored.payload),
                 submitted_s=self._clock.wall_s(),
                 valid_until_us=stored.valid_until_us,
@@ -71,18 +71,18 @@ class MessageBuilder:
         newest = self._newest.get(bar.instrument, bar.open_time_us)
         self._newest[bar.instrument] = max(newest, bar.open_time_us)
         topic = self.topics.bar(bar.instrument, bar.interval_us)
-        self._say(topic, payloads.bar(bar), payloads.BAR_SCHEMA, retain=bar.open_time_us >= newest)
+        self._say(topic, payloads.bar(bar), wire.BAR_SCHEMA, retain=bar.open_time_us >= newest)
 
     def symbol_status(self, change: SymbolStateChanged) -> None:
         topic = self.topics.symbol_status(change.instrument)
-        self._say(topic, payloads.symbol_status(change), payloads.SYMBOL_STATUS_SCHEMA)
+        self._say(topic, payloads.symbol_status(change), wire.SYMBOL_STATUS_SCHEMA)
 
     def model(self, info: ModelInfo, payload: bytes) -> None:
-        self._say(self.topics.model, payload, payloads.MODEL_SCHEMA, model_id=info.id)
+        self._say(self.topics.model, payload, wire.MODEL_SCHEMA, model_id=info.id)
 
-    def event(self, message: payloads.EventMessage) -> None:
+    def event(self, message: wire.EventMessage) -> None:
         topic = self.topics.event(message.kind)
-        self._say(topic, payloads.encode(message), payloads.EVENT_SCHEMA, retain=False)
+        self._say(topic, payloads.encode(message), wire.EVENT_SCHEMA, retain=False)
 
     def status(self, payload: bytes) -> None:
         self._publisher.update_status(payload)

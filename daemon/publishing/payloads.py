@@ -1,97 +1,48 @@
-"""What every message says: JSON bytes from the daemon's records, the same bytes for the same record. No I/O.
+"""Messages of all retained topics as JSON bytes, the same bytes for the same record. No I/O.
 
-Times are RFC 3339 in UTC. Log returns and probabilities carry 8 significant digits, derived prices 12; the
-venue's own numbers are passed on as they are. A number that is not finite is refused with DataFault: JSON
-has no word for it, and null would mean "nobody knows".
+Times are RFC 3339 in UTC. Log returns and probabilities have 8 significant digits, derived prices 12; the venue's
+own numbers are not rounded. A number that is not finite raises DataFault, because JSON cannot represent it and null
+means "unknown".
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from importlib import resources
-from typing import Any
 
 import msgspec
 
 from daemon.errors import DataFault
 from daemon.forecasting.records import DataQuality, IssuedForecast, Latency, Skill
 from daemon.intervals import interval_name
-from daemon.pipeline.events import BarReconciled, GapOpened, GapRepaired, SymbolStateChanged
-from daemon.pipeline.sequence import MissingIds
+from daemon.pipeline.events import SymbolStateChanged
+from daemon.publishing.figures import (
+    LOG_RETURN_DIGITS,
+    PRICE_DIGITS,
+    RATIO_DIGITS,
+    finite,
+    finite_or_none,
+    iso_or_none,
+    model_reference,
+    significant,
+)
 from daemon.publishing.wire import (
-    BAR_SCHEMA,
-    EVENT_SCHEMA,
-    FORECAST_SCHEMA,
-    MODEL_SCHEMA,
-    SCHEMAS,
-    STATUS_SCHEMA,
-    SYMBOL_STATUS_SCHEMA,
-    BarAuditMismatch,
     BarMessage,
-    EventMessage,
     ForecastMessage,
     Horizon,
     MissingRangeDocument,
     Model,
     ModelMessage,
-    ModelPromoted,
-    ModelRejected,
     Quality,
-    RetrainFinished,
-    RetrainStarted,
     StatusMessage,
     SymbolStatusMessage,
-    TradeGapOpened,
-    TradeGapRepaired,
 )
 from daemon.timestamps import MICROSECONDS_PER_SECOND, iso
 from features.market import Bar, MissingTrades
 from models.forecast import Forecast, ModelInfo
 
-__all__ = [
-    "forecast",
-    "bar",
-    "status",
-    "symbol_status",
-    "model",
-    "retrain_started",
-    "retrain_finished",
-    "model_promoted",
-    "model_rejected",
-    "bar_audit_mismatch",
-    "gap_opened",
-    "gap_repaired",
-    "encode",
-    "schema",
-    "model_id",
-    "valid_until_us",
-    "EventMessage",
-    "SCHEMAS",
-    "FORECAST_SCHEMA",
-    "BAR_SCHEMA",
-    "STATUS_SCHEMA",
-    "SYMBOL_STATUS_SCHEMA",
-    "MODEL_SCHEMA",
-    "EVENT_SCHEMA",
-]
-
 # The next bar's forecast takes over up to this much market time after its bar closes.
 VALIDITY_MARGIN_US = 5 * MICROSECONDS_PER_SECOND
-
-LOG_RETURN_DIGITS = 8
-PRICE_DIGITS = 12
-RATIO_DIGITS = 6
-
-
-def schema(name: str) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of one of ``SCHEMAS``; raises ValueError for any other name."""
-    if name not in SCHEMAS:
-        raise ValueError(f"there is no schema {name!r}; there are {', '.join(SCHEMAS)}")
-    document: dict[str, Any] = msgspec.json.decode(
-        resources.files("daemon.publishing").joinpath("schemas", f"{name}.json").read_bytes()
-    )
-    return document
 
 
 class _Signed(msgspec.Struct):
@@ -99,7 +50,7 @@ class _Signed(msgspec.Struct):
 
 
 def model_id(forecast_payload: bytes) -> str:
-    """The id of the model that made an encoded forecast; raises DataFault where it is none."""
+    """The id of the model that made an encoded forecast; raises DataFault for bytes that are no forecast."""
     try:
         return msgspec.json.decode(forecast_payload, type=_Signed).model.id
     except msgspec.DecodeError as error:
@@ -122,9 +73,9 @@ def forecast(issued: IssuedForecast) -> bytes:
         bar_close=iso(made.close_time_us),
         issued_at=iso(issued.issued_at_us, milliseconds=True),
         valid_until=iso(valid_until_us(made)),
-        reference_price=_finite(issued.reference_price, "reference price"),
+        reference_price=finite(issued.reference_price, "reference price"),
         source=issued.source,
-        model=_model(made.model),
+        model=model_reference(made.model),
         horizons=[_horizon(issued, row) for row in range(len(made.horizons))],
         attention=None if made.attention is None else [_return(weight) for weight in made.attention],
         data_quality=_quality(issued.quality),
@@ -137,7 +88,7 @@ def forecast(issued: IssuedForecast) -> bytes:
 def bar(made: Bar) -> bytes:
     """A bar, or a revision of one, as forecastd.bar.v1. Raises DataFault where a number is not finite."""
     shared = {
-        name: _finite_or_none(getattr(made, name), name)
+        name: finite_or_none(getattr(made, name), name)
         for name in ("open", "high", "low", "close", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume")
     }
     message = BarMessage(
@@ -148,7 +99,7 @@ def bar(made: Bar) -> bytes:
         close_time=iso(made.close_time_us),
         revision=made.revision,
         vwap=None if made.vwap is None else significant(made.vwap, PRICE_DIGITS),
-        volume=_finite(made.volume, "volume"),
+        volume=finite(made.volume, "volume"),
         trades=made.trades,
         first_trade_id=made.first_trade_id,
         last_trade_id=made.last_trade_id,
@@ -178,14 +129,10 @@ def _missing_ranges(ranges: Sequence[MissingTrades]) -> list[MissingRangeDocumen
             first_id=each.first_id,
             last_id=each.last_id,
             after=iso(each.after_us, milliseconds=True),
-            before=_iso_or_none(each.before_us),
+            before=iso_or_none(each.before_us),
         )
         for each in ranges
     ]
-
-
-def _iso_or_none(time_us: int | None) -> str | None:
-    return None if time_us is None else iso(time_us, milliseconds=True)
 
 
 def status(state: str, *, since_us: int, version: str, reason: str) -> bytes:
@@ -209,7 +156,7 @@ def symbol_status(change: SymbolStateChanged) -> bytes:
 
 def model(info: ModelInfo, *, promoted_at_us: int, scores: Mapping[str, Mapping[str, float]]) -> bytes:
     """The champion as forecastd.model.v1; ``scores`` maps each horizon in bars to its measures."""
-    champion = _model(info)
+    champion = model_reference(info)
     message = ModelMessage(
         id=champion.id,
         kind=champion.kind,
@@ -223,72 +170,9 @@ def model(info: ModelInfo, *, promoted_at_us: int, scores: Mapping[str, Mapping[
     return encode(message)
 
 
-def retrain_started(*, at_us: int, model_kind: str, reason: str) -> RetrainStarted:
-    return RetrainStarted(at=iso(at_us), model_kind=model_kind, reason=reason)
-
-
-def retrain_finished(
-    *, at_us: int, result: str, duration_s: float, candidate: str | None = None, reason: str | None = None
-) -> RetrainFinished:
-    return RetrainFinished(
-        at=iso(at_us), result=result, duration_s=round(duration_s, 3), candidate=candidate, reason=reason
-    )
-
-
-def model_promoted(*, at_us: int, info: ModelInfo, previous_id: str | None, reason: str) -> ModelPromoted:
-    return ModelPromoted(at=iso(at_us), model=_model(info), previous_id=previous_id, reason=reason)
-
-
-def model_rejected(*, at_us: int, candidate: str, reasons: Sequence[str]) -> ModelRejected:
-    return ModelRejected(at=iso(at_us), candidate=candidate, reasons=list(reasons))
-
-
-def bar_audit_mismatch(audit: BarReconciled) -> BarAuditMismatch:
-    bar = audit.bar
-    return BarAuditMismatch(
-        at=iso(audit.at_us),
-        venue=bar.venue,
-        symbol=bar.symbol,
-        open_time=iso(bar.open_time_us),
-        completeness=bar.completeness.value,
-        differences=dict(audit.differences),
-        verdict=audit.verdict,
-    )
-
-
-def gap_opened(opened: GapOpened) -> TradeGapOpened:
-    """Ids and their number are None where the venue's ids say nothing; ``before`` while nothing is heard yet."""
-    missing = opened.missing
-    ids = missing if isinstance(missing, MissingIds) else None
-    return TradeGapOpened(
-        at=iso(opened.at_us),
-        venue=opened.instrument.venue,
-        symbol=opened.instrument.symbol,
-        first_missing_id=ids.first_id if ids else None,
-        last_missing_id=ids.last_id if ids else None,
-        missing_trades=ids.count if ids else None,
-        after=iso(missing.after_us, milliseconds=True),
-        before=_iso_or_none(missing.before_us),
-    )
-
-
-def gap_repaired(repaired: GapRepaired) -> TradeGapRepaired:
-    return TradeGapRepaired(
-        at=iso(repaired.at_us),
-        venue=repaired.instrument.venue,
-        symbol=repaired.instrument.symbol,
-        trades=repaired.trades,
-    )
-
-
 def encode(message: msgspec.Struct) -> bytes:
     """The message's bytes; fields stand in the order of their declaration."""
     return msgspec.json.encode(message)
-
-
-def significant(value: float, digits: int) -> float:
-    """``value`` rounded to significant digits, with no negative zero. Raises DataFault where it is not finite."""
-    return float(f"{_finite(value, 'number'):.{digits}g}") + 0.0
 
 
 def _horizon(issued: IssuedForecast, row: int) -> Horizon:
@@ -322,11 +206,6 @@ def _return(value: float) -> float:
     return significant(float(value), LOG_RETURN_DIGITS)
 
 
-def _model(info: ModelInfo) -> Model:
-    until_us = info.trained_until_us
-    return Model(id=info.id, kind=info.kind, trained_until=None if until_us is None else iso(until_us))
-
-
 def _skill(skill: Skill) -> Skill:
     rounded = {
         name: significant(value, RATIO_DIGITS)
@@ -339,16 +218,6 @@ def _skill(skill: Skill) -> Skill:
 def _latency(latency: Latency) -> Latency:
     return msgspec.structs.replace(
         latency,
-        features=round(_finite(latency.features, "feature latency"), 3),
-        inference=round(_finite(latency.inference, "inference latency"), 3),
+        features=round(finite(latency.features, "feature latency"), 3),
+        inference=round(finite(latency.inference, "inference latency"), 3),
     )
-
-
-def _finite(value: float, what: str) -> float:
-    if not math.isfinite(value):
-        raise DataFault(f"{what} was {value}, must be finite to be published")
-    return value
-
-
-def _finite_or_none(value: float | None, what: str) -> float | None:
-    return None if value is None else _finite(value, what)

@@ -9,7 +9,7 @@ import structlog
 from daemon import __version__
 from daemon.clock import Clock
 from daemon.config import Config
-from daemon.publishing import payloads
+from daemon.publishing import payloads, wire
 from daemon.publishing.outbox import DropReason, OutboxMessage
 from daemon.publishing.publisher import Publisher, PublisherState
 from daemon.publishing.settings import MqttSettings
@@ -34,7 +34,7 @@ class BrokerObserver:
     def delivered(self, message: OutboxMessage, seconds: float) -> None:
         """``seconds``: wall time since the message was submitted, for a forecast since its bar closed."""
         self._metrics.mqtt_published.inc()
-        if message.schema == payloads.FORECAST_SCHEMA:
+        if message.schema == wire.FORECAST_SCHEMA:
             venue_name, symbol = message.topic.split("/")[-3:-1]
             self._metrics.bar_to_publish.labels(venue_name).observe(seconds)
             self._metrics.bar_to_publish_last.labels(venue_name, symbol, "publish").set(seconds)

@@ -30,7 +30,7 @@ from daemon.pipeline.events import (
 )
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.reconciliation import with_outcome
-from daemon.publishing import payloads
+from daemon.publishing import event_payloads, payloads
 from daemon.publishing.message_builder import MessageBuilder
 from daemon.runtime.forecast_rounds import ForecastRounds
 from daemon.runtime.hooks import Hooks
@@ -117,7 +117,7 @@ class Dispatcher:
         self._metrics.bar_audits.labels(*bar.instrument, bar.audit.value).inc()
         if event.differences:
             log.warning("bar_audit_mismatch", bar=bar.label, differences=event.differences, verdict=event.verdict)
-            self._messages.event(payloads.bar_audit_mismatch(event))
+            self._messages.event(event_payloads.bar_audit_mismatch(event))
 
     # ---------------------------------------------------------------- events
 
@@ -151,11 +151,11 @@ class Dispatcher:
             case GapOpened():
                 self._metrics.trade_gaps.labels(*event.instrument).inc()
                 log.warning("gap_opened", instrument=str(event.instrument), missing=event.missing)
-                self._messages.event(payloads.gap_opened(event))
+                self._messages.event(event_payloads.gap_opened(event))
             case GapRepaired():
                 self._metrics.trade_gaps_repaired.labels(*event.instrument).inc()
                 log.info("gap_repaired", instrument=str(event.instrument), trades=event.trades)
-                self._messages.event(payloads.gap_repaired(event))
+                self._messages.event(event_payloads.gap_repaired(event))
             case SymbolStateChanged():
                 self._symbol_state_changed(event)
 

@@ -11,7 +11,7 @@ import structlog
 from daemon.clock import Clock
 from daemon.errors import ForecastdError
 from daemon.forecasting.inference import Inference
-from daemon.publishing import payloads
+from daemon.publishing import event_payloads, payloads
 from daemon.publishing.message_builder import MessageBuilder
 from daemon.runtime.forecast_rounds import ForecastRounds
 from daemon.runtime.history_loader import HistoryLoader
@@ -91,7 +91,9 @@ class ModelPromoter:
             info = await self._rounds.between_bars(lambda: self._inference.load_champion(artifact))
         except _UNUSABLE as error:
             self._messages.event(
-                payloads.model_rejected(at_us=self._clock.market_us(), candidate=artifact.name, reasons=[str(error)])
+                event_payloads.model_rejected(
+                    at_us=self._clock.market_us(), candidate=artifact.name, reasons=[str(error)]
+                )
             )
             return RunResult("rejected", str(error), artifact.name)
         assert info is not None, "a loaded artifact names its model"
@@ -102,7 +104,7 @@ class ModelPromoter:
         self.announce(info, scores=scores)
         reason = "the artifact passed hash, schema, NaN and parity checks"
         self._messages.event(
-            payloads.model_promoted(at_us=self._clock.market_us(), info=info, previous_id=previous, reason=reason)
+            event_payloads.model_promoted(at_us=self._clock.market_us(), info=info, previous_id=previous, reason=reason)
         )
         return RunResult("promoted", reason, info.id)
 

@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from daemon.clock import Clock
-from daemon.publishing import payloads
+from daemon.publishing import event_payloads
 from daemon.publishing.message_builder import MessageBuilder
 from daemon.retraining.schedule import RetrainHistory
 from daemon.retraining.watchers import RunWatchers
@@ -61,7 +61,7 @@ class RunReporter:
     def started(self, *, at_us: int, kind: str, reason: str) -> None:
         self._metrics.retrain_running.set(1)
         self._metrics.retrain_progress_ratio.set(0)
-        self._messages.event(payloads.retrain_started(at_us=at_us, model_kind=kind, reason=reason))
+        self._messages.event(event_payloads.retrain_started(at_us=at_us, model_kind=kind, reason=reason))
         log.info("retrain_started", reason=reason, kind=kind)
 
     def progressed(self, progress: Progress) -> None:
@@ -81,7 +81,7 @@ class RunReporter:
             self._metrics.retrain_last_success_timestamp.set(seconds(self._clock.market_us()))
             await self._store.call(self._ledger.set_meta, _LAST_SUCCESS, str(started_us))
         self._messages.event(
-            payloads.retrain_finished(
+            event_payloads.retrain_finished(
                 at_us=self._clock.market_us(), result=result, duration_s=duration_s, reason=reason, candidate=model_id
             )
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from daemon.cli.commands.demo import differences
+from daemon.cli.commands.demo_tally import differences
 from daemon.simulator.market_data import MarketData
 from features.market import Bar, Completeness
 from tests.daemon.simulator.bars import HOUR_US, small_market

@@ -14,7 +14,7 @@ import msgspec
 from daemon.clock import ScaledClock
 from daemon.config import Config, load_config
 from daemon.forecasting.records import IssuedForecast
-from daemon.publishing import payloads
+from daemon.publishing.schemas import schema
 from daemon.runtime.app import App
 from daemon.runtime.hooks import Hooks
 from daemon.simulator.exchange import Addresses, SimulatedExchange
@@ -157,5 +157,5 @@ async def daemon(
 def valid(payload: Any) -> dict[str, Any]:
     """A message as a document, valid under the schema that it names."""
     document: dict[str, Any] = msgspec.json.decode(payload)
-    jsonschema.Draft202012Validator(payloads.schema(document["schema"])).validate(document)
+    jsonschema.Draft202012Validator(schema(document["schema"])).validate(document)
     return document

@@ -8,13 +8,13 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 import uvloop
 
+from daemon.cli.commands.demo_tally import DemoTally
 from daemon.cli.commands.demo_view import HeadlessView, LiveView, View
 from daemon.cli.commands.status import DEMO_INSTANCE
 from daemon.clock import ScaledClock
@@ -28,7 +28,7 @@ from daemon.serving.control import SOCKET_NAME, serving_path
 from daemon.simulator.exchange import Addresses, SimulatedExchange
 from daemon.simulator.loading import load_sample
 from daemon.simulator.market_data import MarketData
-from features.market import Bar, Completeness, Instrument
+from features.market import Bar, Instrument
 
 log = structlog.get_logger(__name__)
 
@@ -59,17 +59,6 @@ class DemoOptions:
     mqtt_port: int | None
 
 
-@dataclass(slots=True)
-class Tally:
-    """What the demo saw, for its summary."""
-
-    verdicts: Counter[str] = field(default_factory=Counter)
-    equal: int = 0
-    different: list[str] = field(default_factory=list)
-    last_source: dict[Instrument, str] = field(default_factory=dict)
-    forecasts: Counter[Instrument] = field(default_factory=Counter)
-
-
 def run_demo(options: DemoOptions) -> None:
     """Runs until Ctrl-C, the end of the sample, or the asked number of hours; prints a summary."""
     market = load_sample()
@@ -93,7 +82,7 @@ class Demo:
         self._market = market
         self._folder = folder
         self._live_index = market.live_index(live_days=_LIVE_DAYS)
-        self._tally = Tally()
+        self._tally = DemoTally()
         self._view: View = view or (HeadlessView(json=options.json) if options.headless else LiveView())
 
     async def run(self) -> None:
@@ -141,22 +130,14 @@ class Demo:
             self._view.refresh(self._app)
             await asyncio.sleep(0.25)
 
-    # ---------------------------------------------------------------- what the daemon says
+    # ---------------------------------------------------------------- hooks of the daemon
 
     def _on_bar(self, bar: Bar) -> None:
-        if bar.revision == 0:
-            self._tally.verdicts[bar.completeness.value] += 1
-        if bar.completeness in {Completeness.PROVEN, Completeness.EMPTY}:
-            differing = differences(bar, self._market)
-            if differing:
-                self._tally.different.append(f"{bar.label}: {differing}")
-            else:
-                self._tally.equal += 1
+        self._tally.count_bar(bar, self._market)
 
     def _on_forecast(self, issued: IssuedForecast, _payload: bytes) -> None:
         instrument = Instrument(issued.forecast.venue, issued.forecast.symbol)
-        self._tally.last_source[instrument] = issued.source
-        self._tally.forecasts[instrument] += 1
+        self._tally.count_forecast(instrument, issued.source)
         self._view.forecast(issued)
         hours = self._options.hours
         if hours is not None and min(self._tally.forecasts[each] for each in self._app.config.instruments) >= hours:
@@ -207,28 +188,3 @@ def control_path(folder: Path) -> Path:
         except OSError:
             return usual
     return folder / SOCKET_NAME
-
-
-def differences(bar: Bar, market: MarketData) -> str:
-    """Where a live bar differs from the real one of that hour; empty where it does not.
-
-    Prices, count and base volumes must be equal, quote volumes to one part in a million.
-    """
-    real = market.series[bar.symbol.replace("-", "")]
-    figures = real.figures((bar.open_time_us - market.start_us) // market.interval_us)
-    tick, lot = 10.0**-real.price_decimals, 10.0**-real.size_decimals
-    exact = {
-        "open": (bar.open, figures.open * tick),
-        "high": (bar.high, figures.high * tick),
-        "low": (bar.low, figures.low * tick),
-        "close": (bar.close, figures.close * tick),
-        "volume": (bar.volume, figures.volume * lot),
-        "taker_buy_volume": (bar.taker_buy_volume, figures.taker_buy_volume * lot),
-    }
-    wrong = [name for name, (ours, theirs) in exact.items() if ours is None or abs(ours - theirs) > lot / 100]
-    quote = figures.quote_volume * tick * lot
-    if bar.trades != figures.trades:
-        wrong.append("trades")
-    if bar.quote_volume is None or abs(bar.quote_volume - quote) > 1e-6 * quote:
-        wrong.append("quote_volume")
-    return ", ".join(wrong)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
+from daemon.cli.commands.demo_tally import DemoTally
 from daemon.cli.commands.status import ratio
 from daemon.cli.commands.training_bar import progress_text
 from daemon.forecasting.score_rows import ScoreRow
 from daemon.runtime.status_snapshot import SHOWN_HORIZONS
 from daemon.serving.status import AttentionStatus, ForecastStatus, HorizonStatus, StatusDocument, SymbolStatus
 from models.specification import Progress
-
-if TYPE_CHECKING:
-    from daemon.cli.commands.demo import Tally
 
 _SHADES = " ▁▂▃▄▅▆▇█"
 _STRIP_CELLS = 24
@@ -147,7 +144,7 @@ def _skill(symbol: SymbolStatus) -> Text:
 # ---------------------------------------------------------------- the summary
 
 
-def summary_table(rows: Sequence[ScoreRow], tally: Tally) -> RenderableType:
+def summary_table(rows: Sequence[ScoreRow], tally: DemoTally) -> RenderableType:
     """Bars by verdict and against the real ones, then live skill beside the baselines with standard errors."""
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in tally.verdicts.most_common()) or "none"
     sources = ", ".join(f"{each.symbol} {source}" for each, source in tally.last_source.items()) or "none"

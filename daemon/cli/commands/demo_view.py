@@ -1,4 +1,4 @@
-"""What a person sees of the demo: a live table on a terminal, one line a forecast elsewhere."""
+"""The views of the demo: a live table on a terminal, one line for each forecast elsewhere."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from rich.live import Live
 from rich.text import Text
 
 from daemon.cli.commands.demo_tables import band_text, head, live_table, shown_horizons, summary_table, training_line
+from daemon.cli.commands.demo_tally import DemoTally
 from daemon.cli.commands.training_bar import progress_text
 from daemon.forecasting.records import IssuedForecast
 from daemon.runtime.status_snapshot import forecast_status
 from models.specification import Progress
 
 if TYPE_CHECKING:
-    from daemon.cli.commands.demo import Tally
     from daemon.runtime.app import App
 
 _PROGRESS_STEPS = 10
-_SUMMARY_WIDTH = 120  # off a terminal nobody says how wide it may be
+_SUMMARY_WIDTH = 120  # off a terminal, where no width is known
 
 
 class View(Protocol):
-    """Who shows the demo."""
+    """The display of the demo."""
 
     @property
     def log_stream(self) -> TextIO: ...
@@ -38,7 +38,7 @@ class View(Protocol):
     def published(self, payload: bytes) -> None: ...
     def refresh(self, app: App) -> None: ...
     def close(self) -> None: ...
-    def summary(self, app: App, tally: Tally) -> None: ...
+    def summary(self, app: App, tally: DemoTally) -> None: ...
 
 
 class HeadlessView:
@@ -47,7 +47,7 @@ class HeadlessView:
     def __init__(self, *, json: bool) -> None:
         self.log_stream: TextIO = sys.stderr
         self._json = json
-        self._told = -1
+        self._last_step = -1
 
     def started(self, app: App, folder: Path) -> None:
         line = {
@@ -63,8 +63,8 @@ class HeadlessView:
 
     def progress(self, progress: Progress) -> None:
         step = int(progress.ratio * _PROGRESS_STEPS)
-        if step != self._told:
-            self._told = step
+        if step != self._last_step:
+            self._last_step = step
             sys.stderr.write(f"training: {progress_text(progress)}\n")
             sys.stderr.flush()
 
@@ -86,7 +86,7 @@ class HeadlessView:
     def close(self) -> None:
         pass
 
-    def summary(self, app: App, tally: Tally) -> None:
+    def summary(self, app: App, tally: DemoTally) -> None:
         console = Console(file=sys.stderr, width=_SUMMARY_WIDTH)
         console.print(summary_table(app.components.pipeline.scoreboard.table(), tally))
 
@@ -123,7 +123,7 @@ class LiveView:
         for line in self.log_stream.lines:
             self._console.print(Text.from_ansi(line))
 
-    def summary(self, app: App, tally: Tally) -> None:
+    def summary(self, app: App, tally: DemoTally) -> None:
         self._console.print(summary_table(app.components.pipeline.scoreboard.table(), tally))
 
     def render(self, app: App) -> RenderableType:

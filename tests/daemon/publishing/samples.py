@@ -7,7 +7,7 @@ import numpy as np
 from daemon.forecasting.records import DataQuality, IssuedForecast, Latency, Skill
 from daemon.pipeline.events import GapOpened, GapRepaired, SymbolState, SymbolStateChanged
 from daemon.pipeline.sequence import MissingIds
-from daemon.publishing import payloads
+from daemon.publishing import event_payloads, payloads, wire
 from daemon.publishing.outbox import OutboxMessage
 from daemon.timestamps import from_iso
 from features.market import HOUR_US, Bar, Completeness, Instrument
@@ -102,15 +102,15 @@ def symbol_state(**changes: object) -> SymbolStateChanged:
     return SymbolStateChanged(**(fields | changes))  # type: ignore[arg-type]
 
 
-def events() -> list[payloads.EventMessage]:
+def events() -> list[wire.EventMessage]:
     missing = MissingIds(first_id=11, last_id=13, after_us=CLOSE_US - 9_000_000, before_us=CLOSE_US - 8_000_000)
     return [
-        payloads.retrain_started(at_us=CLOSE_US, model_kind="attention_lstm", reason="schedule"),
-        payloads.retrain_finished(at_us=CLOSE_US, result="promoted", duration_s=81.23456, candidate="01JGW"),
-        payloads.model_promoted(at_us=CLOSE_US, info=MODEL, previous_id=None, reason="first model"),
-        payloads.model_rejected(at_us=CLOSE_US, candidate="01JGX", reasons=["pinball above the champion's"]),
-        payloads.gap_opened(GapOpened(instrument=BITCOIN, missing=missing, at_us=CLOSE_US)),
-        payloads.gap_repaired(GapRepaired(instrument=BITCOIN, trades=3, at_us=CLOSE_US)),
+        event_payloads.retrain_started(at_us=CLOSE_US, model_kind="attention_lstm", reason="schedule"),
+        event_payloads.retrain_finished(at_us=CLOSE_US, result="promoted", duration_s=81.23456, candidate="01JGW"),
+        event_payloads.model_promoted(at_us=CLOSE_US, info=MODEL, previous_id=None, reason="first model"),
+        event_payloads.model_rejected(at_us=CLOSE_US, candidate="01JGX", reasons=["pinball above the champion's"]),
+        event_payloads.gap_opened(GapOpened(instrument=BITCOIN, missing=missing, at_us=CLOSE_US)),
+        event_payloads.gap_repaired(GapRepaired(instrument=BITCOIN, trades=3, at_us=CLOSE_US)),
     ]
 
 
@@ -159,7 +159,7 @@ def message(
         payload=payload,
         retain=retain,
         expires_at_us=expires_at_us,
-        schema=payloads.BAR_SCHEMA,
+        schema=wire.BAR_SCHEMA,
         model=model,
         submitted_s=submitted_s,
         valid_until_us=valid_until_us,

@@ -8,6 +8,7 @@ import pytest
 from daemon.errors import DataFault
 from daemon.forecasting.records import IssuedForecast, Latency, Skill
 from daemon.publishing import payloads
+from daemon.publishing.schemas import schema
 from tests.daemon.publishing import samples
 
 
@@ -20,17 +21,17 @@ def parsed(payload: bytes) -> dict[str, object]:
 def test_every_message_obeys_its_schema(payload: bytes) -> None:
     """Each message names its schema and is valid under it, in its fullest and in its sparsest form."""
     document = parsed(payload)
-    schema = payloads.schema(str(document["schema"]))
-    jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.Draft202012Validator(schema).validate(document)
+    document_schema = schema(str(document["schema"]))
+    jsonschema.Draft202012Validator.check_schema(document_schema)
+    jsonschema.Draft202012Validator(document_schema).validate(document)
 
 
 @pytest.mark.parametrize("payload", samples.every_payload(), ids=lambda payload: payload[:60].decode())
 def test_a_message_without_any_one_of_its_fields_is_invalid(payload: bytes) -> None:
     """Every field that is sent is required and described by the schema."""
     document = parsed(payload)
-    schema = payloads.schema(str(document["schema"]))
-    validator = jsonschema.Draft202012Validator(schema)
+    document_schema = schema(str(document["schema"]))
+    validator = jsonschema.Draft202012Validator(document_schema)
     for name in document:
         assert not validator.is_valid({key: value for key, value in document.items() if key != name}), name
 
@@ -39,14 +40,14 @@ def test_no_schema_describes_a_field_that_is_never_sent() -> None:
     """The properties of each schema are those of its message."""
     for payload in samples.every_payload():
         document = parsed(payload)
-        described = payloads.schema(str(document["schema"]))["properties"].keys()
+        described = schema(str(document["schema"]))["properties"].keys()
         assert described - document.keys() == set()
 
 
 def test_an_unknown_schema_is_refused_by_name() -> None:
     """A typing error in a schema's name says which there are."""
     with pytest.raises(ValueError, match=r"forecastd\.bar\.v1"):
-        payloads.schema("forecastd.tick.v1")
+        schema("forecastd.tick.v1")
 
 
 def test_a_forecast_says_what_the_contract_says() -> None:

@@ -14,11 +14,11 @@ import pytest
 import uvloop
 
 from daemon.clock import ManualClock, ScaledClock, SystemClock
-from daemon.publishing import payloads
 from daemon.publishing.connection import ConnectOptions
 from daemon.publishing.embedded_broker import EmbeddedBroker
 from daemon.publishing.outbox import DropReason
 from daemon.publishing.publisher import MqttSettings, RetryPolicy
+from daemon.publishing.schemas import schema
 from tests.daemon.publishing import samples
 from tests.daemon.publishing.brokers import Mosquitto, free_port, subscribed
 from tests.daemon.publishing.certificates import Authority
@@ -429,7 +429,7 @@ async def test_every_message_is_valid_as_a_subscriber_receives_it(mosquitto: Mos
         await subscriber.until(len(sent) + 1)
     for received in subscriber.messages:
         document = json.loads(bytes(received.payload))
-        jsonschema.Draft202012Validator(payloads.schema(document["schema"])).validate(document)
+        jsonschema.Draft202012Validator(schema(document["schema"])).validate(document)
 
 
 async def test_an_error_in_a_callback_is_not_swallowed(mosquitto: Mosquitto) -> None:

@@ -15,7 +15,7 @@ from daemon.cli.commands.replay import bars_table, run_replay
 from daemon.errors import EXIT_USAGE, Fatal
 from daemon.exchanges import venue
 from daemon.exchanges.base import traits
-from daemon.publishing.payloads import schema
+from daemon.publishing.schemas import schema
 from daemon.recordings import RecordingRefused, read
 from daemon.recordings.replay import Replay, Replayed
 from features.market import Completeness, Instrument

@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console, RenderableType
 
-from daemon.cli.commands.demo import Tally
 from daemon.cli.commands.demo_tables import head, live_table, skill_table, strip, summary_table, training_line
+from daemon.cli.commands.demo_tally import DemoTally
 from daemon.forecasting.records import Skill
 from daemon.forecasting.score_rows import ScoreRow
 from daemon.serving.status import (
@@ -217,7 +217,7 @@ def test_a_summary_without_scores_says_so() -> None:
 
 def test_a_bar_that_differs_is_named() -> None:
     """The summary counts bars by verdict and names what differs from the real ones."""
-    tally = Tally(equal=2, different=["binance:BTC-USDT 13:00: close"])
+    tally = DemoTally(equal=2, different=["binance:BTC-USDT 13:00: close"])
     tally.verdicts["proven"] = 3
     tally.forecasts[Instrument("binance", "BTC-USDT")] = 3
     text = "\n".join(printed(summary_table([], tally)))

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from daemon.cli.commands.demo import differences
+from daemon.cli.commands.demo_tally import differences
 from daemon.simulator.market_data import Timeline
 from daemon.simulator.tape import Tape
 from features.bars import OpenBar
