@@ -1,6 +1,7 @@
-"""One connection to the broker, and what went wrong when there is none: the only file that knows aiomqtt.
+"""One MQTT connection to the broker over aiomqtt, with connection failures as errors that name a cure.
 
-The publisher sees a ``BrokerConnection`` and three errors; another MQTT library fits behind the same port.
+Only this module imports aiomqtt. The publisher depends on the protocol ``BrokerConnection`` and three errors, so
+another MQTT library can replace it here.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from daemon.publishing.wire import STATUS_SCHEMA
 MqttProtocol = Literal["5", "311"]
 
 KEEPALIVE_S = 15
-# Mosquitto and most others accept 20 unconfirmed messages; MQTT 5 brokers may say fewer, which paho honours.
+# Mosquitto and most others accept 20 unconfirmed messages; an MQTT 5 broker may announce fewer, which paho honours.
 MAX_IN_FLIGHT = 20
 
 _VERSIONS = {"5": aiomqtt.ProtocolVersion.V5, "311": aiomqtt.ProtocolVersion.V311}
@@ -37,20 +38,20 @@ _CLOSE_S = 1.0
 
 
 class BrokerLost(Retryable):
-    """The broker cannot be reached, or stopped answering."""
+    """The broker cannot be reached or stopped answering."""
 
 
 class AccessRefused(Retryable):
-    """The broker, or we, refused: credentials, a certificate or a file need a person; the message names the cure."""
+    """Credentials were refused, or a certificate or file is unusable; the message names what an operator must do."""
 
 
 class ProtocolRefused(Retryable):
-    """The broker does not speak this version of MQTT."""
+    """The broker does not support this version of MQTT."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectOptions:
-    """Everything of a connection that the configuration file does not say."""
+    """Parameters of a connection that are not in the configuration file. ``timeout_s`` bounds each answer."""
 
     client_id: str
     protocol: MqttProtocol
@@ -60,12 +61,12 @@ class ConnectOptions:
 
 
 class BrokerConnection(Protocol):
-    """A connection that the broker has accepted."""
+    """A connection accepted by the broker."""
 
     async def publish(
         self, topic: str, payload: bytes, *, retain: bool, schema: str, model: str | None, expires_in_s: int | None
     ) -> None:
-        """Publishes with QoS 1 and returns when the broker has confirmed; raises BrokerLost."""
+        """Publishes with QoS 1 and returns once the broker has confirmed (PUBACK). Raises BrokerLost."""
         ...
 
     async def watch(self) -> None:
@@ -98,41 +99,44 @@ class AiomqttConnection:
     async def watch(self) -> None:
         try:
             async for _ in self._client.messages:
-                # Nothing is subscribed to; some brokers send retained messages all the same.
+                # The client has no subscription, but some brokers send retained messages anyway.
                 pass
         except aiomqtt.MqttError as error:
-            raise BrokerLost(f"{self._endpoint} closed the connection or fell silent: {error}") from error
+            raise BrokerLost(f"{self._endpoint} closed the connection or stopped answering: {error}") from error
 
 
 @asynccontextmanager
 async def connect(settings: MqttSettings, options: ConnectOptions) -> AsyncIterator[BrokerConnection]:
-    """A connection with a retained last will of QoS 1, closed in order where the block ends without an error.
+    """Opens a connection with a retained last will of QoS 1.
 
-    Where it ends with one the connection is cut, so that the broker publishes the last will.
-    Raises BrokerLost, AccessRefused or ProtocolRefused.
+    A block that ends without an error sends DISCONNECT; after an error the connection is cut, so that the broker
+    publishes the last will.
+
+    Raises:
+        BrokerLost, AccessRefused or ProtocolRefused: the connection failed.
     """
     endpoint = settings.endpoint
-    client = await _client(settings, options)
+    client = await _build_client(settings, options)
     try:
         await client.__aenter__()
     except aiomqtt.MqttError as error:
-        await _cut(client)
-        raise _diagnosis(error, settings, options) from error
+        await _abort(client)
+        raise _connect_failure(error, settings, options) from error
     try:
         yield AiomqttConnection(client, endpoint, options.protocol)
     except BaseException:
-        await _cut(client)
+        await _abort(client)
         with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
-            # aiomqtt must see the end of the connection, or its own task outlives it.
+            # aiomqtt's own task ends only after it has seen the disconnection.
             await asyncio.wait_for(anext(client.messages), _CLOSE_S)
         raise
     try:
         await client.__aexit__(None, None, None)
     except aiomqtt.MqttError as error:
-        raise BrokerLost(f"{endpoint} was gone before the connection was closed: {error}") from error
+        raise BrokerLost(f"{endpoint} disconnected before the connection was closed: {error}") from error
 
 
-async def _client(settings: MqttSettings, options: ConnectOptions) -> aiomqtt.Client:
+async def _build_client(settings: MqttSettings, options: ConnectOptions) -> aiomqtt.Client:
     endpoint = settings.endpoint
     will_properties = None
     if options.protocol == "5":
@@ -149,20 +153,20 @@ async def _client(settings: MqttSettings, options: ConnectOptions) -> aiomqtt.Cl
         timeout=options.timeout_s,
         keepalive=KEEPALIVE_S,
         max_inflight_messages=MAX_IN_FLIGHT,
-        # Several messages at once otherwise wait for one another's acknowledgement, 40 ms on Linux.
+        # With Nagle's algorithm on, concurrent messages wait for each other's TCP acknowledgement, 40 ms on Linux.
         socket_options=[(IPPROTO_TCP, TCP_NODELAY, 1)],
     )
-    # aiomqtt warns past 10 pending calls, in a line for each message.
+    # aiomqtt logs a warning per message beyond 10 pending calls.
     client.pending_calls_threshold = 2 * MAX_IN_FLIGHT
     return client
 
 
-async def _cut(client: aiomqtt.Client) -> None:
-    """Ends the connection without a farewell; aiomqtt has no word for it, and leaves an unanswered attempt open."""
-    connected = client._client.socket()  # noqa: SLF001  # no public way to the socket of a client that hangs
-    if isinstance(connected, socket):
+async def _abort(client: aiomqtt.Client) -> None:
+    """Shuts the socket down without DISCONNECT. aiomqtt offers no call for that, and keeps a failed attempt open."""
+    transport = client._client.socket()  # noqa: SLF001  # no public way to the socket of a client that hangs
+    if isinstance(transport, socket):
         with contextlib.suppress(OSError):
-            connected.shutdown(SHUT_RDWR)
+            transport.shutdown(SHUT_RDWR)
     await asyncio.sleep(0)
 
 
@@ -190,44 +194,45 @@ def _tls_context(settings: MqttSettings) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=settings.ca_file or None)
         if settings.cert_file:
             context.load_cert_chain(settings.cert_file, settings.key_file)
-    except OSError as error:  # ssl.SSLError is one: a file that is no PEM, or a key of another certificate
+    except OSError as error:  # includes ssl.SSLError: not a PEM file, or a key of another certificate
         raise AccessRefused(
             f"mqtt.ca_file, mqtt.cert_file or mqtt.key_file cannot be used: {error}; each must be a readable PEM file"
         ) from error
     return context
 
 
-def _diagnosis(error: aiomqtt.MqttError, settings: MqttSettings, options: ConnectOptions) -> Retryable:
-    """The error a person can act on: what was refused by whom, and the cure."""
+def _connect_failure(error: aiomqtt.MqttError, settings: MqttSettings, options: ConnectOptions) -> Retryable:
+    """Converts aiomqtt's error into one that names the fault and the cure."""
     endpoint = settings.endpoint
     if isinstance(error, aiomqtt.exceptions.MqttConnectError):
-        return _refusal(error, settings)
-    cause = error.__context__  # aiomqtt hides the operating system's error behind its text
+        return _connack_failure(error, settings)
+    cause = error.__context__  # aiomqtt raises its own error while handling the operating system's
     if isinstance(cause, ssl.SSLCertVerificationError):
         return AccessRefused(
             f"the certificate of {endpoint} is not trusted: {cause.verify_message}; "
             "set mqtt.ca_file to the authority that signed it, and mqtt.url to a name that it holds"
         )
     if isinstance(cause, ssl.SSLError):
-        return AccessRefused(f"no TLS with {endpoint}: {cause.reason}; check that this port speaks TLS")
+        return AccessRefused(f"TLS with {endpoint} failed: {cause.reason}; check that this port speaks TLS")
     if isinstance(cause, gaierror):
-        return BrokerLost(f"{endpoint} has no address: {cause.strerror}; check mqtt.url and the name service")
+        return BrokerLost(f"{endpoint} has no address: {cause.strerror}; check mqtt.url and the DNS")
     if isinstance(cause, ConnectionRefusedError):
-        return BrokerLost(f"nothing listens at {endpoint}; start the broker or correct mqtt.url")
+        return BrokerLost(f"no broker listens at {endpoint}; start it or correct mqtt.url")
     if isinstance(cause, OSError) and not isinstance(cause, TimeoutError):
         return BrokerLost(f"{endpoint} cannot be reached: {cause}")
     return BrokerLost(
-        f"{endpoint} gave no answer within {options.timeout_s:g} s; a broker that closes on MQTT {options.protocol} "
-        'without a word needs another mqtt.protocol ("5" or "311")'
+        f"{endpoint} gave no answer within {options.timeout_s:g} s; for a broker that closes MQTT {options.protocol} "
+        'connections without an answer set mqtt.protocol to the other version ("5" or "311")'
     )
 
 
-def _refusal(error: aiomqtt.MqttError, settings: MqttSettings) -> Retryable:
+def _connack_failure(error: aiomqtt.MqttError, settings: MqttSettings) -> Retryable:
+    """The error for a refusal in the broker's CONNACK, by its reason code."""
     reason = getattr(error, "rc", None)
     code = reason.value if isinstance(reason, ReasonCode) else reason
     endpoint = settings.endpoint
     if code == _UNSUPPORTED_PROTOCOL_VERSION:
-        return ProtocolRefused(f"{endpoint} does not speak this version of MQTT; set mqtt.protocol to auto")
+        return ProtocolRefused(f"{endpoint} does not support this version of MQTT; set mqtt.protocol to auto")
     if code in _BAD_CREDENTIALS:
         cure = "check mqtt.username and mqtt.password_file" if settings.username else "set mqtt.username"
         return AccessRefused(f"{endpoint} refused {settings.username or 'an anonymous client'}: {reason}; {cure}")

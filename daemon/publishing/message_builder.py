@@ -1,4 +1,4 @@
-"""Addresses what the daemon has to say: each record gets its topic, payload, expiry and retention."""
+"""Builds MQTT messages from the daemon's records: topic, payload, expiry and retain flag of each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EXPIRY_BARS = 2
 
 
 class IssuedPayload(Protocol):
-    """A stored forecast."""
+    """A stored forecast, as published before."""
 
     @property
     def topic(self) -> str: ...
@@ -28,16 +28,16 @@ class IssuedPayload(Protocol):
 
 
 class MessageBuilder:
-    """Where the dispatcher drops messages; the publisher delivers them."""
+    """Builds messages and submits them to the publisher; no method waits."""
 
     def __init__(self, publisher: Publisher, topics: Topics, clock: Clock) -> None:
         self.topics = topics
         self._publisher = publisher
         self._clock = clock
-        self._newest: dict[Instrument, int] = {}
+        self._newest_open_us: dict[Instrument, int] = {}
 
     def forecast(self, made: Forecast, payload: bytes, closed_s: float) -> None:
-        """``closed_s``: the wall time at which the bar was declared closed, from which delivery is measured."""
+        """Publishes a new forecast. ``closed_s``: wall time of its bar's close, from which delivery is measured."""
         self._publisher.submit(
             OutboxMessage(
                 topic=self.topics.forecast(Instrument(made.venue, made.symbol), made.interval_us),
@@ -52,7 +52,7 @@ class MessageBuilder:
         )
 
     def stored_forecast(self, stored: IssuedPayload, *, expires_at_us: int) -> None:
-        """A forecast issued before a restart, again, byte for byte."""
+        """Publishes a forecast issued before a restart again, byte for byte."""
         self._publisher.submit(
             OutboxMessage(
                 topic=stored.topic,
@@ -67,27 +67,27 @@ class MessageBuilder:
         )
 
     def bar(self, bar: Bar) -> None:
-        """A bar, or a better known revision of it. The topic keeps the newest bar: an older one passes through."""
-        newest = self._newest.get(bar.instrument, bar.open_time_us)
-        self._newest[bar.instrument] = max(newest, bar.open_time_us)
+        """Publishes a bar or a revision of it; retained only if no newer bar of the instrument was published."""
+        newest_us = self._newest_open_us.get(bar.instrument, bar.open_time_us)
+        self._newest_open_us[bar.instrument] = max(newest_us, bar.open_time_us)
         topic = self.topics.bar(bar.instrument, bar.interval_us)
-        self._say(topic, payloads.bar(bar), wire.BAR_SCHEMA, retain=bar.open_time_us >= newest)
+        self._submit(topic, payloads.bar(bar), wire.BAR_SCHEMA, retain=bar.open_time_us >= newest_us)
 
     def symbol_status(self, change: SymbolStateChanged) -> None:
         topic = self.topics.symbol_status(change.instrument)
-        self._say(topic, payloads.symbol_status(change), wire.SYMBOL_STATUS_SCHEMA)
+        self._submit(topic, payloads.symbol_status(change), wire.SYMBOL_STATUS_SCHEMA)
 
     def model(self, info: ModelInfo, payload: bytes) -> None:
-        self._say(self.topics.model, payload, wire.MODEL_SCHEMA, model_id=info.id)
+        self._submit(self.topics.model, payload, wire.MODEL_SCHEMA, model_id=info.id)
 
     def event(self, message: wire.EventMessage) -> None:
         topic = self.topics.event(message.kind)
-        self._say(topic, payloads.encode(message), wire.EVENT_SCHEMA, retain=False)
+        self._submit(topic, payloads.encode(message), wire.EVENT_SCHEMA, retain=False)
 
     def status(self, payload: bytes) -> None:
         self._publisher.update_status(payload)
 
-    def _say(
+    def _submit(
         self, topic: str, payload: bytes, schema: str, *, retain: bool = True, model_id: str | None = None
     ) -> None:
         self._publisher.submit(

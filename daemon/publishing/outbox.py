@@ -1,8 +1,8 @@
-"""What waits for the broker: newest per retained topic, events in order, everything bounded. No I/O.
+"""The outbox: a bounded queue of messages for the broker, newest per retained topic, events in order. No I/O.
 
-A message stays in the outbox until it is acknowledged: it is taken, published, confirmed, and only then gone.
-At most one message per lane is under way, so that a retry can never overtake a later message. Every retained
-topic is a lane; all events share one, because their order across topics is what tells the story.
+A message stays in the outbox until the broker has acknowledged it. At most one message per lane is in flight, so that
+a retry never overtakes a later message. Each retained topic is a lane; all events share one lane, because their order
+across topics matters.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _EVENTS = ""  # the lane of events; no topic is empty
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OutboxMessage:
-    """One message on its way.
+    """One message to publish.
 
-    expires_at_us: market time after which the broker forgets it (MQTT 5 message expiry); None for never.
-    valid_until_us: market time after which it is not worth sending any more; None for ``expires_at_us``.
-    schema, model: the user properties of MQTT 5; ``model`` is the id of the model that made it, if one did.
+    expires_at_us: market time after which the broker discards it (MQTT 5 message expiry); None for never.
+    valid_until_us: market time after which it is no longer sent; None for ``expires_at_us``.
+    schema, model: MQTT 5 user properties; ``model`` is the id of the model behind the message, or None.
     submitted_s: wall time (``Clock.wall_s``) from which delivery is measured.
     """
 
@@ -39,13 +39,13 @@ class OutboxMessage:
         return self.topic if self.retain else _EVENTS
 
     def is_past(self, market_us: int) -> bool:
-        """Whether sending it has no point any more."""
+        """Whether the message is too old to be sent."""
         limit_us = self.expires_at_us if self.valid_until_us is None else self.valid_until_us
         return limit_us is not None and market_us > limit_us
 
 
 class DropReason(StrEnum):
-    """Why a message was never delivered."""
+    """Why a message was dropped before delivery."""
 
     EXPIRED = "expired"
     SUPERSEDED = "superseded"
@@ -58,9 +58,9 @@ OnDropped = Callable[[OutboxMessage, DropReason], None]
 class Outbox:
     """Messages by lane, in the order in which the lanes became ready.
 
-    max_topics: retained topics that may wait; past it the topic that has waited longest loses its message.
-    max_events: events that may wait; past it the oldest is dropped.
-    pinned: a topic that the first bound never touches.
+    max_topics: most retained topics that may wait; beyond it the message of the longest-waiting topic is dropped.
+    max_events: most events that may wait; beyond it the oldest is dropped.
+    pinned: a topic that is exempt from ``max_topics``.
     """
 
     def __init__(self, *, max_topics: int, max_events: int, on_dropped: OnDropped, pinned: str = "") -> None:
@@ -70,33 +70,33 @@ class Outbox:
         self._pinned = pinned
         self._waiting: dict[str, deque[OutboxMessage]] = {}
         self._ready: dict[str, None] = {}
-        self._under_way: dict[str, OutboxMessage] = {}
+        self._in_flight: dict[str, OutboxMessage] = {}
         self._newest: dict[str, OutboxMessage] = {}
         self._repeats: set[OutboxMessage] = set()
 
     def __len__(self) -> int:
-        """Messages not yet acknowledged, those under way included."""
-        return sum(map(len, self._waiting.values())) + len(self._under_way)
+        """Messages not yet acknowledged, including those in flight."""
+        return sum(map(len, self._waiting.values())) + len(self._in_flight)
 
     @property
-    def under_way(self) -> int:
-        return len(self._under_way)
+    def in_flight(self) -> int:
+        return len(self._in_flight)
 
     def put(self, message: OutboxMessage) -> None:
-        """Takes a message in; may drop an older one to keep the bounds."""
+        """Adds a message; may drop an older one to keep the bounds."""
         lane = message.lane
         queue = self._waiting.setdefault(lane, deque())
         if message.retain:
             while queue:
                 self._drop(queue.popleft(), DropReason.SUPERSEDED)
-            self._remember(message)
+            self._record_newest(message)
         queue.append(message)
-        if lane not in self._under_way:
+        if lane not in self._in_flight:
             self._ready.setdefault(lane)
-        self._keep_bounds()
+        self._enforce_bounds()
 
     def take(self, market_us: int, lane: str | None = None) -> OutboxMessage | None:
-        """The next message to publish, of ``lane`` where one is named, or None; drops messages past their time."""
+        """Takes the next message to publish (of ``lane`` if given), or None; drops messages past their time."""
         while (ready := lane if lane is not None else next(iter(self._ready), None)) is not None:
             if ready not in self._ready:
                 return None
@@ -104,41 +104,41 @@ class Outbox:
             message = queue.popleft()
             if not message.is_past(market_us):
                 del self._ready[ready]
-                self._under_way[ready] = message
+                self._in_flight[ready] = message
                 return message
             self._drop(message, DropReason.EXPIRED)
-            self._forget_if_idle(ready)
+            self._remove_if_empty(ready)
         return None
 
     def acknowledge(self, message: OutboxMessage) -> bool:
-        """The broker has it: it is gone from here. Returns whether this was its first delivery."""
+        """Removes a message that the broker confirmed. Returns whether this was its first delivery."""
         lane = message.lane
-        del self._under_way[lane]
+        del self._in_flight[lane]
         if self._waiting[lane]:
             self._ready[lane] = None
         else:
             del self._waiting[lane]
-        self._keep_bounds()  # a message that came for this lane in the meantime waits only from now on
+        self._enforce_bounds()  # a message added to this lane meanwhile counts as waiting from now on
         first = message not in self._repeats
         self._repeats.discard(message)
         return first
 
     def give_back(self, message: OutboxMessage) -> None:
-        """It was not confirmed: it waits again, first of its lane, unless something newer replaces it."""
+        """Returns an unconfirmed message to the head of its lane; drops it if a newer retained message waits there."""
         lane = message.lane
-        del self._under_way[lane]
+        del self._in_flight[lane]
         queue = self._waiting[lane]
         if message.retain and queue:
             self._drop(message, DropReason.SUPERSEDED)
         else:
             queue.appendleft(message)
         self._ready = {lane: None} | self._ready
-        self._keep_bounds()
+        self._enforce_bounds()
 
     def requeue_retained(self, market_us: int) -> None:
-        """Puts the newest message of every retained topic before everything else, once more where it was delivered.
+        """Queues the newest message of every retained topic ahead of everything else, delivered ones again.
 
-        For a broker that may have forgotten: called on a fresh connection, with nothing under way.
+        Called on each new connection, with no message in flight, because the broker may have lost its state.
         """
         for lane, message in list(self._newest.items()):
             if lane in self._waiting:
@@ -151,28 +151,28 @@ class Outbox:
         retained = {lane: None for lane in self._newest if lane in self._waiting}
         self._ready = retained | self._ready
 
-    def _remember(self, message: OutboxMessage) -> None:
+    def _record_newest(self, message: OutboxMessage) -> None:
         self._newest.pop(message.topic, None)
         self._newest[message.topic] = message
         if len(self._newest) > self._max_topics:
             del self._newest[next(topic for topic in self._newest if topic != self._pinned)]
 
-    def _keep_bounds(self) -> None:
+    def _enforce_bounds(self) -> None:
         events = self._waiting.get(_EVENTS, ())
         if len(events) > self._max_events:
             self._drop(self._waiting[_EVENTS].popleft(), DropReason.OVERFLOW)
         if len(self._ready) - (_EVENTS in self._ready) > self._max_topics:
             oldest = next(lane for lane in self._ready if lane not in (_EVENTS, self._pinned))
             self._drop(self._waiting[oldest].popleft(), DropReason.OVERFLOW)
-            self._forget_if_idle(oldest)
+            self._remove_if_empty(oldest)
 
     def _drop(self, message: OutboxMessage, reason: DropReason) -> None:
-        if message in self._repeats:  # it was delivered before: nobody misses anything
+        if message in self._repeats:  # already delivered once, so dropping it loses no data
             self._repeats.remove(message)
         else:
             self._on_dropped(message, reason)
 
-    def _forget_if_idle(self, lane: str) -> None:
+    def _remove_if_empty(self, lane: str) -> None:
         if not self._waiting[lane]:
             del self._waiting[lane]
             self._ready.pop(lane, None)

@@ -1,9 +1,9 @@
-"""Keeps the broker told: publishes what is submitted, for as long as it takes, and says how it stands.
+"""At-least-once MQTT publisher with reconnection and a bounded outbox.
 
-``submit`` never waits. A message stays in the outbox until the broker has confirmed it (QoS 1), through any
-number of connections; one that is past its time is dropped and counted. On every connection the retained
-``status`` goes first, then the newest message of every retained topic (a broker may have forgotten them), then
-what waited. While the daemon is gone the broker publishes its last will.
+``submit`` never waits. A message stays in the outbox until the broker has confirmed it (QoS 1), across reconnections;
+a message past its time is dropped and counted. Each connection begins with the retained ``status``, then the newest
+message of every retained topic (the broker may have lost them), then the waiting messages. When the daemon disappears
+the broker publishes its last will.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class PublisherState:
-    """How the publisher stands.
+    """Connection state and message counters of the publisher.
 
     since_us: market time of the last change of ``connected``.
-    attempts: failed attempts since the last accepted connection, and ``last_error`` what the latest one met.
-    published: messages confirmed for the first time; ``repeated`` those confirmed again after a reconnect.
-    expired, superseded, overflowed: messages never delivered, by reason.
+    attempts: failed attempts since the last accepted connection; ``last_error`` is the latest one's error.
+    published: messages confirmed for the first time; ``repeated``: those confirmed again after a reconnection.
+    expired, superseded, overflowed: messages dropped before delivery, by reason.
     """
 
     connected: bool
@@ -65,7 +65,7 @@ class PublisherState:
     overflowed: int = 0
 
     def with_drop(self, reason: DropReason) -> PublisherState:
-        """One more message that was not delivered."""
+        """A copy with one more dropped message of ``reason``."""
         match reason:
             case DropReason.EXPIRED:
                 return replace(self, expired=self.expired + 1)
@@ -80,13 +80,13 @@ OnState = Callable[[PublisherState], None]
 
 
 class Publisher:
-    """Publishes for one instance. ``run`` belongs into the application's task group; ``stop`` ends it.
+    """Publishes the messages of one instance. The application's task group runs ``run``; ``stop`` ends it.
 
-    status: the payload of the birth message; ``update_status`` replaces it.
-    last_will: makes the payload that the broker publishes when the daemon is gone; called on each connect.
-    on_delivered: told of each message's first confirmation, with the wall seconds since it was submitted.
-    on_dropped: told of each message that will never be delivered, and why.
-    on_state: told whenever a connection is won, lost or refused, or MQTT 3.1.1 is fallen back to.
+    status: payload of the birth message; ``update_status`` replaces it.
+    last_will: returns the payload that the broker publishes if the daemon disappears; called on each connection.
+    on_delivered: called at each message's first confirmation with the wall seconds since it was submitted.
+    on_dropped: called for each message dropped before delivery, with the reason.
+    on_state: called when a connection is accepted, lost or refused, and on the fallback to MQTT 3.1.1.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Publisher:
         on_delivered: OnDelivered = lambda _message, _seconds: None,
         on_dropped: OnDropped = lambda _message, _reason: None,
         on_state: OnState = lambda _state: None,
-        patience: RetryPolicy | None = None,
+        retry_policy: RetryPolicy | None = None,
         connect: Connect = connect,
     ) -> None:
         self._settings = settings
@@ -110,17 +110,17 @@ class Publisher:
         self._on_delivered = on_delivered
         self._on_dropped = on_dropped
         self._on_state = on_state
-        self._patience = patience or RetryPolicy()
+        self._retry_policy = retry_policy or RetryPolicy()
         self._connect = connect
         self._protocol = _preferred_protocol(settings)
         self._outbox = Outbox(
-            max_topics=self._patience.max_topics,
-            max_events=self._patience.max_events,
-            on_dropped=self._dropped,
+            max_topics=self._retry_policy.max_topics,
+            max_events=self._retry_policy.max_events,
+            on_dropped=self._count_drop,
             pinned=topics.status,
         )
         self._sender: Sender | None = None
-        self._backoff = PublishBackoff(self._patience)
+        self._backoff = PublishBackoff(self._retry_policy)
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._deadline: asyncio.Timeout | None = None
@@ -129,22 +129,22 @@ class Publisher:
 
     @property
     def depth(self) -> int:
-        """Messages that the broker has not confirmed yet."""
+        """Number of messages that the broker has not confirmed yet."""
         return len(self._outbox)
 
     @property
     def capacity(self) -> int:
-        """How many messages may wait."""
-        return self._patience.max_topics + self._patience.max_events
+        """Most messages that may wait."""
+        return self._retry_policy.max_topics + self._retry_policy.max_events
 
     def submit(self, message: OutboxMessage) -> None:
-        """Takes a message over; returns at once. A retained one replaces what waits on its topic."""
+        """Queues a message and returns at once. A retained message replaces the one that waits on its topic."""
         self._outbox.put(message)
         if self._sender is not None:
             self._sender.pump()
 
     def update_status(self, payload: bytes) -> None:
-        """Publishes a new retained status, and makes it the birth message of later connections."""
+        """Publishes a new retained status and uses it as the birth message of later connections."""
         self.submit(
             OutboxMessage(
                 topic=self._topics.status,
@@ -157,19 +157,19 @@ class Publisher:
             )
         )
 
-    async def stop(self, farewell: bytes) -> None:
-        """Ends ``run``: what waits is published, ``farewell`` as the last status, then the connection is closed.
+    async def stop(self, final_status: bytes) -> None:
+        """Ends ``run``: publishes the waiting messages and ``final_status``, then closes the connection.
 
-        Takes at most ``farewell_s``; past it the connection is cut, and the broker publishes the last will.
+        Takes at most ``RetryPolicy.stop_s``; after that the connection is cut and the broker publishes the last will.
         """
-        self.update_status(farewell)
+        self.update_status(final_status)
         self._stopping.set()
         if self._deadline is not None:
-            self._deadline.reschedule(asyncio.get_running_loop().time() + self._patience.farewell_s)
+            self._deadline.reschedule(asyncio.get_running_loop().time() + self._retry_policy.stop_s)
             await self._ended.wait()
 
     async def run(self) -> None:
-        """Serves until ``stop``; a broker that is gone, refuses or hangs is tried again for ever."""
+        """Publishes until ``stop``; retries without limit while the broker is unreachable, refuses or hangs."""
         deadline = asyncio.timeout(None)  # set by ``stop``
         try:
             async with deadline:
@@ -185,26 +185,26 @@ class Publisher:
 
     async def _try_connection(self) -> None:
         try:
-            await self._serve_connection()
+            await self._use_connection()
         except ProtocolRefused as error:
             if self._settings.protocol != "auto" or self._protocol == "311":
-                await self._failed(error)
+                await self._pause_after(error)
             else:
                 self._protocol = "311"
-                self._change(last_error=f"{error}: it does not speak MQTT 5, trying 3.1.1")
+                self._update_state(last_error=f"{error}: the broker refused MQTT 5, trying 3.1.1")
         except Retryable as error:
-            await self._failed(error)
+            await self._pause_after(error)
 
-    async def _serve_connection(self) -> None:
+    async def _use_connection(self) -> None:
         options = ConnectOptions(
             client_id=self._settings.client_id or f"forecastd-{self._topics.instance}",
             protocol=self._protocol,
             will_topic=self._topics.status,
             will_payload=self._last_will(),
-            timeout_s=self._patience.answer_s,
+            timeout_s=self._retry_policy.answer_s,
         )
         async with self._connect(self._settings, options) as connection:
-            self._accepted()
+            self._on_accepted()
             try:
                 await self._publish_until_stopped(connection)
             except ExceptionGroup as failures:
@@ -214,11 +214,11 @@ class Publisher:
                 raise lost from failures
             finally:
                 self._sender = None
-                self._change(connected=False, since_us=self._clock.market_us())
+                self._update_state(connected=False, since_us=self._clock.market_us())
 
     async def _publish_until_stopped(self, connection: BrokerConnection) -> None:
         async with asyncio.TaskGroup() as tasks:
-            sender = Sender(connection, self._outbox, clock=self._clock, tasks=tasks, on_confirmed=self._confirmed)
+            sender = Sender(connection, self._outbox, clock=self._clock, tasks=tasks, on_confirmed=self._on_confirmed)
             watch = tasks.create_task(sender.watch(), name="mqtt-watch")
             try:
                 self._outbox.requeue_retained(self._clock.market_us())
@@ -231,9 +231,9 @@ class Publisher:
                 sender.close()
             watch.cancel()
 
-    def _accepted(self) -> None:
+    def _on_accepted(self) -> None:
         self._backoff.accepted(self._clock.wall_s())
-        self._change(
+        self._update_state(
             connected=True,
             since_us=self._clock.market_us(),
             protocol=self._protocol,
@@ -242,33 +242,33 @@ class Publisher:
             connections=self.state.connections + 1,
         )
 
-    async def _failed(self, error: Retryable) -> None:
-        """Says so and waits, for less time when ``stop`` is called."""
+    async def _pause_after(self, error: Retryable) -> None:
+        """Reports the failure and waits for the backoff pause or ``stop``, whichever comes first."""
         self._protocol = _preferred_protocol(self._settings)
-        self._change(attempts=self.state.attempts + 1, last_error=str(error))
+        self._update_state(attempts=self.state.attempts + 1, last_error=str(error))
         refused = isinstance(error, AccessRefused | ProtocolRefused)
         pause_s = self._backoff.failed(self._clock.wall_s(), refused=refused)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), pause_s)
 
-    def _confirmed(self, message: OutboxMessage, *, first: bool) -> None:
+    def _on_confirmed(self, message: OutboxMessage, *, first: bool) -> None:
         if first:
             self.state = replace(self.state, published=self.state.published + 1)
             self._on_delivered(message, self._clock.wall_s() - message.submitted_s)
         else:
             self.state = replace(self.state, repeated=self.state.repeated + 1)
 
-    def _dropped(self, message: OutboxMessage, reason: DropReason) -> None:
+    def _count_drop(self, message: OutboxMessage, reason: DropReason) -> None:
         self.state = self.state.with_drop(reason)
         self._on_dropped(message, reason)
 
-    def _change(self, **changes: Any) -> None:
+    def _update_state(self, **changes: Any) -> None:
         self.state = replace(self.state, **changes)
         self._on_state(self.state)
 
 
 def _broker_failure(failures: ExceptionGroup) -> Exception | None:
-    """The first of the tasks' failures, or None where one is not the broker's: a bug must be seen."""
+    """The first failure if all are Retryable, else None: any other error is a bug and must propagate."""
     retryable, rest = failures.split(Retryable)
     return None if retryable is None or rest is not None else retryable.exceptions[0]
 

@@ -1,4 +1,4 @@
-"""The messages under way on one connection: taken from the outbox, published, and gone once confirmed."""
+"""Sends the outbox's messages over one connection and removes them from the outbox once confirmed."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ _LONGEST_EXPIRY_S = 2**32 - 1  # MQTT 5, section 3.3.2.3.3: a four byte integer
 
 
 class OnConfirmed(Protocol):
-    """Told of every confirmation; ``first`` is False for a message that was delivered on an earlier connection."""
+    """Callback for each confirmation; ``first`` is False for a message already delivered on an earlier connection."""
 
     def __call__(self, message: OutboxMessage, *, first: bool) -> None: ...
 
 
 class Sender:
-    """Moves messages from the outbox to one connection, up to ``MAX_IN_FLIGHT`` at a time, one per lane.
+    """Sends messages from the outbox over one connection, up to ``MAX_IN_FLIGHT`` at a time, one per lane.
 
-    Its tasks live in ``tasks``; the first failure ends them all, and every message not confirmed goes back.
+    It runs in the task group ``tasks``: the first failure cancels all sends and returns the unconfirmed messages to the
+    outbox.
     """
 
     def __init__(
@@ -44,12 +45,12 @@ class Sender:
         self._empty = asyncio.Event()
 
     def close(self) -> None:
-        """Nothing new is started from now on."""
+        """Stops starting new sends."""
         self._open = False
 
     def pump(self) -> None:
-        """Starts as many messages as may be under way."""
-        while self._open and self._outbox.under_way < MAX_IN_FLIGHT:
+        """Starts sends until ``MAX_IN_FLIGHT`` messages are in flight or none is ready."""
+        while self._open and self._outbox.in_flight < MAX_IN_FLIGHT:
             message = self._outbox.take(self._clock.market_us())
             if message is None:
                 break
@@ -58,7 +59,7 @@ class Sender:
             self._empty.set()
 
     async def send_first(self, lane: str) -> None:
-        """Publishes what waits on ``lane`` before anything else, and returns once it is confirmed."""
+        """Publishes the message that waits on ``lane`` and returns once it is confirmed."""
         message = self._outbox.take(self._clock.market_us(), lane)
         if message is not None:
             await self._send(message)
@@ -71,7 +72,7 @@ class Sender:
             self.close()
 
     async def drained(self) -> None:
-        """Returns when the broker has confirmed everything."""
+        """Returns once the broker has confirmed every message of the outbox."""
         while len(self._outbox):
             self._empty.clear()
             await self._empty.wait()
@@ -94,7 +95,7 @@ class Sender:
         self.pump()
 
     def _expires_in_s(self, message: OutboxMessage) -> int | None:
-        """The broker counts wall seconds: market time until the message expires, over the clock's speed."""
+        """Message expiry in the broker's wall seconds: remaining market time divided by the clock's speed."""
         if message.expires_at_us is None:
             return None
         remaining_s = (message.expires_at_us - self._clock.market_us()) / MICROSECONDS_PER_SECOND / self._clock.speed

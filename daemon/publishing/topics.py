@@ -1,30 +1,30 @@
-"""Where every message goes: the topics below ``<base_topic>/<instance>/``. No I/O."""
+"""MQTT topics of all messages, below ``<base_topic>/<instance>/``. No I/O."""
 
 from __future__ import annotations
 
 from daemon.intervals import interval_name
 from features.market import Instrument
 
-_LONGEST_TOPIC_BYTES = 65_535  # MQTT 5, section 1.5.4: a string's length is two bytes
+_LONGEST_TOPIC_BYTES = 65_535  # MQTT 5, section 1.5.4: two bytes hold a string's length
 
 
 class Topics:
     """The topic tree of one instance.
 
-    Raises ValueError where a name cannot be part of a topic: a subscriber's wildcard (``+`` ``#``), a
-    control character, an empty level, or a ``/`` in a name that must stay one level.
+    Raises ValueError if a name cannot be part of a topic: it holds a wildcard (``+`` ``#``), a control character, an
+    empty level, or a ``/`` where it must be a single level.
     """
 
     def __init__(self, base_topic: str, instance: str) -> None:
         base_levels = [_level(level, f"base topic {base_topic!r}") for level in base_topic.split("/")]
         if base_levels[0].startswith("$"):
-            raise ValueError(f"base topic {base_topic!r} starts with '$', which belongs to the broker itself")
+            raise ValueError(f"base topic {base_topic!r} starts with '$', which is reserved for the broker")
         self.instance = _level(instance, "instance")
         self.root = "/".join([*base_levels, self.instance])
 
     @property
     def everything(self) -> str:
-        """The filter that subscribes to all messages of this instance."""
+        """The subscription filter for all messages of this instance."""
         return f"{self.root}/#"
 
     @property
@@ -55,6 +55,7 @@ class Topics:
 
 
 def _level(name: str, what: str) -> str:
+    """Returns ``name`` if it is a valid single topic level; ``what`` describes it in the ValueError."""
     if not name:
         raise ValueError(f"{what} has an empty level")
     for character in name:

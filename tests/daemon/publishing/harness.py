@@ -14,7 +14,7 @@ from daemon.publishing.publisher import MqttSettings, Publisher, PublisherState,
 from daemon.publishing.topics import Topics
 
 TOPICS = Topics("forecastd/v1", "test")
-QUICK = RetryPolicy(answer_s=1.0, first_retry_s=0.05, longest_retry_s=0.1, refused_retry_s=0.2, farewell_s=2.0)
+QUICK = RetryPolicy(answer_s=1.0, first_retry_s=0.05, longest_retry_s=0.1, refused_retry_s=0.2, stop_s=2.0)
 
 
 def status(state: str) -> bytes:
@@ -46,7 +46,7 @@ def publisher(
     record: Record,
     *,
     clock: Clock | None = None,
-    patience: RetryPolicy = QUICK,
+    retry_policy: RetryPolicy = QUICK,
     connect: Connect = connect,
 ) -> Publisher:
     return Publisher(
@@ -58,7 +58,7 @@ def publisher(
         on_delivered=record.on_delivered,
         on_dropped=record.on_dropped,
         on_state=record.states.append,
-        patience=patience,
+        retry_policy=retry_policy,
         connect=connect,
     )
 
@@ -69,11 +69,11 @@ async def running(
     record: Record,
     *,
     clock: Clock | None = None,
-    patience: RetryPolicy = QUICK,
+    retry_policy: RetryPolicy = QUICK,
     connect: Connect = connect,
 ) -> AsyncIterator[Publisher]:
     """Runs a publisher for the length of the block, then stops it."""
-    made = publisher(settings, record, clock=clock, patience=patience, connect=connect)
+    made = publisher(settings, record, clock=clock, retry_policy=retry_policy, connect=connect)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(made.run())
         await asyncio.sleep(0)

@@ -77,7 +77,7 @@ async def test_nobody_listening_is_named() -> None:
     """The cure is to start the broker."""
     error = await refusal(MqttSettings(f"mqtt://127.0.0.1:{free_port()}"))
     assert isinstance(error, BrokerLost)
-    assert "nothing listens" in str(error)
+    assert "no broker listens" in str(error)
 
 
 async def test_a_name_that_does_not_resolve_is_named() -> None:

@@ -177,7 +177,7 @@ def test_every_message_is_delivered_dropped_or_waiting(steps: list[tuple[object,
     """Whatever happens, none vanishes, topics never go back in time, and what waits is bounded."""
     drops = Drops()
     box = outbox(drops, max_topics=3, max_events=3)
-    under_way: list[OutboxMessage] = []
+    in_flight: list[OutboxMessage] = []
     delivered: list[OutboxMessage] = []
     put: list[OutboxMessage] = []
     for number, step in enumerate(steps):
@@ -185,16 +185,16 @@ def test_every_message_is_delivered_dropped_or_waiting(steps: list[tuple[object,
             put.append(message(str(step[1]), str(number).encode(), retain=bool(step[2])))
             box.put(put[-1])
         elif step[0] == "take" and (head := box.take(0)) is not None:
-            under_way.append(head)
-        elif step[0] == "acknowledge" and under_way:
-            if box.acknowledge(head := under_way.pop()):
+            in_flight.append(head)
+        elif step[0] == "acknowledge" and in_flight:
+            if box.acknowledge(head := in_flight.pop()):
                 delivered.append(head)
-        elif step[0] == "give_back" and under_way:
-            box.give_back(under_way.pop())
-        elif step[0] == "requeue" and not under_way:
+        elif step[0] == "give_back" and in_flight:
+            box.give_back(in_flight.pop())
+        elif step[0] == "requeue" and not in_flight:
             box.requeue_retained(0)
-        assert len(box) - box.under_way <= 3 + 3 + len(under_way)
-    for head in under_way:
+        assert len(box) - box.in_flight <= 3 + 3 + len(in_flight)
+    for head in in_flight:
         box.give_back(head)
     while (head := box.take(0)) is not None:
         if box.acknowledge(head):

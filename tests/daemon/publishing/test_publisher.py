@@ -96,7 +96,7 @@ async def test_a_stop_without_a_broker_ends_in_time() -> None:
 async def test_a_stop_beside_a_frozen_broker_ends_in_time(mosquitto: Mosquitto) -> None:
     """A farewell that nobody confirms is followed by the last will: the connection is cut."""
     async with subscribed(mosquitto.port, TOPICS.status) as subscriber:
-        async with running(MqttSettings(mosquitto.url), Record(), patience=RetryPolicy(farewell_s=0.3)) as p:
+        async with running(MqttSettings(mosquitto.url), Record(), retry_policy=RetryPolicy(stop_s=0.3)) as p:
             await subscriber.until(1)
             mosquitto.freeze()
             started_s = asyncio.get_running_loop().time()
@@ -355,8 +355,8 @@ async def test_a_frozen_broker_is_left_and_found_again(mosquitto: Mosquitto) -> 
 async def test_the_outbox_is_bounded_while_the_broker_is_away() -> None:
     """Topics and events beyond the bounds are dropped, counted and announced; the oldest go first."""
     record = Record()
-    patience = RetryPolicy(answer_s=1, first_retry_s=0.05, longest_retry_s=0.1, max_topics=3, max_events=2)
-    async with running(MqttSettings(f"mqtt://127.0.0.1:{free_port()}"), record, patience=patience) as p:
+    policy = RetryPolicy(answer_s=1, first_retry_s=0.05, longest_retry_s=0.1, max_topics=3, max_events=2)
+    async with running(MqttSettings(f"mqtt://127.0.0.1:{free_port()}"), record, retry_policy=policy) as p:
         for number in range(5):
             p.submit(message("x/event", f"e{number}".encode(), retain=False))
             p.submit(message(f"x/{number}", f"t{number}".encode()))
@@ -417,7 +417,7 @@ async def test_a_broker_that_is_not_there_is_named_with_the_cure() -> None:
     port = free_port()
     async with running(MqttSettings(f"mqtt://127.0.0.1:{port}"), record) as p:
         await eventually(lambda: p.state.attempts >= 3)
-    assert record.errors()[0] == f"nothing listens at mqtt://127.0.0.1:{port}; start the broker or correct mqtt.url"
+    assert record.errors()[0] == f"no broker listens at mqtt://127.0.0.1:{port}; start it or correct mqtt.url"
 
 
 async def test_every_message_is_valid_as_a_subscriber_receives_it(mosquitto: Mosquitto) -> None:
@@ -451,7 +451,7 @@ def test_it_publishes_on_uvloop() -> None:
     async def publish() -> int:
         broker = EmbeddedBroker()
         settings = MqttSettings("embedded").on_embedded_broker(await broker.start())
-        async with running(settings, Record(), patience=QUICK) as p:
+        async with running(settings, Record(), retry_policy=QUICK) as p:
             p.submit(message("x/bar"))
             await eventually(lambda: p.depth == 0 and p.state.connected)
         await broker.stop()

@@ -1,23 +1,23 @@
 from daemon.publishing.retry_policy import PublishBackoff, RetryPolicy
 
-PATIENCE = RetryPolicy(first_retry_s=1, longest_retry_s=8, refused_retry_s=60)
+RETRY_POLICY = RetryPolicy(first_retry_s=1, longest_retry_s=8, refused_retry_s=60)
 
 
 def test_the_pause_doubles_up_to_the_longest() -> None:
     """Each pause lies between half of its step and the whole."""
-    backoff = PublishBackoff(PATIENCE)
+    backoff = PublishBackoff(RETRY_POLICY)
     for step_s in (1, 2, 4, 8, 8, 8):
         assert step_s / 2 <= backoff.failed(0.0, refused=False) <= step_s
 
 
 def test_a_refusal_waits_long_at_once() -> None:
     """What only a person can mend is not tried every second."""
-    assert 30 <= PublishBackoff(PATIENCE).failed(0.0, refused=True) <= 60
+    assert 30 <= PublishBackoff(RETRY_POLICY).failed(0.0, refused=True) <= 60
 
 
 def test_a_connection_that_lasted_starts_the_pauses_anew() -> None:
     """One that breaks at once does not: two clients with one name would chase each other for ever."""
-    backoff = PublishBackoff(PATIENCE)
+    backoff = PublishBackoff(RETRY_POLICY)
     for _ in range(5):
         backoff.accepted(0.0)
         last_s = backoff.failed(1.0, refused=False)
@@ -28,5 +28,5 @@ def test_a_connection_that_lasted_starts_the_pauses_anew() -> None:
 
 def test_thousands_of_failures_still_give_a_pause() -> None:
     """A broker may be away for months."""
-    backoff = PublishBackoff(PATIENCE)
+    backoff = PublishBackoff(RETRY_POLICY)
     assert all(backoff.failed(0.0, refused=False) <= 8 for _ in range(5000))

@@ -107,9 +107,9 @@ async def test_a_broken_connection_gives_everything_back() -> None:
         await break_down()
     assert caught.group_contains(BrokerLost)
     [(made, confirmations)] = senders
-    assert (len(box), box.under_way, confirmations.seen) == (30, 0, [])
+    assert (len(box), box.in_flight, confirmations.seen) == (30, 0, [])
     made.pump()
-    assert box.under_way == 0
+    assert box.in_flight == 0
 
 
 async def test_market_time_becomes_the_brokers_seconds() -> None:
