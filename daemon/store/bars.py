@@ -1,4 +1,4 @@
-"""Bars in the store: which revision stands, and reading them back as records, as a frame and as spans."""
+"""The table of bars: keeps the newest revision of each bar, and returns bars as records, a frame or spans."""
 
 from __future__ import annotations
 
@@ -8,47 +8,41 @@ import msgspec
 import polars as pl
 
 from daemon.store.database import Database
+from features.frames import BARS_SCHEMA, SERIES_KEYS
 from features.market import Audit, Bar, Completeness, Instrument
 
-FRAME_SCHEMA = pl.Schema(
-    {
-        "venue": pl.String,
-        "symbol": pl.String,
-        "open_time_us": pl.Int64,
-        "open": pl.Float64,
-        "high": pl.Float64,
-        "low": pl.Float64,
-        "close": pl.Float64,
-        "volume": pl.Float64,
-        "quote_volume": pl.Float64,
-        "trades": pl.Int64,
-        "taker_buy_volume": pl.Float64,
-        "taker_buy_quote_volume": pl.Float64,
-        "complete": pl.Boolean,
-    }
-)
-_FACTS = FRAME_SCHEMA.names()[2:-1]
+FRAME_SCHEMA = pl.Schema(BARS_SCHEMA)
+# What a candle states of its bar, from the open time on: every column but the instrument's and the verdict.
+_CANDLE_COLUMNS = [name for name in BARS_SCHEMA if name not in (*SERIES_KEYS, "complete")]
 # The columns of `import_bars`; each row is a finished candle of the venue.
 CANDLE_SCHEMA = pl.Schema(
     [
         ("venue", pl.String()),
         ("symbol", pl.String()),
         ("interval_us", pl.Int64()),
-        *((name, FRAME_SCHEMA[name]) for name in _FACTS),
+        *((name, FRAME_SCHEMA[name]) for name in _CANDLE_COLUMNS),
     ]
 )
-# One transaction of an import: short enough that a running daemon waits milliseconds for it.
+# Rows per transaction of an import: a running daemon waits only milliseconds for one.
 IMPORT_ROWS = 5_000
 
-_COLUMNS = (
-    "interval_us, open_time_us, open, high, low, close, volume, quote_volume, trades, taker_buy_volume, "
-    "taker_buy_quote_volume, completeness, known_at_us, first_trade_id, last_trade_id, missing_trades, late_trades, "
-    "revision, audit, missing_ranges"
-)
-_NAMES = _COLUMNS.split(", ")
+_NAMES = [
+    "interval_us",
+    *_CANDLE_COLUMNS,
+    "completeness",
+    "known_at_us",
+    "first_trade_id",
+    "last_trade_id",
+    "missing_trades",
+    "late_trades",
+    "revision",
+    "audit",
+    "missing_ranges",
+]
+_COLUMNS = ", ".join(_NAMES)
 # ``Bar.is_complete`` in SQL.
 _IS_COMPLETE = f"completeness != '{Completeness.GAP}' AND NOT coalesce(missing_trades, 0)"
-# Two candles of one hour may come from sources of which each lacks a column: a null never wipes out a known value.
+# Two candles of one bar may come from sources that each lack a column: a null never replaces a known value.
 _NULLABLE = ("quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume")
 
 
@@ -70,7 +64,10 @@ _UPSERT = f"""
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
-    """What the store holds of one instrument: ``missing`` intervals lie between the first and the last bar."""
+    """The stored bars of one instrument, open time in ``[from_us, to_us)``.
+
+    missing: the number of intervals without a bar between the first and the last. verdicts: bars by completeness.
+    """
 
     venue: str
     symbol: str
@@ -85,7 +82,7 @@ class BarTable(Database):
     """Bars by instrument, interval and open time; one revision of each is kept."""
 
     def save_bars(self, bars: Iterable[Bar]) -> int:
-        """Stores ``bars`` in one transaction and says how many rows were written.
+        """Stores ``bars`` in one transaction and returns the number of rows written.
 
         A bar replaces the stored one if its revision is higher; at the same revision a bar made from trades
         replaces any, a venue's candle only another candle.
@@ -95,9 +92,9 @@ class BarTable(Database):
             return connection.executemany(_UPSERT, rows).rowcount if rows else 0
 
     def import_bars(self, candles: pl.DataFrame) -> int:
-        """Stores finished candles (columns of ``CANDLE_SCHEMA``) and says how many rows it stored.
+        """Stores finished candles (columns of ``CANDLE_SCHEMA``) and returns the number of rows written.
 
-        The same import again changes nothing. A null stays null. A candle counts as known at its close.
+        Repeating an import changes nothing. A null stays null. A candle counts as known at its close.
         """
         frame = candles.select(
             pl.col(CANDLE_SCHEMA.names()),
@@ -131,7 +128,7 @@ class BarTable(Database):
         )
 
     def last_bar(self, instrument: Instrument, interval_us: int) -> Bar | None:
-        """The newest bar, None where there is none."""
+        """The newest bar, None where none is stored."""
         found = self._bars(instrument, "interval_us = ? ORDER BY open_time_us DESC LIMIT 1", (interval_us,))
         return found[0] if found else None
 
@@ -157,25 +154,25 @@ class BarTable(Database):
     def _frame(self, instrument: Instrument, interval_us: int, start_us: int, end_us: int) -> pl.DataFrame:
         with self._reading() as connection:
             rows = connection.execute(
-                f"""SELECT {", ".join(_FACTS)}, {_IS_COMPLETE} FROM bars
+                f"""SELECT {", ".join(_CANDLE_COLUMNS)}, {_IS_COMPLETE} FROM bars
                     WHERE instrument_id = (SELECT id FROM instruments WHERE venue = ? AND symbol = ?)
                     AND interval_us = ? AND open_time_us >= ? AND open_time_us < ? ORDER BY open_time_us""",  # noqa: S608  # fixed names
                 (*instrument, interval_us, start_us, end_us),
             ).fetchall()
-        # Whole columns at once: several times faster than building the frame row by row.
-        columns = zip(*rows, strict=True) if rows else [()] * (len(_FACTS) + 1)
-        kinds = [*(FRAME_SCHEMA[name] for name in _FACTS), pl.Int64()]
-        named = zip([*_FACTS, "complete"], columns, kinds, strict=True)
+        # Building whole columns is several times faster than building the frame row by row.
+        columns = zip(*rows, strict=True) if rows else [()] * (len(_CANDLE_COLUMNS) + 1)
+        kinds = [*(FRAME_SCHEMA[name] for name in _CANDLE_COLUMNS), pl.Int64()]
+        named = zip([*_CANDLE_COLUMNS, "complete"], columns, kinds, strict=True)
         series = [pl.Series(name, values, kind) for name, values, kind in named]
         return pl.DataFrame(series).select(
             pl.lit(instrument.venue).alias("venue"),
             pl.lit(instrument.symbol).alias("symbol"),
-            *_FACTS,
+            *_CANDLE_COLUMNS,
             pl.col("complete").cast(pl.Boolean),
         )
 
     def spans(self, interval_us: int) -> list[Span]:
-        """What is stored of every instrument at one interval, by venue and symbol."""
+        """The stored span of every instrument at one interval, ordered by venue and symbol."""
         with self._reading() as connection:
             rows = connection.execute(
                 """SELECT venue, symbol, completeness, min(open_time_us), max(open_time_us), count(*)

@@ -1,4 +1,4 @@
-"""The SQLite file itself: how it is opened, how a transaction ends, and how its errors are told."""
+"""The SQLite connection: opens and checks the file, runs transactions, translates errors."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ WAL_LIMIT_BYTES = 64 * 1024 * 1024
 class Database:
     """One connection to one store. Every method is synchronous and belongs to one thread at a time.
 
-    The write-ahead log makes a kill at any instant equal to a restart: a transaction is there as a whole or not at
-    all. ``synchronous=NORMAL`` leaves the disk out of every commit: a power cut (not a crash of the process) may
-    take back the last transactions, oldest kept. That heals by itself: the trade ids continue from the stored
-    watermark, and what is missing after it comes again through REST; a forecast so lost is issued anew.
+    The write-ahead log makes every transaction atomic, also when the process is killed. ``synchronous=NORMAL`` does not
+    wait for the disk at each commit: a power cut (not a crash of the process) may lose the newest transactions. The
+    daemon recovers from that: trade ids continue from the stored watermark, the trades after it are repaired through
+    REST, and a lost forecast is issued again.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
@@ -33,7 +33,7 @@ class Database:
 
         Raises:
             StoreUnavailable: the file or its folder cannot be opened or written.
-            StoreDamaged, StoreTooNew: a person must act.
+            StoreDamaged, StoreTooNew: an operator must act.
             Unreachable: read only, and there is no store.
         """
         self.path = path
@@ -75,7 +75,7 @@ class Database:
         execute = self._connection.execute
         execute("PRAGMA foreign_keys = ON")
         if not read_only:
-            # Freed pages go back to the disk; it can only be chosen before the first table is made.
+            # Freed pages return to the file system; this can only be chosen before the first table exists.
             execute("PRAGMA auto_vacuum = INCREMENTAL")
             execute("PRAGMA journal_mode = WAL")
             execute("PRAGMA synchronous = NORMAL")
@@ -88,14 +88,14 @@ class Database:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """SQLite's errors as the store's own."""
+        """Raises SQLite's errors as the store's own."""
         try:
             yield
         except sqlite3.Error as error:
-            told = store_error(self.path, error)
-            if told is error:
+            translated = store_error(self.path, error)
+            if translated is error:
                 raise
-            raise told from error
+            raise translated from error
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -117,9 +117,9 @@ class Database:
                 raise
 
     def _instrument_id(self, instrument: Instrument) -> int:
-        """The row of ``instrument``, made where it is new; inside a transaction only.
+        """The id of ``instrument``, whose row is created where it is new; inside a transaction only.
 
-        Not remembered between calls: a transaction that is rolled back takes the row with it.
+        Not cached: a rollback removes the row again.
         """
         self._connection.execute("INSERT OR IGNORE INTO instruments (venue, symbol) VALUES (?, ?)", instrument)
         return self._known_instrument_id(instrument) or 0

@@ -1,4 +1,4 @@
-"""What can go wrong with the store, and whether it passes by itself."""
+"""Errors of the store, by whether a retry can succeed, and their translation from SQLite's."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from daemon.errors import DataFault, Fatal, ForecastdError, Retryable
 
 
 class StoreUnavailable(Retryable):
-    """The store cannot be read or written for now; nothing was half-written."""
+    """The store cannot be read or written now; no transaction is half-written."""
 
 
 class StoreFull(StoreUnavailable):
-    """The disk is full; nothing was half-written."""
+    """The disk is full; no transaction is half-written."""
 
 
 class StoreDamaged(Fatal):
-    """The file is not a sound store."""
+    """The file is corrupt or is not a store of forecastd."""
 
 
 class StoreTooNew(Fatal):
-    """A newer forecastd wrote the store."""
+    """The store was written by a newer version of forecastd."""
 
 
 class ForecastConflict(DataFault):
-    """Another forecast is already stored under this id: the stored one stands."""
+    """Another forecast is already stored under this id; the stored one is kept."""
 
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -40,8 +40,8 @@ _UNAVAILABLE = {
 
 
 def store_error(path: Path, error: sqlite3.Error) -> ForecastdError | sqlite3.Error:
-    """What SQLite's ``error`` means to the caller; an error of programming is returned as it is."""
-    # The low byte is the primary code, the rest says more about the same.
+    """The store's error for SQLite's ``error``; a programming error is returned unchanged."""
+    # The low byte is the primary result code, the other bytes refine it.
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_FULL:
         return StoreFull(f"{path}: the disk is full; free space there or lower store.max_disk_mb")

@@ -1,4 +1,4 @@
-"""Issued forecasts, byte for byte; what of them is still to be scored; their scores, and what calibration learned."""
+"""The tables of issued forecasts, forecasts pending scores, scores and calibration states."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SCORE_NAMES = _SCORE_COLUMNS.split(", ")
 
 
 class StoredForecast(msgspec.Struct, frozen=True, kw_only=True):
-    """A forecast as it was published: ``payload`` goes to ``topic`` again after a restart, unchanged."""
+    """A forecast as published; after a restart ``payload`` is published to ``topic`` again, unchanged."""
 
     id: str
     venue: str
@@ -87,13 +87,13 @@ class ForecastTable(ReadingTable):
             return True
 
     def forecast_payload(self, forecast_id: str) -> bytes | None:
-        """The published bytes, None where the id is not known."""
+        """The published bytes, None for an unknown id."""
         with self._reading() as connection:
             row = connection.execute("SELECT payload FROM forecasts WHERE id = ?", (forecast_id,)).fetchone()
         return None if row is None else bytes(row[0])
 
     def forecast(self, forecast_id: str) -> StoredForecast | None:
-        """None where the id is not known."""
+        """One forecast, None for an unknown id."""
         found = self._forecasts("WHERE forecasts.id = ?", (forecast_id,))
         return found[0] if found else None
 
@@ -152,10 +152,10 @@ class ForecastTable(ReadingTable):
         still_pending: Mapping[str, bytes] | None = None,
         calibrations: Iterable[CalibrationState] = (),
     ) -> None:
-        """Stores ``scores`` and, in the same transaction, what is left to score and what was learned from them.
+        """Stores ``scores``, pending forecasts and calibration states in one transaction.
 
         Args:
-            settled: ids of forecasts whose last horizon is scored or never will be; they are pending no more.
+            settled: ids of forecasts without horizons left to score; they are no longer pending.
             still_pending: new records, by id, of forecasts with horizons left.
             calibrations: states that replace the stored ones of the same instrument, interval and kind.
         """
@@ -185,7 +185,7 @@ class ForecastTable(ReadingTable):
             )
 
     def calibrations(self, interval_us: int) -> list[CalibrationState]:
-        """What calibration knew when the last scores were stored, by venue, symbol and kind."""
+        """The calibration states at one bar interval, ordered by venue, symbol and kind."""
         with self._reading() as connection:
             rows = connection.execute(
                 """SELECT venue, symbol, interval_us, kind, state FROM calibrations
@@ -207,5 +207,5 @@ class ForecastTable(ReadingTable):
 
 
 def _score(row: tuple[object, ...]) -> Score:
-    # SQLite keeps truth as 0 and 1; lax conversion makes it bool again.
+    # SQLite stores booleans as 0 and 1; lax conversion restores them.
     return msgspec.convert(dict(zip(["venue", "symbol", *_SCORE_NAMES], row, strict=True)), Score, strict=False)

@@ -1,4 +1,4 @@
-"""Klines from Parquet or CSV files, checked, as the candles that ``Ledger.import_bars`` takes."""
+"""Reads and validates files of klines (Parquet or CSV) as the candles that ``Ledger.import_bars`` stores."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from daemon.errors import EXIT_USAGE, Fatal
 from daemon.intervals import interval_name
 from daemon.store.bars import CANDLE_SCHEMA
 from daemon.symbols import QUOTES, is_symbol, spell
+from features.frames import PRICES
 
 # The order of Binance's files without a header.
 _BINANCE_COLUMNS = (
@@ -35,15 +36,14 @@ _OTHER_NAMES = {
     "taker_buy_base_asset_volume": "taker_buy_volume",
     "taker_buy_quote_asset_volume": "taker_buy_quote_volume",
 }
-_PRICES = ("open", "high", "low", "close")
-_REQUIRED = ("open_time", *_PRICES, "volume")
+_REQUIRED = ("open_time", *PRICES, "volume")
 _AMOUNTS = ("volume", "quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume")
-# Open times are told apart by size: milliseconds of 1973 to 5138 are smaller than any microseconds after 1973.
+# The size of an open time gives its unit: milliseconds of 1973 to 5138 are smaller than any microseconds after 1973.
 _FIRST_MILLISECOND, _FIRST_MICROSECOND, _LAST_MICROSECOND = 10**11, 10**14, 10**17
 
 
 class ImportRefused(Fatal):
-    """A file that cannot be imported; the message names file, row, column and the cure."""
+    """A file cannot be imported; the message names the file, row, column and remedy."""
 
     exit_code = EXIT_USAGE
 
@@ -63,10 +63,10 @@ def import_file(
     or microseconds. A missing optional column, an empty field and a null are null, never zero.
 
     Args:
-        interval_us: what one row must cover.
-        now_us: rows must be over by then.
-        venue: where the klines are from; an ``exchange`` column must agree.
-        symbol: BASE-QUOTE, for a file that does not say.
+        interval_us: the interval that one row must cover.
+        now_us: every row must have closed by then.
+        venue: the venue of the klines; an ``exchange`` column must agree with it.
+        symbol: BASE-QUOTE, for a file without a symbol column.
         quotes: the quote currencies by which a native name such as BTCUSDT is split.
 
     Returns:
@@ -88,7 +88,7 @@ def import_file(
 
 
 def _read(path: Path) -> tuple[pl.DataFrame, int]:
-    """The file's columns by our names, and the number of its first row as an editor counts them."""
+    """The file's columns under forecastd's names, and the number of its first data row, counted as an editor does."""
     try:
         raw, first_row = _read_csv(path) if ".csv" in path.suffixes else (_read_parquet(path), 1)
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -123,17 +123,17 @@ def _read_csv(path: Path) -> tuple[pl.DataFrame, int]:
 
 
 def _numbers(path: Path, raw: pl.DataFrame) -> pl.DataFrame:
-    """Every number as a number: nulls and empty texts null, anything else refused."""
+    """All columns as numbers; nulls and empty texts become null, anything else is refused."""
     columns = [_open_time(raw).alias("open_time_us")]
-    for name in (*_PRICES, *_AMOUNTS):
+    for name in (*PRICES, *_AMOUNTS):
         kind = CANDLE_SCHEMA[name]
         columns.append(_number(raw, name, kind) if name in raw.columns else pl.lit(None, kind).alias(name))
     frame = raw.select(*(name for name in ("row", "symbol", "exchange") if name in raw.columns), *columns)
-    for name in (*_PRICES, *_AMOUNTS):
+    for name in (*PRICES, *_AMOUNTS):
         if name in raw.columns:
             given = raw[name].cast(pl.String).str.strip_chars() != ""
             _refuse(path, frame, given & frame[name].is_null(), name, "is not a number")
-    for name in ("open_time_us", *_PRICES, "volume"):
+    for name in ("open_time_us", *PRICES, "volume"):
         _refuse(path, frame, frame[name].is_null(), name.removesuffix("_us"), "is missing or not readable")
     return frame
 
@@ -141,7 +141,7 @@ def _numbers(path: Path, raw: pl.DataFrame) -> pl.DataFrame:
 def _number(raw: pl.DataFrame, name: str, kind: pl.DataType) -> pl.Expr:
     column = pl.col(name)
     if raw.schema[name] == pl.String:
-        # By way of a float: some files write counts as 171.0.
+        # Some files write counts as 171.0, which only parses as a float.
         column = column.str.strip_chars().cast(pl.Float64, strict=False)
     return column.cast(kind, strict=False)
 
@@ -169,7 +169,7 @@ def _venue(path: Path, frame: pl.DataFrame, venue: str) -> str:
 
 
 def _symbol(path: Path, frame: pl.DataFrame, symbol: str | None, quotes: Sequence[str]) -> pl.Expr:
-    """The symbol of each row, BASE-QUOTE: from the column, else the one given."""
+    """The symbol of each row as BASE-QUOTE: from the column ``symbol``, else from the argument."""
     if symbol is not None and not is_symbol(symbol):
         raise ImportRefused(f"--symbol was {symbol}; write {spell(symbol, quotes) or 'BASE-QUOTE, e.g. BTC-USDT'}")
     if "symbol" not in frame.columns:
@@ -185,7 +185,7 @@ def _symbol(path: Path, frame: pl.DataFrame, symbol: str | None, quotes: Sequenc
 
 
 def _check_values(path: Path, frame: pl.DataFrame) -> None:
-    for name in _PRICES:
+    for name in PRICES:
         _refuse(path, frame, ~(frame[name].is_finite() & (frame[name] > 0)), name, "is not a price above 0")
     for name in _AMOUNTS:
         _refuse(path, frame, ~(frame[name].is_finite() & (frame[name] >= 0)), name, "is negative or not finite")

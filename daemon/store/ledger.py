@@ -1,4 +1,4 @@
-"""The ledger: all that outlives the process, in one SQLite file."""
+"""The ledger: one SQLite file with all state that outlives the process."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from daemon.store.bars import BarTable
 from daemon.store.forecasts import ForecastTable
 from daemon.store.trades import TradeTable
 
-# Forecasts deleted per step while the file is too large: about 1 MB, so that little more than needed goes.
+# Forecasts deleted per step while the file is too large: about 1 MB, so that few are deleted needlessly.
 _FORECASTS_PER_STEP = 200
 
 LEDGER_NAME = "ledger.sqlite"  # in the state directory
 
 
 class Pruned(msgspec.Struct, frozen=True, kw_only=True):
-    """What was deleted, for the caller to announce. ``too_large`` says that the file is still over its limit."""
+    """The numbers of rows deleted. ``too_large``: the file still exceeds its limit."""
 
     bars: int = 0
     forecasts: int = 0
@@ -35,7 +35,7 @@ class Ledger(BarTable, TradeTable, ForecastTable):
     """
 
     def meta(self, key: str) -> str | None:
-        """The value kept under ``key``, None where there is none."""
+        """The value stored under ``key``, None where there is none."""
         with self._reading() as connection:
             row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
@@ -45,7 +45,7 @@ class Ledger(BarTable, TradeTable, ForecastTable):
             connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
 
     def prune(self, now_us: int, *, keep_bars_us: int, keep_forecasts_us: int) -> Pruned:
-        """Deletes bars, and forecasts with their scores, that are older than they are to be kept."""
+        """Deletes bars, and forecasts with their scores, that are older than their retention."""
         bars_until_us, forecasts_until_us = now_us - keep_bars_us, now_us - keep_forecasts_us
         with self._writing() as connection:
             bars = connection.execute("DELETE FROM bars WHERE open_time_us < ?", (bars_until_us,)).rowcount
@@ -54,7 +54,7 @@ class Ledger(BarTable, TradeTable, ForecastTable):
                 "DELETE FROM forecasts WHERE close_time_us < ?", (forecasts_until_us,)
             ).rowcount
         if bars or scores or forecasts:
-            self._give_back()
+            self._release_free_pages()
         return Pruned(
             bars=bars,
             forecasts=forecasts,
@@ -63,9 +63,9 @@ class Ledger(BarTable, TradeTable, ForecastTable):
         )
 
     def shrink(self, max_bytes: int, now_us: int) -> Pruned:
-        """Deletes the oldest forecasts until the file has room again; one still valid at ``now_us`` is kept.
+        """Deletes the oldest forecasts until the file fits ``max_bytes``; one still valid at ``now_us`` is kept.
 
-        Bars are never deleted here: where forecasts are not enough, ``too_large`` says so.
+        Bars are never deleted here: ``too_large`` is set where deleting forecasts is not enough.
         """
         forecasts, until_us = 0, None
         while self.used_bytes() > max_bytes:
@@ -80,7 +80,7 @@ class Ledger(BarTable, TradeTable, ForecastTable):
             forecasts += len(oldest)
             until_us = max(close_time_us for (close_time_us,) in oldest)
         if forecasts:
-            self._give_back()
+            self._release_free_pages()
         return Pruned(forecasts=forecasts, forecasts_until_us=until_us, too_large=self.used_bytes() > max_bytes)
 
     def used_bytes(self) -> int:
@@ -91,8 +91,8 @@ class Ledger(BarTable, TradeTable, ForecastTable):
             (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
         return int((pages - free) * page_bytes)
 
-    def _give_back(self) -> None:
-        """Returns freed pages to the disk."""
+    def _release_free_pages(self) -> None:
+        """Returns freed pages to the file system."""
         with self._reading() as connection:
             # `execute` would stop after the first page: the pragma yields a row without columns for each.
             connection.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")

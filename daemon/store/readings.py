@@ -1,4 +1,4 @@
-"""What a network had before it when it made a stored forecast: kept beside the forecast, and gone with it."""
+"""Window readings: what a network reported about the input of a stored forecast. Deleted with the forecast."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from models.forecast import WindowReading
 
 
 class ReadingTable(Database):
-    """Readings of windows, about half a kilobyte each: a byte an hour, four a feature, and names once for all."""
+    """Window readings, about half a kilobyte each: one byte a bar, four a feature; lists of names are shared."""
 
     def reading(self, forecast_id: str) -> WindowReading | None:
-        """None for a baseline's forecast, for one that is not there, and for those of earlier versions.
+        """The reading of one forecast; None for baselines, unknown ids and forecasts of earlier versions.
 
         Raises StoreDamaged where the reading does not fit its features.
         """
@@ -33,7 +33,7 @@ class ReadingTable(Database):
         return self._decoded(forecast_id, known, importance, tuple(names.split("\n")))
 
     def _save_reading(self, connection: Connection, forecast_id: str, reading: WindowReading) -> None:
-        """Inside the transaction that stores the forecast."""
+        """Stores a reading; to be called inside the transaction that stores its forecast."""
         names = "\n".join(reading.feature_names)
         connection.execute("INSERT OR IGNORE INTO feature_lists (names) VALUES (?)", (names,))
         importance = None if reading.importance is None else reading.importance.astype("<f4").tobytes()
@@ -56,5 +56,5 @@ class ReadingTable(Database):
 
 
 def _keeps_readings(connection: Connection) -> bool:
-    """Whoever only reads may meet a store that no newer forecastd has brought forward yet."""
+    """False for an older store opened read-only, which is not migrated."""
     return any(row[1] == "feature_list" for row in connection.execute("PRAGMA table_info(forecasts)"))

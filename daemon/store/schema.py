@@ -1,4 +1,4 @@
-"""The tables of the store, and how an older file is brought to today's form."""
+"""The schema of the store as a list of migrations, and their application to an older file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from daemon.store.errors import StoreDamaged, StoreTooNew
 
-# "fcst": marks the file as ours, so that another program's database is never migrated.
+# "fcst": marks the file as forecastd's, so that another program's database is never migrated.
 APPLICATION_ID = 0x66637374
 
 

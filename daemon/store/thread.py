@@ -1,4 +1,4 @@
-"""The one thread that touches the ledger: jobs run in order, and a full disk delays them instead of losing them."""
+"""The thread that owns the ledger: runs jobs in order and retries them while the disk is full or locked."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _RETRY_S = 1.0
-_MOST_JOBS = 100_000  # hours of bars, forecasts and flushes of a thousand symbols
+_CAPACITY = 100_000  # hours of bars, forecasts and flushes of a thousand symbols
 
 
 class StoreThread:
-    """Runs ledger calls one after another. A job that meets Retryable (disk full, locked) is tried again until it
-    succeeds or the thread is closed; the jobs behind it wait, so that the order on disk is the order of events.
+    """Runs ledger calls one after another. A job that raises Retryable (disk full, locked) is retried until it succeeds
+    or the thread is closed; later jobs wait, so that the order on disk is the order of events.
+
+    on_blocked: called in this thread with the reason while a job is retried, and with None once a job succeeds.
     """
 
     def __init__(self, *, on_blocked: Callable[[str | None], None] = lambda _reason: None) -> None:
@@ -32,7 +34,7 @@ class StoreThread:
         self._jobs: deque[tuple[Callable[[], object], Future[object]]] = deque()
         self._more = threading.Condition()
         self._closing = False
-        self._troubled = False
+        self._blocked = False
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._thread.start()
 
@@ -42,29 +44,29 @@ class StoreThread:
 
     @property
     def capacity(self) -> int:
-        return _MOST_JOBS
+        return _CAPACITY
 
     def submit(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """Puts a call in line and returns at once; a failure is logged. Raises Retryable when the line is full."""
-        future = self._line_up(call, *args, **kwargs)
-        future.add_done_callback(_say_failure)
+        """Queues a call and returns at once; a failure is logged. Raises Retryable when the queue is full."""
+        future = self._enqueue(call, *args, **kwargs)
+        future.add_done_callback(_log_failure)
         return future
 
     async def call(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Like ``submit``, and waits for the result; a failure is the caller's."""
-        return await asyncio.wrap_future(self._line_up(call, *args, **kwargs))
+        """Like ``submit``, but waits for the result and raises the call's error."""
+        return await asyncio.wrap_future(self._enqueue(call, *args, **kwargs))
 
-    def _line_up(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+    def _enqueue(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         future: Future[R] = Future()
         with self._more:
-            if len(self._jobs) >= _MOST_JOBS or self._closing:
+            if len(self._jobs) >= _CAPACITY or self._closing:
                 raise Retryable(f"the store has {len(self._jobs)} writes waiting; free disk space or see the log")
             self._jobs.append((lambda: call(*args, **kwargs), future))  # type: ignore[arg-type]  # Future[R] as object
             self._more.notify()
         return future
 
     def close(self, *, timeout_s: float = 5.0) -> None:
-        """Runs what is in line, each job once more at most, and ends the thread."""
+        """Runs each queued job at most once more and ends the thread."""
         with self._more:
             self._closing = True
             self._more.notify()
@@ -74,22 +76,22 @@ class StoreThread:
         while (job := self._next()) is not None:
             call, future = job
             if not future.set_running_or_notify_cancel():
-                continue  # whoever waited for it has given up before its turn came
+                continue  # the caller cancelled it before its turn
             while True:
                 try:
                     result = call()
                 except Retryable as error:
-                    self._trouble(str(error))
+                    self._report_blocked(str(error))
                     if self._closing:
                         future.set_exception(error)
                         break
                     with self._more:
                         self._more.wait(_RETRY_S)
-                except Exception as error:  # noqa: BLE001  # handed to whoever waits for the future
+                except Exception as error:  # noqa: BLE001  # raised where the future is awaited
                     future.set_exception(error)
                     break
                 else:
-                    self._trouble(None)
+                    self._report_blocked(None)
                     future.set_result(result)
                     break
 
@@ -101,18 +103,18 @@ class StoreThread:
                 self._more.wait()
             return self._jobs.popleft()
 
-    def _trouble(self, reason: str | None) -> None:
-        if reason is None and not self._troubled:
+    def _report_blocked(self, reason: str | None) -> None:
+        if reason is None and not self._blocked:
             return
-        if reason is not None and not self._troubled:
+        if reason is not None and not self._blocked:
             log.error("store_waits", reason=reason)
         elif reason is None:
             log.info("store_writes_again")
-        self._troubled = reason is not None
+        self._blocked = reason is not None
         self._on_blocked(reason)
 
 
-def _say_failure(future: Future[R]) -> None:
-    """Nobody waits for a submitted write, so its failure must be said."""
+def _log_failure(future: Future[R]) -> None:
+    """Logs the error of a submitted call, which no caller awaits."""
     if not future.cancelled() and (error := future.exception()) is not None:
         log.error("store_write_failed", reason=repr(error))

@@ -1,4 +1,4 @@
-"""The trades of open and recent bars, and the sequence state that covers them: written together or not at all."""
+"""The tables of recent trades and of the sequence states that cover them, written in one transaction."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from features.market import Instrument, Trade
 
 
 class TradeTable(Database):
-    """Trades in chunks as they arrived; a restart rebuilds the open bar from them."""
+    """Trades in chunks, in order of arrival; a restart rebuilds the open bars from them."""
 
     def save_trades(self, instrument: Instrument, trades: Sequence[Trade], state: SequenceState) -> None:
         """Stores ``trades`` as one chunk together with the state that covers them."""
         self.save_trades_of([(instrument, trades, state)])
 
     def save_trades_of(self, batches: Sequence[tuple[Instrument, Sequence[Trade], SequenceState]]) -> None:
-        """The same for many instruments at once: a thousand transactions a second would keep a core busy."""
+        """Like ``save_trades`` for many instruments in one transaction, which takes far less CPU than one each."""
         with self._writing() as connection:
             for instrument, trades, state in batches:
                 self._save(connection, instrument, trades, state)
@@ -41,7 +41,7 @@ class TradeTable(Database):
         )
 
     def sequence_state(self, instrument: Instrument) -> SequenceState | None:
-        """Where the instrument's trade sequence stands, None where it never began."""
+        """The instrument's stored sequence state, None where there is none."""
         with self._reading() as connection:
             row = connection.execute(
                 """SELECT state FROM sequence_states JOIN instruments ON id = instrument_id
@@ -62,6 +62,6 @@ class TradeTable(Database):
         return [trade for (chunk,) in rows for trade in decode(chunk) if trade.time_us >= from_time_us]
 
     def prune_trades(self, before_us: int) -> int:
-        """Deletes the chunks whose trades are all older than ``before_us`` and says how many there were."""
+        """Deletes the chunks whose trades are all older than ``before_us`` and returns their number."""
         with self._writing() as connection:
             return connection.execute("DELETE FROM trade_chunks WHERE last_time_us < ?", (before_us,)).rowcount
