@@ -1,1 +1,1 @@
-"""What the market did: trades to bars, bars to feature rows, rows to windows. Pure functions and records."""
+"""Bars from trades, feature rows from bars, and windows and labels from rows: pure functions and records."""

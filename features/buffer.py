@@ -1,4 +1,4 @@
-"""The rolling buffer of a live daemon: the bars that features need, and the feature rows that windows are made of."""
+"""Rolling buffer of a live daemon: recent bars of every instrument, and the feature rows that make up windows."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from features.table import newest_feature_rows
 from features.windows import RecentBars, Window, make_window, recent_by_series
 
 RECENT_BARS = 720
-"""How many bars the baselines look at: thirty days of hours."""
+"""Bars that a baseline reads: thirty days of hourly bars."""
 
 
 class FeatureBuffer:
-    """The last warm-up and window of bars of every instrument in one frame, and the last window of feature rows.
+    """Holds the recent bars of every instrument in one frame, and the last window of their feature rows.
 
-    The leader of a venue is the first of its ``instruments`` with base BTC, else its first.
+    It keeps as many bars as the feature warm-up, or the baselines if they need more, and a window take together. The
+    leader of a venue is the first of its ``instruments`` with base BTC, else its first.
     """
 
     def __init__(self, instruments: Sequence[Instrument], *, interval_us: int, window: int = 48) -> None:
@@ -39,7 +40,7 @@ class FeatureBuffer:
 
     @property
     def leaders(self) -> Mapping[str, str]:
-        """The leader of each venue; training must be given the same."""
+        """The leader of each venue; training must use the same."""
         return self._leaders
 
     @property
@@ -53,45 +54,45 @@ class FeatureBuffer:
         return self._rows
 
     def load(self, frame: pl.DataFrame) -> None:
-        """Replaces everything by the newest bars of ``frame`` (``BARS_SCHEMA``) and their feature rows.
+        """Replaces all bars by the newest of ``frame`` (``BARS_SCHEMA``), and computes their feature rows.
 
-        Raises ValueError where a bar is of an instrument that the buffer does not hold.
+        Raises ValueError if a bar belongs to an instrument that the buffer does not hold.
         """
-        self._refuse_strangers({Instrument(*key) for key in frame.select(SERIES_KEYS).unique().iter_rows()})
+        self._require_held({Instrument(*key) for key in frame.select(SERIES_KEYS).unique().iter_rows()})
         self._bars, self._rows = pl.DataFrame(schema=BARS_SCHEMA), pl.DataFrame()
         self._recent_of, self._rows_of = {}, {}
         if frame.height:
-            self._hold(frame)
+            self._store(frame)
             self._compute(self._newest_open_us() - (self.window_length - 1) * self.interval_us)
 
     def append(self, bars: Sequence[Bar]) -> None:
-        """Takes the bars of one close and computes their feature rows, and those of intervals missed since the last.
+        """Adds the bars of one close and computes their feature rows, and those of intervals missed before it.
 
-        All bars of a close belong into one call: the cross-section is of the bars that are there. Bars of the same
-        close that come in a second call are taken too, and all rows of that close are computed again.
+        All bars of a close belong in one call, because the cross-section covers only the bars that are present. Bars of
+        the same close in a second call are accepted, and all rows of that close are computed again.
 
-        Raises ValueError where the bars close at different times, are of another interval, or of an instrument that
+        Raises ValueError if the bars close at different times, have another interval, or belong to an instrument that
         the buffer does not hold.
         """
         if len({bar.close_time_us for bar in bars}) > 1:
-            raise ValueError("the bars of one append close at one time")
+            raise ValueError("all bars of one append must close at the same time")
         if bars:
-            self._take(bars, from_open_us=min(map(self._next_open_us, bars)))
+            self._update(bars, from_open_us=min(map(self._next_open_us, bars)))
 
     def revise(self, bar: Bar) -> None:
-        """Replaces a bar by a newer revision and computes again the feature rows that read it.
+        """Replaces a bar by a newer revision and recomputes the feature rows that depend on it.
 
-        A bar that is older than every bar held changes nothing. Raises ValueError as ``append`` does.
+        A bar older than every bar in the buffer is ignored. Raises ValueError as ``append`` does.
         """
         oldest_held_us = self._newest_open_us() - (self.bar_capacity - 1) * self.interval_us
         if bar.open_time_us >= oldest_held_us:
-            self._take([bar], from_open_us=self._next_open_us(bar))
+            self._update([bar], from_open_us=self._next_open_us(bar))
 
     def window(self, instrument: Instrument, close_time_us: int, feature_names: Sequence[str]) -> Window:
         """The window (L, F) of ``instrument`` that ends at ``close_time_us``.
 
-        Raises ValueError where a feature is unknown, no bar of the instrument closes then, or the rows are too few;
-        LookaheadError, a ValueError, where the window would reach past ``close_time_us``.
+        Raises ValueError if a feature is unknown, no bar of the instrument closes at that time, or there are too few
+        rows; LookaheadError, a ValueError, if the window would reach past ``close_time_us``.
         """
         rows = self._rows_of.get(instrument)
         if rows is None:
@@ -107,9 +108,9 @@ class FeatureBuffer:
             raise
 
     def recent(self, instrument: Instrument, close_time_us: int, count: int = RECENT_BARS) -> RecentBars:
-        """The last ``count`` bars of ``instrument``, or as many as are held.
+        """The last ``count`` bars of ``instrument`` up to ``close_time_us``, or fewer if the buffer holds fewer.
 
-        Raises ValueError where no bar of it closes then.
+        Raises ValueError if none of its bars closes at ``close_time_us``.
         """
         held = self._recent_of.get(instrument)
         if held is None:
@@ -125,20 +126,20 @@ class FeatureBuffer:
             variance=held.variance[part],
         )
 
-    def _take(self, bars: Sequence[Bar], *, from_open_us: int) -> None:
+    def _update(self, bars: Sequence[Bar], *, from_open_us: int) -> None:
         if any(bar.interval_us != self.interval_us for bar in bars):
             raise ValueError(f"the buffer holds bars of {self.interval_us} us")
-        self._refuse_strangers({bar.instrument for bar in bars})
-        self._hold(pl.concat([self._bars, bars_frame(bars)]))
+        self._require_held({bar.instrument for bar in bars})
+        self._store(pl.concat([self._bars, bars_frame(bars)]))
         self._compute(from_open_us)
 
-    def _hold(self, bars: pl.DataFrame) -> None:
+    def _store(self, bars: pl.DataFrame) -> None:
         regular = regular_bars(bars.sort(BAR_KEYS, maintain_order=True), self.interval_us)
         self._bars = newest_rows(regular, self.bar_capacity, self.interval_us)
         self._recent_of = recent_by_series(self._bars, interval_us=self.interval_us)
 
     def _compute(self, from_open_us: int) -> None:
-        """Computes the feature rows of ``from_open_us`` and later, and keeps the earlier ones."""
+        """Computes the feature rows from ``from_open_us`` on, and keeps the earlier ones."""
         newest_us = self._newest_open_us()
         wanted = min((newest_us - from_open_us) // self.interval_us + 1, self.window_length)
         new = newest_feature_rows(self._bars, interval_us=self.interval_us, leaders=self._leaders, last_rows=wanted)
@@ -154,17 +155,17 @@ class FeatureBuffer:
         return newest if isinstance(newest, int) else 0
 
     def _next_open_us(self, bar: Bar) -> int:
-        """The first interval whose feature rows ``bar`` changes: the one after the last bar of its instrument."""
+        """The first interval whose feature rows ``bar`` changes: its own, or the first one missed before it."""
         held = self._recent_of.get(bar.instrument)
         return bar.open_time_us if held is None else min(bar.open_time_us, int(held.close_time_us[-1]))
 
-    def _refuse_strangers(self, instruments: set[Instrument]) -> None:
-        strangers = instruments - self._instruments
-        if strangers:
-            raise ValueError(f"the buffer does not hold {', '.join(sorted(map(str, strangers)))}")
+    def _require_held(self, instruments: set[Instrument]) -> None:
+        unknown = instruments - self._instruments
+        if unknown:
+            raise ValueError(f"the buffer does not hold {', '.join(sorted(map(str, unknown)))}")
 
 
 def _by_instrument(frame: pl.DataFrame) -> dict[Instrument, pl.DataFrame]:
-    """Cuts a frame that is sorted by instrument."""
+    """Splits a frame that is sorted by instrument."""
     parts = frame.partition_by(SERIES_KEYS, maintain_order=True)
     return {Instrument(part["venue"][0], part["symbol"][0]): part for part in parts}

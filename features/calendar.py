@@ -1,4 +1,4 @@
-"""The clock and calendar of the NEXT bar, in UTC: known before it opens, and known in an outage too."""
+"""Time-of-day and calendar features of the NEXT bar, in UTC: known before it opens, and also during an outage."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FAMILIES = {"calendar": CALENDAR}
 _NAMES = [each.name for each in CALENDAR]
 DAY_WAVE = (_NAMES.index("next_hour_sin"), _NAMES.index("next_hour_cos"))
 WEEK_WAVE = (_NAMES.index("next_weekday_sin"), _NAMES.index("next_weekday_cos"))
-"""Where the sine and the cosine of a day's and a week's phase are among ``CALENDAR``."""
+"""Positions in ``CALENDAR`` of the sine and cosine of the phase of the day and of the week."""
 
 _LARGEST = {"hours_to_funding": FUNDING_PERIOD_US / HOUR_US}
 
@@ -51,10 +51,10 @@ _LARGEST = {"hours_to_funding": FUNDING_PERIOD_US / HOUR_US}
 def calendar_ahead(
     close_time_us: npt.NDArray[np.int64], *, horizons: Sequence[int], interval_us: int
 ) -> npt.NDArray[np.float32]:
-    """(N,) cut-offs to (N, H, C): ``CALENDAR`` of the last bar of each target, which depends on the clock alone.
+    """Calendar features (N, H, C) of the last bar of each target, for (N,) cut-offs; they depend on time alone.
 
-    The target of h bars ends with the bar that opens h - 1 intervals after the cut-off. Hours to funding are in
-    units of the funding period, so that every column lies within -1 and 1.
+    C is the number of ``CALENDAR`` features. The target of h bars ends with the bar that opens h - 1 intervals after
+    the cut-off. Hours to funding are in units of the funding period, so that every column lies between -1 and 1.
     """
     ahead = (np.asarray(horizons, dtype=np.int64) - 1) * interval_us  # (H,)
     opens = (close_time_us[:, None] + ahead).ravel()  # (N * H,)

@@ -1,4 +1,4 @@
-"""The ordered list of all features, derived from what the families define, and its content hash."""
+"""The feature catalogue: all features in order, derived from the family definitions, and their schema hash."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from features.expressions import REMEMBERED_BARS, WARM_UP_ROWS, Definition, Feat
 from features.frames import BARS_SCHEMA
 
 CATALOGUE_VERSION = 1
-"""Raised when ``table.py`` or ``frames.py`` gives the same expressions another meaning."""
+"""To be increased when a change of ``table.py`` or ``frames.py`` gives the same expressions another meaning."""
 
 INGREDIENTS: Mapping[str, Ingredient] = {
     ingredient.name: ingredient
@@ -32,20 +32,20 @@ GIVEN_COLUMNS: Mapping[str, frozenset[str]] = {
     "is_leader": frozenset({"venue", "symbol"}),
     "series": frozenset({"venue", "symbol"}),
 }
-"""The columns that an expression may start from, each with the bar columns behind it."""
+"""Columns that an expression may read besides ingredients, each with the bar columns that it derives from."""
 
 
 def ingredients_of(expression: pl.Expr) -> list[Ingredient]:
-    """The ingredients that ``expression`` names itself."""
+    """The ingredients that ``expression`` refers to directly. Raises ValueError for an unknown column."""
     roots = dict.fromkeys(expression.meta.root_names())
     unknown = [name for name in roots if name not in INGREDIENTS and name not in GIVEN_COLUMNS]
     if unknown:
-        raise ValueError(f"a feature is made of columns that do not exist: {unknown}")
+        raise ValueError(f"a feature refers to columns that do not exist: {unknown}")
     return [INGREDIENTS[name] for name in roots if name in INGREDIENTS]
 
 
 def closure(expressions: Iterable[pl.Expr]) -> list[Ingredient]:
-    """Every ingredient behind ``expressions``, each after those that it is made of."""
+    """All ingredients that ``expressions`` depend on, directly or not, each after its own dependencies."""
     found: dict[str, Ingredient] = {}
     for expression in expressions:
         for ingredient in ingredients_of(expression):
@@ -55,7 +55,10 @@ def closure(expressions: Iterable[pl.Expr]) -> list[Ingredient]:
 
 
 def _memory_rows(definition: Definition | Ingredient) -> int:
-    """Rows of the longest path back. A recursion within a recursion forgets as fast as one, hence the bound."""
+    """Rows that the longest chain of dependencies reaches back.
+
+    The bound: a recursive average of a recursive average forgets about as fast as a single one.
+    """
     behind = max(map(_memory_rows, ingredients_of(definition.expression)), default=0)
     return min(definition.rows + behind, WARM_UP_ROWS)
 
@@ -90,7 +93,7 @@ _BY_NAME: Mapping[str, Feature] = {feature.name: feature for feature in FEATURES
 
 
 def feature_named(name: str) -> Feature:
-    """Raises ValueError where the catalogue has no such feature."""
+    """The feature of that name. Raises ValueError if the catalogue has none."""
     try:
         return _BY_NAME[name]
     except KeyError:
@@ -98,24 +101,24 @@ def feature_named(name: str) -> Feature:
 
 
 def schema_hash(names: Sequence[str]) -> str:
-    """SHA-256 over ``names`` in order and everything that they are computed by.
+    """SHA-256 over ``names`` in order and the expressions that compute them.
 
-    Polars describes the expressions, so that a release of Polars which describes them otherwise gives another hash;
-    that costs one retraining, the other error would cost wrong forecasts.
+    The expressions enter as Polars serialises them, so a Polars release with another serialisation changes the hash.
+    That costs one retraining; a hash that misses a changed feature would cost wrong forecasts.
 
-    Raises ValueError where the catalogue has no such feature.
+    Raises ValueError if the catalogue lacks one of the features.
     """
     features = [feature_named(name) for name in names]
     content = {
         "version": CATALOGUE_VERSION,
-        "features": [[feature.name, _described(feature.expression)] for feature in features],
+        "features": [[feature.name, _serialised(feature.expression)] for feature in features],
         "ingredients": [
-            [ingredient.name, ingredient.scope.value, _described(ingredient.expression)]
+            [ingredient.name, ingredient.scope.value, _serialised(ingredient.expression)]
             for ingredient in closure(feature.expression for feature in features)
         ],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _described(expression: pl.Expr) -> str:
+def _serialised(expression: pl.Expr) -> str:
     return expression.meta.serialize(format="json")

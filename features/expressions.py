@@ -1,11 +1,11 @@
-"""The words in which features are written: ingredients, features, and windows with one rule for missing values.
+"""Building blocks of feature definitions: records, and rolling and recursive averages with one missing-value rule.
 
-Expressions are written as if the frame held one symbol, oldest bar first, on a regular grid; ``table.py`` runs
-them for many. Two rules hold throughout:
+Expressions are written as if the frame held one symbol, oldest bar first, on a regular grid; ``table.py`` evaluates
+them for many symbols. Two rules hold throughout:
 
-* A rolling window has a value where at least three quarters of its rows do, so that one outage bar does not blank
-  a week. Recursive averages leave nulls out, and have a value only where enough of their memory does.
-* A logarithm or ratio that does not exist is null: never an infinity, never NaN.
+* A rolling window has a value if at least three quarters of its rows do, so that one outage bar does not blank a week.
+  Recursive averages skip nulls, and have a value only if enough rows of their memory do.
+* An undefined logarithm or ratio is null, never infinite or NaN.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from enum import Enum
 import polars as pl
 
 WARM_UP_ROWS = 500
-"""The memory of the recursive features: what was before weighs less than 1e-12 of their scale (Wilder period up to
-14, exponential span up to 26)."""
+"""Memory of the recursive features, in rows: older rows weigh less than 1e-12 of their scale (Wilder period up to 14,
+exponential span up to 26)."""
 
-_LEAST_RECURSIVE_SAMPLES = 400  # (13/14)**400 is 1.3e-13: the memory holds with a fifth of its rows missing
+_LEAST_RECURSIVE_SAMPLES = 400  # (13/14)**400 is 1.3e-13: a fifth of the rows may be missing
 
 LEAST_VARIANCE = 1e-16
-"""Variances of log prices at or below this (a move of 1e-8, less than a tick) are rounding residue, so unknown."""
+"""Variances of log prices at or below this (a move of 1e-8, less than a tick) are rounding residue, hence unknown."""
 
 
 class Scope(Enum):
-    """The rows that an expression looks at: its own, its symbol's, or those of all symbols of a venue at one time."""
+    """Rows that an expression reads: its own, those of its symbol, or those of all symbols of a venue at one time."""
 
     ROW = "row"
     SERIES = "series"
@@ -36,7 +36,7 @@ class Scope(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Ingredient:
-    """A column that several features share. ``rows``: how many earlier rows the expression itself reads."""
+    """An intermediate column that features share. ``rows``: how many earlier rows the expression itself reads."""
 
     name: str
     expression: pl.Expr
@@ -46,12 +46,12 @@ class Ingredient:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One named input of the models.
+    """A catalogue feature: one named input of the models.
 
     expression: over bar columns and ingredients, as if for one symbol.
     scope: ROW where the expression itself reads no other row of its symbol, else SERIES.
     memory_rows: the row has a value only where this many earlier rows exist, and depends on no row before them.
-    sources: the bar columns that it is made of.
+    sources: the bar columns that it derives from.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A feature as its family writes it. ``rows``: how many earlier rows the expression itself reads."""
+    """A feature as its family defines it. ``rows``: how many earlier rows the expression itself reads."""
 
     name: str
     expression: pl.Expr
@@ -72,7 +72,7 @@ class Definition:
 
 
 def averages(column: str, *windows: int) -> tuple[Ingredient, ...]:
-    """The moving averages of ``column`` that ``average`` names."""
+    """Ingredients for the moving averages that ``average`` refers to."""
     return tuple(
         Ingredient(f"{column}_average_{window}", mean(pl.col(column), window), window - 1, Scope.SERIES)
         for window in windows
@@ -85,7 +85,7 @@ def average(column: str, window: int) -> pl.Expr:
 
 
 def earlier(column: str, lag: int) -> pl.Expr:
-    """``column`` of ``lag`` rows before. For sums over many lags: they run faster so than as one series expression."""
+    """``column`` shifted by ``lag`` rows within its series; sums over many lags run faster than as one expression."""
     return pl.col(column).shift(lag).over(Scope.SERIES.value)
 
 
@@ -107,7 +107,7 @@ def lowest(values: pl.Expr, window: int) -> pl.Expr:
 
 
 def least_samples(window: int) -> int:
-    """How many of a rolling window's rows must hold a value."""
+    """Fewest rows of a rolling window that must have a value."""
     return math.ceil(window * 3 / 4)
 
 
@@ -122,7 +122,7 @@ def wilder(values: pl.Expr, period: int) -> pl.Expr:
 
 
 def if_remembered(value: pl.Expr) -> pl.Expr:
-    """A recursive ``value``, null where too few of the last ``WARM_UP_ROWS`` bars hold a price."""
+    """A recursive ``value``, null if too few of the last ``WARM_UP_ROWS`` bars have a price."""
     return pl.when(pl.col("remembered_bars") >= _LEAST_RECURSIVE_SAMPLES).then(value)
 
 

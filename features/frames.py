@@ -1,4 +1,4 @@
-"""Bars as one Polars frame: its columns, the way in from records, and the regular grid that every lag relies on."""
+"""Bars as a Polars frame: its columns, conversion from records, and the regular grid that every lag relies on."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ BARS_SCHEMA: dict[str, type[pl.DataType]] = {
     "taker_buy_quote_volume": pl.Float64,
     "complete": pl.Boolean,
 }
-"""One row a bar. Null: no source knows the value, or (prices) nothing traded. ``complete`` is False where trades are
-known to be missing, and where the whole bar is."""
+"""Columns of a frame with one row per bar. Null: no source knows the value, or (prices) nothing traded. ``complete`` is
+False if trades are known to be missing, or the whole bar is."""
 
 
 def bars_frame(bars: Iterable[Bar]) -> pl.DataFrame:
@@ -43,26 +43,25 @@ def bars_frame(bars: Iterable[Bar]) -> pl.DataFrame:
 def regular_bars(frame: pl.DataFrame, interval_us: int) -> pl.DataFrame:
     """``frame`` sorted by venue, symbol and time, one row for every interval from a symbol's first bar to its last.
 
-    Intervals without a bar become outage rows: null but for their keys, ``complete`` False. Of two rows of one
-    bar the later stands. A bar without volume holds no price, whatever its source wrote there: venues repeat the
-    last close in such candles.
+    Intervals without a bar become outage rows: null except for their keys, ``complete`` False. Of two rows for one
+    bar the later one is kept. Prices of a bar without volume become null: venues repeat the last close in such candles.
 
-    Raises ValueError where a column is absent or a bar does not open on a multiple of ``interval_us``.
+    Raises ValueError if a column is absent or a bar does not open on a multiple of ``interval_us``.
     """
     missing = BARS_SCHEMA.keys() - set(frame.columns)
     if missing:
         raise ValueError(f"the frame of bars lacks the columns {sorted(missing)}")
-    bars = _without_false_values(frame.select(*BARS_SCHEMA))
+    bars = _without_invalid_values(frame.select(*BARS_SCHEMA))
     return bars if _is_regular(bars, interval_us) else _regularised(bars, interval_us)
 
 
 def newest_rows(frame: pl.DataFrame, intervals: int, interval_us: int) -> pl.DataFrame:
-    """The rows of the newest ``intervals`` times of the whole frame: every symbol is cut at the same time."""
+    """The rows of the newest ``intervals`` times of the whole frame: all symbols are cut at the same time."""
     time = pl.col("open_time_us")
     return frame.filter(time > time.max() - intervals * interval_us)
 
 
-def _without_false_values(bars: pl.DataFrame) -> pl.DataFrame:
+def _without_invalid_values(bars: pl.DataFrame) -> pl.DataFrame:
     traded = pl.col("volume").is_null() | (pl.col("volume") > 0)
     return bars.with_columns(
         pl.when(traded).then(pl.col(PRICES).fill_nan(None)),
@@ -71,7 +70,7 @@ def _without_false_values(bars: pl.DataFrame) -> pl.DataFrame:
 
 
 def _is_regular(bars: pl.DataFrame, interval_us: int) -> bool:
-    """Whether the rows are sorted and every row is one interval after the row before it, or opens a new series."""
+    """Whether rows are sorted and each is one interval after the row before it, or the first of a series."""
     venue, symbol, time = pl.col("venue"), pl.col("symbol"), pl.col("open_time_us")
     same_venue = venue == venue.shift()
     follows = same_venue & (symbol == symbol.shift()) & (time == time.shift() + interval_us)
@@ -82,7 +81,7 @@ def _is_regular(bars: pl.DataFrame, interval_us: int) -> bool:
 
 def _regularised(bars: pl.DataFrame, interval_us: int) -> pl.DataFrame:
     if bars.filter(pl.col("open_time_us") % interval_us != 0).height:
-        raise ValueError(f"a bar opens off the grid of {interval_us} us")
+        raise ValueError(f"a bar does not open on a multiple of {interval_us} us")
     unique = bars.unique(BAR_KEYS, keep="last", maintain_order=True)
     time = pl.col("open_time_us")
     grid = (

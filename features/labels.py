@@ -1,4 +1,4 @@
-"""What the models learn: the next h bars' log return and log variance, each with the time at which it became known."""
+"""Training labels: log return and log variance of the next h bars, with the time at which each became known."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from features.volatility import garman_klass
 
 
 def label_rows(bars: pl.DataFrame, *, interval_us: int, horizons: Sequence[int]) -> pl.DataFrame:
-    """One row of labels for every bar and outage of ``bars``, in the rows and order of ``feature_rows``.
+    """Labels for every bar and outage of ``bars``; the rows and their order are those of ``feature_rows``.
 
     Columns: venue, symbol, open_time_us, close_time_us, and for each horizon h in bars
 
     * log_return_h: log(close[t+h] / close[t]).
-    * log_variance_h: log of the summed Garman-Klass variances of the bars t+1 .. t+h; null where one of them is
-      missing, or where none of them has a range.
-    * known_at_us_h: the close time of bar t+h, null where the return is.
+    * log_variance_h: log of the summed Garman-Klass variances of the bars t+1 .. t+h; null if one of them is
+      missing, or none of them has a range.
+    * known_at_us_h: the close time of bar t+h, null if the return is.
 
-    Null: not known yet, or never. Raises ValueError where a horizon is below 1.
+    Null means not known yet, or never. Raises ValueError if a horizon is below 1.
     """
     if not horizons or min(horizons) < 1:
         raise ValueError(f"horizons were {list(horizons)}, must be one bar or more")
@@ -45,7 +45,7 @@ def label_rows(bars: pl.DataFrame, *, interval_us: int, horizons: Sequence[int])
 def _labels(horizon: int) -> tuple[pl.Expr, pl.Expr]:
     log_close = pl.col("log_close")
     moved = log_close.shift(-horizon) - log_close
-    # The sum ends at bar t+h, so that it reads no bar after it.
+    # Shifted so that the sum ends at bar t+h and reads no later bar.
     total = pl.col("variance").rolling_sum(horizon, min_samples=horizon).shift(-horizon)
     return (
         moved.over(SERIES_KEYS).alias(f"log_return_{horizon}"),

@@ -1,4 +1,4 @@
-"""The records of the market: an instrument, a trade, a bar, and the verdict on a bar's completeness."""
+"""Market records: instrument, trade, bar, and the completeness of a bar."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Completeness(StrEnum):
     """How much is known of a bar's trades.
 
     PROVEN: every trade id of the interval is accounted for.
-    UNPROVEN: nothing is known to be missing, nothing proves that nothing is.
-    GAP: ``missing_trades`` trades are known to be missing; None where nobody knows how many.
-    VENUE_CANDLE: the venue's own candle stands in for trades.
+    UNPROVEN: no trade is known to be missing, but completeness cannot be proven.
+    GAP: ``missing_trades`` trades are known to be missing; None if their number is unknown.
+    VENUE_CANDLE: the values are those of the venue's own candle.
     EMPTY: proven to hold no trade.
     """
 
@@ -53,10 +53,10 @@ class Trade(msgspec.Struct, frozen=True, gc=False, array_like=True):
     trade_id: id in the sequence that proves completeness (on Binance the aggregate id).
     time_us: event time at the venue, UTC microseconds.
     price, size: in the quote and in the base currency.
-    taker_buys: whether the TAKER was the buyer.
+    taker_buys: True if the TAKER was the buyer.
     count: raw trades merged into this record.
-    span: ids that this record covers, ``trade_id`` being the last of them; more than 1 where a venue merges trades
-        that have ids of their own.
+    span: ids that this record covers, ``trade_id`` being the last of them; more than 1 if the venue merges
+        trades that have ids of their own.
     """
 
     trade_id: int
@@ -69,9 +69,9 @@ class Trade(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class MissingTrades(msgspec.Struct, frozen=True, gc=False):
-    """Trades that were never received, between two moments.
+    """A range of trades that were never received, between two times.
 
-    first_id, last_id: their ids, None where the venue's ids do not say. before_us: None while nothing later is known.
+    first_id, last_id: None if the venue's ids do not show them. before_us: None while no later trade is known.
     """
 
     first_id: int | None
@@ -83,11 +83,11 @@ class MissingTrades(msgspec.Struct, frozen=True, gc=False):
 class Bar(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One right-open interval ``[open_time_us, open_time_us + interval_us)`` of one instrument, by event time.
 
-    Prices are None where no trade happened; any other None means that no source knows the value.
+    Prices are None if no trade happened; any other None means that no source knows the value.
     ``volume`` and ``taker_buy_volume`` are in the base currency, ``quote_volume`` and
     ``taker_buy_quote_volume`` in the quote currency. ``known_at_us`` is the market time at which
-    this revision was made. ``missing_ranges`` says which trades are missing, the first few where they are many;
-    a venue's candle stands in for those.
+    this revision was made. ``missing_ranges`` lists the missing trades, only the first ranges if
+    there are many; the values of a venue's candle include those trades.
     """
 
     venue: str

@@ -1,7 +1,7 @@
-"""The rest of the market at the same time: the venue's leading symbol and the cross-section of its symbols.
+"""Cross-section features: the venue's leading symbol, and statistics over all symbols of the venue at one time.
 
-The cross-section is of the symbols in the frame, so training and live must be given the same symbols. Its dispersion
-is the population's: 0 where one symbol is the whole market.
+The cross-section covers the symbols in the frame, so training and live forecasts must use the same symbols. Its
+dispersion is the population standard deviation: 0 if the frame has one symbol.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _own, _leading = pl.col("paired_return"), pl.col("paired_leader_return")
 
 
 def choose_leader(symbols: Sequence[str]) -> str:
-    """The first symbol (BASE-QUOTE) whose base is BTC, else the first. Raises ValueError where there is none."""
+    """The first symbol (BASE-QUOTE) whose base is BTC, else the first. Raises ValueError if there is no symbol."""
     if not symbols:
         raise ValueError("a venue without symbols has no leader")
     return next((symbol for symbol in symbols if symbol.partition("-")[0] == "BTC"), symbols[0])
@@ -33,12 +33,12 @@ def choose_leaders(instruments: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def leaders_in(bars: pl.DataFrame) -> dict[str, str]:
-    """The leader of each venue in a frame of bars, whose order of instruments is the configuration's."""
+    """The leader of each venue in a frame of bars whose instruments are in the order of the configuration."""
     return choose_leaders(bars.select("venue", "symbol").unique(maintain_order=True).rows())
 
 
 def _of_leader(values: pl.Expr) -> pl.Expr:
-    """``values`` of the leader's row, on the rows of all symbols of its venue at that time."""
+    """``values`` of the leader's row, for the rows of all symbols of its venue at that time."""
     return pl.when(pl.col("is_leader")).then(values).max()
 
 
@@ -49,7 +49,7 @@ INGREDIENTS = (
     Ingredient("market_dispersion", _return.std(ddof=0), scope=Scope.MOMENT),
     Ingredient("market_breadth", (_return > 0).cast(pl.Float64).mean(), scope=Scope.MOMENT),
     Ingredient("relative_return", _return - pl.col("market_return")),
-    # Moments of the two returns are taken over the same bars, those that both have.
+    # Moments of the two returns use only the bars that have both.
     Ingredient("paired_return", pl.when(_leader_return.is_not_null()).then(_return)),
     Ingredient("paired_leader_return", pl.when(_return.is_not_null()).then(_leader_return)),
     Ingredient("paired_product", _own * _leading),
@@ -86,7 +86,7 @@ CROSS_SECTION = (
 
 
 def _beta(window: int) -> Definition:
-    """Slope of the return on the leader's, without intercept: mean returns are nothing beside their noise."""
+    """Slope of the return on the leader's, without intercept: mean returns are negligible beside their noise."""
     leading = average("paired_leader_square", window)
     return Definition(f"beta_{window}", ratio(average("paired_product", window), leading, LEAST_VARIANCE))
 

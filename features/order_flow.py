@@ -1,4 +1,4 @@
-"""Volumes, trades and the side that took them: who pressed, and how hard, against the week behind.
+"""Order-flow features: volume, trade counts and taker side, relative to the last week.
 
 Sources: Y. Amihud, "Illiquidity and stock returns" (2002); J. Granville for on-balance volume; G. Quong and A. Soudack
 for the money flow index.
@@ -58,7 +58,7 @@ INGREDIENTS = (
 
 
 def _relative(name: str, column: str, window: int) -> Definition:
-    """Logarithm of the mean over ``window`` bars against the week's."""
+    """Logarithm of the mean over ``window`` bars over the week's mean."""
     return Definition(f"{name}_{window}", log_ratio(average(column, window), average(column, _WEEK)))
 
 
@@ -67,7 +67,7 @@ def _share_of_volume(name: str, column: str, window: int) -> Definition:
 
 
 def _trade_size(window: int) -> Definition:
-    """Logarithm of the quote volume a trade, against the week's."""
+    """Logarithm of the quote volume per trade, less the week's."""
     recent = log_ratio(average("quote_volume", window), average("trade_count", window))
     week = log_ratio(average("quote_volume", _WEEK), average("trade_count", _WEEK))
     return Definition(f"trade_size_{window}", recent - week)
@@ -75,7 +75,7 @@ def _trade_size(window: int) -> Definition:
 
 VOLUME = (
     *(_relative("volume", "volume", window) for window in (1, 6, 24)),
-    # The mean volume of the next hour (on hourly bars) on the seven days before, against the week's.
+    # Mean volume of the coming hour (on hourly bars) over the last seven days, relative to the week's.
     Definition("volume_same_hour_7", log_ratio(pl.col("same_hour_volume"), average("volume", _WEEK))),
     Definition("volume_deviation_24", deviation(pl.col("log_volume"), 24), rows=23),
     # On-balance volume made stationary: the volume of rising bars less that of falling ones.
@@ -92,18 +92,18 @@ ILLIQUIDITY = (_relative("illiquidity", "illiquidity", 24),)
 
 
 def _signed(window: int) -> Definition:
-    """Taker buys less taker sells, per bar, against the week's mean volume."""
+    """Taker buys less taker sells per bar, relative to the week's mean volume."""
     share = ratio(average("signed_volume", window), average("volume", _WEEK))
     return Definition(f"signed_volume_{window}", share)
 
 
 def _taker_price_gap() -> pl.Expr:
-    """Log of the average price that taker buyers paid over the average price of all."""
+    """Log of the average price of taker buys over the average price of all trades."""
     return log_ratio(_taker_buy_quotes, _taker_buys) - log_ratio(_quote_volume, _volume)
 
 
 def _price_impact() -> pl.Expr:
-    """How the week's returns go with taker imbalance: their uncentred correlation, from -1 to 1."""
+    """Uncentred correlation of the week's returns with taker imbalance, from -1 to 1."""
     scale = (average("squared_return", _WEEK) * average("squared_imbalance", _WEEK)).sqrt()
     return ratio(average("impact", _WEEK), scale, 1e-12)
 

@@ -1,8 +1,8 @@
-"""Returns, candles, trends, extremes and oscillators: what the price did.
+"""Price features: returns, candles, trends, extremes and oscillators.
 
 Sources: J. W. Wilder, "New Concepts in Technical Trading Systems" (1978) for RSI, true range and ADX; G. Appel for
 MACD; D. Lambert for CCI; G. Lane for the stochastics; J. Bollinger for the bands; P. Kaufman for efficiency. The
-recursive ones equal TA-Lib's once warm, divided by the price where TA-Lib's are in its unit.
+recursive ones equal TA-Lib's after the warm-up, divided by the price if TA-Lib's are in units of the price.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _log_return(lag: int) -> Definition:
 
 
 def _standardised_return(lag: int) -> Definition:
-    """The return over ``lag`` bars in standard deviations of the week behind it."""
+    """The return over ``lag`` bars in standard deviations of the last week's returns."""
     scale = (average("squared_return", 168) * lag).sqrt()
     moves = _log_close - _log_close.shift(lag)
     return Definition(f"standardised_return_{lag}", ratio(moves, scale, LEAST_VARIANCE**0.5), rows=lag)
@@ -167,7 +167,7 @@ def _low_gap(window: int) -> Definition:
 
 
 def _range_position(window: int) -> Definition:
-    """Where in the range of ``window`` bars the close lies: 0 at its low, 1 at its high."""
+    """Position of the close in the range of ``window`` bars: 0 at its low, 1 at its high."""
     top, bottom = pl.col(f"highest_{window}"), pl.col(f"lowest_{window}")
     return Definition(f"range_position_{window}", ratio(_log_close - bottom, top - bottom, _FLAT))
 

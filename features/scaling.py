@@ -1,4 +1,4 @@
-"""A robust scaler: the middle and the spread of each feature over the training rows, and nothing else."""
+"""Robust feature scaler: median and spread of each feature, fitted on the training rows only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 CLIP = 10.0
-"""Scaled values are held within +-CLIP normal deviations: a flash crash must not be the whole of a gradient."""
+"""Scaled values are clipped to +-CLIP normal deviations, so that a flash crash does not dominate a gradient."""
 
 _NORMAL_QUARTILES = 1.349  # the interquartile range of a standard normal distribution
 _LEAST_SPREAD = 1e-9
@@ -22,8 +22,8 @@ _LEAST_SPREAD = 1e-9
 class RobustScaler:
     """``(value - centre) / spread`` per feature, clipped.
 
-    centre: (F,) median. spread: (F,) interquartile range over 1.349; where that is nothing (a flag that is mostly 0)
-    the standard deviation; 1 for a constant. constant: the features that did not vary in training.
+    centre: (F,) median. spread: (F,) interquartile range over 1.349; if that is 0 (a flag that is mostly 0), the
+    standard deviation; 1 for a constant. constant: the features that did not vary in training.
     """
 
     feature_names: tuple[str, ...]
@@ -35,9 +35,9 @@ class RobustScaler:
     def fit(
         cls, values: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_], feature_names: Sequence[str]
     ) -> RobustScaler:
-        """From the training rows ``values`` (N, F) where ``mask`` (N,) is True.
+        """Fits on the training rows: those of ``values`` (N, F) where ``mask`` (N,) is True.
 
-        Raises ValueError where no row is whole, a value is not finite, or the shapes do not fit.
+        Raises ValueError if ``mask`` selects no row, a value is not finite, or the shapes do not match.
         """
         if values.shape != (len(mask), len(feature_names)):
             raise ValueError(f"values have shape {values.shape}, expected ({len(mask)}, {len(feature_names)})")
@@ -60,7 +60,7 @@ class RobustScaler:
     ) -> npt.NDArray[np.float32]:
         """``values`` (..., F) scaled and clipped; 0.0 where ``mask`` (...,) is False.
 
-        Raises ValueError where F is not the scaler's.
+        Raises ValueError if F differs from the scaler's.
         """
         if values.shape[-1] != len(self.feature_names):
             raise ValueError(f"values hold {values.shape[-1]} features, the scaler {len(self.feature_names)}")
@@ -81,7 +81,7 @@ class RobustScaler:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Raises ValueError where ``text`` is no scaler: no JSON, a key absent, lengths that differ, a spread of 0."""
+        """The inverse of ``to_json``. Raises ValueError for invalid JSON, absent keys, other lengths or a spread of 0."""
         try:
             content = json.loads(text)
             scaler = cls(
@@ -91,14 +91,14 @@ class RobustScaler:
                 constant=tuple(content["constant"]),
             )
         except (KeyError, TypeError) as error:
-            raise ValueError(f"this is no scaler: {error!r}") from error
+            raise ValueError(f"not a scaler: {error!r}") from error
         shape = (len(scaler.feature_names),)
         if scaler.centre.shape != shape or scaler.spread.shape != shape or not (scaler.spread > 0).all():
-            raise ValueError("this is no scaler: a centre and a spread above 0 belong to each feature")
+            raise ValueError("not a scaler: each feature needs a centre and a spread above 0")
         return scaler
 
 
 def usable_features(rows: pl.DataFrame, feature_names: Sequence[str]) -> list[str]:
-    """The features that some row holds; a feature that is null throughout training is left out of the model."""
+    """The features with a value in at least one row; one that is null throughout training is left out of the model."""
     counts = rows.select(pl.col(*feature_names).is_not_null().any())
     return [name for name in feature_names if counts[name].item()]

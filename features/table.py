@@ -1,4 +1,4 @@
-"""``feature_rows``: THE one function that makes features, for training, replay and live alike."""
+"""``feature_rows`` computes all features, with the same code for training, replay and live forecasts."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ _TABLE_COLUMNS = pl.col(*KEY_COLUMNS, *FEATURE_NAMES)
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """How a set of features is computed: layers of columns, each made of the layers before it, then ``features``,
-    which read no row but their own, so that at a bar close they run on the newest rows alone."""
+    """How a set of features is computed: layers of columns, each derived from the layers before it, then ``features``.
+
+    ``features`` read only their own row, so at a bar close they are evaluated on the newest rows alone.
+    """
 
     layers: tuple[tuple[pl.Expr, ...], ...]
     features: tuple[pl.Expr, ...]
@@ -55,7 +57,7 @@ def _plan(features: Iterable[Feature]) -> _Plan:
 
 
 _ALL = _plan(FEATURES)
-# At a bar close the windowed features read a third of the rows that the recursive ones need.
+# Separate plans, because at a bar close the windowed features need a third of the rows of the recursive ones.
 _RECURSIVE = _plan(feature for feature in FEATURES if feature.memory_rows == WARM_UP_ROWS)
 _WINDOWED = _plan(feature for feature in FEATURES if feature.memory_rows < WARM_UP_ROWS)
 
@@ -70,13 +72,13 @@ def feature_rows(
     """One row of features for every bar and outage of ``bars`` (``BARS_SCHEMA``, any order).
 
     Columns: venue, symbol, open_time_us, close_time_us, then ``FEATURE_NAMES`` as Float64; sorted by venue, symbol
-    and time. A row depends on bars up to its own close and no later one. A feature is null where its sources are, or
-    where fewer earlier rows exist than its memory; never NaN or infinite.
+    and time. A row depends on bars up to its own close and no later one. A feature is null if its sources are, or if
+    fewer earlier rows exist than its memory; never NaN or infinite.
 
     leaders: for each venue, the symbol whose returns lead its market (``choose_leaders``).
-    last_rows: only the rows of the newest ``last_rows`` intervals of the frame, with the same values.
+    last_rows: return only the rows of the newest ``last_rows`` intervals of the frame, with the same values.
 
-    Raises ValueError where the bars lack a column or lie off the grid, or a venue has no leader.
+    Raises ValueError if the bars lack a column or lie off the grid, or a venue has no leader.
     """
     bars = regular_bars(bars, interval_us)
     if last_rows is None:
@@ -88,7 +90,7 @@ def feature_rows(
 def newest_feature_rows(
     bars: pl.DataFrame, *, interval_us: int, leaders: Mapping[str, str], last_rows: int
 ) -> pl.DataFrame:
-    """``feature_rows`` of the newest intervals of ``bars`` that ``regular_bars`` has been over already."""
+    """``feature_rows`` of the newest ``last_rows`` intervals; ``bars`` must be a result of ``regular_bars``."""
     if last_rows < 1:
         raise ValueError(f"last_rows was {last_rows}, must be at least 1")
     keyed = _with_keys(newest_rows(bars, WARM_UP_ROWS + last_rows, interval_us), interval_us, leaders)
@@ -103,11 +105,11 @@ def newest_feature_rows(
 
 
 def _with_keys(bars: pl.DataFrame, interval_us: int, leaders: Mapping[str, str]) -> pl.DataFrame:
-    """Regular ``bars`` with what the plans go by: close_time_us, series, moment, row (within its series), is_leader."""
+    """Regular ``bars`` with the columns close_time_us, series, moment, row (within its series) and is_leader."""
     venue, symbol, time = pl.col("venue"), pl.col("symbol"), pl.col("open_time_us")
-    unled = set(bars["venue"].unique()) - leaders.keys()
-    if unled:
-        raise ValueError(f"no leader is named for the venues {sorted(unled)}")
+    leaderless = set(bars["venue"].unique()) - leaders.keys()
+    if leaderless:
+        raise ValueError(f"leaders lacks the venues {sorted(leaderless)}")
     new_venue = (venue != venue.shift()).fill_null(value=False)
     new_series = new_venue | (symbol != symbol.shift()).fill_null(value=False)
     venue_number = new_venue.cum_sum().cast(pl.Int64)
@@ -130,7 +132,7 @@ def _with_layers(keyed: pl.DataFrame, plan: _Plan) -> pl.DataFrame:
 
 
 def _finished(rows: pl.DataFrame) -> pl.DataFrame:
-    """``rows`` in the catalogue's order, null where a series is younger than a feature's memory."""
+    """``rows`` in the order of the catalogue, null if a series is younger than a feature's memory."""
     if rows.height and rows["row"].min() >= WARM_UP_ROWS:  # type: ignore[operator]  # an integer column
         return rows.select(_TABLE_COLUMNS)
     return rows.select(

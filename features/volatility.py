@@ -1,6 +1,6 @@
-"""Realised variance and its shape: what the market's unrest did.
+"""Volatility features: realised variance and its shape.
 
-Variances are per bar, of log prices, and enter as logarithms; a window of one bar without any range is null.
+Variances are per bar, of log prices, and enter as logarithms; a one-bar window without a range is null.
 
 Sources: M. Parkinson (1980), M. Garman and M. Klass (1980), L. Rogers and S. Satchell (1991) for range estimators;
 F. Corsi, "A Simple Approximate Long-Memory Model of Realized Volatility" (2009) for HAR; O. Barndorff-Nielsen and
@@ -43,7 +43,7 @@ def garman_klass(log_open: pl.Expr, log_high: pl.Expr, log_low: pl.Expr, log_clo
 
 
 def one_bar_variance(log_open: pl.Expr, log_high: pl.Expr, log_low: pl.Expr, log_close: pl.Expr) -> pl.Expr:
-    """``garman_klass``, null where the bar has no range to measure it by."""
+    """``garman_klass``, null if the bar has no range."""
     variance = garman_klass(log_open, log_high, log_low, log_close)
     return pl.when(variance > LEAST_VARIANCE).then(variance)
 
@@ -52,7 +52,7 @@ _rogers_satchell = (_log_high - _log_close) * (_log_high - _log_open) + (_log_lo
 
 
 def _same_hour(column: str, days: int) -> pl.Expr:
-    """Mean over the bars 24, 48, ... bars before the NEXT bar: on hourly bars, the next hour on the days before."""
+    """Mean over the bars 24, 48, ... bars before the NEXT bar: on hourly bars, the coming hour on earlier days."""
     return reduce(add, (earlier(column, 24 * day - 1) for day in range(1, days + 1))) / days
 
 
@@ -103,7 +103,7 @@ def _volatility_of_volatility(window: int) -> Definition:
 
 
 def _standardised_moment(name: str, column: str, power: int) -> Definition:
-    """The mean of a power of the week's returns over the same power of their standard deviation."""
+    """Mean of a power of the week's returns over the same power of their standard deviation."""
     variance = average("squared_return", 168)
     moment = ratio(average(column, 168), variance, LEAST_VARIANCE) / variance.pow(power / 2 - 1)
     return Definition(f"{name}_168", moment)

@@ -1,4 +1,4 @@
-"""Feature rows to model windows, refusing anything that was not known at the cut-off."""
+"""Model windows from feature rows; rows that were not known at the cut-off are rejected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from features.volatility import one_bar_variance
 
 
 class LookaheadError(ValueError):
-    """A row that was not known at the cut-off would have been used."""
+    """A window would contain a row that was not known at the cut-off."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,7 +22,7 @@ class Window:
     """The last L feature rows of one instrument up to a bar close, unscaled.
 
     values: (L, F) float32, oldest first; 0.0 wherever ``mask`` is False.
-    mask: (L,) True where the row holds every feature.
+    mask: (L,) True where the row has every feature.
     """
 
     close_time_us: int
@@ -47,12 +47,12 @@ class RecentBars:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Panel:
-    """The feature rows of all series as arrays, so that a trainer gathers windows by index and copies nothing.
+    """The feature rows of all series as arrays, from which windows are gathered by index without copying rows.
 
-    The window of length L that ends at row i is rows ``i - L + 1 .. i``; it exists where ``i - L + 1`` is no less
-    than ``first_row[series[i]]``, for rows of a series are adjacent, oldest first, one interval apart.
+    The rows of a series are adjacent, oldest first, one interval apart. The window of length L that ends at row i is
+    rows ``i - L + 1 .. i``; it exists if ``i - L + 1 >= first_row[series[i]]``.
 
-    values: (N, F) float32, 0.0 wherever ``mask`` is False. mask: (N,) True where the row holds every feature.
+    values: (N, F) float32, 0.0 wherever ``mask`` is False. mask: (N,) True where the row has every feature.
     series: (N,) index into ``keys``. open_time_us: (N,) int64. first_row: (S,) index of each series' first row.
     keys: (venue, symbol) of each series.
     """
@@ -69,8 +69,8 @@ class Panel:
 def make_window(rows: pl.DataFrame, *, close_time_us: int, length: int, feature_names: Sequence[str]) -> Window:
     """The last ``length`` of one instrument's feature rows (as ``feature_rows`` returns them).
 
-    Raises LookaheadError where a row closes after ``close_time_us``, ValueError where no row closes then, where the
-    rows are too few or not one instrument's unbroken run, or where a feature is unknown.
+    Raises LookaheadError if a row closes after ``close_time_us``; ValueError if no row closes at that time, the rows
+    are too few or not consecutive rows of one instrument, or a feature is unknown.
     """
     names = _known(rows, feature_names)
     last = rows.tail(length)
@@ -81,9 +81,9 @@ def make_window(rows: pl.DataFrame, *, close_time_us: int, length: int, feature_
     if newest != close_time_us:
         raise ValueError(f"the newest row closes at {newest} us, the window ends at {close_time_us} us")
     if len(times) < length:
-        raise ValueError(f"a window of {length} rows was asked for and {len(times)} are there")
+        raise ValueError(f"a window needs {length} rows, there are only {len(times)}")
     if len(np.unique(np.diff(times))) > 1 or any(last[key].n_unique() > 1 for key in SERIES_KEYS):
-        raise ValueError("the rows of a window are one instrument's, one interval apart")
+        raise ValueError("the rows of a window must be of one instrument and one interval apart")
     values, mask = _values_and_mask(last, names)
     return Window(close_time_us=close_time_us, feature_names=names, values=values, mask=mask)
 
@@ -91,7 +91,7 @@ def make_window(rows: pl.DataFrame, *, close_time_us: int, length: int, feature_
 def panel(rows: pl.DataFrame, feature_names: Sequence[str]) -> Panel:
     """All of ``rows``, in the order in which ``feature_rows`` returns them.
 
-    Raises ValueError where a feature is unknown or the rows of a series are not adjacent and one interval apart.
+    Raises ValueError if a feature is unknown, or the rows of a series are not adjacent and one interval apart.
     """
     names = _known(rows, feature_names)
     values, mask = _values_and_mask(rows, names)
@@ -114,9 +114,9 @@ def panel(rows: pl.DataFrame, feature_names: Sequence[str]) -> Panel:
 
 
 def recent_bars(bars: pl.DataFrame, *, close_time_us: int, interval_us: int, count: int) -> RecentBars:
-    """The last ``count`` rows, or as many as there are, of one instrument's regular bars up to ``close_time_us``.
+    """The last ``count`` rows, or fewer if there are fewer, of one instrument's regular bars up to ``close_time_us``.
 
-    Raises ValueError where no bar of the instrument closes then.
+    Raises ValueError if no bar closes at ``close_time_us``.
     """
     known = bars.filter(pl.col("open_time_us") <= close_time_us - interval_us).tail(count)
     if known.is_empty() or known["open_time_us"][-1] != close_time_us - interval_us:
@@ -135,7 +135,7 @@ def recent_bars(bars: pl.DataFrame, *, close_time_us: int, interval_us: int, cou
 
 
 def recent_by_series(bars: pl.DataFrame, *, interval_us: int) -> dict[tuple[str, str], RecentBars]:
-    """All of the regular ``bars``, of many instruments, each as ``recent_bars`` returns one, in one pass."""
+    """``recent_bars`` of every instrument of the regular ``bars``, computed in one pass, by (venue, symbol)."""
     arrays = bars.select(
         close_time_us=pl.col("open_time_us") + interval_us,
         log_close=pl.col("close").log(),
@@ -160,14 +160,14 @@ def _known(rows: pl.DataFrame, feature_names: Sequence[str]) -> tuple[str, ...]:
     columns = set(rows.columns)
     unknown = [name for name in feature_names if name not in columns]
     if unknown:
-        raise ValueError(f"the rows hold no features named {unknown}")
+        raise ValueError(f"the rows have no features named {unknown}")
     return tuple(feature_names)
 
 
 def _values_and_mask(
     rows: pl.DataFrame, names: tuple[str, ...]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """(N, F) values with 0.0 in every row that is not whole, and (N,) whether it is."""
+    """Values (N, F), 0.0 in every row that lacks a feature, and mask (N,), True where a row has every feature."""
     values = rows.select(pl.col(*names)).to_numpy().astype(np.float32, order="C")
     mask = np.isfinite(values).all(axis=1)  # null arrives as NaN
     values[~mask] = 0.0
