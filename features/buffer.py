@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from features.cross_section import choose_leaders
 from features.expressions import WARM_UP_ROWS
 from features.frames import BAR_KEYS, BARS_SCHEMA, SERIES_KEYS, bars_frame, newest_rows, regular_bars
 from features.market import Bar, Instrument
-from features.market_wide import choose_leaders
 from features.table import newest_feature_rows
 from features.windows import RecentBars, Window, make_window, recent_by_series
 

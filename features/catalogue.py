@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
-from features import calendar, market_wide, order_flow, price, volatility
+from features import calendar, cross_section, order_flow, price, volatility
 from features.expressions import REMEMBERED_BARS, WARM_UP_ROWS, Definition, Feature, Ingredient, Scope
 from features.frames import BARS_SCHEMA
 
@@ -22,7 +22,7 @@ INGREDIENTS: Mapping[str, Ingredient] = {
         *price.INGREDIENTS,
         *volatility.INGREDIENTS,
         *order_flow.INGREDIENTS,
-        *market_wide.INGREDIENTS,
+        *cross_section.INGREDIENTS,
     )
 }
 
@@ -82,7 +82,7 @@ def _feature(family: str, definition: Definition) -> Feature:
 
 FEATURES: tuple[Feature, ...] = tuple(
     _feature(family, definition)
-    for module in (price, volatility, order_flow, calendar, market_wide)
+    for module in (price, volatility, order_flow, calendar, cross_section)
     for family, definitions in module.FAMILIES.items()
     for definition in definitions
 )

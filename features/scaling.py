@@ -81,7 +81,7 @@ class RobustScaler:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The inverse of ``to_json``. Raises ValueError for invalid JSON, absent keys, other lengths or a spread of 0."""
+        """The inverse of ``to_json``. Raises ValueError for invalid JSON, absent keys, wrong lengths or no spread."""
         try:
             content = json.loads(text)
             scaler = cls(

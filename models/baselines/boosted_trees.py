@@ -11,8 +11,8 @@ import numpy.typing as npt
 import polars as pl
 
 from features.catalogue import FEATURE_NAMES
+from features.cross_section import leaders_in
 from features.labels import label_rows
-from features.market_wide import leaders_in
 from features.scaling import usable_features
 from features.table import feature_rows
 from features.windows import panel

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import polars as pl
 
 from features.catalogue import FEATURE_NAMES
+from features.cross_section import leaders_in
 from features.expressions import WARM_UP_ROWS
 from features.labels import label_rows
-from features.market_wide import leaders_in
 from features.scaling import RobustScaler, usable_features
 from features.table import feature_rows
 from features.windows import Panel, RecentBars, panel

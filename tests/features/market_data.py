@@ -1,4 +1,4 @@
-"""Bars for the tests: random walks made from a seed, and real hours where the shared data is at hand."""
+"""Bars for the tests: seeded random walks, and real hourly bars if the shared data is available."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _walk(random: np.random.Generator, market: np.ndarray, symbol: str, price: f
 
 
 def real_hours(*symbols: str, rows: int | None = None) -> pl.DataFrame:
-    """Binance's hours of symbols such as BTCUSDT, the newest ``rows`` of each; skips where they are not at hand."""
+    """Binance's hours of symbols such as BTCUSDT, the newest ``rows`` of each; skips if they are not available."""
     if not HOURLY.is_dir():
         pytest.skip(f"the shared market data is not at {HOURLY}")
     frames = [pl.read_parquet(HOURLY / f"binance_{symbol}_1h.parquet") for symbol in symbols]
@@ -70,6 +70,6 @@ def _as_bars(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def scale_of(rows: pl.DataFrame, feature: str) -> float:
-    """The spread of a feature, by which differences are judged; 1 where it does not vary."""
+    """The spread of a feature, the unit of tolerated differences; 1 if it does not vary."""
     spread = rows[feature].std()
     return spread if isinstance(spread, float) and spread > 1e-12 else 1.0

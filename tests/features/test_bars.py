@@ -68,20 +68,20 @@ def test_prices_follow_event_time_then_id(trades: list[Trade]) -> None:
 
 
 @given(st.integers(1, 5000))
-def test_asking_early_changes_nothing(asked_after: int) -> None:
-    """A bar asked for in mid-interval, at any chunk boundary, ends as the same bar."""
+def test_reading_an_open_bar_changes_nothing(read_after: int) -> None:
+    """A bar read in mid-interval, at any chunk boundary, closes as the same bar."""
     trades = [Trade(i, i, 100.0 + i % 7 / 100, 0.1 + i % 3 / 1000, i % 2 == 0) for i in range(3000)]
     open_bar = OpenBar(INSTRUMENT, open_time_us=0, interval_us=HOUR_US)
     for index, trade in enumerate(trades):
-        if index == asked_after:
+        if index == read_after:
             closed(open_bar)
         open_bar.add(trade)
     assert closed(open_bar) == make_bar(trades)
 
 
 @given(trades_of_an_hour(), st.integers(0, 60))
-def test_many_at_once_are_as_one_by_one(trades: list[Trade], cut: int) -> None:
-    """A bar does not know whether its trades came alone or together."""
+def test_trades_in_batches_give_the_same_bar(trades: list[Trade], cut: int) -> None:
+    """A bar is the same whether its trades are added one by one or together."""
     open_bar = OpenBar(INSTRUMENT, open_time_us=0, interval_us=HOUR_US)
     open_bar.extend(trades[cut:])
     assert open_bar.trades == sum(trade.count for trade in trades[cut:])

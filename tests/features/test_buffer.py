@@ -1,4 +1,4 @@
-"""The rolling buffer gives, bar by bar, what the batch gives."""
+"""The rolling buffer computes, bar by bar, the same rows as one computation over all bars."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def assert_equals_batch(buffer: FeatureBuffer, bars: pl.DataFrame) -> None:
 
 
 def test_streamed_bars_give_the_batch_rows() -> None:
-    """After a load and sixty appended closes the buffer's rows are the batch's, and it holds no more than it must."""
+    """After a load and sixty appended closes the rows equal the batch's, and the buffer stays within its capacity."""
     buffer = loaded(first_hours(WALK, 840))
     for index in range(840, ROWS):
         buffer.append(hour(WALK, index))
@@ -68,7 +68,7 @@ def test_streamed_bars_give_the_batch_rows() -> None:
 
 
 def test_a_buffer_may_start_from_nothing() -> None:
-    """Without history rows are null until warm; the calendar is there at once, and no window is yet whole."""
+    """Without history, features are null until warm except the calendar's, and no window is complete."""
     buffer = FeatureBuffer([BTC, ETH], interval_us=HOUR_US, window=3)
     for index in range(3):
         buffer.append(hour(WALK, index))
@@ -101,7 +101,7 @@ def test_bars_of_one_close_may_come_in_two_calls() -> None:
 
 
 def test_a_symbol_that_returns_gets_its_missed_rows() -> None:
-    """A symbol that was silent for two closes gets outage rows for them when it is back."""
+    """A symbol without bars for two closes gets outage rows for them when its next bar arrives."""
     buffer = loaded(first_hours(WALK, 840))
     for index in (840, 841):
         buffer.append(hour(WALK, index)[:1])
@@ -114,7 +114,7 @@ def test_a_symbol_that_returns_gets_its_missed_rows() -> None:
 
 @pytest.mark.parametrize("age", [0, 1, 30, 60, 300])
 def test_a_revision_reaches_every_row_that_reads_it(age: int) -> None:
-    """After a revision, of the newest bar or an old one, the rows are the batch's over the revised bars."""
+    """After a revision of the newest or an older bar, the rows equal the batch's over the revised bars."""
     buffer = loaded(first_hours(WALK, 840))
     at_us = START_US + (839 - age) * HOUR_US
     is_revised = (pl.col("open_time_us") == at_us) & (pl.col("symbol") == "BTC-USDT")
@@ -126,8 +126,8 @@ def test_a_revision_reaches_every_row_that_reads_it(age: int) -> None:
     assert_equals_batch(buffer, revised)
 
 
-def test_a_revision_of_a_bar_long_gone_changes_nothing() -> None:
-    """A bar older than the buffer is not taken in again."""
+def test_a_revision_of_a_bar_older_than_the_buffer_changes_nothing() -> None:
+    """Such a bar is not added again."""
     buffer = loaded(WALK)
     before = buffer.bars
     buffer.revise(hour(WALK, 0)[0])
@@ -135,7 +135,7 @@ def test_a_revision_of_a_bar_long_gone_changes_nothing() -> None:
 
 
 def test_a_window_ends_at_its_cut_off() -> None:
-    """A window holds the rows up to its close and none newer, also where newer rows are held."""
+    """A window holds the rows up to its close and none newer, even if the buffer holds newer rows."""
     buffer = FeatureBuffer([BTC, ETH], interval_us=HOUR_US, window=4)
     buffer.load(first_hours(WALK, 840))
     window = buffer.window(ETH, START_US + 840 * HOUR_US, NAMES)
@@ -143,11 +143,11 @@ def test_a_window_ends_at_its_cut_off() -> None:
     assert window.values.shape == (4, len(NAMES))
     assert window.values.dtype == np.float32
     assert np.array_equal(window.values, rows.astype(np.float32))
-    with pytest.raises(ValueError, match="3 are there"):
+    with pytest.raises(ValueError, match="only 3"):
         buffer.window(ETH, START_US + 839 * HOUR_US, NAMES)
 
 
-def test_what_cannot_be_answered_is_refused() -> None:
+def test_requests_that_cannot_be_answered_are_rejected() -> None:
     """Unknown features, times and instruments are errors that name them."""
     buffer = loaded(first_hours(WALK, 840), (BTC, ETH, Instrument("binance", "SOL-USDT")))
     close_us = START_US + 840 * HOUR_US
@@ -159,12 +159,12 @@ def test_what_cannot_be_answered_is_refused() -> None:
         buffer.window(Instrument("binance", "SOL-USDT"), close_us, NAMES)
     with pytest.raises(ValueError, match="XRP-USDT"):
         buffer.load(random_walk(("XRP-USDT",), 2))
-    with pytest.raises(ValueError, match="one time"):
+    with pytest.raises(ValueError, match="same time"):
         buffer.append([hour(WALK, 840)[0], hour(WALK, 841)[1]])
 
 
 def test_recent_bars_are_the_closes_up_to_the_cut_off() -> None:
-    """The baselines get closes and variances up to the close asked for, NaN in an outage."""
+    """The baselines get closes and variances up to the requested close, NaN in an outage."""
     buffer = loaded(first_hours(WALK, 840))
     buffer.append(hour(WALK, 841))
     recent = buffer.recent(BTC, START_US + 842 * HOUR_US)

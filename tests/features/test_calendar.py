@@ -1,4 +1,4 @@
-"""The calendar is that of the bar to come."""
+"""Calendar features describe the next bar."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_hour_and_weekday_are_waves_of_the_next_bar() -> None:
     ],
 )
 def test_the_weekend_is_saturday_and_sunday_in_utc(opens: datetime, weekend: float) -> None:
-    """The flag is that of the bar to come."""
+    """The flag describes the next bar."""
     assert calendar_of(opens)["next_is_weekend"] == weekend
 
 

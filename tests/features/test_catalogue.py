@@ -1,4 +1,4 @@
-"""The catalogue: how many features, how long their memory, and the hash that says that they are the same."""
+"""The catalogue: the number of features, the length of their memory, and the schema hash."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_there_are_at_least_95_features_with_names_of_their_own() -> None:
 
 
 def test_every_ingredient_is_used() -> None:
-    """No column is computed that no feature is made of."""
+    """Every computed column is used by some feature."""
     used = {ingredient.name for ingredient in closure(feature.expression for feature in FEATURES)}
     assert used == INGREDIENTS.keys()
 
@@ -37,7 +37,7 @@ def test_memories_are_finite_and_those_of_windows_short() -> None:
 
 
 def test_sources_are_traced_through_ingredients() -> None:
-    """A feature names the bar columns that it is made of, however deep."""
+    """A feature's sources are the bar columns that it derives from, at any depth."""
     assert feature_named("taker_imbalance_24").sources == {"taker_buy_volume", "volume"}
     assert feature_named("next_hour_sin").sources == {"open_time_us"}
     assert {"close", "venue", "symbol"} <= feature_named("beta_168").sources
@@ -61,6 +61,6 @@ def test_the_hash_depends_on_what_the_names_mean(monkeypatch: pytest.MonkeyPatch
 
 
 def test_unknown_features_are_refused_by_name() -> None:
-    """A name that the catalogue does not hold is an error that says so."""
+    """A name that the catalogue lacks is an error that names it."""
     with pytest.raises(ValueError, match="astrology"):
         schema_hash(["rsi_14", "astrology"])

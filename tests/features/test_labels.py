@@ -1,4 +1,4 @@
-"""Labels: what became of the market, and when that was known."""
+"""Labels: future returns and variances, and when they became known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Volume, trades and takers against plain arithmetic."""
+"""Volume, trade and taker features against plain arithmetic."""
 
 from __future__ import annotations
 

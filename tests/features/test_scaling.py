@@ -1,4 +1,4 @@
-"""The scaler: fitted on training rows, robust, and the same after a journey through JSON."""
+"""The scaler: fitted on training rows, robust, and unchanged by a JSON round trip."""
 
 from __future__ import annotations
 
@@ -87,14 +87,14 @@ def test_json_keeps_every_number() -> None:
         '{"feature_names": ["a"], "centre": [0], "spread": [0], "constant": []}',
     ],
 )
-def test_what_is_no_scaler_is_refused(text: str) -> None:
+def test_json_that_is_no_scaler_is_rejected(text: str) -> None:
     """Broken JSON, absent keys, lengths that differ and a spread of 0 are errors."""
-    with pytest.raises(ValueError, match=r"no scaler|Expecting value"):
+    with pytest.raises(ValueError, match=r"not a scaler|Expecting value"):
         RobustScaler.from_json(text)
 
 
-def test_unfit_training_rows_are_refused() -> None:
-    """Without a whole row, with a NaN among them, or with other names, there is no scaler."""
+def test_unusable_training_rows_are_rejected() -> None:
+    """No unmasked row, a NaN, or another number of names is an error."""
     values, mask = training_rows(10)
     with pytest.raises(ValueError, match="finite rows"):
         RobustScaler.fit(values, np.zeros_like(mask), NAMES)

@@ -1,4 +1,4 @@
-"""One function makes features: the same values from any start, at any end, whoever else is in the frame."""
+"""The feature table: the same values from any start, up to any end, and with any other symbols in the frame."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def rows_of(bars: pl.DataFrame, last_rows: int | None = None) -> pl.DataFrame:
 
 
 def with_faults(bars: pl.DataFrame) -> pl.DataFrame:
-    """Takes an outage of three hours out and makes every 41st bar an empty one."""
+    """Removes three hours as an outage and empties every 41st bar."""
     hours = (pl.col("open_time_us") - START_US) // HOUR_US
     empty = hours % 41 == 0
     prices, volumes = ["open", "high", "low", "close"], ["volume", "quote_volume", "taker_buy_volume"]
@@ -88,7 +88,7 @@ def test_streamed_rows_equal_batch_rows_wherever_the_buffer_starts(
 
 
 def test_each_feature_needs_no_more_than_its_declared_memory() -> None:
-    """A frame of memory + 1 rows gives the feature the value that years give it, and one row less gives null."""
+    """A frame of memory + 1 rows gives the same value as years of rows, and one row fewer gives null."""
     for memory in sorted({feature.memory_rows for feature in FEATURES}):
         names = tuple(feature.name for feature in FEATURES if feature.memory_rows == memory)
         for end in (1200, 1400):
@@ -113,7 +113,7 @@ def test_each_feature_needs_no_more_than_its_declared_memory() -> None:
 @settings(max_examples=10, deadline=None)
 @given(end=st.integers(1, 1399))
 def test_the_future_never_changes_the_past(end: int) -> None:
-    """Features on truncated bars, and before poisoned ones, are the very same numbers."""
+    """Features on truncated bars, and before altered later bars, are bit for bit the same."""
     cut_us = START_US + end * HOUR_US
     expected = FAULTY_ROWS.filter(pl.col("open_time_us") < cut_us)
     past = pl.col("open_time_us") < cut_us
@@ -130,7 +130,7 @@ def test_the_future_never_changes_the_past(end: int) -> None:
 
 
 def test_other_symbols_reach_a_row_only_through_the_cross_section() -> None:
-    """Whatever another symbol does, features outside the cross-section stay the same to the last bit."""
+    """Bars of another symbol change no feature outside the cross-section, to the last bit."""
     wild = WALK.with_columns(
         pl.when(pl.col("symbol") == "ETH-USDT").then(pl.col(name) * 1e6).otherwise(pl.col(name))
         for name in ("open", "high", "low", "close", "volume", "quote_volume")
@@ -196,7 +196,7 @@ def test_an_empty_bar_has_no_return() -> None:
 
 
 def test_a_column_that_the_venue_lacks_blanks_its_features_only() -> None:
-    """Without taker volumes the features made of them are null throughout, and no other changes."""
+    """Without taker volumes the features derived from them are null throughout, and no other changes."""
     lacking = WALK.with_columns(
         taker_buy_volume=pl.lit(None, pl.Float64), taker_buy_quote_volume=pl.lit(None, pl.Float64)
     )
@@ -217,7 +217,7 @@ def test_venues_need_a_leader() -> None:
 
 
 def test_no_bars_give_no_rows() -> None:
-    """An empty frame gives an empty table with all columns, whoever leads."""
+    """An empty frame gives an empty table with all columns, with any leaders."""
     assert feature_rows(WALK.clear(), interval_us=HOUR_US, leaders={}).height == 0
     for last_rows in (None, 1):
         assert rows_of(WALK.clear(), last_rows).columns == [*KEY_COLUMNS, *FEATURE_NAMES]

@@ -1,4 +1,4 @@
-"""Windows and panels: whole rows or masked rows, and nothing from after the cut-off."""
+"""Windows and panels: rows with every feature or masked, and nothing from after the cut-off."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_row_with_any_null_is_masked_and_zero() -> None:
     assert window.feature_names == NAMES
 
 
-def test_a_row_from_after_the_cut_off_is_refused() -> None:
+def test_a_row_from_after_the_cut_off_is_rejected() -> None:
     """One row too new is a LookaheadError, which is a ValueError."""
     with pytest.raises(LookaheadError, match="newer than the cut-off"):
         make_window(BTC, close_time_us=LAST_CLOSE_US - HOUR_US, length=48, feature_names=NAMES)
@@ -39,19 +39,21 @@ def test_a_row_from_after_the_cut_off_is_refused() -> None:
         (BTC, 201, LAST_CLOSE_US, "200 are there"),
         (BTC, 48, LAST_CLOSE_US + HOUR_US, "the window ends at"),
         (BTC.filter(pl.col("open_time_us") != START_US + 195 * HOUR_US), 48, LAST_CLOSE_US, "one interval apart"),
-        (ROWS, 250, LAST_CLOSE_US, "one instrument's"),
+        (ROWS, 250, LAST_CLOSE_US, "one instrument"),
         (BTC.clear(), 48, LAST_CLOSE_US, "newest row closes"),
     ],
     ids=["too few", "too old", "a hole", "two instruments", "none"],
 )
-def test_rows_that_are_no_window_are_refused(rows: pl.DataFrame, length: int, close_time_us: int, message: str) -> None:
-    """A window is the last L rows of one instrument without a hole."""
+def test_rows_that_are_no_window_are_rejected(
+    rows: pl.DataFrame, length: int, close_time_us: int, message: str
+) -> None:
+    """A window must be the last L consecutive rows of one instrument."""
     with pytest.raises(ValueError, match=message):
         make_window(rows, close_time_us=close_time_us, length=length, feature_names=NAMES)
 
 
 def test_windows_gathered_from_a_panel_are_the_live_windows() -> None:
-    """Rows i-L+1 .. i of the panel hold what a window that ends with row i holds."""
+    """Rows i-L+1 .. i of the panel equal the window that ends with row i."""
     table = panel(ROWS, NAMES)
     assert table.keys == (("binance", "BTC-USDT"), ("binance", "ETH-USDT"))
     assert table.first_row.tolist() == [0, 200]
@@ -64,8 +66,8 @@ def test_windows_gathered_from_a_panel_are_the_live_windows() -> None:
     assert table.values.dtype == np.float32
 
 
-def test_a_panel_refuses_rows_that_are_out_of_order() -> None:
-    """Rows by index are windows only where each series is adjacent and regular."""
+def test_a_panel_rejects_rows_that_are_out_of_order() -> None:
+    """Windows can be gathered by index only if the rows of each series are adjacent and regular."""
     for rows in (ROWS.reverse(), ROWS.sort("open_time_us"), pl.concat([ROWS, BTC]), ROWS[::2][:-1].extend(BTC)):
         with pytest.raises(ValueError, match="adjacent"):
             panel(rows, NAMES)
@@ -74,7 +76,7 @@ def test_a_panel_refuses_rows_that_are_out_of_order() -> None:
 
 
 def test_recent_bars_are_nan_where_nothing_is_known() -> None:
-    """Missing closes and unmeasurable variances are NaN; the grid goes on."""
+    """Missing closes and variances without a range are NaN, and the grid stays regular."""
     bars = random_walk(("BTC-USDT",), 5).with_columns(
         high=pl.when(pl.col("open_time_us") == START_US).then("close").otherwise("high"),
         low=pl.when(pl.col("open_time_us") == START_US).then("close").otherwise("low"),

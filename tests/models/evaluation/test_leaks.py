@@ -16,9 +16,9 @@ import pytest
 import models.baselines.boosted_trees
 import models.evaluation.inputs
 from features.catalogue import FEATURE_NAMES
+from features.cross_section import leaders_in
 from features.frames import SERIES_KEYS
 from features.labels import label_rows
-from features.market_wide import leaders_in
 from features.scaling import RobustScaler
 from features.table import feature_rows
 from features.windows import panel

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.market_wide import choose_leader, choose_leaders, leaders_in
+from features.cross_section import choose_leader, choose_leaders, leaders_in
 from features.table import feature_rows
 from tests.features.market_data import HOUR_US, random_walk
 
@@ -43,7 +43,7 @@ def test_each_venue_has_a_leader_of_its_own() -> None:
 
 
 def test_every_symbol_sees_the_leader_of_its_time(rows: pl.DataFrame) -> None:
-    """The leader's return stands on all rows of its time."""
+    """All rows of one time hold the leader's return of that time."""
     own = of(rows, "BTC-USDT", "log_return_1")
     for symbol in SYMBOLS:
         assert np.array_equal(of(rows, symbol, "leader_return_1"), own, equal_nan=True)
@@ -87,8 +87,8 @@ def test_a_leader_that_is_out_leaves_nulls(bars: pl.DataFrame) -> None:
     assert np.isfinite(of(rows, "ETH-USDT", "beta_24")[300])
 
 
-def test_a_frame_of_bars_names_its_leaders_by_its_order() -> None:
-    """Without bitcoin the first instrument of the frame leads; with it, bitcoin, wherever it stands."""
+def test_leaders_follow_the_order_of_the_frame() -> None:
+    """The first instrument of the frame leads, unless one has base BTC."""
     order = pl.DataFrame({"venue": ["binance"] * 4, "symbol": ["SOL-USDT", "SOL-USDT", "ETH-USDT", "ADA-USDT"]})
     assert leaders_in(order) == {"binance": "SOL-USDT"}
     later = pl.DataFrame({"venue": ["binance"], "symbol": ["BTC-USDT"]})
