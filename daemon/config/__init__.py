@@ -1,7 +1,7 @@
-"""The configuration: one frozen model of everything a person may set, and how it is loaded.
+"""The configuration: one frozen model of all settings, and its loader.
 
-Every key has an effect. Values come, the first that is set, from the command line, the environment
-(``FORECASTD__SECTION__KEY``), systemd's credentials, the TOML file, and the defaults.
+The first source that sets a key wins: command line, environment (``FORECASTD__SECTION__KEY``), systemd's credentials,
+TOML file, default.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = ["Config", "Feed", "Secrets", "known_keys", "load_config"]
 
 
 class Config(Section):
-    """The whole configuration. ``origins`` says where each value came from."""
+    """The whole configuration. ``origins`` holds the source of each value."""
 
     instance: InstanceSection = Field(default_factory=InstanceSection)
     feeds: tuple[Feed, ...] = (Feed(venue="binance", symbols=("BTC-USDT", "ETH-USDT")),)
@@ -54,7 +54,7 @@ class Config(Section):
 
     @field_validator("feeds")
     @classmethod
-    def _some_and_unique(cls, feeds: tuple[Feed, ...]) -> tuple[Feed, ...]:
+    def _require_unique_feeds(cls, feeds: tuple[Feed, ...]) -> tuple[Feed, ...]:
         if not feeds:
             raise ValueError("was empty; write at least one [[feeds]] with venue and symbols")
         if duplicate := repeated([f"{feed.venue}:{symbol}" for feed in feeds for symbol in feed.symbols]):
@@ -63,8 +63,8 @@ class Config(Section):
 
     @field_validator("store")
     @classmethod
-    def _history_is_kept(cls, store: StoreSection, info: ValidationInfo) -> StoreSection:
-        """A rule of one field, not of the whole, so that it is told beside problems elsewhere."""
+    def _keep_training_history(cls, store: StoreSection, info: ValidationInfo) -> StoreSection:
+        """Checks a field, not the whole model: a model validator would not run beside errors in other fields."""
         retrain = info.data.get("retrain")
         if retrain is not None and store.keep_bars.seconds < retrain.history.seconds:
             kept, wanted = store.keep_bars, retrain.history
@@ -75,15 +75,16 @@ class Config(Section):
 
     @property
     def origins(self) -> Mapping[str, Origin]:
-        """Origin by dotted key; a key that is not here has its default."""
+        """Origin by dotted key; a key that is absent has its default."""
         return self._origins
 
     def origin(self, key: str) -> Origin:
+        """The source of the value of a dotted key."""
         return self._origins.get(key, DEFAULT)
 
     @property
     def unchecked_credentials(self) -> tuple[str, ...]:
-        """Keys of files that are only there under systemd, and that nobody looked for; see ``Secrets``."""
+        """Keys whose file is in ``${CREDENTIALS_DIRECTORY}`` and was not checked; see ``Secrets``."""
         files = (
             (f"{section}.{name}", value)
             for section, keys in self
@@ -94,14 +95,14 @@ class Config(Section):
         return tuple(key for key, value in files if CREDENTIALS in str(value))
 
     def with_origins(self, origins: Mapping[str, Origin]) -> Self:
-        """The same values, with ``origins`` added to the known ones."""
+        """A copy with ``origins`` added."""
         copy = self.model_copy()
-        copy._origins = {**self._origins, **origins}  # noqa: SLF001  # the copy is ours
+        copy._origins = {**self._origins, **origins}  # noqa: SLF001  # a copy made here
         return copy
 
     @property
     def instruments(self) -> tuple[Instrument, ...]:
-        """This instance's share of the symbols, in the order of the file."""
+        """Instruments of this instance's shard, in the order of the file."""
         return tuple(
             Instrument(feed.venue, symbol)
             for feed in self.feeds
@@ -116,16 +117,16 @@ def load_config(
     environ: Mapping[str, str] | None = None,
     secrets: Secrets = Secrets.REQUIRED,
 ) -> Config:
-    """Reads, merges and validates every source.
+    """Reads, merges and validates all sources.
 
     Args:
-        path: the TOML file; None for none.
-        command_line: values by dotted key, e.g. ``{"log.level": "debug"}``; None means "not given".
-        environ: the environment, by default the process's own.
-        secrets: what is asked of the files of the ``*_file`` keys.
+        path: the TOML file, or None.
+        command_line: values by dotted key, e.g. ``{"log.level": "debug"}``; a value of None is ignored.
+        environ: environment variables; by default those of the process.
+        secrets: which files of the ``*_file`` keys must be readable.
 
     Raises:
-        ConfigError: with every problem that was found, one line each: source, key, what was wrong, the cure.
+        ConfigError: with all problems, one line each: source, key, fault and cure.
     """
     environ = os.environ if environ is None else environ
     gathered = gather(path, command_line=command_line or {}, environ=environ, keys=known_keys())
@@ -142,7 +143,7 @@ def load_config(
 
 
 def known_keys() -> dict[str, bool]:
-    """Every dotted key in the order of the file, with whether its value is a plain text; ``feeds`` as a whole."""
+    """All dotted keys in the order of the file, each with whether its value is a string; ``feeds`` is one key."""
     keys: dict[str, bool] = {}
     for section, outer in Config.model_fields.items():
         if isinstance(outer.annotation, type) and issubclass(outer.annotation, Section):
@@ -156,6 +157,6 @@ def known_keys() -> dict[str, bool]:
 
 
 def value_of(config: Config, key: str) -> Any:
-    """The value of a dotted key; of ``feeds`` the whole section."""
+    """The value of a dotted key; for ``feeds`` the whole section."""
     section, _, name = key.partition(".")
     return getattr(getattr(config, section), name) if name else getattr(config, section)

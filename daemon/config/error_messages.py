@@ -1,4 +1,4 @@
-"""Validation errors as lines that a person can act on: where, which key, what was wrong, the cure."""
+"""Renders validation errors as lines of source, key, fault and cure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from daemon.config.types import KeyProblem
 _FEED_KEYS = ("feeds.venue", "feeds.symbols", "feeds.ws_url", "feeds.rest_url")
 _SECRET_WORDS = ("password", "token", "secret")
 _PROTOCOLS = '"auto", 5 for MQTT 5, or 311 for MQTT 3.1.1'
-_SHAPES = {
+_WRONG_CONTAINER = {
     "model_type": "must be a table",
     "dict_type": "must be a table",
     "model_attributes_type": "must be a table",
@@ -24,17 +24,18 @@ _SHAPES = {
 
 
 def describe(error: ValidationError, origins: Mapping[str, Origin], keys: Sequence[str]) -> list[str]:
-    """One line for every error; ``keys`` are all dotted keys, for the nearest name."""
-    return [_line(details, origins, [*keys, *_FEED_KEYS]) for details in error.errors()]
+    """One line for each error. ``keys``: all dotted keys, from which the closest name is suggested."""
+    return [_describe_one(details, origins, [*keys, *_FEED_KEYS]) for details in error.errors()]
 
 
-def _line(details: ErrorDetails, origins: Mapping[str, Origin], keys: Sequence[str]) -> str:
-    path = _path(details)
+def _describe_one(details: ErrorDetails, origins: Mapping[str, Origin], keys: Sequence[str]) -> str:
+    path = _key_path(details)
     origin = _origin(path, origins)
-    return f"{origin}: {path}: {_problem(details, path, keys)}"
+    return f"{origin}: {path}: {_fault_and_cure(details, path, keys)}"
 
 
-def _path(details: ErrorDetails) -> str:
+def _key_path(details: ErrorDetails) -> str:
+    """The dotted key of the error, with indices, e.g. ``feeds[0].symbols[1]``."""
     path = ""
     for part in details["loc"]:
         path += f"[{part}]" if isinstance(part, int) else f".{part}"
@@ -45,7 +46,7 @@ def _path(details: ErrorDetails) -> str:
 
 
 def _origin(path: str, origins: Mapping[str, Origin]) -> str:
-    """The source of the key itself, else of its section: a rule between keys may fail at one that nobody set."""
+    """The source of the key, else of its section: a rule between keys may fail at a key that was not set."""
     section = path.partition(".")[0].partition("[")[0]
     for key in (path.partition("[")[0], section):
         if key in origins:
@@ -54,30 +55,30 @@ def _origin(path: str, origins: Mapping[str, Origin]) -> str:
     return related[-1].location if related else "default"
 
 
-def _problem(details: ErrorDetails, path: str, keys: Sequence[str]) -> str:
+def _fault_and_cure(details: ErrorDetails, path: str, keys: Sequence[str]) -> str:
     kind, given = details["type"], details["input"]
     if kind == "extra_forbidden":
-        return f"unknown key; {_nearest(path, keys)}"
+        return f"unknown key; {_suggest_key(path, keys)}"
     if kind == "missing":
         return "is missing; add it"
     if kind == "value_error":
         return str(details["ctx"]["error"])
-    if path == "feeds" and kind in _SHAPES:
+    if path == "feeds" and kind in _WRONG_CONTAINER:
         return "must be an array of tables; write [[feeds]]"
-    if kind in _SHAPES:
+    if kind in _WRONG_CONTAINER:
         section = path.partition(".")[0]
-        return f"{_SHAPES[kind]}; " + (
-            f"write [{section}] and its keys below" if "table" in _SHAPES[kind] else "write [...]"
+        return f"{_WRONG_CONTAINER[kind]}; " + (
+            f"write [{section}] and its keys below" if "table" in _WRONG_CONTAINER[kind] else "write [...]"
         )
     if kind == "literal_error":
         expected = _PROTOCOLS if path == "mqtt.protocol" else details["ctx"]["expected"].replace("'", '"')
-        return f"was {_show(given, path)}; write {expected}"
+        return f"was {_quote(given, path)}; write {expected}"
     if kind == "string_pattern_mismatch":
-        return f"was {_show(given, path)}; {_pattern_cure(path)}"
-    return f"was {_show(given, path)}; {details['msg'].replace('Input should be', 'it must be')}"
+        return f"was {_quote(given, path)}; {_cure_for_pattern(path)}"
+    return f"was {_quote(given, path)}; {details['msg'].replace('Input should be', 'it must be')}"
 
 
-def _pattern_cure(path: str) -> str:
+def _cure_for_pattern(path: str) -> str:
     return {
         "instance.name": "write letters, digits, dot, dash and underscore, beginning with a letter or digit",
         "mqtt.base_topic": "write topic levels with single slashes between them and without +, # or spaces",
@@ -85,7 +86,8 @@ def _pattern_cure(path: str) -> str:
     }[path]
 
 
-def _nearest(path: str, keys: Sequence[str]) -> str:
+def _suggest_key(path: str, keys: Sequence[str]) -> str:
+    """The cure for an unknown key: its ``_file`` variant, the same key of another section, or the closest name."""
     section, _, name = path.replace("[", ".").rpartition(".")
     section = section.partition(".")[0]
     siblings = [key.partition(".")[2] for key in keys if key.startswith(f"{section}.")]
@@ -93,13 +95,14 @@ def _nearest(path: str, keys: Sequence[str]) -> str:
         return f"secrets stay out of the configuration: put it in a file and name that in {name}_file"
     if not section:
         siblings = sorted({key.partition(".")[0] for key in keys})
-    elif elsewhere := [key for key in keys if key.endswith(f".{name}")]:
-        return f"did you mean {elsewhere[0]}?"
+    elif same_name := [key for key in keys if key.endswith(f".{name}")]:
+        return f"did you mean {same_name[0]}?"
     close = difflib.get_close_matches(name, siblings, n=1, cutoff=0.5)
     return f"did you mean {close[0]}?" if close else f"known here: {', '.join(siblings)}"
 
 
-def _show(given: object, path: str) -> str:
+def _quote(given: object, path: str) -> str:
+    """The given value as written, shortened to 80 characters; never a secret."""
     if any(word in path for word in _SECRET_WORDS):
         return "not usable"
     text = f'"{given}"' if isinstance(given, str) else repr(given)

@@ -1,4 +1,4 @@
-"""What a reload may change of a running daemon's configuration."""
+"""Reload rules: which keys of a running daemon's configuration a reload may change."""
 
 from __future__ import annotations
 
@@ -7,27 +7,25 @@ from typing import Any, NamedTuple
 from daemon.config import Config, known_keys, value_of
 
 _RELOADABLE_SECTIONS = ("retrain", "store")
-
-
 _RELOADABLE_KEYS = ("log.level", "bars.grace_s")
 
 
 class ReloadChanges(NamedTuple):
-    """Dotted keys whose value changed: those a reload applies, and those that need a restart."""
+    """Dotted keys whose value changed: ``applied`` by a reload, or ``refused`` because they need a restart."""
 
     applied: tuple[str, ...]
     refused: tuple[str, ...]
 
 
 def reloadable_changes(old: Config, new: Config) -> ReloadChanges:
-    """What changed from ``old`` to ``new``, parted into what a running daemon applies and what it refuses."""
+    """Keys that differ between ``old`` and ``new``, split into those a reload applies and those it refuses."""
     changed = [key for key in known_keys() if value_of(old, key) != value_of(new, key)]
     applied = tuple(key for key in changed if _is_reloadable(key))
     return ReloadChanges(applied, tuple(key for key in changed if not _is_reloadable(key)))
 
 
 def with_reloadable(old: Config, new: Config) -> Config:
-    """``old`` with the reloadable values of ``new``: what is in force after a reload."""
+    """``old`` with the reloadable values of ``new``: the configuration in force after a reload."""
     sections: dict[str, Any] = {
         "retrain": new.retrain,
         "store": new.store,

@@ -1,4 +1,4 @@
-"""The configuration shown and compared: as TOML with origins, as JSON Schema, and what a reload may change."""
+"""Renders the configuration as TOML, with origins, and its JSON Schema."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from daemon.config import Config, Feed, known_keys, value_of
 
 
 def show(config: Config, *, origin: bool = False) -> str:
-    """``config`` as TOML that loads to the same configuration; ``origin`` adds where each value came from.
+    """``config`` as TOML that loads to the same configuration; ``origin`` adds the source of each value as a comment.
 
-    Secrets never appear: the configuration holds only the paths of their files.
+    The output holds no secrets: the configuration contains only the paths of their files.
     """
     width = 0 if not origin else max(len(line) for line, _ in _lines(config))
     return "".join(
@@ -32,7 +32,7 @@ def config_schema() -> dict[str, Any]:
 
 
 def _lines(config: Config) -> Iterator[tuple[str, str]]:
-    """Every line with the dotted key that it sets, or none."""
+    """Each line with the dotted key that it sets, or an empty text."""
     section = ""
     for key in known_keys():
         table, _, name = key.partition(".")
@@ -52,6 +52,7 @@ def _feed_lines(feed: Feed) -> Iterator[tuple[str, str]]:
 
 
 def _literal(value: Any, key: str) -> str:
+    """``value`` as a TOML literal."""
     if value is None:
         return '"off"' if key == "retrain.every" else '""'
     if isinstance(value, time):
@@ -62,5 +63,5 @@ def _literal(value: Any, key: str) -> str:
         return repr(value)
     if type(value) is tuple:
         return f"[{', '.join(_literal(item, key) for item in value)}]"
-    # JSON's escapes are TOML's; Durations, paths, shards and addresses are texts.
+    # JSON's escapes are valid in TOML; durations, paths, shards and addresses are strings.
     return json.dumps(str(value) if not isinstance(value, Path) else value.as_posix(), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Every section of the configuration file, one class a table: keys, defaults and the rules between keys."""
+"""Sections of the configuration file, one class per table: keys, defaults and the rules between keys."""
 
 from __future__ import annotations
 
@@ -36,28 +36,29 @@ from daemon.intervals import parse_interval
 from models.overrides import Overrides
 from models.presets import PRESETS
 
-# The scoreboard reports the median and the 80% and 95% intervals: their levels must be forecast.
+# The scoreboard reports the median and the 80% and 95% intervals, so their levels are required.
 REQUIRED_QUANTILES = (0.025, 0.1, 0.5, 0.9, 0.975)
-SHORTEST_RETRAIN_S = 60  # a run takes longer than that
+SHORTEST_RETRAIN_S = 60  # a training run takes longer
 MQTT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
-def _ascends(numbers: tuple[float, ...]) -> bool:
+def _is_ascending(numbers: tuple[float, ...]) -> bool:
     return all(earlier < later for earlier, later in pairwise(numbers))
 
 
 def repeated(names: Sequence[str]) -> str | None:
+    """The first name that occurs twice, or None."""
     return next((name for index, name in enumerate(names) if name in names[:index]), None)
 
 
 class Section(BaseModel):
-    """Base of every table: frozen, and an unknown key is an error."""
+    """Base of all tables: frozen; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
 class InstanceSection(Section):
-    """Which of several daemons this is."""
+    """Name, state directory and shard of this daemon."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "main"
     state_dir: Folder = Field(default_factory=lambda: default_state_dir(os.environ))
@@ -65,7 +66,7 @@ class InstanceSection(Section):
 
 
 class Feed(Section):
-    """One venue and its symbols. An empty address means the venue's own."""
+    """One venue and its symbols. An empty URL means the venue's public one."""
 
     venue: Literal["binance", "coinbase", "kraken", "bybit", "bybit_linear", "okx", "bitstamp"]
     symbols: tuple[Symbol, ...]
@@ -74,7 +75,7 @@ class Feed(Section):
 
     @field_validator("symbols")
     @classmethod
-    def _some_and_unique(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
+    def _require_unique_symbols(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
         if not symbols:
             raise ValueError('was empty; write at least one symbol, e.g. ["BTC-USDT"]')
         if duplicate := repeated(symbols):
@@ -82,8 +83,8 @@ class Feed(Section):
         return symbols
 
     @model_validator(mode="after")
-    def _one_market(self) -> Self:
-        """A simulator's stream beside the real venue's history, or the reverse, would mix two markets."""
+    def _require_one_market(self) -> Self:
+        """Refuses a simulator's stream with the real venue's history, or the reverse: two different markets."""
         for key, other in (("ws_url", "rest_url"), ("rest_url", "ws_url")):
             if on_loopback(getattr(self, other)) and not on_loopback(getattr(self, key)):
                 raise KeyProblem(key, f"is not on this machine although {other} is; point both to the simulator")
@@ -91,9 +92,10 @@ class Feed(Section):
 
 
 class BarsSection(Section):
-    """How trades become bars. ``grace_s`` is wall time after the boundary, capped at a twentieth of the bar.
+    """Aggregation of trades into bars.
 
-    ``audit`` compares every closed bar with the venue's own candle.
+    ``grace_s`` is the wall time to wait for late trades after the boundary, capped at a twentieth of the bar.
+    ``audit`` compares each closed bar with the venue's own candle.
     """
 
     interval: str = "1h"
@@ -102,7 +104,7 @@ class BarsSection(Section):
 
     @field_validator("interval")
     @classmethod
-    def _divides_a_day(cls, interval: str) -> str:
+    def _require_valid_interval(cls, interval: str) -> str:
         parse_interval(interval)
         return interval
 
@@ -112,15 +114,16 @@ class BarsSection(Section):
 
 
 class FeaturesSection(Section):
-    """What a network sees: ``window`` bars."""
+    """Input of the networks: the last ``window`` bars."""
 
     window: Annotated[Integer, Field(ge=8, le=512)] = 48
 
 
 class ModelSection(Section):
-    """Which forecaster, and what it forecasts. ``horizons`` are in bars; ``overrides`` are of the preset.
+    """The forecaster and its forecasts. ``horizons`` are in bars; ``overrides`` change values of the preset.
 
-    ``conformal``: intervals that were too narrow or too wide lately are widened or narrowed before they are published.
+    ``conformal`` calibrates: intervals that were recently too narrow or too wide are widened or narrowed before they
+    are published.
     """
 
     kind: Literal["lstm", "attention_lstm", "transformer", "tft", "har", "ewma", "random_walk"] = "attention_lstm"
@@ -133,43 +136,45 @@ class ModelSection(Section):
 
     @field_validator("horizons")
     @classmethod
-    def _horizons_ascend(cls, horizons: tuple[int, ...]) -> tuple[int, ...]:
-        if not horizons or horizons[0] < 1 or not _ascends(horizons):
+    def _require_ascending_horizons(cls, horizons: tuple[int, ...]) -> tuple[int, ...]:
+        if not horizons or horizons[0] < 1 or not _is_ascending(horizons):
             raise ValueError(f"was {list(horizons)}; write whole numbers of bars from 1 up, ascending, each once")
         return horizons
 
     @field_validator("quantiles")
     @classmethod
-    def _quantiles_ascend(cls, quantiles: tuple[float, ...]) -> tuple[float, ...]:
-        if not _ascends(quantiles) or any(not 0 < level < 1 for level in quantiles):
+    def _require_ascending_quantiles(cls, quantiles: tuple[float, ...]) -> tuple[float, ...]:
+        if not _is_ascending(quantiles) or any(not 0 < level < 1 for level in quantiles):
             raise ValueError(f"was {list(quantiles)}; write levels between 0 and 1, ascending, each once")
-        absent = [level for level in REQUIRED_QUANTILES if level not in quantiles]
-        if absent:
-            raise ValueError(f"lacks {', '.join(map(str, absent))}, which skill and coverage are measured by; add it")
+        missing = [level for level in REQUIRED_QUANTILES if level not in quantiles]
+        if missing:
+            raise ValueError(f"lacks {', '.join(map(str, missing))}, which skill and coverage are measured by; add it")
         return quantiles
 
     @model_validator(mode="after")
-    def _preset_of_the_kind(self) -> Self:
+    def _require_preset_of_kind(self) -> Self:
         presets = PRESETS.get(self.kind)
         if presets is not None and self.preset not in {"auto", *presets}:
-            has = ", ".join(f'"{name}"' for name in presets)
-            raise KeyProblem("preset", f'was "{self.preset}", which {self.kind} does not have; write "auto", {has}')
+            available = ", ".join(f'"{name}"' for name in presets)
+            raise KeyProblem(
+                "preset", f'was "{self.preset}", which {self.kind} does not have; write "auto", {available}'
+            )
         return self
 
     @model_validator(mode="after")
-    def _overrides_of_the_kind(self) -> Self:
+    def _require_overrides_of_kind(self) -> Self:
         try:
             Overrides.parse(self.overrides).check(self.kind)
         except ValueError as error:
-            raise KeyProblem("overrides", f"{error}; correct it or take it out") from None
+            raise KeyProblem("overrides", f"{error}; correct it or remove it") from None
         return self
 
 
 class RetrainSection(Section):
-    """When the model is trained again: every so long, or at a time of day (UTC), or never.
+    """Retraining schedule: ``every`` so long, ``at`` a time of day (UTC), or never (``every = "off"``).
 
-    ``history`` is how far back the training data reaches. ``quiet_before_close_s`` is the wall time before a bar
-    closes in which training pauses, capped at a tenth of the bar.
+    ``history`` is the length of the training data. ``quiet_before_close_s`` is the wall time before a bar closes during
+    which training pauses, capped at a tenth of the bar.
     """
 
     every: LengthOrOff = duration("24h")
@@ -186,20 +191,20 @@ class RetrainSection(Section):
 
     @field_validator("every")
     @classmethod
-    def _not_all_the_time(cls, every: Duration | None) -> Duration | None:
+    def _require_shortest_interval(cls, every: Duration | None) -> Duration | None:
         if every is not None and every.seconds < SHORTEST_RETRAIN_S:
             raise ValueError(f'was "{every}"; write "1m" or more, or "off"')
         return every
 
     @model_validator(mode="after")
-    def _one_schedule(self) -> Self:
+    def _require_one_schedule(self) -> Self:
         if self.at is not None and self.every is not None:
-            raise KeyProblem("at", "stands beside retrain.every; keep one of the two")
+            raise KeyProblem("at", "is set together with retrain.every; keep one of the two")
         return self
 
 
 class MqttSection(Section):
-    """Which broker. ``embedded`` starts one in the daemon, on loopback, MQTT 3.1.1."""
+    """The broker. ``url = "embedded"`` starts one inside the daemon, on loopback, with MQTT 3.1.1."""
 
     url: str = "embedded"
     protocol: Annotated[Literal["auto", "5", "311"], ProtocolName] = "auto"
@@ -212,7 +217,7 @@ class MqttSection(Section):
 
     @field_validator("url")
     @classmethod
-    def _known_scheme(cls, url: str) -> str:
+    def _require_known_scheme(cls, url: str) -> str:
         if url != "embedded":
             parts = address(url, tuple(MQTT_PORTS), "mqtt://host:1883")
             if parts.path.strip("/") or parts.query:
@@ -220,16 +225,16 @@ class MqttSection(Section):
         return url
 
     @model_validator(mode="after")
-    def _fits_the_broker(self) -> Self:
+    def _require_effective_keys(self) -> Self:
         if self.embedded and self.protocol == "5":
             raise KeyProblem("protocol", 'was 5, but the embedded broker speaks 3.1.1 only; write "auto"')
         for key in ("username", "password_file", "ca_file", "cert_file", "key_file"):
-            if getattr(self, key) and (lack := self._lacks(key)):
-                raise KeyProblem(key, lack)
+            if getattr(self, key) and (missing := self._missing_requirement(key)):
+                raise KeyProblem(key, missing)
         return self
 
-    def _lacks(self, key: str) -> str | None:
-        """What ``key`` needs to have an effect and does not have."""
+    def _missing_requirement(self, key: str) -> str | None:
+        """Why ``key`` has no effect with the other values, or None if it has."""
         if self.embedded:
             return "has no effect on the embedded broker; set mqtt.url or remove it"
         if key == "password_file" and not self.username:
@@ -258,27 +263,27 @@ class MqttSection(Section):
 
     @property
     def protocol_version(self) -> Literal["5", "311"]:
-        """``auto`` decided: 3.1.1 on the embedded broker, else 5."""
+        """The protocol to try first: for ``auto`` 3.1.1 on the embedded broker, else 5."""
         if self.protocol == "auto":
             return "311" if self.embedded else "5"
         return self.protocol
 
 
 class HttpSection(Section):
-    """The page, the API and the metrics. Off loopback every request needs the bearer token in ``token_file``."""
+    """HTTP server of the status page, API and metrics; off loopback each request needs the token of ``token_file``."""
 
     listen: Listen = ListenAddress("127.0.0.1", 9464)
     token_file: ReadableFile = None
 
     @model_validator(mode="after")
-    def _token_off_loopback(self) -> Self:
+    def _require_token_off_loopback(self) -> Self:
         if not self.listen.is_loopback and self.token_file is None:
             raise KeyProblem("token_file", f"is needed because {self.listen} is not loopback; name a file with a token")
         return self
 
 
 class StoreSection(Section):
-    """How long the ledger keeps what. ``max_disk_mb`` is in units of 1,000,000 bytes."""
+    """Retention of the stored data. ``max_disk_mb`` is in units of 1,000,000 bytes."""
 
     keep_bars: Length = duration("10y")
     keep_forecasts: Length = duration("2y")
@@ -287,7 +292,7 @@ class StoreSection(Section):
 
 
 class LogSection(Section):
-    """What is logged, and how it is written."""
+    """Level and format of the log."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"

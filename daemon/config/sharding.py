@@ -1,4 +1,4 @@
-"""Which instance of several owns which symbol: rendezvous hashing over the symbols of one venue list."""
+"""Assignment of symbols to instances by rendezvous hashing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Shard(NamedTuple):
 
 
 def parse_shard(text: str) -> Shard:
-    """``"0/3"`` as a Shard; raises ValueError unless 0 <= number < total."""
+    """Parses ``"0/3"``. Raises ValueError unless 0 <= number < total."""
     number, _, total = text.partition("/")
     if not (number.isdecimal() and total.isdecimal() and int(number) < int(total)):
         raise ValueError(f'was "{text}"; write this instance\'s number from 0 and their total, e.g. "0/1"')
@@ -28,12 +28,12 @@ def parse_shard(text: str) -> Shard:
 def shard_symbols(symbols: Sequence[str], shard: Shard) -> tuple[str, ...]:
     """The symbols that ``shard`` owns, in the order given.
 
-    Rendezvous hashing: every symbol goes to the instance with the highest hash of (symbol, instance), so that a
-    change from n to n + 1 instances moves only the symbols that the new one takes over. The venue plays no part:
-    one symbol's venues stay together.
+    Rendezvous hashing: each symbol belongs to the instance with the highest hash of (symbol, instance), so a change
+    from n to n + 1 instances moves only the symbols that the new instance takes over. The venue is not hashed: the same
+    symbol of several venues belongs to one instance.
     """
-    return tuple(symbol for symbol in symbols if _owner(symbol, shard.total) == shard.number)
+    return tuple(symbol for symbol in symbols if _owning_instance(symbol, shard.total) == shard.number)
 
 
-def _owner(symbol: str, total: int) -> int:
+def _owning_instance(symbol: str, total: int) -> int:
     return max(range(total), key=lambda number: hashlib.blake2b(f"{symbol}|{number}".encode(), digest_size=8).digest())

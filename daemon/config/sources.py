@@ -1,4 +1,4 @@
-"""Where configuration values come from, gathered in order of precedence before anything is validated."""
+"""Sources of configuration values, merged in order of precedence before validation."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ ENVIRONMENT_PREFIX = "FORECASTD__"
 
 
 class Origin(NamedTuple):
-    """Where one value was set: ``kind`` of source, and the file's or variable's ``name``."""
+    """The source of one value: its ``kind``, and the ``name`` of the file or variable."""
 
     kind: str
     name: str = ""
 
     @property
     def location(self) -> str:
-        """What stands first in an error line."""
+        """The prefix of an error line."""
         return self.name or self.kind
 
     def __str__(self) -> str:
@@ -33,9 +33,9 @@ COMMAND_LINE = Origin("command line")
 
 @dataclass(slots=True)
 class Gathered:
-    """Values by dotted key (``mqtt.url``; ``feeds`` as a whole), the later source over the earlier.
+    """Values by dotted key (``mqtt.url``; ``feeds`` is one key); a later source replaces an earlier one.
 
-    ``problems`` holds a line for each piece of a source that could not be read at all.
+    ``problems`` holds one line for each value or file that could not be read.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Gathered:
         self.origins[key] = origin
 
     def tree(self) -> dict[str, Any]:
-        """The values as nested tables, as a TOML file would hold them."""
+        """The values as nested tables, like a parsed TOML file."""
         tables: dict[str, Any] = {}
         for key, value in self.values.items():
             section, _, name = key.partition(".")
@@ -62,9 +62,9 @@ class Gathered:
 def gather(
     path: Path | None, *, command_line: Mapping[str, Any], environ: Mapping[str, str], keys: Mapping[str, bool]
 ) -> Gathered:
-    """Reads every source. ``keys`` holds every known key and whether its value is a plain text.
+    """Reads all sources. ``keys``: each known key with whether its value is a string.
 
-    Raises nothing: what cannot be read becomes a problem.
+    Raises nothing: an unreadable value or file is added to ``problems``.
     """
     gathered = Gathered()
     _read_file(path, gathered)
@@ -75,9 +75,9 @@ def gather(
 
 
 def default_state_dir(environ: Mapping[str, str]) -> Path:
-    """``$STATE_DIRECTORY`` (systemd's, the first of several), else ``$XDG_STATE_HOME/forecastd``."""
-    if managed := environ.get("STATE_DIRECTORY", "").split(":")[0]:
-        return Path(managed)
+    """``$STATE_DIRECTORY`` (set by systemd; the first of several), else ``$XDG_STATE_HOME/forecastd``."""
+    if from_systemd := environ.get("STATE_DIRECTORY", "").split(":")[0]:
+        return Path(from_systemd)
     home = environ.get("XDG_STATE_HOME") or Path(environ.get("HOME") or Path.home()) / ".local" / "state"
     return Path(home) / "forecastd"
 
@@ -109,7 +109,7 @@ def _flatten(tables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _read_credentials(environ: Mapping[str, str], keys: Mapping[str, bool], gathered: Gathered) -> None:
-    """A credential called ``mqtt-password`` sets ``mqtt.password_file``: systemd's LoadCredential= is enough."""
+    """Sets ``mqtt.password_file`` from a systemd credential (LoadCredential=) named ``mqtt-password``, and so on."""
     folder = environ.get("CREDENTIALS_DIRECTORY")
     if not folder:
         return

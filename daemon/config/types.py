@@ -1,4 +1,4 @@
-"""The value types of the configuration: durations, addresses, files, with errors that name the cure."""
+"""Value types of the configuration (durations, addresses, files), with errors that name the cure."""
 
 from __future__ import annotations
 
@@ -21,16 +21,14 @@ from daemon.symbols import is_symbol, spell
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
 _DURATION = re.compile(r"([1-9][0-9]*)([smhdwy])")
 _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
-
-
 CREDENTIALS = "${CREDENTIALS_DIRECTORY}"
 
 
 class Secrets(Enum):
-    """What is asked of the files that hold secrets and certificates.
+    """Which files of secrets and certificates must be readable.
 
-    REQUIRED: each can be read now, as for the daemon itself. UNCHECKED_CREDENTIALS: so can all but those in
-    ``${CREDENTIALS_DIRECTORY}``, which is only there under systemd. UNCHECKED: nothing, for commands that use none.
+    REQUIRED: all, as the daemon needs. UNCHECKED_CREDENTIALS: all but those in ``${CREDENTIALS_DIRECTORY}``, which only
+    exists under systemd. UNCHECKED: none, for commands that use no secrets.
     """
 
     REQUIRED = "required"
@@ -39,14 +37,14 @@ class Secrets(Enum):
 
 
 class Reading(NamedTuple):
-    """The validation context: whose environment expands paths, and what is asked of the files that they name."""
+    """Validation context: the environment that expands paths, and which files must be readable."""
 
     environ: Mapping[str, str]
     secrets: Secrets = Secrets.REQUIRED
 
 
 class KeyProblem(ValueError):
-    """A problem between several keys of one section, told at ``key``."""
+    """A conflict between keys of one section, reported at ``key``."""
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
@@ -55,7 +53,7 @@ class KeyProblem(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Duration:
-    """A length of time as it is written in the file, e.g. ``24h``; a year has 365 days."""
+    """A length of time with its text in the file, e.g. ``24h``; a year has 365 days."""
 
     text: str
     seconds: int
@@ -69,7 +67,7 @@ class Duration:
 
 
 def duration(text: str) -> Duration:
-    """``"24h"`` as a Duration; raises ValueError for anything but a whole number and s, m, h, d, w or y."""
+    """Parses ``"24h"``. Raises ValueError unless the text is a whole number and s, m, h, d, w or y."""
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(f'was "{text}"; write a whole number and s, m, h, d, w or y, e.g. "24h"')
@@ -77,7 +75,7 @@ def duration(text: str) -> Duration:
 
 
 class ListenAddress(NamedTuple):
-    """Where the HTTP server listens; port 0 asks the system for a free one."""
+    """Address of the HTTP server; the system chooses a free port for port 0."""
 
     host: str
     port: int
@@ -96,13 +94,13 @@ class ListenAddress(NamedTuple):
 
 
 def on_loopback(url: str) -> bool:
-    """Whether ``url`` is this machine's own; an empty one is the venue's, which is not."""
+    """Whether the host of ``url`` is loopback; False for an empty URL, which means the venue's own."""
     host = urlsplit(url).hostname or ""
     return bool(host) and ListenAddress(host, 0).is_loopback
 
 
 def listen_address(text: str) -> ListenAddress:
-    """``"127.0.0.1:9464"`` or ``"[::1]:9464"`` as host and port."""
+    """Parses ``"127.0.0.1:9464"`` or ``"[::1]:9464"``. Raises ValueError."""
     host, _, port = text.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
     if not bare or (":" in bare and bare == host) or not port.isdecimal() or int(port) > 65_535:
@@ -111,9 +109,9 @@ def listen_address(text: str) -> ListenAddress:
 
 
 def address(text: str, schemes: tuple[str, ...], example: str) -> SplitResult:
-    """Splits a URL; raises ValueError for another scheme, a missing host or credentials inside it.
+    """Splits a URL. Raises ValueError for another scheme, a missing host, or credentials in the URL.
 
-    The message never repeats a URL that may hold a password.
+    The message never repeats a URL that may contain a password.
     """
     if "@" in text:
         raise ValueError("holds a user or password; a URL is printed and logged, so credentials go in their own keys")
@@ -127,10 +125,10 @@ def address(text: str, schemes: tuple[str, ...], example: str) -> SplitResult:
     return parts
 
 
-def _text(parse: Callable[[str], Any]) -> Callable[[object], Any]:
+def _parsed_text(parse: Callable[[str], Any]) -> Callable[[object], Any]:
     def validate(value: object) -> Any:
         if not isinstance(value, str):
-            raise ValueError(f"was {value!r}; write a text in quotes")  # noqa: TRY004  # pydantic gathers ValueErrors
+            raise ValueError(f"was {value!r}; write a text in quotes")  # noqa: TRY004  # pydantic collects ValueErrors
         return parse(value)
 
     return validate
@@ -152,12 +150,12 @@ def _time_of_day(text: str) -> time | None:
 def _symbol(text: str) -> str:
     if is_symbol(text):
         return text
-    spelt = spell(text)
-    cure = f'write "{spelt}"' if spelt else 'write BASE-QUOTE in upper case, e.g. "BTC-USDT"'
+    canonical = spell(text)
+    cure = f'write "{canonical}"' if canonical else 'write BASE-QUOTE in upper case, e.g. "BTC-USDT"'
     raise ValueError(f'was "{text}"; {cure}')
 
 
-def _web_address(schemes: tuple[str, ...], example: str) -> Callable[[str], str]:
+def _url_parser(schemes: tuple[str, ...], example: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text:
             address(text, schemes, example)
@@ -167,7 +165,7 @@ def _web_address(schemes: tuple[str, ...], example: str) -> Callable[[str], str]
 
 
 def expand_file(text: str, environ: Mapping[str, str]) -> Path:
-    """Expands ``${CREDENTIALS_DIRECTORY}`` and ``~``; raises ValueError where the first is not set."""
+    """Expands ``${CREDENTIALS_DIRECTORY}`` and ``~``. Raises ValueError if the variable is not set."""
     if CREDENTIALS in text:
         folder = environ.get("CREDENTIALS_DIRECTORY", "")
         if not folder:
@@ -183,12 +181,12 @@ def _expand_home(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise ValueError(f'was "{text}", but there is no such user here; write the whole path') from None
+        raise ValueError(f'was "{text}", but there is no such user on this machine; write the full path') from None
 
 
 def _readable_file(value: object, info: ValidationInfo) -> Path | None:
     if not isinstance(value, str):
-        raise ValueError("must be the path of a file, in quotes")  # noqa: TRY004  # pydantic gathers ValueErrors
+        raise ValueError("must be the path of a file, in quotes")  # noqa: TRY004  # pydantic collects ValueErrors
     if not value:
         return None
     environ, secrets = info.context if isinstance(info.context, Reading) else Reading(os.environ)
@@ -211,27 +209,27 @@ def _folder(text: str) -> Path:
 
 
 def _as_text(value: object) -> str:
-    """A value as it is written in the file; nothing set is an empty text."""
+    """A value as written in the file; None is an empty text."""
     return "" if value is None else f"{value:%H:%M}" if isinstance(value, time) else str(value)
 
 
-def _written(parse: Callable[..., Any], pattern: str | None = None) -> tuple[Any, ...]:
-    """The pydantic annotations of a type that is written as text: how it is read, shown, and described."""
+def _text_field(parse: Callable[..., Any], pattern: str | None = None) -> tuple[Any, ...]:
+    """Pydantic annotations of a type that is a string in the file: parser, serializer and JSON Schema."""
     schema = {"type": "string"} | ({"pattern": f"^({pattern})$"} if pattern else {})
     return PlainValidator(parse), PlainSerializer(_as_text), WithJsonSchema(schema)
 
 
-Length = Annotated[Duration, *_written(_text(duration), _DURATION.pattern)]
-LengthOrOff = Annotated[Duration | None, *_written(_text(_optional_duration), f"off|{_DURATION.pattern}")]
-TimeOfDay = Annotated[time | None, *_written(_text(_time_of_day), f"|{_TIME_OF_DAY.pattern}")]
-Symbol = Annotated[str, *_written(_text(_symbol), "[A-Z0-9]+-[A-Z0-9]+")]
-ShardText = Annotated[Shard, *_written(_text(parse_shard), "[0-9]+/[1-9][0-9]*")]
-Listen = Annotated[ListenAddress, *_written(_text(listen_address))]
-WebsocketUrl = Annotated[str, *_written(_text(_web_address(("ws", "wss"), "wss://stream.example.com:9443")))]
-RestUrl = Annotated[str, *_written(_text(_web_address(("http", "https"), "https://api.example.com")))]
-ReadableFile = Annotated[Path | None, *_written(_readable_file)]
-Folder = Annotated[Path, *_written(_text(_folder))]
-# TOML has true integers and floats: "5" in quotes is a mistake that the file's writer should see.
+Length = Annotated[Duration, *_text_field(_parsed_text(duration), _DURATION.pattern)]
+LengthOrOff = Annotated[Duration | None, *_text_field(_parsed_text(_optional_duration), f"off|{_DURATION.pattern}")]
+TimeOfDay = Annotated[time | None, *_text_field(_parsed_text(_time_of_day), f"|{_TIME_OF_DAY.pattern}")]
+Symbol = Annotated[str, *_text_field(_parsed_text(_symbol), "[A-Z0-9]+-[A-Z0-9]+")]
+ShardText = Annotated[Shard, *_text_field(_parsed_text(parse_shard), "[0-9]+/[1-9][0-9]*")]
+Listen = Annotated[ListenAddress, *_text_field(_parsed_text(listen_address))]
+WebsocketUrl = Annotated[str, *_text_field(_parsed_text(_url_parser(("ws", "wss"), "wss://stream.example.com:9443")))]
+RestUrl = Annotated[str, *_text_field(_parsed_text(_url_parser(("http", "https"), "https://api.example.com")))]
+ReadableFile = Annotated[Path | None, *_text_field(_readable_file)]
+Folder = Annotated[Path, *_text_field(_parsed_text(_folder))]
+# TOML has integers and floats, so a quoted "5" is an error in the file.
 Integer = Annotated[int, Strict()]
 Number = Annotated[float, Strict()]
 ProtocolName = BeforeValidator(lambda value: str(value) if type(value) is int else value)

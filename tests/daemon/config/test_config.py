@@ -261,7 +261,10 @@ def test_every_error_at_once(chosen: set[str], write: Write) -> None:
             '[[feeds]]\nvenue = "binance"\nsymbols = ["BTC-USDT"]\nrest_url = "http://[::1]:9444"',
             "feeds[0].ws_url: is not on this machine although rest_url is; point both to the simulator",
         ),
-        ('[retrain]\nevery = "24h"\nat = "03:10"', "retrain.at: stands beside retrain.every; keep one of the two"),
+        (
+            '[retrain]\nevery = "24h"\nat = "03:10"',
+            "retrain.at: is set together with retrain.every; keep one of the two",
+        ),
         ('[retrain]\nat = "3:10"', 'retrain.at: was "3:10"; write a UTC time as HH:MM, e.g. "03:10"'),
         ("[model]\nhorizons = [3, 2]", "model.horizons: was [3, 2]; write whole numbers of bars from 1 up, ascending"),
         ("[model]\nhorizons = [0, 2]", "model.horizons: was [0, 2]; write whole numbers of bars from 1 up, ascending"),
