@@ -1,7 +1,7 @@
-"""Bars in, forecasts out: the feature buffer, the baselines, and the champion that is served.
+"""Turns the bars of one close into forecasts: owns the feature buffer, the baselines and the champion.
 
-Synchronous and without threads, so that replay and backtest run it as it is; ``inference.py`` runs the same
-steps in the daemon, with a deadline on the one that can fail or hang: the network.
+Synchronous and without threads, so that replay and backtest use it directly; ``inference.py`` runs the same steps in
+the daemon and sets a deadline on the one that can fail or hang: the network.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NO_MODEL = "no model is trained yet"
 
 
 class ForecastEngine:
-    """Forecasts of a fixed set of instruments. Its methods must not run at the same time, but for ``predict``."""
+    """Forecasts of a fixed set of instruments. Only ``predict`` may run at the same time as other methods."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class ForecastEngine:
 
     @property
     def model(self) -> ModelInfo | None:
-        """Who makes the forecasts whose source is "model"; None while only baselines can speak."""
+        """The model whose forecasts have the source "model"; None while only baselines are available."""
         if self.kind in NETWORK_KINDS:
             return self._champion.info if self._champion else None
         if self.kind == "har":
@@ -73,8 +73,8 @@ class ForecastEngine:
     def load_history(self, bars: pl.DataFrame) -> None:
         """Fills the buffer from a frame of bars (``features.frames.BARS_SCHEMA``) and fits HAR on all of it.
 
-        EWMA is fitted too where that is the kind. Where the history is too short for them the random walk stands in
-        until the next call.
+        EWMA is fitted too where it is the configured kind. With too short a history the random walk replaces both until
+        the next call.
         """
         self._buffer.load(bars)
         self._har, self._ewma = self._fit_baselines(bars)
@@ -82,10 +82,10 @@ class ForecastEngine:
     def load_champion(self, path: Path, *, device: str = "cpu") -> Champion:
         """Loads a network's artifact without serving it; see ``serve``. Raises ArtifactError or ValueError.
 
-        Imports torch, which nothing else here does, and holds it to one thread on the CPU. To be called by the
-        thread that will call ``predict``.
+        Imports torch, which no other method does, and limits it to one CPU thread. To be called by the thread that
+        will call ``predict``.
         """
-        # An idle OpenMP worker that spins takes the core of whoever else runs here; read when torch is imported.
+        # A spinning idle OpenMP worker occupies a core; torch reads the variable when it is imported.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         from models.networks.network_forecaster import NetworkForecaster, use_one_thread  # noqa: PLC0415  # no network, no torch
 
@@ -96,51 +96,53 @@ class ForecastEngine:
         return champion
 
     def serve(self, champion: Champion | None) -> None:
-        """The network to ask from the next round on; None for none."""
+        """Sets the champion of the following rounds; None for none."""
         self._champion = champion
 
     def close_bars(self, close_time_us: int, bars: Sequence[Bar]) -> RoundForecasts:
-        """Takes the bars of one close and answers at once, without a deadline."""
+        """The forecasts for the bars of one close, without a deadline."""
         prepared = self.prepare(close_time_us, bars)
         started_s = self._monotonic_s()
         try:
             answers = self.predict(prepared)
-        except Exception as error:  # noqa: BLE001  # whatever a network raises, the round is answered and the reason told
-            return self.finish(prepared, failure=describe(error), inference_ms=self._since_ms(started_s))
-        return self.finish(prepared, answers, inference_ms=self._since_ms(started_s))
+        except Exception as error:  # noqa: BLE001  # baselines replace a network that raises anything
+            return self.finish(prepared, failure=describe_error(error), inference_ms=self._elapsed_ms(started_s))
+        return self.finish(prepared, answers, inference_ms=self._elapsed_ms(started_s))
 
     def revise(self, bar: Bar) -> None:
         """Puts a later revision of a bar into the buffer; forecasts already made are not changed."""
         self._buffer.revise(bar)
 
     def prepare(self, close_time_us: int, bars: Sequence[Bar]) -> PreparedRound:
-        """Appends the bars, computes features, asks the baselines. Raises ValueError for bars that do not fit."""
+        """Appends the bars, computes features and baselines' forecasts. Raises ValueError for bars that do not fit."""
         started_s = self._monotonic_s()
         self._buffer.append(bars)
         inputs, baselines, unforecast = [], [], []
         for bar in bars:
-            given = self._input(bar.instrument, close_time_us)
-            spoken, silence = self._ask_baselines(given)
-            if spoken:
-                inputs.append(given)
-                baselines.append(spoken)
+            forecast_input = self._forecast_input(bar.instrument, close_time_us)
+            forecasts, reason = self._baseline_forecasts(forecast_input)
+            if forecasts:
+                inputs.append(forecast_input)
+                baselines.append(forecasts)
             else:
-                unforecast.append((bar.instrument, silence))
+                unforecast.append((bar.instrument, reason))
         return PreparedRound(
             close_time_us=close_time_us,
             inputs=tuple(inputs),
             baselines=tuple(baselines),
             champion=self._champion,
-            refusals=tuple(self._champion.rejection_reason(given) if self._champion else NO_MODEL for given in inputs),
+            rejection_reasons=tuple(
+                self._champion.rejection_reason(each) if self._champion else NO_MODEL for each in inputs
+            ),
             unforecast=tuple(unforecast),
-            features_ms=self._since_ms(started_s),
+            features_ms=self._elapsed_ms(started_s),
         )
 
     def predict(self, prepared: PreparedRound) -> list[Forecast]:
-        """The champion's forecasts of ``prepared.askable``, one forward pass; touches nothing else of the engine."""
-        if prepared.champion is None or not prepared.askable:
+        """The champion's forecasts of ``prepared.accepted_inputs`` in one forward pass; uses no state of the engine."""
+        if prepared.champion is None or not prepared.accepted_inputs:
             return []
-        return prepared.champion.forecast(prepared.askable)
+        return prepared.champion.forecast(prepared.accepted_inputs)
 
     def finish(
         self,
@@ -150,12 +152,14 @@ class ForecastEngine:
         failure: str | None = None,
         inference_ms: float,
     ) -> RoundForecasts:
-        """The round as it is issued: the champion's ``answers``, and a baseline wherever there is none."""
-        spoken = iter(answers)
+        """The round as issued: the champion's ``answers``, and a baseline wherever there is none."""
+        remaining = iter(answers)
         forecasts = []
-        for given, baselines, refusal in zip(prepared.inputs, prepared.baselines, prepared.refusals, strict=True):
-            reason = refusal if refusal is not None else failure
-            forecasts.append(self._issue(given, baselines, next(spoken) if reason is None else None, reason))
+        rounds = zip(prepared.inputs, prepared.baselines, prepared.rejection_reasons, strict=True)
+        for forecast_input, baselines, rejection in rounds:
+            reason = rejection if rejection is not None else failure
+            answer = next(remaining) if reason is None else None
+            forecasts.append(self._issue(forecast_input, baselines, answer, reason))
         return RoundForecasts(
             close_time_us=prepared.close_time_us,
             forecasts=tuple(forecasts),
@@ -166,30 +170,34 @@ class ForecastEngine:
         )
 
     def _issue(
-        self, given: ForecastInput, baselines: tuple[Forecast, ...], answer: Forecast | None, reason: str | None
+        self,
+        forecast_input: ForecastInput,
+        baselines: tuple[Forecast, ...],
+        answer: Forecast | None,
+        reason: str | None,
     ) -> InstrumentForecast:
-        issued = answer or self._configured(baselines)
+        issued = answer or self._preferred_baseline(baselines)
         is_model = issued.model.kind == self.kind
         return InstrumentForecast(
             issued=issued,
             source="model" if is_model else "baseline",
             reason=None if is_model else (reason if self.kind in NETWORK_KINDS else f"{self.kind} lacks history"),
             baselines=baselines,
-            window_bars_missing=self._missing(given),
+            window_bars_missing=self._missing_bars(forecast_input),
         )
 
-    def _configured(self, baselines: tuple[Forecast, ...]) -> Forecast:
-        """The baseline that is configured as the model where there is one, else the best that could speak."""
+    def _preferred_baseline(self, baselines: tuple[Forecast, ...]) -> Forecast:
+        """The baseline that is configured as the model, else the best available one."""
         for forecast in baselines:
             if forecast.model.kind == self.kind:
                 return forecast
         return baselines[0]
 
-    def _missing(self, given: ForecastInput) -> int:
-        closes = given.recent.log_close[-self.window :]
+    def _missing_bars(self, forecast_input: ForecastInput) -> int:
+        closes = forecast_input.recent.log_close[-self.window :]
         return self.window - int(np.isfinite(closes).sum())
 
-    def _input(self, instrument: Instrument, close_time_us: int) -> ForecastInput:
+    def _forecast_input(self, instrument: Instrument, close_time_us: int) -> ForecastInput:
         return ForecastInput(
             venue=instrument.venue,
             symbol=instrument.symbol,
@@ -208,19 +216,19 @@ class ForecastEngine:
         except LookaheadError:
             raise
         except ValueError:
-            return None  # fewer rows than a window: the champion refuses the input and says so
+            return None  # fewer rows than a window: the champion rejects the input with a reason
 
-    def _ask_baselines(self, given: ForecastInput) -> tuple[tuple[Forecast, ...], str]:
-        """What the baselines that can speak say, the best first, and why the last of them could not."""
-        spoken, silence = [], ""
+    def _baseline_forecasts(self, forecast_input: ForecastInput) -> tuple[tuple[Forecast, ...], str]:
+        """The available baselines' forecasts, best first, and why the last unavailable one failed."""
+        forecasts, reason = [], ""
         for baseline in (self._har, self._ewma, self._random_walk):
             if baseline is None:
                 continue
             try:
-                spoken += baseline.forecast([given])
+                forecasts += baseline.forecast([forecast_input])
             except ValueError as error:
-                silence = str(error)
-        return tuple(spoken), silence
+                reason = str(error)
+        return tuple(forecasts), reason
 
     def _fit_baselines(self, bars: pl.DataFrame) -> tuple[Har | None, Ewma | None]:
         histories = regular_histories(bars, interval_us=self.interval_us)
@@ -230,25 +238,25 @@ class ForecastEngine:
                 return har, None
             return har, Ewma.fit_histories(histories, horizons=self.horizons, levels=self.levels)
         except ValueError:
-            return None, None  # too little history; ``load_history`` says so to its readers
+            return None, None  # too little history, see ``load_history``
 
     def _check_fits(self, manifest: Manifest) -> None:
         """Raises ValueError where the artifact was trained for another configuration than the engine's."""
-        wanted = (self.kind, self.interval_us, self.horizons, self.levels, self.window)
-        got = (manifest.kind, manifest.interval_us, manifest.horizons, manifest.levels, manifest.window)
+        configured = (self.kind, self.interval_us, self.horizons, self.levels, self.window)
+        trained = (manifest.kind, manifest.interval_us, manifest.horizons, manifest.levels, manifest.window)
         names = ("kind", "interval_us", "horizons", "levels", "window")
         differing = [
-            f"{name} {has} (configured {want})"
-            for name, has, want in zip(names, got, wanted, strict=True)
-            if has != want
+            f"{name} {actual} (configured {expected})"
+            for name, actual, expected in zip(names, trained, configured, strict=True)
+            if actual != expected
         ]
         if differing:
             raise ValueError(f"{manifest.id} was trained for {', '.join(differing)}")
 
-    def _since_ms(self, started_s: float) -> float:
+    def _elapsed_ms(self, started_s: float) -> float:
         return (self._monotonic_s() - started_s) * 1000.0
 
 
-def describe(error: BaseException) -> str:
-    """An error's kind and message on one line."""
+def describe_error(error: BaseException) -> str:
+    """An error's class and message."""
     return f"{type(error).__name__}: {error}"

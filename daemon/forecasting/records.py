@@ -1,4 +1,4 @@
-"""Records that cross rooms inside the daemon: the quality, skill and latency that travel with a forecast."""
+"""Records shared by the packages of the daemon: issued forecasts with their quality, skill and latency, and scores."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from models.forecast import Forecast
 
 
 class DataQuality(msgspec.Struct, frozen=True, kw_only=True):
-    """What the forecast was made from. ``missing_trades`` is of the last bar, ``window_bars_missing`` of the window.
+    """Quality of the data behind one forecast.
 
-    missing_trades: None where trades are missing and nobody knows how many.
+    completeness, missing_trades, missing_ranges: of the last bar; missing_trades is None where the number of missing
+    trades is unknown. window_bars_missing: bars of the input window that are missing or empty. clock_skew_ms: the
+    venue's clock minus this machine's in milliseconds, None while unknown.
     """
 
     completeness: Completeness
@@ -26,9 +28,10 @@ class DataQuality(msgspec.Struct, frozen=True, kw_only=True):
 class Skill(msgspec.Struct, frozen=True, kw_only=True):
     """Live skill of one instrument's one-bar forecasts over ``window``; ratios below 1 beat the baseline.
 
-    ``*_se`` is the standard error of the ratio beside it. None until enough forecasts are scored. crps_bp is the mean
-    CRPS in basis points of log return. ``raw_*``: of the same forecasts before calibration, None where there was none;
-    crps_vs_raw below 1: calibration pays.
+    window: e.g. "30d". scored: forecasts behind the figures. ``*_se`` is the standard error of the ratio of that name.
+    None until enough forecasts are scored. coverage_*: share of truths inside the central interval, from 0 to 1.
+    crps_bp: mean CRPS in basis points of log return. ``raw_*``: the same before calibration, None without calibration;
+    crps_vs_raw below 1: calibration improves the CRPS.
     """
 
     window: str
@@ -50,7 +53,7 @@ class Skill(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """Milliseconds of wall time spent per stage; ``bar_close_to_publish`` is issued_at - bar_close."""
+    """Milliseconds of wall time per stage; ``bar_close_to_publish`` is issued_at - bar_close."""
 
     bar_close_to_publish: int
     features: float
@@ -58,9 +61,10 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IssuedForecast(msgspec.Struct, frozen=True, kw_only=True):
-    """A forecast as it is issued: once for a bar, never changed. ``source`` is "model" or "baseline".
+    """A forecast as issued: once per bar, never changed.
 
-    raw: the same as the forecaster gave it, before calibration; None where forecasts are issued as they are given.
+    source: "model" or "baseline". reference_price: the last known close, in the quote currency. issued_at_us: market
+    time in microseconds. raw: the forecast before calibration; None where forecasts are not calibrated.
     """
 
     forecast: Forecast
@@ -79,11 +83,12 @@ class IssuedForecast(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
-    """One forecast of one horizon beside the truth. ``kind`` is the forecaster's, ``role`` "issued", "raw" (the issued
-    one before calibration) or "baseline".
+    """The score of one forecaster at one horizon.
 
-    pinball is the mean over the quantile levels, in log-return units, and so is crps, None in scores of old;
-    ``inside_80`` and ``inside_95`` say whether the truth fell into the interval.
+    role: "issued", "raw" (the issued forecast before calibration) or "baseline". kind: the forecaster's kind. Times are
+    in microseconds. log_return (the truth), median, pinball (mean over the quantile levels), volatility and crps are in
+    log-return units, squared_error in their square; crps is None in scores of earlier versions. inside_80, inside_95:
+    whether the truth lies inside the central interval.
     """
 
     venue: str
@@ -105,7 +110,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CalibrationState(msgspec.Struct, frozen=True, kw_only=True):
-    """What calibration knows of one kind of forecaster for one instrument; ``state`` is its JSON."""
+    """The calibration state of one forecaster kind for one instrument; ``state`` is JSON."""
 
     venue: str
     symbol: str
@@ -115,5 +120,5 @@ class CalibrationState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def forecast_id(venue: str, symbol: str, interval_us: int, close_time_us: int) -> str:
-    """The one name of a forecast, e.g. ``binance:BTC-USDT:1h:2026-01-05T13:00:00Z``."""
+    """The unique id of a forecast, e.g. ``binance:BTC-USDT:1h:2026-01-05T13:00:00Z``."""
     return f"{venue}:{symbol}:{interval_name(interval_us)}:{iso(close_time_us)}"

@@ -1,4 +1,4 @@
-"""What one bar close leads to: the inputs that are prepared, the answers, and who gave them."""
+"""Records of one forecast round: the prepared inputs and the forecasts of one bar close."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 
 class Champion(Forecaster, Protocol):
-    """A network that is served."""
+    """The network that is served."""
 
     manifest: Manifest
 
     def rejection_reason(self, given: ForecastInput) -> str | None:
-        """Why this input cannot be forecast; None where it can."""
+        """Why the champion cannot forecast this input; None where it can."""
         ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InstrumentForecast:
-    """What one instrument is told at one bar close.
+    """The forecasts of one instrument at one bar close.
 
-    issued: the forecast to publish. source: "model" or "baseline"; ``reason`` says why it is a baseline's.
-    baselines: the baselines' forecasts, computed at every close whoever is issued, for the scoreboard.
+    issued: the forecast to publish. source: "model" or "baseline". reason: why a baseline was issued, else None.
+    baselines: the baselines' forecasts, computed at every close for the scoreboard.
     window_bars_missing: bars of the window that are missing or empty.
     """
 
@@ -40,9 +40,10 @@ class InstrumentForecast:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RoundForecasts:
-    """All forecasts of one bar close. ``unforecast`` names instruments with too little history even for a baseline.
+    """All forecasts of one bar close.
 
-    failure: why the network gave no answer at all, None where it did or was not asked.
+    unforecast: instruments whose history is too short even for a baseline, with the reason. failure: why the network
+    gave no forecasts at all, None where it did or was not called. ``*_ms``: wall time in milliseconds.
     """
 
     close_time_us: int
@@ -55,22 +56,22 @@ class RoundForecasts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedRound:
-    """All that is known before the network speaks.
+    """All inputs of one round, before the network is called.
 
-    inputs[i] belongs to baselines[i], which is never empty and has HAR first where HAR can speak.
-    champion: the network to ask, fixed for the round, None where there is none; refusals[i]: why it cannot be
-    asked about inputs[i].
+    inputs[i] belongs to baselines[i], which is never empty and starts with HAR where HAR is available.
+    champion: the network of the round, None where there is none; rejection_reasons[i]: why it cannot forecast
+    inputs[i], None where it can.
     """
 
     close_time_us: int
     inputs: tuple[ForecastInput, ...]
     baselines: tuple[tuple[Forecast, ...], ...]
     champion: Champion | None
-    refusals: tuple[str | None, ...]
+    rejection_reasons: tuple[str | None, ...]
     unforecast: tuple[tuple[Instrument, str], ...]
     features_ms: float
 
     @property
-    def askable(self) -> tuple[ForecastInput, ...]:
-        """The inputs that the champion can be asked about."""
-        return tuple(given for given, refusal in zip(self.inputs, self.refusals, strict=True) if refusal is None)
+    def accepted_inputs(self) -> tuple[ForecastInput, ...]:
+        """The inputs that the champion can forecast."""
+        return tuple(each for each, reason in zip(self.inputs, self.rejection_reasons, strict=True) if reason is None)

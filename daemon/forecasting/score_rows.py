@@ -1,4 +1,4 @@
-"""From matured targets to one line of the scoreboard's table: losses, ratios and coverages with their errors."""
+"""Rows of the scoreboard's table, computed from matured targets: losses, ratios and coverages with standard errors."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class ScoreRow(msgspec.Struct, frozen=True, kw_only=True):
     """Live skill of one kind at one horizon; every kind of a horizon is measured on the same targets.
 
     count: matured targets. pinball_bp: mean loss in basis points of log return, from the first target on. Ratios
-    below 1 beat the baseline; ``*_se`` is the standard error of the value beside it. The rest is None until there
-    are enough targets (``models.evaluation.skill.minimum_count``). crps_bp: like pinball_bp. ``raw_*``: of the issued
-    kind before calibration; crps_vs_raw compares on the targets of which both are known.
+    below 1 beat the baseline; ``*_se`` is the standard error of the value of that name. The rest is None until
+    there are enough targets (``models.evaluation.skill.minimum_count``). crps_bp: like pinball_bp. ``raw_*``: of the
+    issued kind before calibration; crps_vs_raw compares on the targets of which both are known.
     """
 
     venue: str
@@ -53,7 +53,7 @@ class ScoreRow(msgspec.Struct, frozen=True, kw_only=True):
     raw_coverage_95_se: float | None = None
 
     def skill(self) -> Skill:
-        """The part of the row that travels with a forecast."""
+        """The part of the row that is published with a forecast."""
         names = {field.name for field in msgspec.structs.fields(Skill)} - {"scored"}
         return Skill(scored=self.count, **{name: getattr(self, name) for name in names})
 
@@ -61,7 +61,7 @@ class ScoreRow(msgspec.Struct, frozen=True, kw_only=True):
 def score_row(
     instrument: Instrument, horizon_bars: int, targets: Targets, *, kind: str, role: str, window: str
 ) -> ScoreRow:
-    """How ``kind`` did on ``targets``, beside every baseline."""
+    """The row of ``kind`` on ``targets``, compared with every baseline."""
     pinball = targets.losses("pinball", kind)
     pinball = pinball[np.isfinite(pinball)] * _BASIS_POINTS
     return ScoreRow(
@@ -77,16 +77,16 @@ def score_row(
         **_ratios(targets, kind, horizon_bars),
         **_coverages(targets, kind, horizon_bars),
         crps_bp=_mean_bp(targets.losses("crps", kind)),
-        **(_before(targets, kind, horizon_bars) if role == "issued" else {}),
+        **(_before_calibration(targets, kind, horizon_bars) if role == "issued" else {}),
     )
 
 
-def _before(targets: Targets, kind: str, horizon_bars: int) -> dict[str, float | None]:
-    """The issued kind before calibration, and what calibration made of it."""
-    raw, told = targets.losses("crps", RAW), targets.losses("crps", kind)
-    both = np.isfinite(raw) & np.isfinite(told)
+def _before_calibration(targets: Targets, kind: str, horizon_bars: int) -> dict[str, float | None]:
+    """The CRPS and coverages of the issued kind before calibration, and the ratio of the CRPS after it to before."""
+    raw, issued = targets.losses("crps", RAW), targets.losses("crps", kind)
+    both = np.isfinite(raw) & np.isfinite(issued)
     shares = {f"raw_{name}": value for name, value in _coverages(targets, RAW, horizon_bars).items()}
-    ratio = _named("crps_vs_raw", paired_ratio(told[both], raw[both], horizon_bars=horizon_bars))
+    ratio = _named("crps_vs_raw", paired_ratio(issued[both], raw[both], horizon_bars=horizon_bars))
     return {"raw_crps_bp": _mean_bp(raw), **ratio, **shares}
 
 
@@ -112,7 +112,7 @@ def _coverages(targets: Targets, kind: str, horizon_bars: int) -> dict[str, floa
 
 
 def _paired(targets: Targets, name: str, kind: str, baseline: str) -> tuple[FloatArray, FloatArray]:
-    """The losses of both on the targets that both forecast."""
+    """The losses of ``kind`` and ``baseline`` on the targets that both forecast. (n,) each"""
     ours, theirs = targets.losses(name, kind), targets.baseline_losses(name, baseline)
     both = np.isfinite(ours) & np.isfinite(theirs)
     return ours[both], theirs[both]

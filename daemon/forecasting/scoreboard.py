@@ -1,9 +1,9 @@
-"""Every forecast beside the truth, when the truth is known, and beside the baselines on the same target. No I/O.
+"""Scores every forecast when its truth is known, beside the baselines on the same target. No I/O.
 
 A forecast of horizon h made at a bar's close matures at the close of the h-th bar after it. Its truth is
-log(close / reference price). An empty bar, proven to hold no trade, leaves the last known close in force; a bar
-without a price that proves nothing leaves the forecast unscored, and counted. Truths also teach the calibration; the
-forecast that it changed is scored beside the raw one.
+log(close / reference price). A bar proven to hold no trade keeps the last known close; any other bar without a price
+leaves the forecast unscored, which is counted. Calibration learns from the same truths; a calibrated forecast is scored
+beside the raw one.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from features.market import Bar, Completeness, Instrument
 from models.forecast import Forecast
 
 _DAY_US = 86_400_000_000
-_EXPIRY_BARS = 48  # a bar that has not come after two days of hourly bars was lost with a longer outage
+_EXPIRY_BARS = 48  # a bar missing for two days of hourly bars was lost in an outage
 _MOST_TARGETS = 8_640  # bounds memory where bars are short: twelve hours of 5 s bars, 30 days of 5 min bars
 _NEEDED_LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
 
 
 class PendingChanges(msgspec.Struct, frozen=True):
-    """What the store must know: forecasts with nothing left to score, and the new records of the others, by id.
+    """What one or more bars changed, for the store.
 
-    calibrations: the states of calibration that the same truths changed.
+    settled: ids of forecasts with no horizon left to score. still_pending: the new records of the others, by id.
+    calibrations: the calibration states that the same truths changed.
     """
 
     settled: tuple[str, ...]
@@ -41,10 +42,10 @@ class PendingChanges(msgspec.Struct, frozen=True):
 
 
 class Scoreboard:
-    """Scores forecasts as their truth arrives and says how good they were lately.
+    """Scores forecasts as their truth arrives and summarises the recent scores.
 
-    window_days: market time that ``skill`` and ``table`` look back, shortened to 8,640 bars where bars are short.
-    calibration: what learns from the truths; None where forecasts are issued as they are given.
+    window_days: market time that ``skill`` and ``table`` cover, at most 8,640 bars. calibration: learns from the
+    truths; None where forecasts are not calibrated.
     Raises ValueError for levels from which the 80% and 95% intervals or the median cannot be read.
     """
 
@@ -68,7 +69,7 @@ class Scoreboard:
         self._history: dict[Instrument, dict[int, TargetHistory]] = {}
         self._kind: dict[Instrument, str] = {}
         self._last_close: dict[Instrument, tuple[int, float]] = {}
-        self._skills: dict[tuple[Instrument, int, str], Skill] = {}  # as of now; forgotten with every bar
+        self._skills: dict[tuple[Instrument, int, str], Skill] = {}  # cache, cleared by every bar
         self._newest_us = 0
         self._unscored = Counter(no_price=0, no_bar=0, other_configuration=0)
 
@@ -84,7 +85,7 @@ class Scoreboard:
 
     @property
     def unscored(self) -> Mapping[str, int]:
-        """Targets that never met a truth since the start, by reason: no_price, no_bar, other_configuration."""
+        """Targets without a truth since the start, by reason: no_price, no_bar, other_configuration."""
         return dict(self._unscored)
 
     # ---------------------------------------------------------------- forecasts in, truth in
@@ -101,7 +102,7 @@ class Scoreboard:
         self._add_pending(pending)
 
     def bar_closed(self, bar: Bar) -> list[Score]:
-        """Scores everything that matures at this bar's close. Bars come oldest first; a known bar changes nothing."""
+        """Scores everything that matures at this bar's close. Bars come oldest first; a repeated bar has no effect."""
         self._skills.clear()
         self._newest_us = max(self._newest_us, bar.close_time_us)
         close = self._reference_close(bar)
@@ -126,13 +127,13 @@ class Scoreboard:
     def _add_pending(self, pending: UnscoredForecast) -> None:
         self._pending.setdefault(pending.instrument, {})[pending.id] = pending
         self._kind[pending.instrument] = pending.kind
-        # The reference price is the close in force at that moment: after a restart nothing else knows it.
+        # The reference price is the last known close; after a restart there is no other source for it.
         known_us, _ = self._last_close.get(pending.instrument, (0, math.nan))
         if pending.close_time_us >= known_us:
             self._last_close[pending.instrument] = (pending.close_time_us, pending.reference_price)
 
     def _reference_close(self, bar: Bar) -> float | None:
-        """The price at the bar's close, None where it is not known."""
+        """The price at the bar's close, None where it is unknown."""
         known_us, last = self._last_close.get(bar.instrument, (0, math.nan))
         if bar.close is not None:
             if bar.close_time_us >= known_us:
@@ -174,12 +175,12 @@ class Scoreboard:
         raw = next((score for score in scores if score.role == "raw"), None)
         by_horizon[issued.horizon_bars].append(issued, baselines, raw)
 
-    # ---------------------------------------------------------------- how good
+    # ---------------------------------------------------------------- skill
 
     def skill(self, venue: str, symbol: str, *, kind: str | None = None, horizon_bars: int | None = None) -> Skill:
-        """Live skill of the forecasts that ``kind`` issued, by default the kind that issued last, at the first horizon.
+        """Live skill of the forecasts of ``kind`` (default: the last issued) at one horizon (default: the first).
 
-        A kind that returns after a baseline stood in for it finds its own targets in the window again.
+        A kind that a baseline replaced for a while keeps its own targets in the window.
         """
         instrument = Instrument(venue, symbol)
         kind = kind or self._kind.get(instrument)
@@ -195,14 +196,14 @@ class Scoreboard:
         return known
 
     def widths(self, instrument: Instrument, horizon_bars: int) -> dict[float, float]:
-        """By how much calibration widens what was issued last, by coverage; empty without calibration."""
+        """By how much calibration widens the last issued kind's intervals, by coverage; empty without calibration."""
         kind = self._kind.get(instrument)
         if self.calibration is None or kind is None:
             return {}
         return self.calibration.widths(instrument, kind, horizon_bars)
 
     def table(self) -> list[ScoreRow]:
-        """One row per venue, symbol, horizon and kind: the kind that issued last, then the baselines beside it."""
+        """One row per venue, symbol, horizon and kind: the last issued kind, then the baselines."""
         return [
             row
             for instrument, by_horizon in sorted(self._history.items())
@@ -225,15 +226,15 @@ class Scoreboard:
     # ---------------------------------------------------------------- restart
 
     def dump(self) -> dict[str, bytes]:
-        """The records of all forecasts that still wait, by forecast id."""
+        """The encoded records of all pending forecasts, by forecast id."""
         return {each.id: encode(each) for waiting in self._pending.values() for each in waiting.values()}
 
     def pending_record(self, forecast_id: str, instrument: Instrument) -> bytes:
-        """The record of one forecast that still waits. Raises KeyError for one that does not."""
+        """The encoded record of one pending forecast. Raises KeyError for any other."""
         return encode(self._pending[instrument][forecast_id])
 
     def take_changes(self) -> PendingChanges:
-        """What bars changed since the last call, to be stored together with the scores."""
+        """The changes since the last call, to be stored together with the scores."""
         changed, self._changed = self._changed, {}
         return PendingChanges(
             settled=tuple(name for name, pending in changed.items() if not pending.waiting),
@@ -242,11 +243,11 @@ class Scoreboard:
         )
 
     def load(self, pending: Iterable[bytes], scores: Iterable[Score]) -> None:
-        """Goes on where ``dump`` stood, with the scores of the window in any order.
+        """Restores pending records (see ``dump``) and the scores of the window, which may be in any order.
 
-        A record older than the scores is fine: horizons that were scored since do not wait again. Records of another
-        interval or other levels count as unscored and as settled. Raises msgspec.DecodeError for bytes that no
-        scoreboard wrote.
+        A record may be older than the scores: horizons that have a score are not scored again. Records of another
+        interval or other levels count as unscored and settled. Raises msgspec.DecodeError for bytes that no scoreboard
+        wrote.
         """
         self._skills.clear()
         for each in sorted(map(decode, pending), key=lambda each: each.close_time_us):
@@ -278,7 +279,7 @@ class Scoreboard:
 
 
 def _by_target(scores: Iterable[Score]) -> list[list[Score]]:
-    """Scores grouped by the target they share, oldest target first."""
+    """Scores grouped by target, oldest target first."""
     grouped: dict[tuple[int, int, str, str], list[Score]] = {}
     for score in scores:
         grouped.setdefault((score.close_time_us, score.horizon_bars, score.venue, score.symbol), []).append(score)

@@ -1,4 +1,4 @@
-"""The losses of one instrument's forecasts at one horizon, the issued one beside every baseline on the same target."""
+"""Losses of one instrument's matured forecasts at one horizon: issued, raw and baselines on the same targets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from daemon.forecasting.records import Score
 
 BASELINES = ("random_walk", "har")
 RAW = "raw"
-"""Stands for the issued kind before calibration."""
+"""Names the column of the issued kind before calibration."""
 _COLUMN = {kind: column for column, kind in enumerate((*BASELINES, RAW), start=1)}
 _COLUMNS = 1 + len(_COLUMN)
 _FIRST_ROWS = 64
@@ -31,7 +31,7 @@ _TARGET = np.dtype(
 
 
 class Targets:
-    """Matured targets of one issued kind, oldest first. What a baseline did not forecast is NaN."""
+    """Matured targets of one issued kind, oldest first. The loss of a baseline without a forecast is NaN."""
 
     def __init__(self, rows: npt.NDArray[np.void], kind: str) -> None:
         self._rows = rows
@@ -45,21 +45,21 @@ class Targets:
         return np.asarray(self._rows[name][:, self._column(kind)])
 
     def baseline_losses(self, name: str, kind: str) -> npt.NDArray[np.float64]:
-        """The losses of the baseline ``kind`` as it is, also where it is what was issued, calibrated. (n,)"""
+        """The losses of the uncalibrated baseline ``kind``, also where its calibrated forecast was issued. (n,)"""
         return np.asarray(self._rows[name][:, _COLUMN[kind]])
 
     def hits(self, name: str, kind: str) -> npt.NDArray[np.bool_]:
         """``name`` is "inside_80" or "inside_95", of the targets that ``kind`` forecast. (at most n,)"""
         column = self._column(kind)
-        there = np.isfinite(self._rows["pinball"][:, column])
-        return np.asarray(self._rows[name][there, column])
+        forecast = np.isfinite(self._rows["pinball"][:, column])
+        return np.asarray(self._rows[name][forecast, column])
 
     def _column(self, kind: str) -> int:
         return 0 if kind == self._kind else _COLUMN[kind]
 
 
 class TargetHistory:
-    """The newest ``capacity`` matured targets; older ones fall out, so years of running take no more memory."""
+    """The newest ``capacity`` matured targets; older ones are dropped, which bounds the memory."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -71,9 +71,9 @@ class TargetHistory:
         return self._size
 
     def append(self, issued: Score, baselines: Mapping[str, Score], raw: Score | None = None) -> None:
-        """Adds one target: the issued forecast's score, those of the baselines by kind, and that before calibration."""
+        """Adds one target: the scores of the issued forecast, of the baselines by kind, and of the raw forecast."""
         if self._size == len(self._rows):
-            self._make_room()
+            self._grow()
         row = self._rows[self._size]
         row["close_time_us"] = issued.close_time_us
         row["kind"] = self._kind_number(issued.kind)
@@ -96,9 +96,9 @@ class TargetHistory:
             self._kinds.append(kind)
         return self._kinds.index(kind)
 
-    def _make_room(self) -> None:
+    def _grow(self) -> None:
         kept = self._rows[max(0, self._size - self._capacity) : self._size]
-        # An eighth of slack, so that rows move once in many appends.
-        room = min(2 * len(kept), self._capacity + self._capacity // 8 + 1)
-        self._rows = np.concatenate([kept, np.zeros(room - len(kept), _TARGET)])
+        # An eighth of slack, so that rows are copied once in many appends.
+        rows = min(2 * len(kept), self._capacity + self._capacity // 8 + 1)
+        self._rows = np.concatenate([kept, np.zeros(rows - len(kept), _TARGET)])
         self._size = len(kept)

@@ -1,1 +1,1 @@
-"""The daemon's outward faces: HTTP, metrics, health, systemd and the control socket."""
+"""The daemon's interfaces for operators: HTTP, metrics, health, systemd and the control socket."""

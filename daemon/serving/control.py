@@ -1,8 +1,8 @@
-"""The UNIX socket that can change the daemon: one JSON line in, JSON lines out until ``{"done": true}``.
+"""Server and client of the control socket: one JSON line in, JSON lines out until ``{"done": true}``.
 
-Request: ``{"command": "retrain", ...arguments}``. Replies: whatever the handler yields, then ``{"done": true}``, or
-``{"error": "...", "exit_code": 75}``. A connection that ends without either means that the daemon went away.
-Mode 0600: whoever may open the file may give orders.
+Request: ``{"command": "retrain", ...arguments}``. Replies: the objects that the handler yields, then
+``{"done": true}``, or ``{"error": "...", "exit_code": 75}``. A connection that ends without either means
+that the daemon ended. Mode 0600: only the owner of the file may connect and send commands.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ Reply = dict[str, Any]
 Handler = Callable[[str, dict[str, Any]], AsyncGenerator[Reply, None]]
 
 
-class _PeerLeft(Exception):
-    """The other end closed its connection or stopped reading."""
+class _PeerDisconnected(Exception):
+    """The peer closed its connection or stopped reading."""
 
 
 class ControlRefused(ForecastdError):
-    """The daemon answered with an error; ``exit_code`` is the one the command should end with."""
+    """The daemon replied with an error; ``exit_code`` is the exit code for the command."""
 
     def __init__(self, message: str, *, exit_code: int) -> None:
         super().__init__(message)
@@ -47,7 +47,7 @@ class ControlRefused(ForecastdError):
 
 
 def search_paths(instance: str, state_dir: Path, environment: Mapping[str, str]) -> list[Path]:
-    """Where the socket of ``instance`` may be, in the order in which clients look."""
+    """The possible paths of the socket of ``instance``, in the order in which clients try them."""
     folders: list[Path] = []
     if runtime := environment.get("RUNTIME_DIRECTORY"):
         folders.append(Path(runtime.split(":")[0]))
@@ -59,7 +59,7 @@ def search_paths(instance: str, state_dir: Path, environment: Mapping[str, str])
 
 
 def serving_path(instance: str, state_dir: Path, environment: Mapping[str, str]) -> Path:
-    """Where the daemon itself listens: the first of the search paths that it can write to."""
+    """The path on which the daemon listens: the first search path that is writable."""
     for path in search_paths(instance, state_dir, environment):
         with suppress(OSError):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -69,15 +69,15 @@ def serving_path(instance: str, state_dir: Path, environment: Mapping[str, str])
 
 
 class ControlServer:
-    """Answers on ``path``. ``handler(command, arguments)`` yields the replies; the stream is closed early when the
-    client leaves, so a handler cleans up in ``finally``. ForecastdError and ValueError become error replies.
+    """Serves commands on ``path``. ``handler(command, arguments)`` yields the replies; it is closed early when the
+    client disconnects, so it cleans up in ``finally``. ForecastdError and ValueError become error replies.
     """
 
     def __init__(self, path: Path, handler: Handler, *, max_clients: int = 16) -> None:
         self.path = path
         self._handler = handler
         self._clients: set[asyncio.Task[None]] = set()
-        self._max_clients = max_clients  # each holds one handler; a person has a few terminals
+        self._max_clients = max_clients  # each client holds one handler
         self._server: asyncio.Server | None = None
         self._inode: int | None = None
 
@@ -88,7 +88,7 @@ class ControlServer:
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             listening.bind(str(self.path))
-            # Nobody can connect before listen(), so there is no moment at which the mode is wider.
+            # No client can connect before listen(), so the wider mode is never usable.
             self.path.chmod(0o600)
             self._inode = self.path.stat().st_ino
             self._server = await asyncio.start_unix_server(self._accept, sock=listening, limit=LINE_BYTES)
@@ -97,7 +97,7 @@ class ControlServer:
             raise ConfigError([f"control socket {self.path}: {error.strerror}"]) from error
 
     async def stop(self) -> None:
-        """Closes every connection and removes the socket file, unless somebody else has put theirs there."""
+        """Closes every connection and removes the socket file, unless another process has replaced it."""
         if self._server is None:
             return
         self._server.close()
@@ -118,14 +118,14 @@ class ControlServer:
                     writer, {"error": "too many clients on the control socket", "exit_code": Retryable.exit_code}
                 )
                 return
-            await self._serve(reader, writer)
-        except (_PeerLeft, ConnectionError) as error:
+            await self._serve_client(reader, writer)
+        except (_PeerDisconnected, ConnectionError) as error:
             log.debug("control_client_left", reason=repr(error))
         finally:
             self._clients.discard(task)
             writer.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 line = await reader.readline()
@@ -151,7 +151,7 @@ class ControlServer:
             async with aclosing(self._handler(command, arguments)) as replies:
                 async for reply in replies:
                     await _write(writer, reply)
-        except _PeerLeft:
+        except _PeerDisconnected:
             raise
         except (ForecastdError, ValueError) as error:
             exit_code = error.exit_code if isinstance(error, ForecastdError) else EXIT_USAGE
@@ -166,7 +166,7 @@ class ControlServer:
 
 
 class ControlClient:
-    """Finds the daemon's socket among ``paths`` and streams replies."""
+    """Connects to the first of ``paths`` that answers and streams the replies."""
 
     def __init__(self, paths: list[Path]) -> None:
         self._paths = paths
@@ -183,7 +183,7 @@ class ControlClient:
                 if "error" in reply:
                     raise ControlRefused(reply["error"], exit_code=reply.get("exit_code", EXIT_INTERNAL))
                 yield reply
-        except (ConnectionError, _PeerLeft) as error:
+        except (ConnectionError, _PeerDisconnected) as error:
             raise Unreachable(f"the daemon went away during {command!r}: {error}") from error
         finally:
             writer.close()
@@ -196,7 +196,7 @@ class ControlClient:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
                     return await asyncio.open_unix_connection(path, limit=LINE_BYTES)
             except OSError as error:
-                tried.append(f"{path} ({_why(error)})")
+                tried.append(f"{path} ({_connect_error(error)})")
         raise Unreachable(f"no running forecastd: tried {', '.join(tried)}")
 
 
@@ -210,7 +210,7 @@ def check_path_length(path: Path) -> None:
 
 
 async def _remove_stale(path: Path) -> None:
-    """Removes a socket file that nobody listens on."""
+    """Removes a socket file without a listening process."""
     if (mode := _mode(path)) is None:
         return
     if not stat.S_ISSOCK(mode):
@@ -219,10 +219,10 @@ async def _remove_stale(path: Path) -> None:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             _, writer = await asyncio.open_unix_connection(path)
     except ConnectionRefusedError:
-        os.unlink(path)  # noqa: PTH108  # a moment's work on a tmpfs
+        os.unlink(path)  # noqa: PTH108  # fast enough for the event loop
         return
     except OSError as error:
-        raise Retryable(f"control socket {path}: in use, but it does not answer ({_why(error)})") from error
+        raise Retryable(f"control socket {path}: in use, but it does not answer ({_connect_error(error)})") from error
     writer.close()
     raise Retryable(f"control socket {path}: another forecastd listens there; stop it or choose another state_dir")
 
@@ -246,20 +246,20 @@ async def _write(writer: asyncio.StreamWriter, reply: Reply) -> None:
         async with asyncio.timeout(WRITE_TIMEOUT_S):
             await writer.drain()
     except (ConnectionError, TimeoutError) as error:
-        raise _PeerLeft(repr(error)) from error
+        raise _PeerDisconnected(repr(error)) from error
 
 
 def _mode(path: Path) -> int | None:
-    """The file's type and permissions, None when there is no file."""
+    """The file's type and permissions, None where there is no file."""
     try:
         return path.stat().st_mode
     except FileNotFoundError:
         return None
 
 
-def _why(error: OSError) -> str:
+def _connect_error(error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return "not there"
     if isinstance(error, ConnectionRefusedError):
-        return "nobody listens"
+        return "no process listens"
     return error.strerror or "timed out"

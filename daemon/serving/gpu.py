@@ -1,7 +1,7 @@
-"""The GPU's figures through NVML, read in a thread of its own because a call into the driver can hang for ever.
+"""Collects GPU figures through NVML in a thread of its own, because a call into the driver can hang for ever.
 
-The values stay in the gauges between polls, so a scrape never touches the driver; when it hangs,
-``forecastd_gpu_last_collect_timestamp_seconds`` stands still and one log line says why.
+The gauges keep the values between polls, so a scrape never calls the driver; when it hangs,
+``forecastd_gpu_last_collect_timestamp_seconds`` stops advancing and one log line gives the reason.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Nvml:
 
 
 class GpuCollector:
-    """Polls NVML every ``poll_s`` seconds and keeps the GPU gauges; ``run`` ends when there is no GPU to watch."""
+    """Polls NVML every ``poll_s`` seconds and sets the GPU gauges; ``run`` returns where there is no GPU."""
 
     def __init__(
         self, metrics: Metrics, *, library: Any = None, poll_s: float = POLL_S, deadline_s: float = DEADLINE_S
@@ -93,8 +93,8 @@ class GpuCollector:
         self._stop = threading.Event()
 
     async def run(self) -> None:
-        """Publishes readings until cancelled. A thread that hangs in the driver is left behind: it is a daemon."""
-        polls: asyncio.Queue[list[GpuReading] | None] = asyncio.Queue(maxsize=1)  # the newest poll, others are stale
+        """Sets the gauges until cancelled. A thread that hangs in the driver is abandoned: it is a daemon thread."""
+        polls: asyncio.Queue[list[GpuReading] | None] = asyncio.Queue(maxsize=1)  # only the newest poll
         loop = asyncio.get_running_loop()
 
         def deliver(readings: list[GpuReading] | None) -> None:
@@ -132,7 +132,7 @@ class GpuCollector:
                 self._show(reading)
 
     def _poll(self, deliver: Callable[[list[GpuReading] | None], None]) -> None:
-        """The thread: opens NVML once, then polls until told to stop."""
+        """Body of the thread: opens NVML once, then polls until ``_stop`` is set."""
         nvml = Nvml(self._library)
         try:
             count = nvml.open()

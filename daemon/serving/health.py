@@ -1,6 +1,6 @@
-"""Whether the daemon lives, whether it forecasts, and when it may call itself ready.
+"""Health and readiness of the daemon, derived from the reported states of its components and instruments.
 
-Pure bookkeeping over a clock: the app reports what happened, the HTTP server, sd_notify and the MQTT status topic ask.
+Pure bookkeeping over a clock: the app reports events; the HTTP server, sd_notify and the MQTT status topic read.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ class HealthCondition:
 
 
 class Health:
-    """Collects what is known of the parts and answers ``condition``, ``readiness_problems`` and ``may_report_ready``.
+    """Derives ``condition``, ``readiness_problems`` and ``may_report_ready`` from the reported states.
 
-    A part that fails after a good start makes the daemon degraded, never dead: restarting does not mend a venue.
+    A component that fails after the start makes the daemon degraded, not unhealthy: a restart does not repair a venue.
+    ready_timeout_s: wall seconds after which READY=1 no longer waits for instruments that are warming up.
     """
 
     def __init__(
@@ -72,19 +73,19 @@ class Health:
         self._update()
 
     def symbol_warm(self, instrument: Instrument) -> None:
-        """The instrument has its whole buffer and its feed."""
+        """The instrument's feature buffer is filled and its feed is live."""
         self._waiting_for.pop(instrument, None)
         self._unreachable.pop(instrument, None)
         self._update()
 
     def symbol_unreachable(self, instrument: Instrument, reason: str) -> None:
-        """The venue does not serve the instrument now; the rest goes on without it."""
+        """The venue does not serve the instrument now; the other instruments are unaffected."""
         self._waiting_for.pop(instrument, None)
         self._unreachable[instrument] = reason
         self._update()
 
     def symbol_warming(self, instrument: Instrument, reason: str = "warming up") -> None:
-        """The instrument is new, or reachable again and not warm yet."""
+        """The instrument is new, or reachable again, and not warm yet."""
         self._unreachable.pop(instrument, None)
         self._waiting_for[instrument] = reason
         self._update()
@@ -105,30 +106,30 @@ class Health:
         self._update()
 
     def give_up(self, reason: str) -> None:
-        """Only a restart can help: the watchdog's ping is withheld and ``/healthz`` says no, with ``reason``."""
+        """Reports a fault that only a restart repairs: the watchdog's ping stops and ``/healthz`` fails."""
         self._fatal_reason = reason
 
     def fatal_reason(self) -> str | None:
-        """Why the daemon has to be restarted, None while it does not."""
+        """Why the daemon must be restarted, None while it is healthy."""
         return self._fatal_reason
 
     def forecast_issued(self) -> None:
         self._first_forecast = True
 
     def may_report_ready(self) -> bool:
-        """Whether READY=1 is due: parts up, and each symbol warm or known unreachable unless patience is over."""
+        """Whether READY=1 is due: all components up, and each symbol warm or unreachable or the timeout over."""
         if not all(self._components_up.values()):
             return False
         waited_s = self._clock.wall_s() - self._started_s
         return not self._waiting_for or waited_s >= self._ready_timeout_s
 
     def ready_reported(self) -> None:
-        """The daemon told the world that it is up: from now on it is online or degraded."""
+        """READY=1 was sent: from now on the daemon is online or degraded."""
         self._ready_reported = True
         self._update()
 
     def readiness_problems(self) -> list[str]:
-        """Why ``/readyz`` says no; empty while the daemon forecasts."""
+        """Why ``/readyz`` fails; empty while the daemon forecasts."""
         problems = [f"{component} is not up" for component, up in self._components_up.items() if not up]
         problems += [f"{instrument} {reason}" for instrument, reason in self._waiting_for.items()]
         if not self._first_forecast:

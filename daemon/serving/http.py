@@ -1,4 +1,4 @@
-"""The read-only HTTP face: the status page, metrics, health and the status document. Nothing here changes anything."""
+"""Read-only HTTP server: the status page, metrics, health checks and the status document."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 SHUTDOWN_TIMEOUT_S = 1.0
 
-# The page is one file with its own style and script, and fetches nothing but this server's status.
+# The page is one file with inline style and script, and fetches only this server's status.
 PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -120,7 +120,7 @@ class HttpServer:
         return web.Response(body=msgspec.json.encode(self._status()), content_type="application/json")
 
     async def _healthz(self, _request: web.Request) -> web.Response:
-        """That this handler runs is the proof: the event loop turns."""
+        """Health check; that this handler runs proves that the event loop is responsive."""
         reason = self._health.fatal_reason()
         body = {"healthy": reason is None, "problems": [] if reason is None else [reason]}
         return web.json_response(body, status=200 if reason is None else 503)

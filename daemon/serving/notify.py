@@ -1,6 +1,6 @@
-"""sd_notify and the watchdog: what systemd is told about the daemon, one datagram at a time.
+"""Client of systemd's sd_notify protocol: readiness, status and the watchdog, one datagram a message.
 
-Without NOTIFY_SOCKET every call does nothing. See sd_notify(3) and sd_watchdog_enabled(3).
+Without NOTIFY_SOCKET every call is a no-op. See sd_notify(3) and sd_watchdog_enabled(3).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STATUS_CHARACTERS = 500
 
 
 class Notifier:
-    """Speaks to the service manager at ``address`` (a path, or ``@name`` for an abstract socket)."""
+    """Sends notifications to the service manager at ``address`` (a path, or ``@name`` for an abstract socket)."""
 
     def __init__(self, address: str | None, *, watchdog_s: float | None = None) -> None:
         self._address = address
@@ -31,7 +31,7 @@ class Notifier:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Notifier:
-        """Reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID; a watchdog meant for another process is left alone."""
+        """Reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID; a watchdog for another process is ignored."""
         address = environment.get("NOTIFY_SOCKET") or None
         period_us = environment.get("WATCHDOG_USEC", "")
         ours = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
@@ -55,11 +55,11 @@ class Notifier:
         return self._send("STOPPING=1", _status(status))
 
     def extend_timeout(self, seconds: float) -> bool:
-        """Asks for ``seconds`` more from now before a start or stop counts as hung."""
+        """Requests ``seconds`` from now before systemd treats a start or stop as hung."""
         return self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * MICROSECONDS_PER_SECOND)}")
 
     def _send(self, *lines: str) -> bool:
-        """Whether the manager took the datagram; a refusal is logged once, it must never stop the daemon."""
+        """Whether the datagram was sent; a failure is logged once and never stops the daemon."""
         if self._address is None:
             return False
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
@@ -77,9 +77,9 @@ class Notifier:
 
 
 async def announce_ready(notifier: Notifier, health: Health, *, poll_s: float = 0.1, extension_s: float = 10.0) -> None:
-    """Waits until ``health`` may report ready and says READY=1; until then keeps asking for time to start.
+    """Waits until ``health`` may report ready, then sends READY=1; meanwhile extends the start timeout.
 
-    Returns after at most the patience of ``health``, provided that store, control socket and HTTP are up.
+    Returns at the latest after the ready timeout of ``health``, provided that store, control socket and HTTP are up.
     """
     extended_until_s = 0.0
     while not health.may_report_ready():

@@ -1,6 +1,6 @@
-"""The status document: what ``/api/v1/status``, the page and ``forecastd status`` show. Fields are only ever added.
+"""The status document shown by ``/api/v1/status``, the page and ``forecastd status``. Fields are only ever added.
 
-Times are RFC 3339 in UTC, market time. Anything unknown is null, never zero.
+Times are RFC 3339 in UTC, market time. An unknown value is null, never zero.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class HorizonStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AttentionStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The hour of the window that the model looked at most: 1 is the newest bar. ``weight`` is its share of 1.
+    """The bar of the window with the highest attention weight; ``bars_ago`` 1 is the newest bar.
 
-    ``weights`` are those of the whole window, oldest first.
+    weight: its share of 1. weights: those of the whole window, oldest first.
     """
 
     bars_ago: int
@@ -77,7 +77,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RetrainDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """The retraining that runs, else the last one. ``progress`` is a share of 1, ``stage`` what it does now."""
+    """The running retraining, else the last one. ``progress`` is a share of 1, ``stage`` the current stage."""
 
     running: bool
     progress: float | None = None
@@ -108,7 +108,7 @@ class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatusDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """The daemon at one moment. ``clock`` is market time now, ``speed`` market seconds per wall second."""
+    """The state of the daemon. ``clock`` is the market time now, ``speed`` market seconds per wall second."""
 
     schema: str = "forecastd.status.v1"
     instance: str

@@ -25,7 +25,7 @@ class ForecastMetrics(MetricFamily):
             "bar_to_publish_seconds", "From the bar declared closed to PUBACK.", ("venue",), PUBLISH_BUCKETS
         )
         self.bar_to_publish_last = self._gauge(
-            "bar_to_publish_last_seconds", "Stages of the newest forecast's way.", (*OF_SYMBOL, "stage")
+            "bar_to_publish_last_seconds", "Duration of each stage of the newest forecast.", (*OF_SYMBOL, "stage")
         )
         self.inference = self._histogram(
             "inference_seconds", "One batch through the model.", ("venue",), INFERENCE_BUCKETS

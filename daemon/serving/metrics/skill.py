@@ -72,7 +72,7 @@ class SkillMetrics(MetricFamily):
             "skill_raw_crps", "Mean CRPS of the same before calibration, in log return.", of_window
         )
         self.skill_crps_over_raw_ratio = self._gauge(
-            "skill_crps_over_raw_ratio", "CRPS over that before calibration, below 1 it pays.", of_window
+            "skill_crps_over_raw_ratio", "CRPS over that before calibration, below 1 is better.", of_window
         )
         self.skill_crps_over_raw_ratio_standard_error = self._gauge(
             "skill_crps_over_raw_ratio_standard_error", "Standard error of skill_crps_over_raw_ratio.", of_window
