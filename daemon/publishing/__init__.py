@@ -1,1 +1,1 @@
-"""How forecasts leave the house: topics, payloads and their schemas, the outbox, and the connection to the broker."""
+"""MQTT publishing: topics, payloads and their JSON Schemas, outbox, connection, publisher and embedded broker."""

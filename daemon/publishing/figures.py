@@ -15,11 +15,12 @@ RATIO_DIGITS = 6
 
 
 def significant(value: float, digits: int) -> float:
-    """``value`` rounded to significant digits, with no negative zero. Raises DataFault where it is not finite."""
+    """``value`` rounded to significant digits, with no negative zero. Raises DataFault if it is not finite."""
     return float(f"{finite(value, 'number'):.{digits}g}") + 0.0
 
 
 def finite(value: float, what: str) -> float:
+    """``value``. Raises DataFault, which names it ``what``, if it is not finite."""
     if not math.isfinite(value):
         raise DataFault(f"{what} was {value}, must be finite to be published")
     return value
@@ -34,6 +35,6 @@ def iso_or_none(time_us: int | None) -> str | None:
 
 
 def model_reference(info: ModelInfo) -> Model:
-    """The model as every message names it."""
+    """The model's id, kind and end of training data, as messages name it."""
     until_us = info.trained_until_us
     return Model(id=info.id, kind=info.kind, trained_until=None if until_us is None else iso(until_us))

@@ -41,29 +41,31 @@ from daemon.timestamps import MICROSECONDS_PER_SECOND, iso
 from features.market import Bar, MissingTrades
 from models.forecast import Forecast, ModelInfo
 
-# The next bar's forecast takes over up to this much market time after its bar closes.
+# Market time after the next bar's close within which the next forecast replaces this one.
 VALIDITY_MARGIN_US = 5 * MICROSECONDS_PER_SECOND
 
 
-class _Signed(msgspec.Struct):
+class _ForecastModel(msgspec.Struct):
+    """The part of an encoded forecast that names its model."""
+
     model: Model
 
 
 def model_id(forecast_payload: bytes) -> str:
-    """The id of the model that made an encoded forecast; raises DataFault for bytes that are no forecast."""
+    """The model id in an encoded forecast. Raises DataFault for bytes that are no forecast."""
     try:
-        return msgspec.json.decode(forecast_payload, type=_Signed).model.id
+        return msgspec.json.decode(forecast_payload, type=_ForecastModel).model.id
     except msgspec.DecodeError as error:
         raise DataFault(f"a stored forecast cannot be read: {error}") from error
 
 
 def valid_until_us(made: Forecast) -> int:
-    """Market time until which a forecast may be acted upon."""
+    """Market time until which a forecast is valid."""
     return made.close_time_us + made.interval_us + VALIDITY_MARGIN_US
 
 
 def forecast(issued: IssuedForecast) -> bytes:
-    """A forecast as forecastd.forecast.v1. Raises DataFault where a number is not finite."""
+    """A forecast as forecastd.forecast.v1. Raises DataFault for a number that is not finite."""
     made = issued.forecast
     message = ForecastMessage(
         id=issued.id,
@@ -77,17 +79,17 @@ def forecast(issued: IssuedForecast) -> bytes:
         source=issued.source,
         model=model_reference(made.model),
         horizons=[_horizon(issued, row) for row in range(len(made.horizons))],
-        attention=None if made.attention is None else [_return(weight) for weight in made.attention],
+        attention=None if made.attention is None else [_rounded_return(weight) for weight in made.attention],
         data_quality=_quality(issued.quality),
-        skill=None if issued.skill is None else _skill(issued.skill),
-        latency_ms=_latency(issued.latency),
+        skill=None if issued.skill is None else _rounded_skill(issued.skill),
+        latency_ms=_rounded_latency(issued.latency),
     )
     return encode(message)
 
 
 def bar(made: Bar) -> bytes:
-    """A bar, or a revision of one, as forecastd.bar.v1. Raises DataFault where a number is not finite."""
-    shared = {
+    """A bar, or a revision of one, as forecastd.bar.v1. Raises DataFault for a number that is not finite."""
+    market_data = {
         name: finite_or_none(getattr(made, name), name)
         for name in ("open", "high", "low", "close", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume")
     }
@@ -108,7 +110,7 @@ def bar(made: Bar) -> bytes:
         late_trades=made.late_trades,
         audit=made.audit,
         missing_ranges=_missing_ranges(made.missing_ranges),
-        **shared,
+        **market_data,
     )
     return encode(message)
 
@@ -171,11 +173,12 @@ def model(info: ModelInfo, *, promoted_at_us: int, scores: Mapping[str, Mapping[
 
 
 def encode(message: msgspec.Struct) -> bytes:
-    """The message's bytes; fields stand in the order of their declaration."""
+    """The message as JSON bytes, with the fields in the order of their declaration."""
     return msgspec.json.encode(message)
 
 
 def _horizon(issued: IssuedForecast, row: int) -> Horizon:
+    """The distribution of one horizon; ``row`` is its row in the forecast's arrays (horizons x levels)."""
     made, reference_price = issued.forecast, issued.reference_price
     bars = made.horizons[row]
     levels = [format(level, "g") for level in made.levels]
@@ -183,15 +186,15 @@ def _horizon(issued: IssuedForecast, row: int) -> Horizon:
     return Horizon(
         bars=bars,
         target_time=iso(made.close_time_us + bars * made.interval_us),
-        quantiles={level: _return(value) for level, value in zip(levels, log_returns, strict=True)},
+        quantiles={level: _rounded_return(value) for level, value in zip(levels, log_returns, strict=True)},
         price_quantiles={
             level: _price(reference_price, value) for level, value in zip(levels, log_returns, strict=True)
         },
-        volatility=_return(made.volatility[row]),
-        prob_up=_return(made.prob_up[row]),
+        volatility=_rounded_return(made.volatility[row]),
+        prob_up=_rounded_return(made.prob_up[row]),
         raw_quantiles=None
         if issued.raw is None
-        else {level: _return(value) for level, value in zip(levels, issued.raw.quantiles[row], strict=True)},
+        else {level: _rounded_return(value) for level, value in zip(levels, issued.raw.quantiles[row], strict=True)},
     )
 
 
@@ -199,14 +202,14 @@ def _price(reference_price: float, log_return: float) -> float:
     try:
         return significant(reference_price * math.exp(log_return), PRICE_DIGITS)
     except OverflowError as error:
-        raise DataFault(f"log return {log_return} has no price") from error
+        raise DataFault(f"log return {log_return} gives no finite price") from error
 
 
-def _return(value: float) -> float:
+def _rounded_return(value: float) -> float:
     return significant(float(value), LOG_RETURN_DIGITS)
 
 
-def _skill(skill: Skill) -> Skill:
+def _rounded_skill(skill: Skill) -> Skill:
     rounded = {
         name: significant(value, RATIO_DIGITS)
         for name, value in msgspec.structs.asdict(skill).items()
@@ -215,7 +218,7 @@ def _skill(skill: Skill) -> Skill:
     return msgspec.structs.replace(skill, **rounded)
 
 
-def _latency(latency: Latency) -> Latency:
+def _rounded_latency(latency: Latency) -> Latency:
     return msgspec.structs.replace(
         latency,
         features=round(finite(latency.features, "feature latency"), 3),

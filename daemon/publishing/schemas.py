@@ -11,9 +11,9 @@ from daemon.publishing.wire import SCHEMAS
 
 
 def schema(name: str) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of one of ``SCHEMAS``; raises ValueError for any other name."""
+    """The JSON Schema (draft 2020-12) of one of ``SCHEMAS``. Raises ValueError for any other name."""
     if name not in SCHEMAS:
-        raise ValueError(f"there is no schema {name!r}; there are {', '.join(SCHEMAS)}")
+        raise ValueError(f"unknown schema {name!r}; known: {', '.join(SCHEMAS)}")
     document: dict[str, Any] = msgspec.json.decode(
         resources.files("daemon.publishing").joinpath("schemas", f"{name}.json").read_bytes()
     )

@@ -1,4 +1,4 @@
-"""How to reach the broker: the ``[mqtt]`` section as the publisher needs it."""
+"""Broker settings of the publisher, from the ``[mqtt]`` section, and their validation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _URL_EXAMPLE = "write embedded, mqtt://host:1883 or mqtts://host:8883"
 
 
 class Endpoint(NamedTuple):
-    """Where the broker listens, and whether it speaks TLS there."""
+    """The broker's host and port, and whether the connection uses TLS."""
 
     host: str
     port: int
@@ -28,9 +28,9 @@ class Endpoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MqttSettings:
-    """The broker, and who we are to it. An empty text means that the key is not set; files are paths.
+    """Broker URL, credentials and client id. An empty text means that the key is not set; files are paths.
 
-    Raises ConfigError with every problem at once.
+    Raises ConfigError with all problems at once.
     """
 
     url: str
@@ -49,16 +49,16 @@ class MqttSettings:
 
     @property
     def embedded(self) -> bool:
-        """Whether the daemon is to run the broker itself."""
+        """Whether the daemon runs the broker itself."""
         return self.url == EMBEDDED
 
     @property
     def endpoint(self) -> Endpoint:
-        """The broker's address; raises ConfigError for the embedded one, whose port is not known here."""
+        """The broker's address. Raises ConfigError for the embedded broker, whose port is not in the settings."""
         return parse_url(self.url)
 
     def on_embedded_broker(self, port: int) -> MqttSettings:
-        """The same settings, pointed at an embedded broker on ``port``; it speaks MQTT 3.1.1 only."""
+        """These settings with the URL of the embedded broker on ``port``, which supports MQTT 3.1.1 only."""
         return replace(self, url=f"mqtt://127.0.0.1:{port}", protocol="311")
 
     def _url_problems(self) -> list[str]:
@@ -76,7 +76,7 @@ class MqttSettings:
             (self.protocol not in PROTOCOLS, f"mqtt.protocol was {self.protocol!r}; write auto, 5 or 311"),
             (
                 self.embedded and self.protocol == "5",
-                "mqtt.protocol was 5, which the embedded broker does not speak; write auto, or name a broker in url",
+                "mqtt.protocol was 5, which the embedded broker does not support; write auto, or name a broker in url",
             ),
             (
                 bool(self.password_file) and not self.username,
@@ -95,15 +95,15 @@ class MqttSettings:
 
 
 def parse_url(url: str) -> Endpoint:
-    """``mqtt://host[:port]`` or ``mqtts://host[:port]``; raises ConfigError naming the fault and the cure."""
+    """Parses ``mqtt://host[:port]`` or ``mqtts://host[:port]``. Raises ConfigError with the fault and the cure."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
         raise ConfigError([f"mqtt.url was {url!r}: {error}; {_URL_EXAMPLE}"]) from error
     if parts.username is not None or parts.password is not None:
-        # The text is left out on purpose: it may hold the password.
-        raise ConfigError(["mqtt.url holds a user name; put it into mqtt.username and mqtt.password_file"])
+        # The message omits the URL because it may contain the password.
+        raise ConfigError(["mqtt.url contains a user name; put it into mqtt.username and mqtt.password_file"])
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         raise ConfigError([f"mqtt.url was {url!r}; {_URL_EXAMPLE}"])
     if parts.path not in ("", "/") or parts.query or parts.fragment:

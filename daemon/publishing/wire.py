@@ -1,6 +1,6 @@
-"""The shape of every message on the wire: fields in the order in which they are written. No I/O.
+"""The fields of every message, in the order in which they are written. No I/O.
 
-Inside v1 fields are only ever added. Times are RFC 3339 text in UTC; None is JSON's null, "nobody knows".
+Inside v1 fields are only ever added. Times are RFC 3339 text in UTC; None is JSON's null, "unknown".
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SCHEMAS = (FORECAST_SCHEMA, BAR_SCHEMA, STATUS_SCHEMA, SYMBOL_STATUS_SCHEMA, MOD
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """Which model spoke; ``kind`` names the baseline where one stands in."""
+    """The model behind a forecast; ``kind`` is the baseline's if a baseline replaced the model."""
 
     id: str
     kind: str
@@ -30,7 +30,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 class Horizon(msgspec.Struct, frozen=True, kw_only=True):
     """The distribution ``bars`` bars ahead; quantiles are keyed by their level, e.g. ``"0.025"``.
 
-    raw_quantiles: as the forecaster gave them, before calibration; None where they are published as they were given.
+    raw_quantiles: the forecaster's quantiles before calibration; None if calibration changed nothing.
     """
 
     bars: int
@@ -43,7 +43,7 @@ class Horizon(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MissingRangeDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """Trades that are missing between two times; ids where the venue's say. ``before`` None: there is no end yet."""
+    """Missing trades between two times, with ids where the venue has contiguous ids. ``before``: None until known."""
 
     first_id: int | None
     last_id: int | None
@@ -52,7 +52,7 @@ class MissingRangeDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
-    """What the forecast was made from: the last bar's verdict and what is missing from it, and from the window."""
+    """Quality of a forecast's input: completeness and missing trades of the last bar, missing bars of the window."""
 
     completeness: Completeness
     missing_trades: int | None
@@ -130,7 +130,7 @@ class SymbolStatusMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="
 
 
 class ModelMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag=MODEL_SCHEMA):
-    """forecastd.model.v1: ``scores`` maps each horizon in bars to its measures, the baselines' among them."""
+    """forecastd.model.v1: ``scores`` maps each horizon in bars to its measures, including those of the baselines."""
 
     id: str
     kind: str
@@ -140,7 +140,7 @@ class ModelMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema"
 
 
 class EventMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
-    """forecastd.event.v1: every event says when it happened in market time; the rest depends on its kind."""
+    """forecastd.event.v1: ``at`` is the market time of the event; further fields depend on its kind."""
 
     at: str
     schema: str = EVENT_SCHEMA
@@ -151,7 +151,7 @@ class EventMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
 
 
 class RetrainStarted(EventMessage, frozen=True, kw_only=True, tag="retrain_started"):
-    """A training run began; ``model_kind`` is the network that is trained."""
+    """A training run began; ``model_kind`` is the kind of network being trained."""
 
     model_kind: str
     reason: str
@@ -167,7 +167,7 @@ class RetrainFinished(EventMessage, frozen=True, kw_only=True, tag="retrain_fini
 
 
 class ModelPromoted(EventMessage, frozen=True, kw_only=True, tag="model_promoted"):
-    """A candidate became the champion and took over from ``previous_id``."""
+    """A candidate became the champion and replaced ``previous_id``."""
 
     model: Model
     previous_id: str | None
@@ -175,7 +175,7 @@ class ModelPromoted(EventMessage, frozen=True, kw_only=True, tag="model_promoted
 
 
 class ModelRejected(EventMessage, frozen=True, kw_only=True, tag="model_rejected"):
-    """A candidate stays out; the champion goes on."""
+    """A candidate was rejected; the champion keeps serving."""
 
     candidate: str
     reasons: list[str]
@@ -193,9 +193,9 @@ class BarAuditMismatch(EventMessage, frozen=True, kw_only=True, tag="bar_audit_m
 
 
 class TradeGapOpened(EventMessage, frozen=True, kw_only=True, tag="gap_opened"):
-    """Trades may be lost after ``after``, and before ``before`` unless that is None: the venue is not heard yet.
+    """Trades may be lost between ``after`` and ``before``, which is None until the stream is received again.
 
-    Ids and their number are None where the venue's ids say nothing.
+    Ids and their number are None where the venue's ids are not contiguous.
     """
 
     venue: str
@@ -208,7 +208,7 @@ class TradeGapOpened(EventMessage, frozen=True, kw_only=True, tag="gap_opened"):
 
 
 class TradeGapRepaired(EventMessage, frozen=True, kw_only=True, tag="gap_repaired"):
-    """Nothing is missing any more; ``trades`` were fetched."""
+    """A gap is closed: ``trades`` missing trades were fetched."""
 
     venue: str
     symbol: str
