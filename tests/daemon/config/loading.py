@@ -1,0 +1,31 @@
+"""Loads configurations that must fail, and returns the problems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from daemon.config import load_config
+from daemon.errors import EXIT_CONFIG, ConfigError
+
+ROOT = Path(__file__).resolve().parents[3]
+HOME = {"HOME": "/home/ann"}
+
+Write = Callable[[str], Path]
+
+
+def problems(path: Path | None = None, *, environ: dict[str, str] | None = None, **command_line: object) -> list[str]:
+    with pytest.raises(ConfigError) as refused:
+        load_config(path, command_line=command_line, environ=environ or HOME)
+    assert refused.value.exit_code == EXIT_CONFIG
+    return refused.value.problems
+
+
+def problem(text: str, write: Write) -> str:
+    """The one problem of a file, without the file's name."""
+    path = write(text)
+    (line,) = problems(path)
+    assert line.startswith(f"{path}: ")
+    return line.removeprefix(f"{path}: ")

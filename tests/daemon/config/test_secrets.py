@@ -1,0 +1,72 @@
+"""Secrets: never printed, and their files checked where a command needs them."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from daemon.config import Config, Secrets, load_config
+from daemon.config.render import show
+from daemon.errors import ConfigError
+from tests.daemon.config.loading import HOME, Write, problem, problems
+
+WITH_SECRETS = """
+[mqtt]
+url = "mqtts://broker.example.org:8883"
+username = "forecastd"
+password_file = "${CREDENTIALS_DIRECTORY}/mqtt-password"
+ca_file = "/nowhere/ca.crt"
+"""
+
+
+def test_only_the_daemon_needs_its_secrets(write: Write) -> None:
+    """From a shell ``${CREDENTIALS_DIRECTORY}`` is not there: the daemon refuses, a client does not ask."""
+    path = write(WITH_SECRETS)
+    assert [line.split(": ")[1] for line in problems(path)] == ["mqtt.password_file", "mqtt.ca_file"]
+    config = load_config(path, environ=HOME, secrets=Secrets.UNCHECKED)
+    assert config.unchecked_credentials == ("mqtt.password_file",)
+    assert tomllib.loads(show(config))["mqtt"]["password_file"] == "${CREDENTIALS_DIRECTORY}/mqtt-password"
+
+
+def test_a_check_leaves_out_credentials_only(write: Write, tmp_path: Path) -> None:
+    """Where only systemd's credentials may be missing, every other file must be there, and they too under systemd."""
+
+    def load(environ: dict[str, str], *, ca_file: str) -> Config:
+        path = write(WITH_SECRETS.replace("/nowhere/ca.crt", ca_file))
+        return load_config(path, environ=environ, secrets=Secrets.UNCHECKED_CREDENTIALS)
+
+    with pytest.raises(ConfigError, match=r"/nowhere/ca\.crt"):
+        load(HOME, ca_file="/nowhere/ca.crt")
+    assert load(HOME, ca_file=__file__).unchecked_credentials == ("mqtt.password_file",)
+    with pytest.raises(ConfigError, match="which is not a file"):
+        load({"CREDENTIALS_DIRECTORY": str(tmp_path), **HOME}, ca_file=__file__)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[mqtt]\npassword = "hunter2"',
+        '[mqtt]\nurl = "mqtt://ann:hunter2@broker"',
+        '[[feeds]]\nvenue = "binance"\nsymbols = ["BTC-USDT"]\nrest_url = "ftp://ann:hunter2@x"',
+        '[http]\ntoken = "hunter2"',
+    ],
+)
+def test_secrets_are_never_printed(text: str, write: Write) -> None:
+    """A secret written where it does not belong is refused without being repeated."""
+    assert "hunter2" not in problem(text, write)
+
+
+def test_a_secret_key_points_to_its_file(write: Write) -> None:
+    """``password`` is no key: the cure is ``password_file``."""
+    assert "name that in password_file" in problem('[mqtt]\npassword = "x"', write)
+
+
+def test_show_holds_paths_and_no_content(write: Write, tmp_path: Path) -> None:
+    """The shown configuration names the files of the secrets and never what is in them."""
+    (tmp_path / "password").write_text("hunter2")
+    path = write('[mqtt]\nurl = "mqtt://x"\nusername = "ann"\npassword_file = "${CREDENTIALS_DIRECTORY}/password"')
+    shown = show(load_config(path, environ={"CREDENTIALS_DIRECTORY": str(tmp_path), **HOME}), origin=True)
+    assert f'password_file = "{tmp_path}/password"' in shown
+    assert "hunter2" not in shown
