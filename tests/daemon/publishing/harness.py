@@ -13,6 +13,7 @@ from daemon.publishing.outbox import DropReason, OutboxMessage
 from daemon.publishing.publisher import MqttSettings, Publisher, PublisherState, RetryPolicy
 from daemon.publishing.topics import Topics
 
+SECOND_US = 1_000_000
 TOPICS = Topics("forecastd/v1", "test")
 QUICK = RetryPolicy(answer_s=1.0, first_retry_s=0.05, longest_retry_s=0.1, refused_retry_s=0.2, stop_s=2.0)
 

@@ -1,0 +1,118 @@
+"""Access to the broker: protocol versions, TLS, passwords, and errors that name the cure."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from daemon.publishing.publisher import MqttSettings
+from tests.daemon.publishing.brokers import Mosquitto, free_port
+from tests.daemon.publishing.certificates import Authority
+from tests.daemon.publishing.harness import Record, eventually, running
+from tests.daemon.publishing.samples import message
+from tests.programs import program
+
+
+async def test_auto_falls_back_where_mqtt_5_is_refused(embedded_port: int) -> None:
+    """Refused once, said so, and connected with 3.1.1."""
+    record = Record()
+    async with running(MqttSettings(f"mqtt://127.0.0.1:{embedded_port}"), record) as p:
+        await eventually(lambda: p.state.connected)
+        assert p.state.protocol == "311"
+    assert any("trying 3.1.1" in error for error in record.errors())
+
+
+async def test_protocol_5_does_not_fall_back(embedded_port: int) -> None:
+    """Who asks for MQTT 5 gets an error that names the cure."""
+    record = Record()
+    async with running(MqttSettings(f"mqtt://127.0.0.1:{embedded_port}", protocol="5"), record) as p:
+        await eventually(lambda: p.state.attempts > 1)
+        assert not p.state.connected
+    assert "mqtt.protocol" in record.errors()[0]
+
+
+async def test_tls_with_a_known_authority_is_used(start_mosquitto: Callable[..., Mosquitto], tmp_path: Path) -> None:
+    """The authority's certificate is all it takes, and a client certificate where the broker wants one."""
+    authority = Authority.make(tmp_path)
+    certificate, key = authority.issue(tmp_path, "broker")
+    own_certificate, own_key = authority.issue(tmp_path, "forecastd")
+    broker = start_mosquitto(
+        f"cafile {authority.file}", f"certfile {certificate}", f"keyfile {key}", "require_certificate true"
+    )
+    settings = MqttSettings(
+        f"mqtts://127.0.0.1:{broker.port}",
+        ca_file=str(authority.file),
+        cert_file=str(own_certificate),
+        key_file=str(own_key),
+    )
+    async with running(settings, Record()) as p:
+        p.submit(message("x/bar"))
+        await eventually(lambda: p.depth == 0 and p.state.connected)
+
+
+async def test_a_certificate_of_another_authority_is_refused(
+    start_mosquitto: Callable[..., Mosquitto], tmp_path: Path
+) -> None:
+    """The publisher lives on, tries slowly, and its state says what to set."""
+    authority = Authority.make(tmp_path)
+    certificate, key = authority.issue(tmp_path, "broker")
+    broker = start_mosquitto(f"cafile {authority.file}", f"certfile {certificate}", f"keyfile {key}")
+    stranger = Authority.make(tmp_path, "stranger")
+    record = Record()
+    settings = MqttSettings(f"mqtts://127.0.0.1:{broker.port}", ca_file=str(stranger.file))
+    async with running(settings, record) as p:
+        await eventually(lambda: p.state.attempts >= 2)
+        assert not p.state.connected
+    assert "mqtt.ca_file" in record.errors()[0]
+
+
+@pytest.fixture
+def guarded(start_mosquitto: Callable[..., Mosquitto], tmp_path: Path) -> Mosquitto:
+    """A broker that wants the password "correct horse" from the user "forecastd"."""
+    passwords = tmp_path / "passwords"
+    subprocess.run([program("mosquitto_passwd"), "-c", "-b", passwords, "forecastd", "correct horse"], check=True)
+    return start_mosquitto("allow_anonymous false", f"password_file {passwords}")
+
+
+@pytest.mark.parametrize("protocol", ["5", "311"])
+async def test_a_password_mended_while_running_is_used(guarded: Mosquitto, tmp_path: Path, protocol: str) -> None:
+    """A wrong password is a visible error, never logged, and the file is read again at the next attempt."""
+    secret = tmp_path / "secret"
+    secret.write_text("wrong donkey\n")
+    record = Record()
+    settings = MqttSettings(guarded.url, protocol=protocol, username="forecastd", password_file=str(secret))
+    async with running(settings, record) as p:
+        await eventually(lambda: p.state.attempts > 0)
+        secret.write_text("correct horse\n")
+        await eventually(lambda: p.state.connected)
+    assert "mqtt.password_file" in record.errors()[0]
+    assert "donkey" not in "".join(record.errors())
+
+
+async def test_an_anonymous_client_is_told_to_name_itself(guarded: Mosquitto) -> None:
+    """The cure differs where no user name is set."""
+    record = Record()
+    async with running(MqttSettings(guarded.url), record) as p:
+        await eventually(lambda: p.state.attempts > 0)
+    assert "set mqtt.username" in record.errors()[0]
+
+
+async def test_a_missing_password_file_is_named(guarded: Mosquitto, tmp_path: Path) -> None:
+    """A daemon does not die of a file that is not there yet."""
+    record = Record()
+    settings = MqttSettings(guarded.url, username="forecastd", password_file=str(tmp_path / "absent"))
+    async with running(settings, record) as p:
+        await eventually(lambda: p.state.attempts > 0)
+    assert "absent cannot be read" in record.errors()[0]
+
+
+async def test_a_broker_that_is_not_there_is_named_with_the_cure() -> None:
+    """The state tells what to do, attempt after attempt."""
+    record = Record()
+    port = free_port()
+    async with running(MqttSettings(f"mqtt://127.0.0.1:{port}"), record) as p:
+        await eventually(lambda: p.state.attempts >= 3)
+    assert record.errors()[0] == f"no broker listens at mqtt://127.0.0.1:{port}; start it or correct mqtt.url"

@@ -1,0 +1,142 @@
+"""Reconnection: a broker that restarts, freezes or is unreachable loses no message within the bounds."""
+
+from __future__ import annotations
+
+import asyncio
+
+from daemon.clock import ManualClock
+from daemon.publishing.outbox import DropReason
+from daemon.publishing.publisher import MqttSettings, RetryPolicy
+from tests.daemon.publishing.brokers import Mosquitto, free_port, subscribed
+from tests.daemon.publishing.harness import SECOND_US, TOPICS, Record, eventually, running, status
+from tests.daemon.publishing.samples import message
+
+
+async def test_a_restarted_broker_is_told_everything_it_should_hold(mosquitto: Mosquitto) -> None:
+    """Birth first, then every retained topic, byte for byte, though the broker forgot them all."""
+    record = Record()
+    async with running(MqttSettings(mosquitto.url), record) as p:
+        p.submit(message("x/forecast", b'{"id": 1}'))
+        p.submit(message("x/bar", b'{"revision": 0}'))
+        p.submit(message("x/event", b"once", retain=False))
+        await eventually(lambda: p.state.published == 4)
+        mosquitto.kill()
+        await eventually(lambda: not p.state.connected)
+        mosquitto.start()
+        await eventually(lambda: p.state.connected and p.state.repeated == 3)
+        async with subscribed(mosquitto.port) as subscriber:
+            await subscriber.until(3)
+            assert subscriber.payloads("x/forecast") == [b'{"id": 1}']
+            assert subscriber.payloads("x/bar") == [b'{"revision": 0}']
+            assert subscriber.payloads("x/event") == []
+            assert subscriber.payloads(TOPICS.status) == [status("online")]
+    assert record.dropped == [(status("online"), DropReason.SUPERSEDED)] or record.dropped == []
+    assert record.delivered.count(b'{"id": 1}') == 1
+
+
+async def test_the_birth_message_comes_first_on_every_connection(mosquitto: Mosquitto) -> None:
+    """A connection that is given up ends in the last will; the next begins with the birth, then the retained state."""
+    async with subscribed(mosquitto.port) as subscriber, running(MqttSettings(mosquitto.url), Record()) as p:
+        p.submit(message("x/bar", b"1"))
+        await subscriber.until(2)
+        for count in (2, 3):
+            mosquitto.freeze()
+            p.submit(message("x/event", b"", retain=False))
+            await eventually(lambda: not p.state.connected)
+            mosquitto.thaw()
+            await subscriber.until(count, topic="x/bar")
+    seen = [(received.topic.value, received.payload) for received in subscriber.messages]
+    deaths = [place for place, received in enumerate(seen) if received == (TOPICS.status, status("offline"))]
+    assert len(deaths) == 2
+    for place in deaths:
+        assert seen[place + 1 : place + 3] == [(TOPICS.status, status("online")), ("x/bar", b"1")]
+
+
+async def test_a_broker_killed_in_mid_stream_costs_no_message(mosquitto: Mosquitto) -> None:
+    """Every topic ends with its newest message and every event arrives, through a kill and a restart."""
+    record = Record()
+    async with running(MqttSettings(mosquitto.url), record) as p:
+        await eventually(lambda: p.state.connected)
+        for number in range(300):
+            p.submit(message(f"x/{number % 30}", str(number).encode()))
+            p.submit(message("x/event", str(number).encode(), retain=False))
+            if number == 150:
+                mosquitto.kill()
+                await eventually(lambda: not p.state.connected)
+            elif number % 10 == 0:
+                await asyncio.sleep(0.005)
+        await asyncio.to_thread(mosquitto.start)
+        await eventually(lambda: p.depth == 0 and p.state.connected)
+        async with subscribed(mosquitto.port, "x/+") as subscriber:
+            await subscriber.until(30)
+    assert {seen.topic.value: seen.payload for seen in subscriber.messages} == {
+        f"x/{topic}": str(270 + topic).encode() for topic in range(30)
+    }
+    events = [payload for payload in record.delivered if payload.isdigit()]
+    assert all(str(number).encode() in events for number in range(300))
+    assert {reason for _payload, reason in record.dropped} == {DropReason.SUPERSEDED}
+
+
+async def test_events_survive_an_outage_in_their_order(mosquitto: Mosquitto) -> None:
+    """At least once, and in order: a repetition never brings an older event after a newer one is confirmed."""
+    async with subscribed(mosquitto.port, "x/#") as subscriber, running(MqttSettings(mosquitto.url), Record()) as p:
+        for number in range(100):
+            p.submit(message(f"x/event/{number % 3}", str(number).encode(), retain=False))
+            if number == 50:
+                await subscriber.until(20)
+                mosquitto.freeze()
+        await eventually(lambda: not p.state.connected)
+        mosquitto.thaw()
+        await eventually(lambda: p.depth == 0 and p.state.connected)
+        await subscriber.until(100)
+    first_seen = list(dict.fromkeys(int(bytes(received.payload)) for received in subscriber.messages))
+    assert first_seen == list(range(100))
+
+
+async def test_a_forecast_past_its_time_is_not_sent_when_the_broker_returns(mosquitto: Mosquitto) -> None:
+    """An outage longer than a bar does not end in yesterday's forecasts."""
+    clock = ManualClock(start_us=0)
+    record = Record()
+    async with running(MqttSettings(mosquitto.url), record, clock=clock) as p:
+        await eventually(lambda: p.state.connected)
+        mosquitto.kill()
+        await eventually(lambda: not p.state.connected)
+        p.submit(message("x/old", b"old", valid_until_us=10 * SECOND_US, expires_at_us=99 * SECOND_US))
+        p.submit(message("x/new", b"new", valid_until_us=60 * SECOND_US, expires_at_us=99 * SECOND_US))
+        clock.set(11 * SECOND_US)
+        await asyncio.to_thread(mosquitto.start)
+        await eventually(lambda: p.depth == 0 and p.state.connected)
+    assert (b"old", DropReason.EXPIRED) in record.dropped
+    assert b"new" in record.delivered
+    assert p.state.expired == 1
+
+
+async def test_a_frozen_broker_is_left_and_found_again(mosquitto: Mosquitto) -> None:
+    """A broker that takes bytes and answers nothing is noticed by the missing confirmation."""
+    record = Record()
+    async with running(MqttSettings(mosquitto.url), record) as p:
+        await eventually(lambda: p.state.connected and p.depth == 0)
+        mosquitto.freeze()
+        p.submit(message("x/bar", b"1"))
+        await eventually(lambda: not p.state.connected and bool(record.errors()))
+        assert "did not confirm" in record.errors()[0]
+        p.submit(message("x/bar", b"2"))
+        mosquitto.thaw()
+        await eventually(lambda: p.depth == 0 and p.state.connected)
+        async with subscribed(mosquitto.port, "x/bar") as subscriber:
+            [last] = await subscriber.until(1)
+    assert last.payload == b"2"
+
+
+async def test_the_outbox_is_bounded_while_the_broker_is_away() -> None:
+    """Topics and events beyond the bounds are dropped, counted and announced; the oldest go first."""
+    record = Record()
+    policy = RetryPolicy(answer_s=1, first_retry_s=0.05, longest_retry_s=0.1, max_topics=3, max_events=2)
+    async with running(MqttSettings(f"mqtt://127.0.0.1:{free_port()}"), record, retry_policy=policy) as p:
+        for number in range(5):
+            p.submit(message("x/event", f"e{number}".encode(), retain=False))
+            p.submit(message(f"x/{number}", f"t{number}".encode()))
+        assert p.depth <= p.capacity
+        assert p.state.overflowed == 6
+    dropped = [payload for payload, reason in record.dropped if reason is DropReason.OVERFLOW]
+    assert sorted(dropped) == [b"e0", b"e1", b"e2", b"t0", b"t1", b"t2"]
