@@ -1,1 +1,1 @@
-"""What we think the market will do next: networks, baselines, training, artifacts and their registry."""
+"""Forecasting models: networks, baselines, training, evaluation, artifacts and their registry."""

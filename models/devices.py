@@ -1,4 +1,4 @@
-"""Which device a network runs on."""
+"""Choice of the device that a network runs on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` is CUDA where torch finds it. Raises ValueError for a device that is not there."""
+    """The device of that name; ``auto`` is CUDA if torch finds it. Raises ValueError if the device is not available."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)

@@ -1,4 +1,4 @@
-"""Reading a distribution that is given as quantiles."""
+"""Properties of a distribution given as quantiles."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from models.forecast import FloatArray
 def probability_above_zero(quantiles: FloatArray, levels: Sequence[float]) -> FloatArray:
     """1 minus the distribution function at zero, by linear interpolation between quantiles.
 
-    quantiles: (..., Q), ascending along Q; returns (...). Outside the outermost quantiles the answer is
-    the outermost level, so that no forecast ever claims certainty.
+    quantiles: (..., Q), ascending along Q; returns (...). Outside the outermost quantiles it is
+    bounded by the outermost level, so that no forecast claims certainty.
     """
     flat = quantiles.reshape(-1, quantiles.shape[-1])
     below = [np.interp(0.0, row, levels) for row in flat]

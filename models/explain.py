@@ -1,4 +1,4 @@
-"""What a forecast looked at: its hours and features by weight, and how they went from forecast to forecast. Pure."""
+"""What a forecast rests on: the weights of its hours and features, and attention over successive forecasts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Hour:
     """One bar of the window. ``bars_ago``: 1 is the newest, which ends at the forecast's bar close.
 
     from_us, to_us: its right-open interval, UTC microseconds. weight: its share of the attention, 0 to 1.
-    known: whether it had every feature; None where that was not kept.
+    known: whether it had every feature; None if that was not stored.
     """
 
     bars_ago: int
@@ -33,7 +33,7 @@ class Hour:
 
 @dataclass(frozen=True, slots=True)
 class FeatureWeight:
-    """What one feature weighed, a share of 1, and the family that it belongs to."""
+    """The weight of one feature, a share of 1, and its family."""
 
     name: str
     family: str
@@ -45,10 +45,10 @@ def hours(
 ) -> list[Hour]:
     """The bars of a window that ends at ``close_time_us``, oldest first; attention (L,), known (L,).
 
-    Raises ValueError where the two differ in length.
+    Raises ValueError if the two differ in length.
     """
     if known is not None and known.shape != attention.shape:
-        raise ValueError(f"attention is over {len(attention)} bars, {len(known)} are said to be known or not")
+        raise ValueError(f"attention is over {len(attention)} bars, known has {len(known)}")
     first_us = close_time_us - len(attention) * interval_us
     return [
         Hour(
@@ -62,31 +62,31 @@ def hours(
     ]
 
 
-def top_hours(looked: Iterable[Hour], count: int = 5) -> list[Hour]:
-    """The heaviest first, of equal ones the newest; an hour that weighs nothing is none of them."""
-    weighing = [hour for hour in looked if hour.weight > 0.0]
-    return sorted(weighing, key=lambda hour: (-hour.weight, hour.bars_ago))[:count]
+def top_hours(window: Iterable[Hour], count: int = 5) -> list[Hour]:
+    """The ``count`` hours of most weight, heaviest first, newer before older; hours without weight are left out."""
+    weighted = [hour for hour in window if hour.weight > 0.0]
+    return sorted(weighted, key=lambda hour: (-hour.weight, hour.bars_ago))[:count]
 
 
 def spread_over(attention: FloatArray) -> float:
-    """As many equal weights would be spread as evenly: 1 where all lies on one hour, L where it is even.
+    """Effective number of hours attended to: 1 if all weight is on one hour, L if it is even over L hours.
 
     The exponential of the entropy (Hill 1973).
     """
-    weighing = attention[attention > 0.0]
-    if not len(weighing):
+    weighted = attention[attention > 0.0]
+    if not len(weighted):
         return 0.0
-    shares = weighing / weighing.sum()
+    shares = weighted / weighted.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
 def newest_share(attention: FloatArray, count: int) -> float:
-    """What the newest ``count`` hours weigh together."""
+    """The total weight of the newest ``count`` hours."""
     return float(attention[-count:].sum())
 
 
 def feature_weights(reading: WindowReading) -> list[FeatureWeight]:
-    """The heaviest first; empty where the network selects no features."""
+    """Feature weights, heaviest first; empty if the network selects no features."""
     if reading.importance is None:
         return []
     weights = [
@@ -97,16 +97,16 @@ def feature_weights(reading: WindowReading) -> list[FeatureWeight]:
 
 
 def family_weights(weights: Iterable[FeatureWeight]) -> list[tuple[str, float, int]]:
-    """What each family weighs together and how many features it has, the heaviest first."""
-    together: dict[str, tuple[float, int]] = {}
+    """(family, total weight, number of features), heaviest first."""
+    totals: dict[str, tuple[float, int]] = {}
     for each in weights:
-        weight, count = together.get(each.family, (0.0, 0))
-        together[each.family] = (weight + each.weight, count + 1)
-    return sorted(((name, *each) for name, each in together.items()), key=lambda row: (-row[1], row[0]))
+        weight, count = totals.get(each.family, (0.0, 0))
+        totals[each.family] = (weight + each.weight, count + 1)
+    return sorted(((name, *each) for name, each in totals.items()), key=lambda row: (-row[1], row[0]))
 
 
 def attention_rows(recent: Sequence[FloatArray | None], length: int) -> FloatArray:
-    """(N, L): one forecast a row; NaN where it has no attention or looked at another number of hours."""
+    """Attention (N, L), one forecast per row; NaN if it has none, or for another number of hours."""
     rows = np.full((len(recent), length), np.nan)
     for row, attention in enumerate(recent):
         if attention is not None and len(attention) == length:
@@ -118,4 +118,4 @@ def _family(name: str) -> str:
     try:
         return feature_named(name).family
     except ValueError:
-        return GONE  # a store outlives a catalogue
+        return GONE  # stored forecasts may name features of an older catalogue

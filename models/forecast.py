@@ -1,4 +1,4 @@
-"""The forecast record and the verb that every forecaster has, network or baseline."""
+"""The forecast record, its inputs, and the protocol of every forecaster, network or baseline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """Which model spoke: ``id`` is unique, ``kind`` names the forecaster's kind."""
+    """The model of a forecast: ``id`` is unique, ``kind`` names the kind of forecaster."""
 
     id: str
     kind: str
@@ -25,9 +25,9 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class ForecastInput:
-    """All that a forecaster may know of one instrument at one bar close.
+    """All data available to a forecaster for one instrument at one bar close.
 
-    window: (L, F) features and mask (L,), newest last; None where the forecaster needs none.
+    window: (L, F) features and mask (L,), newest last; None if the forecaster needs none.
     recent: closes and variances of recent bars, newest last, for the baselines.
     """
 
@@ -41,11 +41,11 @@ class ForecastInput:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WindowReading:
-    """What a network had before it, and which of it it selected; its weights over the hours are ``attention``.
+    """The window that a network read, and its feature weights; ``Forecast.attention`` holds its weights over the hours.
 
-    known: (L,) bool, the hours that had every feature, oldest first; the others could not be looked at.
+    known: (L,) bool, the hours that had every feature, oldest first; the others carry no attention.
     feature_names: the F columns of the window.
-    importance: (F,) what each feature weighed, mean over the known hours, sum 1; None where the network selects none.
+    importance: (F,) weight of each feature, mean over the known hours, sum 1; None if the network selects none.
     """
 
     known: npt.NDArray[np.bool_]
@@ -61,7 +61,7 @@ class Forecast:
     volatility: (H,) standard deviation of the same log return, not annualised.
     prob_up: (H,) probability that the log return is above zero.
     attention: (L,) weights over the window's hours, oldest first, sum 1; None for a baseline.
-    reading: what lay behind the attention; None for a baseline.
+    reading: the window behind the attention; None for a baseline.
     """
 
     venue: str
@@ -82,17 +82,17 @@ class Forecast:
         if self.quantiles.shape != shape:
             raise ValueError(f"quantiles have shape {self.quantiles.shape}, expected {shape} (horizons, levels)")
         if not (np.isfinite(self.quantiles).all() and np.isfinite(self.volatility).all()):
-            raise ValueError(f"{self.model.kind} made a forecast that is not finite for {self.venue}:{self.symbol}")
+            raise ValueError(f"the forecast of {self.model.kind} for {self.venue}:{self.symbol} is not finite")
         if (np.diff(self.quantiles, axis=1) < 0).any():
-            raise ValueError(f"{self.model.kind} made crossing quantiles for {self.venue}:{self.symbol}")
+            raise ValueError(f"the quantiles of {self.model.kind} for {self.venue}:{self.symbol} cross")
 
 
 class Forecaster(Protocol):
-    """A network or a baseline: the same inputs, the same record out."""
+    """A network or a baseline: both forecast from the same inputs and return the same record."""
 
     @property
     def info(self) -> ModelInfo: ...
 
     def forecast(self, inputs: Sequence[ForecastInput]) -> list[Forecast]:
-        """One forecast per input, in order. Raises ValueError where an input cannot be forecast."""
+        """One forecast per input, in order. Raises ValueError if an input cannot be forecast."""
         ...

@@ -1,4 +1,4 @@
-"""Bars as arrays on a regular grid, and what the baselines compute from them."""
+"""Bars as arrays on a regular grid, and the trailing and future statistics that baselines compute from them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Series = tuple[str, str]  # venue, symbol
 
 
 def regular_histories(bars: pl.DataFrame, *, interval_us: int) -> dict[Series, RecentBars]:
-    """Every instrument's bars on its own regular grid, from its first bar to its last; a hole is NaN.
+    """Every instrument's bars on its own regular grid, from its first bar to its last; NaN where a bar is missing.
 
-    bars: a frame of ``features.frames.BARS_SCHEMA``. Raises ValueError where it is not one.
+    bars: a frame of ``features.frames.BARS_SCHEMA``. Raises ValueError if columns are absent or a bar is off the grid.
     """
     histories: dict[Series, RecentBars] = {}
     for (venue, symbol), group in regular_bars(bars, interval_us).group_by(SERIES_KEYS, maintain_order=True):
@@ -43,7 +43,7 @@ def until(recent: RecentBars, time_us: int) -> RecentBars:
 
 
 def trailing_mean(values: FloatArray, length: int, *, least: int) -> FloatArray:
-    """(N,) to (N,): the mean of the last ``length`` values that are not NaN; NaN where fewer than ``least`` are."""
+    """(N,) to (N,): the mean of the last ``length`` values that are not NaN; NaN if they are fewer than ``least``."""
     known = np.isfinite(values)
     sums = _trailing_sum(np.where(known, values, 0.0), length)
     counts = _trailing_sum(known.astype(np.float64), length)
@@ -64,14 +64,14 @@ def last_known(values: FloatArray, *, reach: int) -> FloatArray:
 
 
 def future_returns(log_close: FloatArray, horizon: int) -> FloatArray:
-    """(N,) log return over the next ``horizon`` bars; NaN where either end is unknown."""
+    """(N,) log return over the next ``horizon`` bars; NaN if either end is unknown."""
     ahead = np.full_like(log_close, np.nan)
     ahead[:-horizon] = log_close[horizon:] - log_close[:-horizon]
     return ahead
 
 
 def future_variances(variance: FloatArray, horizon: int) -> FloatArray:
-    """(N,) variance of the next ``horizon`` bars together; NaN unless at least half of them are known.
+    """(N,) total variance of the next ``horizon`` bars; NaN unless at least half of them are known.
 
     Unknown bars are taken at the mean of the known ones.
     """

@@ -1,6 +1,6 @@
-"""Single values of a preset set otherwise for one run: what a search tries, what a person knows better.
+"""Overrides: single hyper-parameters that replace a preset's for one run, set by a search or a person.
 
-The one place that says which values can be set, of which kind, and within which bounds. Importable without torch.
+The only definition of which values can be set, of which type, and within which bounds. Importable without torch.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from models.presets import PRESETS, Preset
 
 HIDDEN_STEP = 8
-"""Widths are multiples of it: the heads of the attention share them evenly."""
+"""Widths must be multiples of it, so that the attention heads divide them evenly."""
 _OF_RECIPES = ("learning_rate", "weight_decay", "batch_size")
-_OF_SHAPES = ("hidden", "layers", "dropout")  # of these, the ones that the kind's shape has
+_OF_SHAPES = ("hidden", "layers", "dropout")  # those that the shape of the kind has
 _OF_TREES = ("learning_rate", "num_leaves", "min_data_in_leaf", "feature_fraction", "lambda_l2")
 
 
@@ -40,9 +40,9 @@ _BOUNDS: Mapping[str, _Bounds] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overrides:
-    """What is set otherwise; None leaves what the preset says, or LightGBM's own shape in ``boosted_trees``.
+    """Values that replace the preset's; None keeps the preset's, or for LightGBM those in ``boosted_trees``.
 
-    learning_rate: of AdamW, or the shrinkage of each tree. weight_decay: of AdamW. batch_size: windows a step.
+    learning_rate: of AdamW, or the shrinkage of each tree. weight_decay: of AdamW. batch_size: windows per step.
     hidden, layers, dropout: fields of the kind's configuration. The rest are LightGBM's own parameters.
     """
 
@@ -59,17 +59,17 @@ class Overrides:
 
     @property
     def given(self) -> dict[str, Any]:
-        """What is set, by name."""
+        """The values that are set, by name."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
     def __str__(self) -> str:
-        """``learning_rate=0.001 dropout=0.2``: what ``parse`` reads, with spaces between."""
+        """``learning_rate=0.001 dropout=0.2``: the texts that ``parse`` reads, separated by spaces."""
         return " ".join(f"{name}={value:g}" for name, value in self.given.items())
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> Overrides:
-        """From texts like ``dropout=0.2``. Raises ValueError for another name or a value out of bounds."""
+        """Parses texts like ``dropout=0.2``. Raises ValueError for another name or a value out of bounds."""
         values: dict[str, Any] = {}
         for text in texts:
             name, equals, value = text.partition("=")
@@ -81,7 +81,7 @@ class Overrides:
         return cls(**values)
 
     def check(self, kind: str) -> None:
-        """Raises ValueError where something is set that ``kind`` has not, or out of bounds."""
+        """Raises ValueError if a value is set that ``kind`` does not have, or is out of bounds."""
         can = settable(kind)
         for name, value in self.given.items():
             if name not in can:
@@ -90,14 +90,14 @@ class Overrides:
             _number(name, str(value))
 
     def applied(self, preset: Preset) -> Preset:
-        """The preset with what is set here."""
+        """The preset with these values in place of its own."""
         recipe = {name: value for name, value in self.given.items() if name in _OF_RECIPES}
         shape = {name: value for name, value in self.given.items() if name in preset.shape}
         return Preset({**preset.shape, **shape}, replace(preset.recipe, **recipe))
 
 
 PRESETS_OWN = Overrides()
-"""Nothing is set otherwise."""
+"""No overrides: the preset is used as it is."""
 
 
 def settable(kind: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Every kind of network with its presets, how each shapes and trains it: plain records, importable without torch."""
+"""Presets of every kind of network, its shape and training recipe: plain records, importable without torch."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ class Recipe:
     """How a network is trained."""
 
     epochs: int  # at most
-    patience: int  # epochs without a better validation loss before training stops
+    patience: int  # early stopping: epochs without a better validation loss before training stops
     batch_size: int  # windows per step
     learning_rate: float  # of AdamW, warmed up over the first epoch and annealed to a tenth by a cosine
     weight_decay: float  # of AdamW
-    stride: int  # an epoch sees one window in this many, another one each time
+    stride: int  # an epoch uses one window in this many, other ones each time
     average_decay: float = 0.0  # of the exponential moving average of the weights, per step; 0 takes the last weights
-    half_life_days: float | None = None  # a window this much older than the newest counts half; None: all count alike
+    half_life_days: float | None = None  # a window this much older than the newest weighs half; None: all weigh alike
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A size: ``shape`` are fields of the kind's own configuration (models/<kind>.py), ``recipe`` how it is trained."""
+    """A size: ``shape`` holds fields of the kind's config class (models/networks/<kind>.py), ``recipe`` training."""
 
     shape: Mapping[str, Any]
     recipe: Recipe
 
 
 def _shortcut(width: int) -> Mapping[str, int]:
-    """The newest hour's way to the heads, with the season: fields of a shape."""
+    """Shape fields of the shortcut from the newest hour to the heads, with the season."""
     return {"shortcut": width, "day_harmonics": 11, "week_harmonics": 3}
 
 
@@ -46,8 +46,8 @@ _SMALL = Recipe(
     average_decay=0.98,
     half_life_days=365.0,
 )
-# The one whose skill docs/skill.md tells.
-_TOLD = replace(_SMALL, epochs=5, patience=5, batch_size=512, learning_rate=0.004, weight_decay=0.05, stride=1)
+# Its skill is documented in docs/skill.md.
+_DOCUMENTED = replace(_SMALL, epochs=5, patience=5, batch_size=512, learning_rate=0.004, weight_decay=0.05, stride=1)
 _REFERENCE = Recipe(
     epochs=150,
     patience=12,
@@ -58,7 +58,7 @@ _REFERENCE = Recipe(
     average_decay=0.999,
     half_life_days=365.0,
 )
-# Attention blocks without recurrence diverge at the LSTMs' rate.
+# Attention blocks without recurrence diverge at the LSTMs' learning rate.
 _SLOWER = replace(_REFERENCE, batch_size=256, learning_rate=0.0003, weight_decay=0.05)
 
 PRESETS: Mapping[str, Mapping[str, Preset]] = MappingProxyType(
@@ -70,7 +70,9 @@ PRESETS: Mapping[str, Mapping[str, Preset]] = MappingProxyType(
             ),
         },
         "attention_lstm": {
-            "small": Preset({"hidden": 32, "layers": 1, "widths": (64, 32), "dropout": 0.3, **_shortcut(256)}, _TOLD),
+            "small": Preset(
+                {"hidden": 32, "layers": 1, "widths": (64, 32), "dropout": 0.3, **_shortcut(256)}, _DOCUMENTED
+            ),
             "reference": Preset(
                 {"hidden": 256, "layers": 3, "widths": (128, 64), "dropout": 0.2, **_shortcut(256)}, _REFERENCE
             ),

@@ -1,4 +1,4 @@
-"""What to train and how a run reports itself: plain records, importable without torch."""
+"""Specification and progress of a training run: plain records, importable without torch."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ _HOUR_US = 3_600_000_000
 class TrainingSpec:
     """One training run. On the CPU the same specification, data and thread count give the same weights.
 
-    A run that ``time_budget_s`` cuts short is the exception: where it is cut depends on the machine.
+    The exception is a run that ``time_budget_s`` cuts short, because where it stops depends on the machine.
     """
 
     data_file: Path  # Parquet of bars or klines, or a folder of them (models.training.bars_file)
     output_dir: Path  # the finished artifact appears here as one folder
     kind: str = DEFAULT_KIND
     preset: str = "auto"  # small on the CPU, reference on CUDA
-    overrides: Overrides = PRESETS_OWN  # values of the preset that are set otherwise
+    overrides: Overrides = PRESETS_OWN  # values that replace the preset's
     interval_us: int = _HOUR_US
     horizons: tuple[int, ...] = DEFAULT_HORIZONS  # in bars, ascending
     levels: tuple[float, ...] = DEFAULT_LEVELS  # quantile levels, ascending
-    window: int = 48  # bars that the network sees
-    symbols: tuple[str, ...] = ()  # of the data; empty takes all
+    window: int = 48  # bars that the network reads
+    symbols: tuple[str, ...] = ()  # those of the data to use; empty: all
     seed: int = 0
-    seeds: int = 1  # networks trained, from ``seed`` on; their average is kept where it beats the best of them
+    seeds: int = 1  # networks trained, from ``seed`` on; their average is kept if it beats the best of them
     device: str = "auto"  # auto | cpu | cuda | cuda:N
     epochs: int | None = None  # None: the preset's
     time_budget_s: float | None = None  # wall time for the whole run; None: no limit
     threads: int | None = None  # torch's threads on the CPU; None: all cores but one
-    parent: str | None = None  # id of the artifact that this one is meant to replace
-    run_dir: Path | None = None  # where a killed run finds how far it was; None begins anew
+    parent: str | None = None  # id of the artifact that this one should replace
+    run_dir: Path | None = None  # folder of checkpoints, from which a killed run resumes; None: no checkpoints
 
     def __post_init__(self) -> None:
         if self.kind not in NETWORK_KINDS:
@@ -61,11 +61,11 @@ class TrainingSpec:
 
     def to_json(self) -> str:
         """A JSON object; ``from_json`` reads it back."""
-        return json.dumps(asdict(self), default=str)  # a path is the only value that is none of JSON's own
+        return json.dumps(asdict(self), default=str)  # paths are the only values that JSON lacks
 
     @classmethod
     def from_json(cls, text: str) -> TrainingSpec:
-        """Raises ValueError for anything but the object that ``to_json`` writes."""
+        """The inverse of ``to_json``. Raises ValueError for any other text."""
         given = json.loads(text)
         unknown = set(given) - {field.name for field in fields(cls)}
         if unknown:
@@ -83,10 +83,10 @@ class TrainingSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Where a training run stands. ``ratio`` runs from 0 to 1 over the whole run.
+    """Progress of a training run. ``ratio`` runs from 0 to 1 over the whole run.
 
-    phase: "features", "training", "scoring" or "done". epoch counts from 1; losses are in units of the
-    window's scale and None before they are known; so is ``remaining_s``, an estimate.
+    phase: "features", "training", "scoring" or "done". epoch counts from 1; losses are in units of the window's scale.
+    Losses and ``remaining_s``, an estimate, are None before they are known.
     """
 
     phase: str

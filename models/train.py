@@ -1,6 +1,6 @@
 """One deterministic training run: bars in, a finished artifact out.
 
-``python -m models.train --data bars.parquet --out DIR`` needs no more than torch, numpy, polars and safetensors;
+``python -m models.train --data bars.parquet --out DIR`` needs only torch, numpy, polars and safetensors;
 ``torchrun --nproc-per-node N -m models.train ...`` trains with N processes, a GPU each where there are GPUs.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-# An idle OpenMP worker that spins takes the core of whoever else runs here; read once, when torch is imported.
+# Idle OpenMP workers that spin would take cores from other processes; torch reads this once, at import.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Without a fixed workspace cuBLAS sums in another order from run to run.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -40,7 +40,7 @@ from models.training.dataset import TrainingData, prepare
 from models.training.fitting import EpochReport, Fitted, Fitting, TrainingDiverged
 from models.training.ranks import ALONE, Ranks, joined_ranks
 
-_FEATURES_SHARE = 0.05  # of the progress bar; the rest but for the last is training
+_FEATURES_SHARE = 0.05  # of the progress; training follows, up to _TRAINED_SHARE
 _TRAINED_SHARE = 0.97
 _RESERVED_SHARE = 0.05  # of the time budget, for scoring and writing
 
@@ -55,18 +55,18 @@ def train(
 ) -> Path:
     """Trains as specified and returns the folder of the finished artifact, below ``spec.output_dir``.
 
-    Its id ends with a hash of the weights: where the same run has left the same artifact before, that one stays.
+    Its id ends with a hash of the weights: an artifact that the same run wrote before is kept.
 
-    ``ranks``: other processes that train with this one, which all call this with the same specification; the first
-    reports and writes. ``checkpoint`` is called between steps: it may block to pause the run, or raise to cancel it,
-    and then nothing is left behind but what ``spec.run_dir`` asks for. Raises ValueError for data that cannot be
-    trained on, TrainingDiverged where the loss is no longer finite, ArtifactError where the result cannot be written.
+    ``ranks``: the processes that train together, which all call this with the same specification; the first reports
+    and writes. ``checkpoint`` is called between steps: it may block to pause the run, or raise to cancel it, which
+    leaves only the files in ``spec.run_dir``. Raises ValueError for data that cannot be trained on, TrainingDiverged if
+    the loss is no longer finite, ArtifactError if the artifact cannot be written.
     """
     return _Run(spec, on_progress, checkpoint, monotonic_s, ranks).run()
 
 
 class _Run:
-    """The state of one run: when it started, how far it is."""
+    """The state of one run: its start time and progress."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class _Run:
         return path
 
     def _members(self, data: TrainingData, windows: WindowTensors) -> tuple[list[Fitting], list[Fitted]]:
-        """One fitted network for each seed; fewer where the time is up."""
+        """One fitted network for each seed; fewer if the time runs out."""
         fittings: list[Fitting] = []
         members: list[Fitted] = []
         while len(members) < self.spec.seeds and (not members or members[-1].stopped != "time"):
@@ -158,7 +158,7 @@ class _Run:
         return self._monotonic_s() - self._started_s
 
     def _epoch_reported(self, report: EpochReport, *, before: int) -> None:
-        """``before``: how many seeds are done."""
+        """Reports one step or epoch; ``before``: how many seeds are done."""
         training_s = self._monotonic_s() - self._training_started_s
         ratio = (before + report.ratio) / self.spec.seeds
         remaining_s = training_s * (1.0 - ratio) / ratio
@@ -183,7 +183,7 @@ class _Run:
         )
 
     def _training(self, data: TrainingData, members: Sequence[Fitted], losses: Mapping[str, Any]) -> dict[str, Any]:
-        """How it was trained, for the manifest; of several seeds the epochs are the first's."""
+        """Training details for the manifest; with several seeds, the epochs are those of the first."""
         first = members[0]
         return asdict(self.recipe) | {
             "epochs": self.epochs,
@@ -200,14 +200,14 @@ class _Run:
         }
 
 
-def _best_of(judge: Fitting, members: Sequence[Fitted]) -> tuple[Network | Ensemble, dict[str, Any]]:
-    """The average of all seeds where its validation loss is below that of the best seed, else that seed's network."""
+def _best_of(evaluator: Fitting, members: Sequence[Fitted]) -> tuple[Network | Ensemble, dict[str, Any]]:
+    """The average of all seeds if its validation loss is below that of the best seed, else that seed's network."""
     best = min(members, key=lambda member: member.validation_loss)
     losses: dict[str, Any] = {"validation_loss": best.validation_loss}
     if len(members) == 1:
         return best.network, losses
     averaged = ensemble([member.network for member in members])
-    loss = judge.evaluate(averaged)
+    loss = evaluator.evaluate(averaged)
     losses |= {"seed_losses": [member.validation_loss for member in members], "average_loss": loss}
     if loss >= best.validation_loss:
         return best.network, losses
@@ -215,7 +215,7 @@ def _best_of(judge: Fitting, members: Sequence[Fitted]) -> tuple[Network | Ensem
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line. Returns 0, 1 where the run failed, 2 for arguments or data that cannot be used."""
+    """The command line. Returns 0; 1 if the run failed; 2 for arguments or data that cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m models.train", description="Trains one model on a file of bars.")
     parser.add_argument("--data", type=Path, required=True, help="Parquet of bars or klines, or a folder of them")
     parser.add_argument("--symbols", nargs="+", default=[], metavar="BASE-QUOTE", help="only these; default: all")
@@ -225,11 +225,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--epochs", type=_positive(int), help="default: the preset's")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="of the preset, e.g. dropout=0.2")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seeds", type=_positive(int), default=1, help="networks whose average is kept if that pays")
+    parser.add_argument(
+        "--seeds", type=_positive(int), default=1, help="networks to train; their average is kept if it scores better"
+    )
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
     parser.add_argument("--interval-seconds", type=_positive(int), default=3600, help="length of a bar")
     parser.add_argument("--time-budget-seconds", type=_positive(float), help="wall time for the whole run")
-    parser.add_argument("--run-dir", type=Path, help="keep here how far the run is; killed, it then goes on")
+    parser.add_argument("--run-dir", type=Path, help="folder of checkpoints, from which a killed run resumes")
     given = parser.parse_args(arguments)
     try:
         spec = TrainingSpec(
@@ -263,12 +265,12 @@ def _positive(number: type[int] | type[float]) -> Callable[[str], int | float]:
             raise argparse.ArgumentTypeError(f"was {text}; write a number above 0")
         return value
 
-    parse.__name__ = number.__name__  # what argparse says was invalid
+    parse.__name__ = number.__name__  # argparse names this in its error message
     return parse
 
 
 class _Printer:
-    """Progress once a percent: a line that rewrites itself on a terminal, JSON lines elsewhere."""
+    """Prints progress once per percent: one line, rewritten, on a terminal, JSON lines elsewhere."""
 
     def __init__(self, *, terminal: bool) -> None:
         self._terminal = terminal

@@ -1,1 +1,1 @@
-"""Trained models on disk: immutable folders with hashes, and the registry of them."""
+"""Trained models on disk: immutable artifact folders with checksums, and their registry."""

@@ -1,18 +1,18 @@
-"""One trained model as one folder: weights, manifest, scaler, HAR, a golden window, and a sum over each file.
+"""A trained model as a folder: weights, manifest, scaler, HAR, golden windows, and a checksum for each file.
 
-    <id>/manifest.json        what it is, what it was trained on, how it scored
+    <id>/manifest.json        kind, training data and scores
          weights.safetensors  the network
          scaler.json          the feature scaler, fitted on training rows only
-         har.json             HAR of the same training span: the scale that the network multiplies
-         golden.safetensors   a few windows and what the network answered when it was saved
+         har.json             HAR of the same training span, which gives the scale of the network's output
+         golden.safetensors   a few windows and the output of the network when it was saved
          SHA256SUMS           readable by ``sha256sum -c``
 
-The folder is written aside, flushed to disk and renamed, so that it is there in full or not at all. Nothing in
-it is pickled. This module needs no torch; models/networks/network_forecaster.py brings the network to life.
+The folder is written under another name, flushed to disk and renamed, so that it is present in full or not at all.
+No file is a pickle. This module needs no torch; models/networks/network_forecaster.py builds the network.
 
 ArtifactError
-|-- ArtifactDamaged    a file is missing, changed or not what its sum says
-`-- ArtifactMismatch   the artifact is sound, but was made for other features or by another program
+|-- ArtifactDamaged    a file is missing, or differs from its checksum
+`-- ArtifactMismatch   the artifact is intact, but was made for other features or by another program
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ class ArtifactDamaged(ArtifactError):
 
 
 class ArtifactMismatch(ArtifactError):
-    """The artifact was made for other features, another format or another network than this program has."""
+    """The artifact was made for features, a format or a network that this program does not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What an artifact is. ``symbols[i]`` ("venue:symbol") has index i + 1 in the embedding, 0 is unknown.
+    """Description of an artifact. ``symbols[i]`` ("venue:symbol") has index i + 1 in the embedding, 0 is unknown.
 
     fitted_until_us: the last instant that the weights were fitted on. trained_until_us: the last instant that
-    had any part in the model, the choice of the best epoch included; later forecasts are out of sample.
-    scores: on the span between the two, per horizon, beside the random walk and HAR, with standard errors.
+    influenced the model, the choice of the best epoch included; later forecasts are out of sample.
+    scores: on the span between the two, per horizon, compared with the random walk and HAR, with standard errors.
     """
 
     id: str
@@ -103,7 +103,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Artifact:
-    """What is in the folder, with hashes verified and nothing built yet."""
+    """The contents of the folder, with checksums verified; the network is not built yet."""
 
     manifest: Manifest
     weights: Tensors
@@ -113,10 +113,10 @@ class Artifact:
 
 
 def write_artifact(folder: Path, artifact: Artifact) -> Path:
-    """Writes ``folder/<id>`` and returns it. Raises ArtifactError where that id is already there."""
+    """Writes ``folder/<id>`` and returns it. Raises ArtifactError if it exists or cannot be written."""
     final = folder / artifact.manifest.id
     if final.exists():
-        raise ArtifactError(f"{final} is already there")
+        raise ArtifactError(f"{final} exists already")
     aside = folder / f"{_PARTIAL}{artifact.manifest.id}-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ def write_artifact(folder: Path, artifact: Artifact) -> Path:
 
 
 def read_artifact(path: Path) -> Artifact:
-    """Raises ArtifactDamaged or ArtifactMismatch, each naming the file or field at fault."""
+    """Reads and verifies an artifact. Raises ArtifactDamaged or ArtifactMismatch, naming the file or field at fault."""
     contents = _verified(path)
     try:
         manifest = Manifest.from_json(contents[MANIFEST].decode())
@@ -147,18 +147,18 @@ def read_artifact(path: Path) -> Artifact:
 
 
 def weights_digest(weights: Tensors) -> str:
-    """Eight hexadecimal digits that stand for the weights."""
+    """Eight hexadecimal digits of a hash of the weights."""
     return hashlib.sha256(save_tensors(_sorted(weights))).hexdigest()[:8]
 
 
 def remove_partial(folder: Path) -> None:
-    """Removes what a killed writer left half done."""
+    """Removes unfinished folders that a killed writer left."""
     for path in folder.glob(f"{_PARTIAL}*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def sync_folder(folder: Path) -> None:
-    """Flushes a folder's entries to disk, so that a rename in it survives a power cut."""
+    """Flushes a folder's entries to disk, so that a rename in it survives a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -184,7 +184,7 @@ def _write_files(folder: Path, artifact: Artifact) -> None:
 
 
 def _verified(path: Path) -> dict[str, bytes]:
-    """Every file's bytes, read once and checked against its sum."""
+    """The bytes of every file, read once and verified against its checksum."""
     sums = {}
     for line in _read(path / SUMS).decode(errors="replace").splitlines():
         digest, _, name = line.partition("  ")

@@ -1,4 +1,4 @@
-"""A trained network and what it was trained on, put together as an artifact: scored, and with golden windows."""
+"""Assembles an artifact from a trained network and its training data: manifest, scores and golden windows."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def assemble(
 
 
 def _golden(windows: WindowTensors, chosen: npt.NDArray[np.int64], network: Network | Ensemble) -> Tensors:
-    """A few windows and the network's answers, for the parity check wherever the artifact is loaded."""
+    """A few windows and the network's output for them, for the parity check when the artifact is loaded."""
     picked = chosen[np.linspace(0, len(chosen) - 1, _GOLDEN_WINDOWS).astype(np.int64)]
     given = windows.gather(torch.from_numpy(picked).to(windows.device))
     quantiles, log_sigma = predict(network, windows, picked)

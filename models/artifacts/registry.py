@@ -1,7 +1,7 @@
-"""The shelf of finished models: a folder of artifacts and two pointer files, ``champion`` and ``previous``.
+"""The registry of finished artifacts: a folder of them and two pointer files, ``champion`` and ``previous``.
 
 A pointer holds the name of a folder below ``artifacts/``. Promotion and rollback each replace ``champion`` by
-one rename, so that whoever reads it sees the old name or the new one.
+one rename, so that a reader sees the old name or the new one.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Registry:
         return sorted(finished, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
     def champion(self) -> Path | None:
-        """The artifact to serve; None before the first promotion. Raises ArtifactError where it is gone."""
+        """The artifact to serve; None before the first promotion. Raises ArtifactError if it was removed."""
         return self._read("champion")
 
     def previous(self) -> Path | None:
-        """The champion before this one; None where there was none. Raises ArtifactError where it is gone."""
+        """The champion before this one; None if there was none. Raises ArtifactError if it was removed."""
         return self._read("previous")
 
     def promote(self, artifact: Path) -> None:
@@ -47,7 +47,7 @@ class Registry:
         self._write("champion", artifact.name)
 
     def rollback(self) -> Path:
-        """Makes the previous champion the champion again. Raises ArtifactError where there is none."""
+        """Makes the previous champion the champion again. Raises ArtifactError if there is none."""
         previous = self.previous()
         if previous is None:
             raise ArtifactError(f"{self.root} holds no previous champion to go back to")
@@ -57,7 +57,7 @@ class Registry:
     def prune(self, keep: int = KEEP) -> list[Path]:
         """Removes all but the newest ``keep`` artifacts, the champion and the previous one; returns the removed.
 
-        Also removes what a killed writer left half done, so it must not run beside a writer.
+        Also removes unfinished folders of killed writers, so no writer may run at the same time.
         """
         remove_partial(self.artifacts_dir)
         pointed = {self._name("champion"), self._name("previous")}

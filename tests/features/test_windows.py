@@ -36,7 +36,7 @@ def test_a_row_from_after_the_cut_off_is_rejected() -> None:
 @pytest.mark.parametrize(
     ("rows", "length", "close_time_us", "message"),
     [
-        (BTC, 201, LAST_CLOSE_US, "200 are there"),
+        (BTC, 201, LAST_CLOSE_US, "only 200"),
         (BTC, 48, LAST_CLOSE_US + HOUR_US, "the window ends at"),
         (BTC.filter(pl.col("open_time_us") != START_US + 195 * HOUR_US), 48, LAST_CLOSE_US, "one interval apart"),
         (ROWS, 250, LAST_CLOSE_US, "one instrument"),

@@ -36,7 +36,7 @@ def test_the_newest_hour_ends_at_the_close() -> None:
 
 def test_a_mask_of_another_window_is_refused() -> None:
     """Weights and mask belong to the same hours, or to none."""
-    with pytest.raises(ValueError, match="attention is over 3 bars, 2 are"):
+    with pytest.raises(ValueError, match="attention is over 3 bars, known has 2"):
         hours(np.ones(3) / 3, np.array([True, False]), close_time_us=CLOSE_US, interval_us=HOUR_US)
 
 

@@ -127,7 +127,7 @@ def test_no_inputs_no_forecasts(forecaster: Forecaster) -> None:
 
 @pytest.mark.parametrize(
     ("quantiles", "message"),
-    [([[0.0, 1.0]], "shape"), ([[0.1, 0.0, 0.2]], "crossing"), ([[0.0, np.nan, 1.0]], "not finite")],
+    [([[0.0, 1.0]], "shape"), ([[0.1, 0.0, 0.2]], "cross"), ([[0.0, np.nan, 1.0]], "not finite")],
 )
 def test_a_forecast_that_is_none_is_refused(quantiles: list[list[float]], message: str) -> None:
     """The record itself refuses wrong shapes, crossing quantiles and NaN."""

@@ -86,7 +86,7 @@ def test_an_id_is_never_overwritten(tmp_path: Path) -> None:
     """Writing the same id again raises and leaves the first alone."""
     path = write_artifact(tmp_path, artifact())
     before = (path / "manifest.json").stat().st_mtime_ns
-    with pytest.raises(ArtifactError, match="already there"):
+    with pytest.raises(ArtifactError, match="exists already"):
         write_artifact(tmp_path, artifact())
     assert (path / "manifest.json").stat().st_mtime_ns == before
 
