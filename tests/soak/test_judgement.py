@@ -8,7 +8,7 @@ import pytest
 from daemon.pipeline.continuity import MAX_RANGES
 from daemon.simulator.truth import Numbered
 from features.market import Bar, Completeness, MissingTrades
-from tests.daemon.forecasting.moments import bar
+from tests.daemon.forecasting.forecast_builders import bar
 from tests.soak.judgement import miscount
 
 # Four records of a bar: the third is fifty fills of one order.

@@ -12,7 +12,7 @@ from daemon.publishing import payloads
 from daemon.store.forecasts import StoredForecast
 from daemon.store.ledger import LEDGER_NAME, Ledger
 from features.market import Completeness
-from tests.daemon.forecasting.rounds import NOW_US, bars_closing_at, history, make_engine
+from tests.daemon.forecasting.engine_builders import NOW_US, bars_closing_at, history, make_engine
 from tests.models.synthetic import HOUR_US
 
 

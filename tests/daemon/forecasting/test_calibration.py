@@ -16,7 +16,7 @@ from features.market import HOUR_US, Bar, Completeness, Instrument
 from models.evaluation.calibrating import with_calibrated
 from models.evaluation.outcomes import Answers, Outcomes
 from models.forecast import Forecast
-from tests.daemon.forecasting.moments import LEVELS, SHAPE, START_US, bar, forecast, issue
+from tests.daemon.forecasting.forecast_builders import LEVELS, SHAPE, START_US, bar, forecast, issue
 
 BTC = Instrument("binance", "BTC-USDT")
 HORIZONS = (1, 2)
@@ -32,12 +32,12 @@ def board() -> Scoreboard:
 
 
 def log_closes(hours: int, *, seed: int = 1) -> FloatArray:
-    """A walk whose hour has a standard deviation of 1%."""
+    """A random walk with a standard deviation of 1% an hour."""
     return np.asarray(np.log(100.0) + np.cumsum(0.01 * np.random.default_rng(seed).standard_normal(hours)))
 
 
 def made(kind: str, hour: int, width: float, symbol: str = "BTC-USDT") -> Forecast:
-    """As wide at two bars as it should be beside one: by the root of two."""
+    """A forecast whose width grows with the square root of the horizon."""
     one = forecast(kind, hour, width=width, symbol=symbol)
     return replace(one, quantiles=one.quantiles * np.sqrt([[1.0], [2.0]]))
 
@@ -51,20 +51,20 @@ def play(
     first: int = 0,
     symbol: str = "BTC-USDT",
 ) -> dict[int, FloatArray]:
-    """A network of this width, HAR of 1% beside it, over bars that close at these prices; what was published."""
-    told = {}
+    """Scores a network of this width beside HAR of 1% over these closes; returns the published quantiles by hour."""
+    published = {}
     assert scores.calibration is not None
     for hour, close in enumerate(closes, start=first):
         scores.bar_closed(bar(hour, float(np.exp(close)), symbol=symbol))
         raw = made(kind, hour, width, symbol)
         issued = issue(scores.calibration.calibrated(raw), float(np.exp(close)))
         scores.register(msgspec.structs.replace(issued, raw=raw), [made("har", hour, 0.01, symbol)])
-        told[hour] = issued.forecast.quantiles
-    return told
+        published[hour] = issued.forecast.quantiles
+    return published
 
 
-def test_a_backtest_tells_what_would_have_been_published() -> None:
-    """The same forecasts and truths through the live scoreboard and through the walk-forward: the same quantiles."""
+def test_a_backtest_equals_the_published_forecasts() -> None:
+    """The live scoreboard and the walk-forward give the same quantiles for the same forecasts and truths."""
     closes = log_closes(200)
     live = play(board(), closes)
     returns = np.full((200, 2), np.nan)
@@ -89,20 +89,20 @@ def test_a_backtest_tells_what_would_have_been_published() -> None:
     assert live[199][0, -1] > 1.2 * live[0][0, -1]
 
 
-def test_skill_says_how_it_was_before_and_how_it_is() -> None:
-    """Half the true width: the raw intervals hold too little, the published ones about what they promise."""
+def test_skill_holds_the_figures_before_and_after_calibration() -> None:
+    """At half the true width the raw intervals cover too little, the published ones about their nominal share."""
     scores = board()
     play(scores, log_closes(1500))
     skill = scores.skill(*BTC)
     assert skill.scored == 720
-    for raw, told, nominal in (
+    for raw, published, nominal in (
         (skill.raw_coverage_80, skill.coverage_80, 0.8),
         (skill.raw_coverage_95, skill.coverage_95, 0.95),
     ):
         assert raw is not None
-        assert told is not None
+        assert published is not None
         assert raw < nominal - 0.2
-        assert told == pytest.approx(nominal, abs=0.03)
+        assert published == pytest.approx(nominal, abs=0.03)
     assert skill.crps_vs_raw is not None
     assert skill.crps_vs_raw_se is not None
     assert skill.crps_vs_raw + 3 * skill.crps_vs_raw_se < 1.0
@@ -114,8 +114,8 @@ def test_skill_says_how_it_was_before_and_how_it_is() -> None:
     assert 1.7 < widths[0.8] < 2.4
 
 
-def test_baselines_stand_on_the_board_as_they_are() -> None:
-    """HAR's row is that of a board without calibration, and has nothing before."""
+def test_baselines_are_scored_uncalibrated() -> None:
+    """HAR's row equals that of a scoreboard without calibration and has no raw figures."""
     with_it, without = board(), Scoreboard(interval_us=HOUR_US, levels=LEVELS)
     closes = log_closes(100)
     play(with_it, closes)
@@ -127,8 +127,8 @@ def test_baselines_stand_on_the_board_as_they_are() -> None:
     assert rows[0][1].raw_crps_bp is None
 
 
-def test_without_calibration_nothing_is_told_of_a_before() -> None:
-    """No copies of the figures, no widths."""
+def test_without_calibration_there_are_no_raw_figures() -> None:
+    """The raw figures are None and there are no widths."""
     scores = Scoreboard(interval_us=HOUR_US, levels=LEVELS)
     for hour in range(40):
         scores.bar_closed(bar(hour, 100.0 + hour % 3))
@@ -142,16 +142,16 @@ def test_without_calibration_nothing_is_told_of_a_before() -> None:
     assert scores.take_changes().calibrations == ()
 
 
-def test_har_that_is_the_model_is_measured_against_har_as_it_is() -> None:
-    """The ratio of the published to itself would be 1 whatever calibration does."""
+def test_har_as_the_model_is_compared_with_uncalibrated_har() -> None:
+    """The ratio of the published forecast to itself would always be 1."""
     scores = board()
     play(scores, log_closes(300), kind="har", width=0.01)
     skill = scores.skill(*BTC)
     assert skill.pinball_vs_har not in (None, 1.0)
 
 
-def test_a_baseline_that_stands_in_is_calibrated_at_once() -> None:
-    """Its own errors were learned while it stood beside, not the network's."""
+def test_a_baseline_that_replaces_the_network_is_calibrated_at_once() -> None:
+    """Its state was learned from its own errors, not the network's."""
     scores = board()
     play(scores, log_closes(300), width=0.005)
     assert scores.calibration is not None
@@ -163,8 +163,8 @@ def test_a_baseline_that_stands_in_is_calibrated_at_once() -> None:
     np.testing.assert_array_equal(scores.calibration.calibrated(made("ewma", 300, 0.01)).quantiles, raw.quantiles)
 
 
-def test_a_retrained_model_goes_on_with_what_its_like_had_learned() -> None:
-    """Another id of the same kind, told in another unit: widths are relative."""
+def test_a_retrained_model_continues_with_the_state_of_its_kind() -> None:
+    """Another id of the same kind with other widths: calibration widths are relative."""
     scores = board()
     play(scores, log_closes(300))
     assert scores.calibration is not None
@@ -173,8 +173,8 @@ def test_a_retrained_model_goes_on_with_what_its_like_had_learned() -> None:
     np.testing.assert_allclose(new.quantiles, 100 * old.quantiles, rtol=1e-12)
 
 
-def test_bars_that_prove_nothing_teach_nothing() -> None:
-    """A bar without a price: its forecasts stay unscored, and calibration as it was."""
+def test_bars_without_a_price_change_no_state() -> None:
+    """A bar without a price leaves its forecasts unscored and the calibration unchanged."""
     scores = board()
     play(scores, log_closes(50))
     scores.take_changes()
@@ -182,8 +182,8 @@ def test_bars_that_prove_nothing_teach_nothing() -> None:
     assert scores.take_changes().calibrations == ()
 
 
-def test_the_first_truth_stands() -> None:
-    """A revision of a known bar teaches nothing more."""
+def test_only_the_first_truth_counts() -> None:
+    """A revision of a known bar changes no calibration state."""
     scores = board()
     play(scores, log_closes(50))
     scores.bar_closed(bar(50, 90.0))
@@ -193,7 +193,7 @@ def test_the_first_truth_stands() -> None:
 
 
 def test_the_order_of_symbols_does_not_matter() -> None:
-    """Two instruments hour by hour, in either order, and each alone: the same states."""
+    """Two instruments in either order, and each alone, give the same states."""
     closes = {"BTC-USDT": log_closes(80), "ETH-USDT": log_closes(80, seed=2)}
 
     def states(*symbols: str) -> tuple[CalibrationState, ...]:
@@ -208,8 +208,8 @@ def test_the_order_of_symbols_does_not_matter() -> None:
     assert states("BTC-USDT") + states("ETH-USDT") == both
 
 
-def test_a_horizon_that_is_not_configured_any_more_teaches_nothing() -> None:
-    """Its forecasts still wait for their truth after a change of the configuration."""
+def test_a_horizon_that_is_no_longer_configured_is_ignored() -> None:
+    """Its forecasts may still be pending after a change of the configuration."""
     made_one = calibration()
     made_one.learn(BTC, [MaturedForecast("tft", 24, 0.01 * SHAPE, 0.5)])
     assert made_one.take_changes() == ()
@@ -218,8 +218,8 @@ def test_a_horizon_that_is_not_configured_any_more_teaches_nothing() -> None:
     assert made_one.widths(BTC, "tft", 2)[0.8] > 1.0
 
 
-def test_states_of_another_interval_are_left_where_they_are() -> None:
-    """Hours do not calibrate minutes."""
+def test_states_of_another_interval_are_ignored() -> None:
+    """A state of hourly bars does not apply to bars of minutes."""
     learned = calibration()
     learned.learn(BTC, [MaturedForecast("tft", 1, 0.01 * SHAPE, 0.5)])
     [state] = learned.take_changes()
@@ -232,15 +232,15 @@ def test_states_of_another_interval_are_left_where_they_are() -> None:
 
 
 @pytest.mark.parametrize("text", ["nonsense", "{}", '{"levels": [0.025, 0.1, 0.5, 0.9, 0.975], "horizons": {"1": {}}}'])
-def test_what_no_calibration_wrote_is_refused(text: str) -> None:
-    """Damage is told, not served."""
+def test_an_invalid_state_is_refused(text: str) -> None:
+    """A damaged state raises an error."""
     state = CalibrationState(venue="binance", symbol="BTC-USDT", interval_us=HOUR_US, kind="tft", state=text)
     with pytest.raises((msgspec.DecodeError, KeyError)):
         calibration().load([state])
 
 
-def test_empty_bars_teach_that_nothing_moved() -> None:
-    """Proven to hold no trade: the price in force is the truth, as for the scores."""
+def test_empty_bars_count_as_an_unchanged_price() -> None:
+    """A bar proven to hold no trade has the last known close as its truth, as for the scores."""
     scores = board()
     play(scores, log_closes(10))
     scores.take_changes()

@@ -1,4 +1,4 @@
-"""Rounds of bars through the engine: who speaks, why, and what stands beside it."""
+"""Tests of the forecast engine: which forecaster is issued, the reason, and the baselines beside it."""
 
 import subprocess
 import sys
@@ -9,10 +9,10 @@ import pytest
 
 from models.artifacts.artifact import ArtifactDamaged
 from models.specification import BASELINE_KINDS
-from tests.daemon.forecasting.rounds import (
+from tests.daemon.forecasting.engine_builders import (
     INSTRUMENTS,
     NOW_US,
-    Failing,
+    FailingChampion,
     bars_closing_at,
     history,
     make_engine,
@@ -23,7 +23,7 @@ NEXT_US = NOW_US + HOUR_US
 ROOT = Path(__file__).parents[3]
 
 
-def test_without_a_champion_har_stands_in() -> None:
+def test_without_a_champion_har_is_issued() -> None:
     """Before the first training HAR's forecast is issued as a baseline, with the reason."""
     engine = make_engine()
     engine.load_history(history())
@@ -36,8 +36,8 @@ def test_without_a_champion_har_stands_in() -> None:
     assert made.failure is None
 
 
-def test_a_champion_speaks_from_the_next_round_on(tiny_artifact: Path) -> None:
-    """Served, its forecasts are issued as the model's, with attention, beside both baselines."""
+def test_a_champion_forecasts_from_the_next_round_on(tiny_artifact: Path) -> None:
+    """A served champion's forecasts have the source "model", attention, and both baselines beside them."""
     engine = make_engine()
     engine.load_history(history())
     engine.serve(engine.load_champion(tiny_artifact))
@@ -54,7 +54,7 @@ def test_a_champion_speaks_from_the_next_round_on(tiny_artifact: Path) -> None:
 
 @pytest.mark.parametrize("kind", BASELINE_KINDS)
 def test_a_configured_baseline_is_the_model(kind: str) -> None:
-    """Who configures a baseline gets it as the model, with HAR and the random walk beside it."""
+    """A configured baseline is issued as the model, with HAR and the random walk beside it."""
     engine = make_engine(kind)
     engine.load_history(history())
     [made, _] = engine.close_bars(NEXT_US, bars_closing_at(NEXT_US)).forecasts
@@ -62,8 +62,8 @@ def test_a_configured_baseline_is_the_model(kind: str) -> None:
     assert {baseline.model.kind for baseline in made.baselines} == {"har", "random_walk", kind}
 
 
-def test_short_history_leaves_the_random_walk_and_none_leaves_silence() -> None:
-    """With 100 bars the random walk speaks; with 10 nobody does, and each instrument is named with the reason."""
+def test_a_short_history_leaves_the_random_walk_and_a_shorter_one_no_forecast() -> None:
+    """With 100 bars the random walk is issued; with 10 no forecast is, and each instrument is named with the reason."""
     engine = make_engine()
     engine.load_history(history(100))
     first_us = NOW_US - (1300 - 101) * HOUR_US
@@ -78,14 +78,14 @@ def test_short_history_leaves_the_random_walk_and_none_leaves_silence() -> None:
 
 
 def test_an_engine_without_any_history_takes_bars() -> None:
-    """A fresh venue at a fresh interval starts from nothing and is silent until it knows something."""
+    """A new venue or interval starts without history and without forecasts."""
     made = make_engine().close_bars(NEXT_US, bars_closing_at(NEXT_US))
     assert made.forecasts == ()
     assert len(made.unforecast) == 2
 
 
-def test_a_missed_hour_is_counted_and_forecasting_goes_on(tiny_artifact: Path) -> None:
-    """After an outage of two hours the model still speaks, and says that two bars of its window are missing."""
+def test_missing_hours_are_counted_and_forecasting_continues(tiny_artifact: Path) -> None:
+    """After an outage of two hours the model still forecasts, and two bars of its window count as missing."""
     engine = make_engine()
     engine.load_history(history())
     engine.serve(engine.load_champion(tiny_artifact))
@@ -94,18 +94,18 @@ def test_a_missed_hour_is_counted_and_forecasting_goes_on(tiny_artifact: Path) -
     assert [each.window_bars_missing for each in made.forecasts] == [2, 2]
 
 
-def test_a_network_that_raises_is_answered_for(tiny_artifact: Path) -> None:
-    """Whatever the network raises, each instrument gets HAR's forecast and the round says why."""
+def test_baselines_replace_a_network_that_raises(tiny_artifact: Path) -> None:
+    """Whatever the network raises, each instrument gets HAR's forecast and the round holds the reason."""
     engine = make_engine()
     engine.load_history(history())
-    engine.serve(Failing(engine.load_champion(tiny_artifact), RuntimeError("out of memory")))
+    engine.serve(FailingChampion(engine.load_champion(tiny_artifact), RuntimeError("out of memory")))
     made = engine.close_bars(NEXT_US, bars_closing_at(NEXT_US))
     assert {(each.source, each.issued.model.kind) for each in made.forecasts} == {("baseline", "har")}
     assert made.failure == made.forecasts[0].reason == "RuntimeError: out of memory"
 
 
-def test_one_unfit_instrument_leaves_the_others_their_model(tiny_artifact: Path) -> None:
-    """An empty bar makes its own instrument unfit, and only that one."""
+def test_a_rejected_input_does_not_affect_other_instruments(tiny_artifact: Path) -> None:
+    """The champion rejects the input of the instrument with an empty bar, and only that one."""
     engine = make_engine()
     engine.load_history(history())
     engine.serve(engine.load_champion(tiny_artifact))
@@ -117,7 +117,7 @@ def test_one_unfit_instrument_leaves_the_others_their_model(tiny_artifact: Path)
 
 
 def test_streaming_equals_loading(tiny_artifact: Path) -> None:
-    """Ten hours streamed bar by bar give the forecast that the same history loaded at once gives."""
+    """Ten hours streamed bar by bar give the same forecast as the same history loaded at once."""
     streamed, loaded = make_engine(), make_engine()
     streamed.load_history(history())
     loaded.load_history(history(1309))
@@ -133,8 +133,8 @@ def test_streaming_equals_loading(tiny_artifact: Path) -> None:
         np.testing.assert_allclose(first.issued.quantiles, second.issued.quantiles, rtol=1e-5, atol=1e-9)
 
 
-def test_a_revision_changes_what_comes_after(tiny_artifact: Path) -> None:
-    """A revised bar is what the next forecast is made from."""
+def test_a_revision_changes_the_next_forecast(tiny_artifact: Path) -> None:
+    """The next forecast uses the revised bar."""
     plain, revised = make_engine(), make_engine()
     for engine in (plain, revised):
         engine.load_history(history())
@@ -172,7 +172,7 @@ def test_a_baseline_daemon_never_imports_torch(kind: str) -> None:
     """A whole round with a configured baseline leaves torch out of the process."""
     code = (
         "import sys\n"
-        "from tests.daemon.forecasting.rounds import *\n"
+        "from tests.daemon.forecasting.engine_builders import *\n"
         "import daemon.forecasting.inference\n"
         f"engine = make_engine({kind!r}); engine.load_history(history())\n"
         "engine.close_bars(NOW_US + HOUR_US, bars_closing_at(NOW_US + HOUR_US))\n"

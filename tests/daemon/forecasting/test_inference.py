@@ -1,4 +1,4 @@
-"""The asyncio edge: a deadline that holds whatever the network does."""
+"""Tests of inference under asyncio: the deadline holds whatever the network does."""
 
 import asyncio
 import subprocess
@@ -12,7 +12,15 @@ import pytest
 
 from daemon.forecasting.inference import DeviceHung, Inference
 from models.artifacts.artifact import ArtifactDamaged
-from tests.daemon.forecasting.rounds import NOW_US, Failing, Hanging, Nonsense, bars_closing_at, history, make_engine
+from tests.daemon.forecasting.engine_builders import (
+    NOW_US,
+    FailingChampion,
+    HangingChampion,
+    NanChampion,
+    bars_closing_at,
+    history,
+    make_engine,
+)
 from tests.models.synthetic import HOUR_US
 
 
@@ -30,7 +38,7 @@ async def next_round(edge: Inference, hour: int, deadline_s: float = 10.0):
     return await edge.round(close_us, bars_closing_at(close_us), deadline_s)
 
 
-def misbehave(edge: Inference, kind: type, *arguments: object):
+def replace_champion(edge: Inference, kind: type, *arguments: object):
     champion = kind(edge._engine._champion, *arguments)
     edge._engine.serve(champion)
     return champion
@@ -45,8 +53,8 @@ async def test_a_round_is_answered_by_the_model(inference: Inference) -> None:
 
 
 async def test_an_exception_in_the_network_gives_baselines(inference: Inference) -> None:
-    """The failure is reported with its reason, and the next round asks the network again."""
-    champion = misbehave(inference, Failing, RuntimeError("CUDA error"))
+    """The failure is reported with its reason, and the next round calls the network again."""
+    champion = replace_champion(inference, FailingChampion, RuntimeError("CUDA error"))
     made = await next_round(inference, 1)
     assert {each.source for each in made.forecasts} == {"baseline"}
     assert made.failure == "RuntimeError: CUDA error"
@@ -55,16 +63,16 @@ async def test_an_exception_in_the_network_gives_baselines(inference: Inference)
 
 
 async def test_nan_from_the_network_gives_baselines(inference: Inference) -> None:
-    """A forecast that is not finite never leaves; the baseline's does."""
-    misbehave(inference, Nonsense)
+    """A forecast that is not finite is never issued; the baseline's is."""
+    replace_champion(inference, NanChampion)
     made = await next_round(inference, 1)
     assert {each.issued.model.kind for each in made.forecasts} == {"har"}
     assert "not finite" in made.failure
 
 
-async def test_a_hung_network_is_answered_for_in_time_and_left_alone(inference: Inference) -> None:
-    """Past the deadline the baselines speak, the thread is not fed again until it returns, then the model is back."""
-    champion = misbehave(inference, Hanging)
+async def test_baselines_replace_a_hung_network_within_the_deadline(inference: Inference) -> None:
+    """Past the deadline baselines are issued; the thread gets no work until it returns; then the model is used."""
+    champion = replace_champion(inference, HangingChampion)
     started_s = time.monotonic()
     made = await next_round(inference, 1, deadline_s=0.2)
     assert time.monotonic() - started_s < 3.0
@@ -88,29 +96,29 @@ async def test_a_hung_network_is_answered_for_in_time_and_left_alone(inference: 
 
 
 async def test_a_bad_artifact_leaves_the_champion_in_place(inference: Inference, tmp_path: Path) -> None:
-    """Refusing an artifact raises to whoever asked; the rounds go on with the champion before it."""
+    """A refused artifact raises in the caller, and the rounds continue with the previous champion."""
     with pytest.raises(ArtifactDamaged):
         await inference.load_champion(tmp_path)
     assert (await next_round(inference, 1)).forecasts[0].source == "model"
 
 
 async def test_a_round_and_a_swap_at_the_same_time_both_succeed(inference: Inference, tiny_artifact: Path) -> None:
-    """A round that comes while an artifact is being loaded is answered by the champion of the moment."""
+    """A round during the loading of an artifact uses the champion served at that time."""
     made, info = await asyncio.gather(next_round(inference, 1), inference.load_champion(tiny_artifact))
     assert {each.source for each in made.forecasts} == {"model"}
     assert info == made.forecasts[0].issued.model
 
 
-async def test_bars_that_do_not_fit_raise_and_harm_nothing(inference: Inference) -> None:
-    """Bars of different closes are refused; the next round is answered as if nothing had been."""
+async def test_bars_that_do_not_fit_raise_and_change_nothing(inference: Inference) -> None:
+    """Bars of different closes are refused; the next round is unaffected."""
     mixed = [bars_closing_at(NOW_US + HOUR_US)[0], bars_closing_at(NOW_US + 2 * HOUR_US)[1]]
-    with pytest.raises(ValueError, match="close at one time"):
+    with pytest.raises(ValueError, match="close at the same time"):
         await inference.round(NOW_US + HOUR_US, mixed)
     assert (await next_round(inference, 1)).failure is None
 
 
-async def test_the_event_loop_turns_while_a_round_is_made(inference: Inference) -> None:
-    """Neither features nor network run in the event loop's thread."""
+async def test_the_event_loop_stays_responsive_during_a_round(inference: Inference) -> None:
+    """Features and network run outside the event loop's thread."""
     threads = set()
     engine = inference._engine
     prepare, predict = engine.prepare, engine.predict
@@ -121,11 +129,11 @@ async def test_the_event_loop_turns_while_a_round_is_made(inference: Inference) 
 
 
 async def test_close_does_not_wait_for_a_hung_thread(tiny_artifact: Path) -> None:
-    """Shutdown leaves a hung thread behind after its time-out."""
+    """Shutdown abandons a hung thread after its timeout."""
     edge = Inference(make_engine())
     await edge.load_history(history())
     await edge.load_champion(tiny_artifact)
-    champion = misbehave(edge, Hanging)
+    champion = replace_champion(edge, HangingChampion)
     await next_round(edge, 1, deadline_s=0.05)
     started_s = time.monotonic()
     await edge.close(timeout_s=0.2)

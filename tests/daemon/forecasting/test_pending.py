@@ -1,4 +1,4 @@
-"""The record of a forecast that waits for its truth."""
+"""Tests of the record of a pending forecast."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from daemon.forecasting.pending import decode, encode, unscored_forecast
 from models.forecast import Forecast
-from tests.daemon.forecasting.moments import START_US, forecast, issue
+from tests.daemon.forecasting.forecast_builders import START_US, forecast, issue
 
 
 def test_a_record_survives_as_bytes() -> None:
@@ -33,13 +33,13 @@ def test_the_issued_forecast_comes_first() -> None:
     "other", [forecast("har", 1), forecast("har", 0, symbol="ETH-USDT"), forecast("har", 0, horizons=(1, 3))]
 )
 def test_a_baseline_of_another_target_is_refused(other: Forecast) -> None:
-    """Another moment, instrument or horizon cannot be compared."""
+    """Another bar close, instrument or horizon cannot be compared."""
     with pytest.raises(ValueError, match="other targets"):
         unscored_forecast(issue(forecast("attention_lstm", 0)), [other])
 
 
 @pytest.mark.parametrize("record", [b"", b"\xc1", b"\x90", msgspec.msgpack.encode({"id": 1})])
 def test_garbage_is_refused(record: bytes) -> None:
-    """Bytes that are no record raise one kind of error."""
+    """Bytes that are not a record raise DecodeError."""
     with pytest.raises(msgspec.DecodeError):
         decode(record)

@@ -1,4 +1,4 @@
-"""One line of the scoreboard's table."""
+"""Tests of one row of the scoreboard's table."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from daemon.forecasting.pending import unscored_forecast
 from daemon.forecasting.score_rows import ScoreRow, score_row
 from daemon.forecasting.target_history import TargetHistory, Targets
 from features.market import Instrument
-from tests.daemon.forecasting.moments import forecast, issue
+from tests.daemon.forecasting.forecast_builders import forecast, issue
 
 BITCOIN = Instrument("binance", "BTC-USDT")
 
 
 def targets(count: int) -> Targets:
-    """Targets on which HAR is twice as wide as the issued forecast, and nothing moved."""
+    """Targets with an unchanged price, on which HAR is twice as wide as the issued forecast."""
     history = TargetHistory(1_000)
     for hour in range(count):
         baselines = [forecast("har", hour, horizons=(1,), width=0.02)]
@@ -43,7 +43,7 @@ def test_twice_as_wide_costs_twice_as_much_where_nothing_moves() -> None:
     assert round(row(30).pinball_bp or 0.0, 6) == round(2 * (0.025 * 196 + 0.1 * 128) / 5, 6)
 
 
-def test_a_baseline_that_never_spoke_has_no_numbers() -> None:
+def test_a_baseline_without_forecasts_has_no_figures() -> None:
     """No target was forecast by the random walk: its ratios are None, its own row counts none."""
     assert row(30).pinball_vs_random_walk is None
     assert (row(30, "random_walk").count, row(30, "random_walk").pinball_bp) == (0, None)
@@ -56,7 +56,7 @@ def test_few_targets_have_a_loss_and_nothing_else() -> None:
     assert shown == {"venue", "symbol", "horizon_bars", "kind", "role", "window", "count", "pinball_bp", "crps_bp"}
 
 
-def test_the_skill_that_travels_is_the_rows() -> None:
+def test_the_published_skill_is_the_rows() -> None:
     """The forecast's skill block holds the row's own numbers."""
     measured = row(30)
     skill = measured.skill()

@@ -1,4 +1,4 @@
-"""The scoreboard: every forecast meets its truth once, at its time, beside the baselines on the same target."""
+"""Tests of the scoreboard: each forecast is scored once, when it matures, beside baselines on the same target."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from daemon.forecasting.records import Score
 from daemon.forecasting.scoreboard import PendingChanges, Scoreboard
 from features.market import HOUR_US, Completeness, Instrument
-from tests.daemon.forecasting.moments import LEVELS, SHAPE, START_US, bar, empty, forecast, issue
+from tests.daemon.forecasting.forecast_builders import LEVELS, SHAPE, START_US, bar, empty, forecast, issue
 
 
 def board() -> Scoreboard:
@@ -19,7 +19,7 @@ def board() -> Scoreboard:
 
 
 def play(scores: Scoreboard, hours: range, *, kind: str = "attention_lstm", seed: int = 0) -> list[Score]:
-    """A random walk of closes, a forecast at each; the model is right about the width, HAR says double of it."""
+    """Scores forecasts over a random walk of closes; the model has the right width, HAR twice the width."""
     rng, price, matured = np.random.default_rng((seed, hours.start)), 100.0, []
     for hour in hours:
         price *= math.exp(0.01 * rng.standard_normal())
@@ -48,7 +48,7 @@ def test_a_score_by_hand() -> None:
     assert (score.close_time_us, score.horizon_bars, score.scored_at_us) == (START_US, 1, START_US + HOUR_US + 7)
 
 
-def test_nothing_is_scored_before_its_time() -> None:
+def test_a_horizon_is_scored_only_at_its_close() -> None:
     """A horizon of h bars is scored at the h-th close after its bar, and only there."""
     scores = board()
     scores.register(issue(forecast("attention_lstm", 0, horizons=(1, 3))), [forecast("har", 0, horizons=(1, 3))])
@@ -71,7 +71,7 @@ def test_other_symbols_do_not_mature() -> None:
 
 
 def test_a_bar_seen_twice_or_revised_scores_once() -> None:
-    """The first truth stands."""
+    """Only the first truth counts."""
     scores = board()
     scores.register(issue(forecast("attention_lstm", 0, horizons=(1,))), [])
     assert len(scores.bar_closed(bar(1, 101.0))) == 1
@@ -80,7 +80,7 @@ def test_a_bar_seen_twice_or_revised_scores_once() -> None:
     assert scores.skill("binance", "BTC-USDT").scored == 1
 
 
-def test_an_empty_bar_leaves_the_last_close_in_force() -> None:
+def test_an_empty_bar_keeps_the_last_close() -> None:
     """After a close of 101 and a proven empty bar, the truth of two bars is still ln 1.01."""
     scores = board()
     scores.register(issue(forecast("attention_lstm", 0)), [])
@@ -90,8 +90,8 @@ def test_an_empty_bar_leaves_the_last_close_in_force() -> None:
 
 
 @pytest.mark.parametrize("completeness", [Completeness.UNPROVEN, Completeness.GAP])
-def test_a_bar_without_price_or_proof_leaves_unscored(completeness: Completeness) -> None:
-    """No price and no proof of emptiness: nothing is made up, the target is counted."""
+def test_a_bar_without_price_or_proof_is_not_scored(completeness: Completeness) -> None:
+    """No price and no proof of emptiness: no truth is invented, the target is counted."""
     scores = board()
     scores.register(issue(forecast("attention_lstm", 0, horizons=(1,))), [])
     assert scores.bar_closed(bar(1, None, completeness=completeness)) == []
@@ -99,8 +99,8 @@ def test_a_bar_without_price_or_proof_leaves_unscored(completeness: Completeness
     assert scores.pending == 0
 
 
-def test_a_bar_that_never_comes_is_given_up() -> None:
-    """48 bars after its time a target is counted as lost; one bar earlier it still waits."""
+def test_a_target_without_a_bar_expires() -> None:
+    """48 bars after its time a target is counted as lost; one bar earlier it is still pending."""
     scores = board()
     scores.register(issue(forecast("attention_lstm", 0, horizons=(1,))), [])
     scores.bar_closed(bar(49, 100.0))
@@ -122,8 +122,8 @@ def test_a_model_equal_to_the_baseline_has_the_ratio_one() -> None:
     assert skill.pinball_vs_random_walk < 1.0
 
 
-def test_skill_is_silent_until_enough_is_scored() -> None:
-    """With 23 scored targets there is a count and nothing else; with 24 there is skill and its error."""
+def test_skill_is_none_until_enough_is_scored() -> None:
+    """With 23 scored targets there is only a count; with 24 there is skill and its standard error."""
     scores = board()
     play(scores, range(24))
     before = scores.skill("binance", "BTC-USDT")
@@ -144,8 +144,8 @@ def test_an_unknown_symbol_has_no_skill() -> None:
     assert board().skill("binance", "DOGE-USDT").scored == 0
 
 
-def test_a_new_kind_starts_anew_and_finds_its_own_past_again() -> None:
-    """The stand-in's targets never count for the model, nor the model's for the stand-in."""
+def test_each_kind_keeps_its_own_targets() -> None:
+    """The baseline's targets never count for the model, and the model's never for the baseline."""
     scores = board()
     play(scores, range(30), kind="har")
     assert scores.skill("binance", "BTC-USDT").scored == 29
@@ -164,12 +164,12 @@ def test_only_the_window_counts() -> None:
 
 
 def test_short_bars_shorten_the_window() -> None:
-    """5-second bars are judged over twelve hours: the count is bounded, and the window says so."""
+    """5-second bars are scored over twelve hours, which the window states."""
     assert Scoreboard(interval_us=5_000_000, levels=LEVELS).window == "12h"
 
 
-def test_the_table_sets_every_kind_on_the_same_targets() -> None:
-    """One row per horizon and kind, with equal counts, and a ratio of 1 beside oneself."""
+def test_the_table_compares_all_kinds_on_the_same_targets() -> None:
+    """One row per horizon and kind, with equal counts, and a ratio of 1 to itself."""
     scores = board()
     play(scores, range(40))
     rows = {(row.horizon_bars, row.kind): row for row in scores.table()}
@@ -209,7 +209,7 @@ def test_a_restart_changes_nothing() -> None:
 
 
 def test_what_was_scored_after_the_dump_is_not_scored_again() -> None:
-    """A pending record older than the scores: its scored horizon does not wait a second time."""
+    """A pending record older than the scores: its scored horizon is not pending again."""
     scores = board()
     scores.register(issue(forecast("attention_lstm", 0)), [])
     record = scores.pending_record("binance:BTC-USDT:1h:2023-11-14T22:00:00Z", Instrument("binance", "BTC-USDT"))
@@ -230,7 +230,7 @@ def test_records_of_another_configuration_are_counted() -> None:
     assert other.take_changes().settled == ("binance:BTC-USDT:1h:2023-11-14T22:00:00Z",)
 
 
-def test_the_store_hears_what_is_left_to_score() -> None:
+def test_changes_list_pending_and_settled_forecasts() -> None:
     """After the first of two horizons a record with the second is left, after both the forecast is settled."""
     scores = board()
     scores.register(issue(forecast("attention_lstm", 0)), [])
@@ -245,7 +245,7 @@ def test_the_store_hears_what_is_left_to_score() -> None:
 
 
 def test_garbage_is_refused() -> None:
-    """Bytes that no scoreboard wrote raise."""
+    """Bytes that no scoreboard wrote raise an error."""
     with pytest.raises(msgspec.DecodeError):
         board().load([b"\xc1 nonsense"], [])
 
@@ -256,7 +256,7 @@ def test_levels_without_the_intervals_are_refused() -> None:
         Scoreboard(interval_us=HOUR_US, levels=(0.1, 0.5, 0.9))
 
 
-def test_a_baseline_of_another_moment_is_refused() -> None:
+def test_a_baseline_of_another_bar_close_is_refused() -> None:
     """Baselines are compared on the same target or not at all."""
     with pytest.raises(ValueError, match="other targets"):
         board().register(issue(forecast("attention_lstm", 1)), [forecast("har", 0)])

@@ -1,4 +1,4 @@
-"""The losses of one horizon: bounded, by kind, and honest about a missing baseline."""
+"""Tests of the losses of one horizon: bounded, separate by kind, NaN for a missing baseline."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from daemon.forecasting.pending import unscored_forecast
 from daemon.forecasting.records import Score
 from daemon.forecasting.target_history import TargetHistory
-from tests.daemon.forecasting.moments import forecast, issue
+from tests.daemon.forecasting.forecast_builders import forecast, issue
 
 
 def scored(hour: int, *, kind: str = "attention_lstm", log_return: float = 0.01) -> tuple[Score, Score]:
@@ -19,8 +19,8 @@ def scored(hour: int, *, kind: str = "attention_lstm", log_return: float = 0.01)
     return issued, har
 
 
-def test_years_take_no_more_room_than_the_window() -> None:
-    """A history of two thousand targets keeps the newest hundred and room for an eighth more."""
+def test_memory_is_bounded_by_the_window() -> None:
+    """A history of two thousand targets keeps the newest hundred and capacity for an eighth more."""
     history = TargetHistory(100)
     for hour in range(2_000):
         issued, har = scored(hour)
@@ -42,8 +42,8 @@ def test_targets_are_of_one_kind_and_younger_than_the_window() -> None:
     assert len(history.targets("random_walk", after_us=0)) == 0
 
 
-def test_losses_stand_beside_the_baseline_and_are_missing_where_it_is() -> None:
-    """The columns hold what the scores held; a baseline that said nothing is NaN and no hit."""
+def test_losses_of_a_missing_baseline_are_nan() -> None:
+    """The columns hold what the scores held; a missing baseline is NaN and not a hit."""
     history = TargetHistory(100)
     issued, har = scored(0, log_return=0.018)
     history.append(issued, {"har": har})

@@ -8,7 +8,7 @@ from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.timeouts import Timeouts
 from features.market import HOUR_US, Instrument, Trade
-from tests.daemon.forecasting.moments import LEVELS, START_US, forecast
+from tests.daemon.forecasting.forecast_builders import LEVELS, START_US, forecast
 from tests.daemon.pipeline.stream_records import traits_of
 
 BTC, ETH = Instrument("binance", "BTC-USDT"), Instrument("binance", "ETH-USDT")

@@ -8,7 +8,7 @@ from daemon.forecasting.calibration import Calibration
 from daemon.pipeline.events import BarClosed, BarRevised, Event, ForecastIssued, ForecastsScored, RoundClosed
 from daemon.pipeline.timeouts import Timeouts
 from features.market import HOUR_US, Completeness
-from tests.daemon.forecasting.moments import LEVELS, START_US, bar
+from tests.daemon.forecasting.forecast_builders import LEVELS, START_US, bar
 from tests.daemon.pipeline.builders import (
     BTC,
     ETH,

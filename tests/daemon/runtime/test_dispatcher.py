@@ -33,7 +33,7 @@ from daemon.store.ledger import Ledger
 from daemon.store.thread import StoreThread
 from features.market import HOUR_US, Bar
 from models.forecast import ModelInfo, WindowReading
-from tests.daemon.forecasting.moments import START_US
+from tests.daemon.forecasting.forecast_builders import START_US
 from tests.daemon.pipeline.builders import BTC, ETH, feed, make_pipeline, round_forecasts, start_sequences, trade
 from tests.daemon.publishing.harness import TOPICS, Record, eventually, publisher
 

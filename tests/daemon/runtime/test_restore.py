@@ -25,7 +25,7 @@ from daemon.store.forecasts import StoredForecast
 from daemon.store.ledger import Ledger
 from features.market import HOUR_US, Audit, Bar, Completeness, Instrument, MissingTrades, Trade
 from models.forecast import Forecast
-from tests.daemon.forecasting.moments import LEVELS, START_US, bar, forecast, issue
+from tests.daemon.forecasting.forecast_builders import LEVELS, START_US, bar, forecast, issue
 from tests.daemon.pipeline.stream_records import traits_of
 from tests.daemon.publishing.harness import Record, publisher
 

@@ -24,7 +24,7 @@ from features.market import HOUR_US, Instrument
 from models.artifacts.artifact import ArtifactError
 from models.artifacts.registry import Registry
 from models.forecast import ModelInfo
-from tests.daemon.forecasting.moments import START_US
+from tests.daemon.forecasting.forecast_builders import START_US
 from tests.daemon.publishing.harness import TOPICS, eventually
 from tests.daemon.retraining.programs import HANG, SUCCESS, command
 from tests.daemon.runtime.test_dispatcher import Desk

@@ -20,7 +20,7 @@ from daemon.pipeline.pipeline import Pipeline
 from daemon.runtime.venue_feed import Counts, VenueFeed
 from daemon.serving.metrics import Metrics
 from features.market import HOUR_US, Instrument, Trade
-from tests.daemon.forecasting.moments import START_US
+from tests.daemon.forecasting.forecast_builders import START_US
 from tests.daemon.pipeline.builders import BTC, ETH, make_pipeline, trade
 
 NOW_US = START_US + HOUR_US // 2

@@ -1,4 +1,4 @@
-"""The control socket, server and client, over real UNIX sockets."""
+"""Tests of the control socket, server and client, over real UNIX sockets."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from daemon.serving.control import (
 )
 
 
-class Orders:
-    """A handler that counts, fails or waits, and remembers whether it was cleaned up."""
+class CommandHandler:
+    """A handler that counts, fails or waits, and records whether it was cleaned up."""
 
     def __init__(self) -> None:
         self.waiting = asyncio.Event()
@@ -50,13 +50,13 @@ class Orders:
 
 
 @pytest.fixture
-def orders() -> Orders:
-    return Orders()
+def handler() -> CommandHandler:
+    return CommandHandler()
 
 
 @pytest.fixture
-async def server(tmp_path: Path, orders: Orders) -> AsyncIterator[ControlServer]:
-    made = ControlServer(tmp_path / "control.sock", orders)
+async def server(tmp_path: Path, handler: CommandHandler) -> AsyncIterator[ControlServer]:
+    made = ControlServer(tmp_path / "control.sock", handler)
     await made.start()
     yield made
     await made.stop()
@@ -74,7 +74,7 @@ async def test_replies_stream_back_in_order(server: ControlServer) -> None:
 
 
 async def test_the_socket_is_for_its_owner_alone(server: ControlServer) -> None:
-    """Whoever can open it can give orders."""
+    """Every process that can open it can send commands."""
     assert stat.S_IMODE(server.path.stat().st_mode) == 0o600
 
 
@@ -99,8 +99,8 @@ async def test_errors_come_back_with_their_exit_code(
     "request_line",
     [b"status\n", b"[1]\n", b'{"order": "status"}\n', b'{"command": 1}\n', b"[" * 5000 + b"\n", b"x" * 70_000 + b"\n"],
 )
-async def test_a_request_that_makes_no_sense_is_answered(server: ControlServer, request_line: bytes) -> None:
-    """A script's mistake is told, not dropped."""
+async def test_an_invalid_request_gets_an_error(server: ControlServer, request_line: bytes) -> None:
+    """A malformed request gets an error reply."""
     reader, writer = await asyncio.open_unix_connection(server.path)
     writer.write(request_line)
     async with asyncio.timeout(5):
@@ -108,29 +108,29 @@ async def test_a_request_that_makes_no_sense_is_answered(server: ControlServer, 
     writer.close()
 
 
-async def test_a_client_that_leaves_ends_its_command(server: ControlServer, orders: Orders) -> None:
+async def test_a_client_that_leaves_ends_its_command(server: ControlServer, handler: CommandHandler) -> None:
     """Ctrl-C in the terminal leaves nothing waiting in the daemon."""
     stream = ControlClient([server.path]).stream("wait")
     assert await anext(stream) == {"event": "started"}
-    await orders.waiting.wait()
+    await handler.waiting.wait()
     await stream.aclose()
     async with asyncio.timeout(2):
-        await orders.cleaned_up.wait()
+        await handler.cleaned_up.wait()
 
 
-async def test_a_daemon_that_goes_away_is_not_mistaken_for_an_end(server: ControlServer, orders: Orders) -> None:
+async def test_a_lost_connection_is_not_a_success(server: ControlServer, handler: CommandHandler) -> None:
     """Without the closing line the command did not succeed."""
     stream = ControlClient([server.path]).stream("wait")
     await anext(stream)
     await server.stop()
     with pytest.raises(Unreachable, match="the daemon went away during 'wait'"):
         await anext(stream)
-    assert orders.cleaned_up.is_set()
+    assert handler.cleaned_up.is_set()
 
 
-async def test_clients_beyond_the_bound_are_turned_away(tmp_path: Path, orders: Orders) -> None:
+async def test_too_many_clients_are_refused(tmp_path: Path, handler: CommandHandler) -> None:
     """Each client holds a handler; their number is bounded."""
-    server = ControlServer(tmp_path / "control.sock", orders, max_clients=1)
+    server = ControlServer(tmp_path / "control.sock", handler, max_clients=1)
     await server.start()
     client = ControlClient([server.path])
     first = client.stream("wait")
@@ -140,31 +140,33 @@ async def test_clients_beyond_the_bound_are_turned_away(tmp_path: Path, orders: 
     await server.stop()
 
 
-async def test_a_stale_socket_is_replaced(tmp_path: Path, orders: Orders) -> None:
+async def test_a_stale_socket_is_replaced(tmp_path: Path, handler: CommandHandler) -> None:
     """kill -9 leaves the file behind."""
     path = tmp_path / "control.sock"
     with socket.socket(socket.AF_UNIX) as abandoned:
         abandoned.bind(str(path))
-    server = ControlServer(path, orders)
+    server = ControlServer(path, handler)
     await server.start()
     assert await replies(ControlClient([path]), "count", to=1) == [{"number": 0}]
     await server.stop()
     assert not path.exists()
 
 
-async def test_a_second_daemon_is_refused_and_the_first_keeps_its_socket(server: ControlServer, orders: Orders) -> None:
-    """Only a socket that nobody listens on is removed."""
+async def test_a_second_daemon_is_refused_and_the_first_keeps_its_socket(
+    server: ControlServer, handler: CommandHandler
+) -> None:
+    """Only a socket without a listening process is removed."""
     with pytest.raises(Retryable, match="another forecastd listens there"):
-        await ControlServer(server.path, orders).start()
+        await ControlServer(server.path, handler).start()
     assert await replies(ControlClient([server.path]), "count", to=1) == [{"number": 0}]
 
 
-async def test_a_file_in_the_way_is_left_alone(tmp_path: Path, orders: Orders) -> None:
-    """It may be somebody's data."""
+async def test_a_file_in_the_way_is_left_alone(tmp_path: Path, handler: CommandHandler) -> None:
+    """It may hold a user's data."""
     path = tmp_path / "control.sock"
     path.write_text("precious")
     with pytest.raises(ConfigError, match="a file that is not a socket is in the way"):
-        await ControlServer(path, orders).start()
+        await ControlServer(path, handler).start()
     assert path.read_text() == "precious"
 
 
@@ -187,7 +189,7 @@ async def test_the_client_tries_its_paths_in_order(server: ControlServer, tmp_pa
 
 
 async def test_without_a_daemon_every_tried_path_is_named(tmp_path: Path) -> None:
-    """The cure is visible: the wrong instance, or no daemon."""
+    """The message shows whether the instance is wrong or no daemon runs."""
     missing = tmp_path / "missing.sock"
     with pytest.raises(Unreachable, match=rf"no running forecastd: tried {missing} \(not there\)"):
         await replies(ControlClient([missing]), "status")
@@ -205,12 +207,12 @@ def test_the_search_order_is_the_documented_one(tmp_path: Path) -> None:
 
 
 def test_the_daemon_listens_in_its_runtime_directory(tmp_path: Path) -> None:
-    """What systemd created for it comes first."""
+    """The directory that systemd created comes first."""
     environment = {"RUNTIME_DIRECTORY": str(tmp_path / "run")}
     assert serving_path("main", tmp_path / "state", environment) == tmp_path / "run" / "control.sock"
 
 
 def test_a_path_that_the_kernel_cannot_hold_is_named_with_the_cure(tmp_path: Path) -> None:
-    """sockaddr_un holds 107 bytes; the kernel's own message says nothing."""
+    """sockaddr_un holds 107 bytes; the kernel's own message does not name the cause."""
     with pytest.raises(ConfigError, match=r"at most 107 fit; choose a shorter \[instance\] state_dir"):
         check_path_length(tmp_path / ("long" * 30) / "control.sock")

@@ -1,4 +1,4 @@
-"""GPU figures over a fake NVML library, the hanging one included."""
+"""Tests of the GPU collector with a fake NVML library, which can hang."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def test_without_a_driver_there_are_no_series_and_one_log_line(metrics: Me
 
 
 async def test_a_hanging_driver_keeps_the_last_values_and_blocks_nothing(metrics: Metrics, nvml: Any) -> None:
-    """The loop turns on, the figures stand still, one line says so, and an answer ends it."""
+    """The event loop stays responsive, the figures stay, one line logs it, and an answer ends it."""
     nvml.behaviour = "hang"
     collector = asyncio.create_task(GpuCollector(metrics, library=nvml, poll_s=0.02, deadline_s=0.05).run())
     with capture_logs() as logs:

@@ -1,4 +1,4 @@
-"""Health: when the daemon is ready, degraded, online, and why."""
+"""Tests of health: when the daemon is ready, degraded or online, and the reasons."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_ready_waits_for_every_symbol(health: Health) -> None:
 
 
 def test_an_unreachable_venue_does_not_block_the_boot(health: Health) -> None:
-    """Known to be unreachable counts as decided, and the state says so."""
+    """An unreachable instrument no longer delays READY, and the state names it."""
     all_components_up(health)
     health.symbol_warm(BITCOIN)
     health.symbol_unreachable(ETHER, "HTTP 503")
@@ -47,8 +47,8 @@ def test_an_unreachable_venue_does_not_block_the_boot(health: Health) -> None:
     assert health.condition.reason == "binance:ETH-USDT unreachable: HTTP 503"
 
 
-def test_patience_ends_after_ninety_seconds(health: Health, clock: ManualClock) -> None:
-    """A backfill that takes longer goes on behind READY."""
+def test_the_ready_timeout_is_ninety_seconds(health: Health, clock: ManualClock) -> None:
+    """A longer backfill continues after READY."""
     all_components_up(health)
     clock.set(clock.now_us + 89_000_000)
     assert not health.may_report_ready()
@@ -80,7 +80,7 @@ def test_readiness_needs_a_forecast(health: Health) -> None:
     assert health.readiness_problems() == []
 
 
-def test_a_fault_degrades_and_its_mending_restores(health: Health, clock: ManualClock) -> None:
+def test_a_fault_degrades_until_it_is_cleared(health: Health, clock: ManualClock) -> None:
     """A broker outage is visible for exactly as long as it lasts."""
     all_components_up(health)
     health.symbol_warm(BITCOIN)
@@ -109,15 +109,15 @@ def test_another_reason_keeps_the_time_since_when_it_is_degraded(clock: ManualCl
 
 def test_changes_are_announced_once(clock: ManualClock) -> None:
     """The MQTT status topic is published per change, not per report."""
-    heard: list[HealthCondition] = []
-    health = Health(clock, [BITCOIN], on_change=heard.append)
+    changes: list[HealthCondition] = []
+    health = Health(clock, [BITCOIN], on_change=changes.append)
     all_components_up(health)
     health.symbol_warm(BITCOIN)
     health.ready_reported()
     health.symbol_warm(BITCOIN)
     health.forecast_issued()
-    assert [condition.state for condition in heard].count(ServiceState.ONLINE) == 1
-    assert heard[-1].reason == ""
+    assert [condition.state for condition in changes].count(ServiceState.ONLINE) == 1
+    assert changes[-1].reason == ""
 
 
 def test_a_symbol_that_comes_back_is_warming_again(health: Health) -> None:

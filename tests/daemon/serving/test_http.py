@@ -1,4 +1,4 @@
-"""The HTTP face over real sockets."""
+"""Tests of the HTTP server over real sockets."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ async def test_readiness_names_its_problems(client: aiohttp.ClientSession) -> No
     await server.stop()
 
 
-async def test_a_daemon_beyond_help_is_unhealthy(client: aiohttp.ClientSession) -> None:
+async def test_a_daemon_with_a_fatal_reason_is_unhealthy(client: aiohttp.ClientSession) -> None:
     """A supervisor that asks /healthz restarts it, as systemd's watchdog does."""
     health = Health(ManualClock(), [])
     server = make_server(health=health)
@@ -125,7 +125,7 @@ async def test_a_daemon_beyond_help_is_unhealthy(client: aiohttp.ClientSession) 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 @pytest.mark.parametrize("path", ["/", "/api/v1/status", "/metrics"])
 async def test_nothing_can_be_changed(address: str, client: aiohttp.ClientSession, method: str, path: str) -> None:
-    """Only the control socket takes orders."""
+    """Only the control socket accepts commands."""
     async with client.request(method, address + path) as answer:
         assert answer.status == 405
 
@@ -158,7 +158,7 @@ async def test_loopback_names_are_answered(address: str, client: aiohttp.ClientS
     "authorization", ["", "Bearer wrong", "Bearer", "Basic !", "Basic czNjcmV0", "s3cret", "Bearer é"]
 )
 async def test_a_token_is_asked_for(guarded: str, client: aiohttp.ClientSession, path: str, authorization: str) -> None:
-    """Every path but the health checks needs it; paths that do not exist are not told apart."""
+    """Every path but the health checks needs it, also paths that do not exist."""
     async with client.get(guarded + path, headers={"Authorization": authorization}) as answer:
         assert answer.status == 401
         assert "Basic" in answer.headers["WWW-Authenticate"]

@@ -177,13 +177,13 @@ def test_two_daemons_in_one_process_share_nothing(clock: ManualClock) -> None:
 
 
 def test_process_figures_and_the_version_are_exposed(metrics: Metrics) -> None:
-    """Memory, open files and the build are part of every question about a daemon."""
+    """Memory, open files and the build help to diagnose a daemon."""
     names = exposed_names(metrics)
     assert {"process_resident_memory_bytes", "process_open_fds", "python_info", "forecastd_build_info"} <= names
 
 
 def test_the_documentation_lists_every_metric_with_its_labels(metrics: Metrics) -> None:
-    """docs/metrics.md is the reader's list; neither it nor the code may run ahead."""
+    """docs/metrics.md and the code list the same metrics."""
     page = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
     documented = dict(re.findall(r"^\| `forecastd_(\w+?)(?:\{([\w, ]*)\})?` \|", page, flags=re.MULTILINE))
     defined = {

@@ -85,7 +85,7 @@ def test_a_status_cannot_smuggle_in_another_assignment(manager: Manager) -> None
 
 
 def test_without_a_manager_nothing_happens() -> None:
-    """A daemon in a terminal has nobody to notify."""
+    """A daemon in a terminal has no service manager to notify."""
     notifier = Notifier.from_environment({})
     assert not notifier.ready("online")
     assert notifier.watchdog_s is None
@@ -115,7 +115,7 @@ def test_a_watchdog_meant_for_another_process_is_left_alone(
     environment: dict[str, str], period_s: float | None
 ) -> None:
     """WATCHDOG_PID names the one process that has to ping."""
-    notifier = Notifier.from_environment({"NOTIFY_SOCKET": "@nobody", **environment})
+    notifier = Notifier.from_environment({"NOTIFY_SOCKET": "@unused", **environment})
     assert notifier.watchdog_s == period_s
 
 

@@ -52,7 +52,7 @@ def test_last_bar(ledger: Ledger) -> None:
 
 
 def stands(stored: Bar, new: Bar) -> bool:
-    """The rule of `save_bars`, told once more: whether ``new`` replaces ``stored``."""
+    """The rule of `save_bars`, restated: whether ``new`` replaces ``stored``."""
     if new.revision != stored.revision:
         return new.revision > stored.revision
     return new.completeness is not Completeness.VENUE_CANDLE or stored.completeness is Completeness.VENUE_CANDLE

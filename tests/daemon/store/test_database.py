@@ -30,7 +30,7 @@ def test_a_new_store_is_in_wal_mode_and_private(ledger: Ledger, path: Path) -> N
 
 
 def test_full_disk_writes_nothing_and_passes(ledger: Ledger) -> None:
-    """When the disk is full the write is refused whole; with room again the same write succeeds."""
+    """When the disk is full the write is refused whole; with free space the same write succeeds."""
     ledger.save_trades(BTC, [trade(1)], state(1))
     ledger._connection.execute(f"PRAGMA max_page_count = {pages(ledger) + 2}")
     many = [trade(number) for number in range(2, 5_000)]
@@ -69,7 +69,7 @@ def test_read_only_disk(ledger: Ledger) -> None:
 
 
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    """A path through a file is told with the folder and the reason."""
+    """A path through a file is refused with the folder and the reason."""
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreUnavailable, match="state cannot be created: Not a directory"):
         Ledger(tmp_path / "file" / "state" / "ledger.db")
@@ -147,7 +147,7 @@ def test_read_only_open_makes_no_store(path: Path) -> None:
     assert not path.exists()
 
 
-def test_an_error_of_programming_is_not_dressed_up(ledger: Ledger) -> None:
+def test_a_programming_error_is_not_translated(ledger: Ledger) -> None:
     """Wrong SQL stays SQLite's own error: it is a bug, not a state of the disk."""
     with pytest.raises(sqlite3.OperationalError, match="no such table"), ledger._writing() as connection:
         connection.execute("DELETE FROM no_such")

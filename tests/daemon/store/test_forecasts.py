@@ -47,30 +47,30 @@ def test_the_same_forecast_again_is_nothing_new(ledger: Ledger) -> None:
     assert len(ledger.pending()) == 1
 
 
-def learned(state: str = "{}", **changes: object) -> CalibrationState:
+def calibration_state(state: str = "{}", **changes: object) -> CalibrationState:
     fields: dict[str, object] = {"venue": "binance", "symbol": "BTC-USDT", "interval_us": HOUR_US, "kind": "har"}
     return CalibrationState(**(fields | {"state": state} | changes))  # type: ignore[arg-type]
 
 
-def test_what_was_learned_replaces_what_was_known(ledger: Ledger) -> None:
+def test_a_calibration_state_replaces_the_stored_one(ledger: Ledger) -> None:
     """One state an instrument, interval and kind."""
-    other = learned(kind="tft")
-    ledger.save_scores([], calibrations=[learned("1"), other, learned(interval_us=60_000_000)])
-    ledger.save_scores([], calibrations=[learned("2"), learned(symbol="ETH-USDT")])
-    assert ledger.calibrations(HOUR_US) == [learned("2"), other, learned(symbol="ETH-USDT")]
+    other = calibration_state(kind="tft")
+    ledger.save_scores([], calibrations=[calibration_state("1"), other, calibration_state(interval_us=60_000_000)])
+    ledger.save_scores([], calibrations=[calibration_state("2"), calibration_state(symbol="ETH-USDT")])
+    assert ledger.calibrations(HOUR_US) == [calibration_state("2"), other, calibration_state(symbol="ETH-USDT")]
 
 
-def test_a_failed_score_teaches_nothing(ledger: Ledger) -> None:
-    """What was learned belongs to the scores' own transaction: after a crash no truth counts twice."""
-    ledger.save_scores([], calibrations=[learned("1")])
+def test_a_failed_score_stores_no_calibration(ledger: Ledger) -> None:
+    """Scores and calibration change in one transaction: after a crash no truth counts twice."""
+    ledger.save_scores([], calibrations=[calibration_state("1")])
     broken = msgspec.structs.replace(SCORE, pinball=None)
     with pytest.raises(Exception, match="NOT NULL"):
-        ledger.save_scores([broken], calibrations=[learned("2")])
-    assert ledger.calibrations(HOUR_US) == [learned("1")]
+        ledger.save_scores([broken], calibrations=[calibration_state("2")])
+    assert ledger.calibrations(HOUR_US) == [calibration_state("1")]
 
 
 def test_another_forecast_under_the_same_id_is_refused(ledger: Ledger) -> None:
-    """A forecast never changes: the stored one stands, and the error names it."""
+    """A forecast never changes: the stored one is kept, and the error names it."""
     save(ledger, 1, b"first")
     with pytest.raises(ForecastConflict, match="binance:BTC-USDT:1 was already issued"):
         save(ledger, 1, b"second")

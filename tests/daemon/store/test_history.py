@@ -1,4 +1,4 @@
-"""Klines from files: every form that is taken, every fault named by file, row and column, and the real files."""
+"""Tests of klines from files: each accepted form, each fault named by file, row and column, and real files."""
 
 from __future__ import annotations
 
@@ -123,13 +123,13 @@ def test_several_symbols_in_one_parquet_file(tmp_path: Path) -> None:
     ],
 )
 def test_faults_are_named(tmp_path: Path, lines: list[str], fault: str) -> None:
-    """The first fault is told by file, row as an editor counts it, column, and cure."""
+    """The error names the file, row (as an editor counts it), column and remedy of the first fault."""
     path = write(tmp_path, *lines)
     assert refusal(path) == f"{path}: {fault}"
 
 
 def test_an_unfinished_last_row_is_refused(tmp_path: Path) -> None:
-    """The hour that is still going on is no history."""
+    """The hour that is not over is refused."""
     path = write(tmp_path, line(0), line(1))
     now_us = START_MS * 1_000 + 2 * HOUR_US
     assert take(path, now_us=now_us).height == 2
@@ -137,7 +137,7 @@ def test_an_unfinished_last_row_is_refused(tmp_path: Path) -> None:
 
 
 def test_symbols_must_be_known(tmp_path: Path) -> None:
-    """Without a column --symbol is needed; a wrong spelling, a contradiction and an unknown quote are told."""
+    """Without a column --symbol is needed; a wrong spelling, a contradiction and an unknown quote are refused."""
     path = write(tmp_path, line(0))
     assert "add --symbol BASE-QUOTE" in refusal(path, symbol=None)
     assert refusal(path, symbol="BTCUSDT") == "--symbol was BTCUSDT; write BTC-USDT"
@@ -157,7 +157,7 @@ def test_another_venue_s_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_unreadable_files(tmp_path: Path) -> None:
-    """A file that is not there, of another kind, or broken is told in one line."""
+    """A file that is not there, of another kind, or broken is refused with one line."""
     assert "cannot be read as Parquet or CSV" in refusal(tmp_path / "none.csv")
     (tmp_path / "k.zip").write_bytes(b"PK")
     assert "is neither .parquet nor .csv; unpack or convert it first" in refusal(tmp_path / "k.zip")

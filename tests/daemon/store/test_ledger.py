@@ -1,4 +1,4 @@
-"""The ledger as a whole: named values, what is pruned, and the limit on the file."""
+"""Tests of the ledger: named values, pruning, and the limit on the file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOREVER = 10**16
 
 
 def test_named_values(ledger: Ledger) -> None:
-    """A value is kept under its name until it is set anew."""
+    """A value is kept under its name until it is replaced."""
     assert ledger.meta("champion") is None
     ledger.set_meta("champion", "a")
     ledger.set_meta("champion", "b")
@@ -72,7 +72,7 @@ def test_shrink_says_when_forecasts_are_not_enough(ledger: Ledger) -> None:
 
 
 def test_shrink_below_the_limit_does_nothing(ledger: Ledger) -> None:
-    """A file with room left loses nothing."""
+    """A file below its limit loses nothing."""
     save(ledger, 1)
     assert ledger.shrink(10**9, now_us=FOREVER) == Pruned()
 

@@ -1,4 +1,4 @@
-"""What a network had before it is kept beside its forecast, and goes with it."""
+"""Tests of window readings: stored with their forecast and deleted with it."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def test_a_reading_comes_back(ledger: Ledger) -> None:
 
 
 def test_a_network_that_selects_nothing_has_no_importance(ledger: Ledger) -> None:
-    """Nothing is invented for it."""
+    """Its reading has no importance."""
     read = ledger.reading(save(ledger, 1, WindowReading(KNOWN, NAMES, None)))
     assert read is not None
     assert read.importance is None
 
 
 def test_a_baseline_has_no_reading(ledger: Ledger) -> None:
-    """Neither has a forecast that is not there."""
+    """An unknown forecast has none either."""
     assert ledger.reading(save(ledger, 1, None)) is None
     assert ledger.reading("binance:BTC-USDT:2") is None
 
@@ -99,7 +99,7 @@ def test_a_reading_that_does_not_fit_is_damage(ledger: Ledger) -> None:
 
 
 def test_forecasts_of_an_earlier_schema_have_none(path: Path) -> None:
-    """Read before it is brought forward, and after, an older store's forecasts are there without readings."""
+    """Before and after its migration, an older store's forecasts have no readings."""
     path.parent.mkdir()
     old = sqlite3.connect(path, isolation_level=None)
     migrate(old, path, MIGRATIONS[:2])

@@ -1,4 +1,4 @@
-"""Schema steps: applied once, all or nothing, never past what this program knows."""
+"""Tests of the migrations: applied once, all or none, and a newer schema is refused."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_bars_of_the_first_schema_are_kept(path: Path) -> None:
 
 
 def test_scores_of_the_second_schema_are_kept(path: Path) -> None:
-    """They have no CRPS, and nothing was learned."""
+    """They have no CRPS and no calibration states."""
     path.parent.mkdir()
     old = sqlite3.connect(path, isolation_level=None)
     migrate(old, path, MIGRATIONS[:2])
@@ -77,7 +77,7 @@ def test_a_failed_step_leaves_the_old_schema(ledger: Ledger, path: Path) -> None
 
 
 def test_another_program_s_database_is_left_alone(path: Path) -> None:
-    """A database without our mark is refused and not touched."""
+    """A database without forecastd's application id is refused and not changed."""
     path.parent.mkdir()
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE theirs (x)")

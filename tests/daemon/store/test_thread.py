@@ -1,4 +1,4 @@
-"""The store's thread: order, trouble, and what closing leaves behind."""
+"""Tests of the store's thread: order, retries while blocked, and closing."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ async def test_jobs_run_in_the_order_in_which_they_were_submitted(store: StoreTh
 
 
 async def test_a_full_disk_delays_and_loses_nothing() -> None:
-    """A write that meets a full disk is repeated, those behind it wait, and both edges of the trouble are told."""
-    disk, troubles = Disk(refusals=1), list[str | None]()
-    store = StoreThread(on_blocked=troubles.append)
+    """A write to a full disk is retried, later writes wait, and the start and end of the blockage are reported."""
+    disk, reasons = Disk(refusals=1), list[str | None]()
+    store = StoreThread(on_blocked=reasons.append)
     for value in range(5):
         store.submit(disk.write, value)
     await store.call(disk.write, 5)
     store.close()
     assert disk.written == [0, 1, 2, 3, 4, 5]
-    assert troubles == [DISK_FULL, None]
+    assert reasons == [DISK_FULL, None]
 
 
-async def test_a_waiter_that_gives_up_does_not_end_the_thread(store: StoreThread) -> None:
+async def test_a_cancelled_call_does_not_end_the_thread(store: StoreThread) -> None:
     """Cancelling a call, before its turn or in the middle of it, leaves the thread serving the others."""
     started, go_on = threading.Event(), threading.Event()
 
@@ -79,8 +79,8 @@ async def test_a_waiter_that_gives_up_does_not_end_the_thread(store: StoreThread
     assert disk.written == [2]
 
 
-async def test_an_error_of_the_job_is_the_waiters(store: StoreThread) -> None:
-    """What is no trouble of the disk goes to whoever waits, and the thread goes on."""
+async def test_an_error_of_a_job_is_raised_in_its_caller(store: StoreThread) -> None:
+    """An error other than Retryable is raised in the caller, and the thread continues."""
 
     def broken() -> None:
         raise ValueError("wrong argument")
@@ -90,8 +90,8 @@ async def test_an_error_of_the_job_is_the_waiters(store: StoreThread) -> None:
     assert await store.call(lambda: 7) == 7
 
 
-def test_a_write_that_nobody_waits_for_fails_aloud() -> None:
-    """A submitted write that fails for good is in the log: its future is nobody's."""
+def test_the_failure_of_a_submitted_write_is_logged() -> None:
+    """A submitted write that fails is logged, as no caller awaits its future."""
 
     def broken() -> None:
         raise ValueError("wrong argument")
@@ -105,7 +105,7 @@ def test_a_write_that_nobody_waits_for_fails_aloud() -> None:
     ]
 
 
-def test_closing_runs_what_waits() -> None:
+def test_closing_runs_queued_jobs() -> None:
     """Everything submitted before the end is written; what comes after it is refused."""
     disk = Disk(refusals=0)
     store = StoreThread()

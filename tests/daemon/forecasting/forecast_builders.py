@@ -1,4 +1,4 @@
-"""Forecasts and bars of a small market, for tests of the scoreboard and its parts."""
+"""Builders of forecasts and bars for tests of the scoreboard."""
 
 from __future__ import annotations
 

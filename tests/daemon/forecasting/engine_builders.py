@@ -1,4 +1,4 @@
-"""Bars by the round for tests of forecasting, and champions that misbehave."""
+"""Bars of forecast rounds and faulty champions for tests of the engine."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def make_engine(kind: str = "attention_lstm") -> ForecastEngine:
 
 
 @dataclass(eq=False)
-class Failing:
-    """A champion that raises what it is given."""
+class FailingChampion:
+    """A champion that raises a given exception."""
 
     real: Champion
     error: Exception | None
@@ -59,8 +59,8 @@ class Failing:
 
 
 @dataclass(eq=False)
-class Nonsense(Failing):
-    """A champion whose network answers NaN."""
+class NanChampion(FailingChampion):
+    """A champion whose network returns NaN."""
 
     error: Exception | None = None
 
@@ -69,8 +69,8 @@ class Nonsense(Failing):
 
 
 @dataclass(eq=False)
-class Hanging(Failing):
-    """A champion that does not answer before it is released."""
+class HangingChampion(FailingChampion):
+    """A champion that hangs until it is released."""
 
     error: Exception | None = None
 
