@@ -1,7 +1,7 @@
-"""One training process seen from outside: started, listened to, ordered about, and killed when it misbehaves.
+"""Handle of one training process: starts it, reads its messages, sends it orders, and kills it when it misbehaves.
 
-Whatever the process does, the answer is an ``Ending``: a crash, a kill, a hang, nonsense on its standard output and a
-flood on its standard error all end there.
+Every run returns an ``Ending``: also after a crash, a kill, a hang, an invalid line on standard output or a flood of
+standard error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from daemon.retraining.progress import LONGEST_LINE_BYTES, Finished, Message, Or
 _STDERR_KEPT_BYTES = 4_096
 _LAST_LINES = 5
 _EXIT_POLL_S = 0.1
-_REAP_S = 5.0  # a killed process that is not gone by then hangs in the kernel; nothing more can be done
+_REAP_S = 5.0  # a killed process that is still there hangs in the kernel
 
 
 class State(StrEnum):
@@ -53,7 +53,7 @@ class Ending:
 
 
 class Child:
-    """A training process. ``run`` once; the orders may come at any time, before and after it too."""
+    """A training process. ``run`` once; orders are accepted at any time, also before and after the run."""
 
     def __init__(self, command: Sequence[str], *, environment: Mapping[str, str], limits: ProcessLimits) -> None:
         self._command = command
@@ -78,7 +78,7 @@ class Child:
         self._order(Order.RESUME)
 
     def cancel(self, reason: str) -> None:
-        """Asks the process to stop between two steps; kills it where it does not within ``limits.cancel_s``."""
+        """Asks the process to stop between two steps; kills it if it does not within ``limits.cancel_s``."""
         self._cancelled = self._cancelled or reason
         self._order(Order.CANCEL)
         if self._deadline is None:
@@ -92,9 +92,9 @@ class Child:
     # ---------------------------------------------------------------- life
 
     async def run(self, on_message: Callable[[Message], None]) -> Ending:
-        """Starts the process, passes its messages on and returns how it ended.
+        """Starts the process, passes its messages to ``on_message`` and returns how it ended.
 
-        The process and all that it started are gone on return, also where this is cancelled or ``on_message`` raises.
+        The process and all its children are gone on return, also after a cancellation or an error of ``on_message``.
         """
         if self._cancelled is not None:
             return Ending(state=State.CANCELLED, reason=self._cancelled)
@@ -102,53 +102,53 @@ class Child:
             self._process = await _start(self._command, self._environment)
         except OSError as error:
             return Ending(state=State.FAILED, reason=f"{self._command[0]} does not start: {error.strerror}")
-        return await self._attend(self._process, on_message)
+        return await self._supervise(self._process, on_message)
 
-    async def _attend(self, process: _Process, on_message: Callable[[Message], None]) -> Ending:
-        # What outlives the process would hold its pipes open, and the listening would not end.
-        burial = asyncio.create_task(self._bury(process))
+    async def _supervise(self, process: _Process, on_message: Callable[[Message], None]) -> Ending:
+        # A child that outlives the process would hold its pipes open, and reading them would not end.
+        cleanup = asyncio.create_task(self._kill_group_after_exit(process))
         errors = asyncio.create_task(self._keep_last_errors(process.stderr))
         try:
             self._repeat_orders()
-            await self._listen(process.stdout, on_message)
-            await asyncio.wait({burial}, timeout=self._limits.cancel_s)
-            if not burial.done():
+            await self._read_messages(process.stdout, on_message)
+            await asyncio.wait({cleanup}, timeout=self._limits.cancel_s)
+            if not cleanup.done():
                 self._kill("did not end after its last line")
         finally:
             self._kill_group()
             if self._deadline is not None:
                 self._deadline.cancel()
-            await asyncio.wait({burial, errors}, timeout=_REAP_S)
-            burial.cancel()
+            await asyncio.wait({cleanup, errors}, timeout=_REAP_S)
+            cleanup.cancel()
             errors.cancel()
             process.transport.close()
             await asyncio.sleep(0)  # the pipes close on the loop's next turn
         return self._ending(process.returncode)
 
     def _repeat_orders(self) -> None:
-        """What was ordered while the process was being started."""
+        """Sends the orders that were given while the process was being started."""
         if self._cancelled is not None:
             self._kill_group()
         elif self._paused:
             self._order(Order.PAUSE)
 
-    async def _bury(self, process: _Process) -> None:
+    async def _kill_group_after_exit(self, process: _Process) -> None:
         while process.returncode is None:  # noqa: ASYNC110  # asyncio has no event for the exit alone
             await asyncio.sleep(_EXIT_POLL_S)
         self._kill_group()
 
-    async def _listen(self, stdout: asyncio.StreamReader, on_message: Callable[[Message], None]) -> None:
-        """Passes messages on up to the result, or until the process has to be killed for what it does."""
+    async def _read_messages(self, stdout: asyncio.StreamReader, on_message: Callable[[Message], None]) -> None:
+        """Passes messages on until the result, or until the process misbehaves and is killed."""
         deadline_s = asyncio.get_running_loop().time() + self._limits.run_s
         try:
-            while self._result is None and (message := await self._message(stdout, deadline_s)):
+            while self._result is None and (message := await self._next_message(stdout, deadline_s)):
                 on_message(message)
                 if isinstance(message, Finished | TrainingFailed):
                     self._result = message
         except _Misbehaved as error:
             self._kill(str(error))
 
-    async def _message(self, stdout: asyncio.StreamReader, deadline_s: float) -> Message | None:
+    async def _next_message(self, stdout: asyncio.StreamReader, deadline_s: float) -> Message | None:
         """The next message, None at the end of the output. Raises _Misbehaved."""
         left_s = deadline_s - asyncio.get_running_loop().time()
         try:
@@ -158,11 +158,11 @@ class Child:
                 raise _Misbehaved(f"still running after {self._limits.run_s:g} s") from error
             raise _Misbehaved(f"hung: silent for {self._limits.silence_s:g} s") from error
         except ValueError as error:
-            raise _Misbehaved(f"wrote nonsense: a line of more than {LONGEST_LINE_BYTES} bytes") from error
+            raise _Misbehaved(f"wrote an invalid line: a line of more than {LONGEST_LINE_BYTES} bytes") from error
         try:
             return decode(line) if line else None
         except ValueError as error:
-            raise _Misbehaved(f"wrote nonsense: {error}") from error
+            raise _Misbehaved(f"wrote an invalid line: {error}") from error
 
     async def _keep_last_errors(self, stderr: asyncio.StreamReader) -> None:
         while chunk := await stderr.read(LONGEST_LINE_BYTES):
@@ -179,7 +179,7 @@ class Child:
         self._kill_group()
 
     def _kill_group(self) -> None:
-        """Kills the process and whatever it started; nothing happens where all are gone."""
+        """Kills the process and all its children that still run."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -187,20 +187,20 @@ class Child:
     def _ending(self, exit_code: int | None) -> Ending:
         if self._cancelled is not None:
             return Ending(state=State.CANCELLED, reason=self._cancelled)
-        if isinstance(self._result, Finished):  # the artifact is whole; how the interpreter then ended is no matter
+        if isinstance(self._result, Finished):  # the artifact is complete: the exit code does not matter
             return Ending(state=State.FINISHED, artifact=Path(self._result.artifact), scores=self._result.scores)
         if isinstance(self._result, TrainingFailed):
             return Ending(state=State.FAILED, reason=self._result.reason)
-        reason = self._killed or _departure(exit_code)
-        return Ending(state=State.FAILED, reason=f"{reason}{self._last_words()}")
+        reason = self._killed or _exit_reason(exit_code)
+        return Ending(state=State.FAILED, reason=f"{reason}{self._last_error_lines()}")
 
-    def _last_words(self) -> str:
+    def _last_error_lines(self) -> str:
         lines = self._stderr.decode(errors="replace").splitlines()[-_LAST_LINES:]
         return "".join(f"\n  {line}" for line in lines)
 
 
 class _Misbehaved(Exception):
-    """The process hangs, runs on for ever or breaks the protocol; the message says which."""
+    """The process hangs, exceeds its run time or breaks the protocol; the message says which."""
 
 
 class _Process(NamedTuple):
@@ -226,15 +226,15 @@ async def _start(command: Sequence[str], environment: Mapping[str, str]) -> _Pro
         lambda: SubprocessStreamProtocol(limit=LONGEST_LINE_BYTES, loop=loop),
         *command,
         env=environment,
-        start_new_session=True,  # Ctrl-C in a terminal is for the daemon, which then ends us in order
+        start_new_session=True,  # Ctrl-C in a terminal goes to the daemon alone, which then ends the run
     )
     if protocol.stdin is None or protocol.stdout is None or protocol.stderr is None:
         raise RuntimeError("the process was started without pipes")
     return _Process(transport, protocol.stdin, protocol.stdout, protocol.stderr)
 
 
-def _departure(exit_code: int | None) -> str:
-    """An exit code in words."""
+def _exit_reason(exit_code: int | None) -> str:
+    """The exit code as the reason of a failure."""
     if exit_code is None:
         return "cannot be killed"
     if exit_code == 0:

@@ -1,4 +1,4 @@
-"""A training process steps back: the daemon's forecasts come first, and it does not outlive the daemon. Linux."""
+"""Scheduling priority, thread limits and lifetime of a training process, below those of the daemon. Linux only."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ _SYS_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 
 
 def die_with_parent() -> None:
-    """Has the kernel kill this process when the thread that started it ends. Raises OSError where it cannot."""
+    """Makes the kernel kill this process when the thread that started it ends. Raises OSError if the call fails."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise _last_error("prctl")
 
 
 def lower_priority() -> tuple[str, ...]:
-    """Takes batch scheduling, niceness, idle disk access and a high out-of-memory score.
+    """Sets batch scheduling, niceness, idle disk access and a high out-of-memory score.
 
-    Call it before any thread starts: threads inherit from the one that calls. Returns what could not be had,
-    one line each; none of it is worth failing for.
+    Call it before any thread starts: threads inherit the caller's settings. Returns one line for each setting that
+    failed; training runs without it.
     """
     steps: tuple[Callable[[], None], ...] = (_schedule_as_batch, _be_nice, _use_idle_disk_time, _be_first_to_go)
     return tuple(shortfall for step in steps if (shortfall := _attempt(step)) is not None)
 
 
 def limit_threads(threads: int) -> None:
-    """Sets how many threads numerical libraries start, and that idle ones sleep; before any of them is imported."""
+    """Sets the number of threads of numerical libraries, whose idle threads sleep. Call it before importing them."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
         os.environ[name] = str(threads)
     os.environ["OMP_WAIT_POLICY"] = "passive"
 
 
 def spare_cores() -> int:
-    """All cores that this process may use but one, at least one."""
+    """The number of cores that this process may use, minus one; at least 1."""
     return max(1, len(os.sched_getaffinity(0)) - 1)
 
 

@@ -1,7 +1,7 @@
-"""What the training child and the daemon say to each other: JSON lines up, one word a line down.
+"""Protocol between the training child and the daemon: JSON lines to the daemon, one word a line to the child.
 
-The child writes one message a line to its standard output and reads orders from its standard input. Whatever a
-library prints goes to standard error, so that a line which is no message means a broken child.
+The child writes one message a line to its standard output and reads orders from its standard input. The output of
+libraries goes to standard error: a line that is not a message means a defective child.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import msgspec
 
 from models.specification import Progress
 
-LONGEST_LINE_BYTES = 65_536  # the scores of six horizons take two kilobytes; more is not ours
+LONGEST_LINE_BYTES = 65_536  # the scores of six horizons take two kilobytes; more is not a message
 _LONGEST_TEXT = 2_000
 
 
 class Order(StrEnum):
-    """What the daemon may ask of the child; obeyed between two training steps."""
+    """An order of the daemon; the child executes it between two training steps."""
 
     PAUSE = "pause"
     RESUME = "resume"
@@ -26,20 +26,20 @@ class Order(StrEnum):
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):
-    """The child is up; ``shortfalls`` are the ways in which it could not lower its own priority."""
+    """The child has started; ``shortfalls`` are the priority settings that failed, one line each."""
 
     pid: int
     shortfalls: tuple[str, ...] = ()
 
 
 class Reported(msgspec.Struct, frozen=True, tag="progress"):
-    """Where training stands."""
+    """The progress of training."""
 
     progress: Progress
 
 
 class Alive(msgspec.Struct, frozen=True, tag="alive"):
-    """A training step was done or a pause goes on: the child is no hanging one."""
+    """A sign of life from a training step or a pause: the child does not hang."""
 
 
 class Log(msgspec.Struct, frozen=True, tag="log"):
@@ -68,7 +68,7 @@ _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 
 def encode(message: Message) -> bytes:
-    """One line, newline included. Text is cut so that a line stays within its bound."""
+    """One line, newline included. Long text is cut, so that a line stays below LONGEST_LINE_BYTES."""
     if isinstance(message, TrainingFailed):
         message = TrainingFailed(message.reason[:_LONGEST_TEXT])
     elif isinstance(message, Log):
@@ -77,7 +77,7 @@ def encode(message: Message) -> bytes:
 
 
 def decode(line: bytes) -> Message:
-    """Raises ValueError, with an excerpt of the line, for anything that ``encode`` does not write."""
+    """Decodes one line. Raises ValueError, with an excerpt, for a line that ``encode`` does not write."""
     try:
         return _decoder.decode(line)
     except (msgspec.DecodeError, RecursionError) as error:

@@ -1,10 +1,10 @@
 """The training process: ``python -m daemon.retraining.worker SPEC.json``, started by the supervisor.
 
-It lowers its own priority, trains, and reports by messages on standard output (progress.py). It obeys orders on
-standard input between two steps. It ends when its parent does: the kernel sees to that, and where it cannot, the end of
-standard input does; so run by hand it needs a standard input that stays open.
+It lowers its own priority, trains, and reports by messages on standard output (progress.py). It executes orders from
+standard input between two steps. It ends with its parent: by a signal of the kernel, or else at the end of standard
+input. A worker that is started by hand therefore needs a standard input that stays open.
 
-Exit codes: 0 finished, 2 usage, 70 training failed, 75 cancelled or the parent is gone, 78 the specification is bad.
+Exit codes: 0 finished, 2 usage, 70 training failed, 75 cancelled or the parent is gone, 78 invalid specification.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from daemon.retraining.priority import die_with_parent, limit_threads, lower_pri
 from daemon.retraining.progress import Alive, Finished, Log, Message, Order, Reported, Started, TrainingFailed, encode
 from models.specification import Progress, TrainingSpec
 
-LONGEST_PAUSE_S = 120.0  # a daemon that forgets to resume must not stop training for ever
+LONGEST_PAUSE_S = 120.0  # a missing resume must not stop training for ever
 _ALIVE_EVERY_S = 5.0
 _PROGRESS_EVERY_S = 0.2
 
@@ -34,7 +34,7 @@ class TrainingCancelled(Exception):
 
 
 class Channel:
-    """Messages up to the daemon, from the training thread only; frequent ones are thinned out."""
+    """Sends messages to the daemon, from the training thread only; limits the rate of progress messages."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -61,45 +61,45 @@ class Channel:
 
 
 class ControlReader:
-    """Orders from the daemon: a thread reads them, ``checkpoint`` obeys them between two training steps."""
+    """Orders from the daemon: a thread reads them, ``checkpoint`` executes them between two training steps."""
 
     def __init__(self, stream: IO[str], channel: Channel) -> None:
         self._channel = channel
         self._stream = stream
-        self._go_on = threading.Event()
-        self._go_on.set()
+        self._running = threading.Event()
+        self._running.set()
         self._cancelled = threading.Event()
         # Not joined: a blocking read ends only when the parent does.
-        threading.Thread(target=self._listen, name="orders", daemon=True).start()
+        threading.Thread(target=self._read_orders, name="orders", daemon=True).start()
 
     def checkpoint(self) -> None:
-        """Returns at once, or when a pause ends. Raises Cancelled."""
+        """Returns at once, or when a pause ends. Raises TrainingCancelled."""
         self._channel.alive()
-        if not self._go_on.is_set():
-            self._hold()
+        if not self._running.is_set():
+            self._wait_for_resume()
         if self._cancelled.is_set():
             raise TrainingCancelled
 
-    def _hold(self) -> None:
+    def _wait_for_resume(self) -> None:
         self._channel.send(Log("paused"))
         paused_s = time.monotonic()
-        while not self._go_on.wait(timeout=1.0):
+        while not self._running.wait(timeout=1.0):
             self._channel.alive()
             if time.monotonic() - paused_s > LONGEST_PAUSE_S:
-                self._channel.send(Log(f"nobody ended the pause for {LONGEST_PAUSE_S:.0f} s"))
-                self._go_on.set()
+                self._channel.send(Log(f"no resume within {LONGEST_PAUSE_S:.0f} s: training continues"))
+                self._running.set()
         self._channel.send(Log("resumed"))
 
-    def _listen(self) -> None:
+    def _read_orders(self) -> None:
         for line in self._stream:
             match line.strip():
                 case Order.PAUSE:
-                    self._go_on.clear()
+                    self._running.clear()
                 case Order.RESUME:
-                    self._go_on.set()
+                    self._running.set()
                 case Order.CANCEL:
                     self._cancelled.set()
-                    self._go_on.set()
+                    self._running.set()
         os._exit(EXIT_TRY_AGAIN)
 
 
@@ -108,19 +108,19 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m daemon.retraining.worker SPEC.json\n")
         return EXIT_USAGE
-    shortfalls = _step_back()
-    channel = Channel(_own_standard_output())
+    shortfalls = _lower_priority()
+    channel = Channel(_reserve_standard_output())
     try:
         spec = TrainingSpec.from_json(Path(arguments[0]).read_text("utf-8"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        channel.send(TrainingFailed(f"{arguments[0]} is no training specification: {error!r}"))
+        channel.send(TrainingFailed(f"{arguments[0]} is not a training specification: {error!r}"))
         return EXIT_CONFIG
     limit_threads(spec.threads or spare_cores())
     channel.send(Started(os.getpid(), shortfalls))
     return _train(spec, channel, ControlReader(sys.stdin, channel))
 
 
-def _step_back() -> tuple[str, ...]:
+def _lower_priority() -> tuple[str, ...]:
     shortfalls = lower_priority()
     try:
         die_with_parent()
@@ -129,8 +129,8 @@ def _step_back() -> tuple[str, ...]:
     return shortfalls
 
 
-def _own_standard_output() -> IO[bytes]:
-    """Keeps the pipe to the daemon for messages; what libraries print goes to standard error from now on."""
+def _reserve_standard_output() -> IO[bytes]:
+    """Keeps the pipe to the daemon for messages; standard output of libraries goes to standard error from now on."""
     own = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     return own
@@ -138,14 +138,14 @@ def _own_standard_output() -> IO[bytes]:
 
 def _train(spec: TrainingSpec, channel: Channel, orders: ControlReader) -> int:
     try:
-        # Here and not above: torch reads its thread settings when it is imported.
+        # Imported here because torch reads its thread settings when it is imported.
         from models.train import train  # noqa: PLC0415  # see above
 
         artifact = train(spec, on_progress=channel.progress, checkpoint=orders.checkpoint)
         scores = json.loads((artifact / "manifest.json").read_text("utf-8"))["scores"]
     except TrainingCancelled:
         return EXIT_TRY_AGAIN
-    except Exception as error:  # noqa: BLE001  # whatever ended training is reported, and the process ends
+    except Exception as error:  # noqa: BLE001  # every error of training is reported, and the process ends
         traceback.print_exc()
         channel.send(TrainingFailed(f"{type(error).__name__}: {error}"))
         return EXIT_INTERNAL

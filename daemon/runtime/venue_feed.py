@@ -143,10 +143,10 @@ class VenueFeed:
         self._requests.add(task)
         task.add_done_callback(self._requests.discard)
 
-    def resubscribe(self, mute: FeedSilent) -> None:
-        log.warning("feed_mute", instrument=str(mute.instrument), unheard_trades=mute.undelivered_trades)
+    def resubscribe(self, silent: FeedSilent) -> None:
+        log.warning("feed_mute", instrument=str(silent.instrument), unheard_trades=silent.undelivered_trades)
         if self.stream is not None:
-            self.stream.reconnect(mute.instrument.symbol)
+            self.stream.reconnect(silent.instrument.symbol)
 
     async def measure_skew(self) -> None:
         """Measures the venue's clock minus ours once a minute without end, more often until it is known."""

@@ -1,4 +1,4 @@
-"""One training process seen from outside: whatever it does, there is an ending and nothing is left behind."""
+"""The handle of a training process: every run returns an ending and leaves no process behind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.daemon.retraining.programs import HANG, OBEDIENT, SUCCESS, command, g
 
 
 class Run:
-    """A child on a program, and what it said."""
+    """A child that runs a program, and its messages."""
 
     def __init__(self, folder: Path, body: str, **limits: float) -> None:
         spec = folder / "spec.json"
@@ -29,15 +29,15 @@ class Run:
         self.first = asyncio.Event()
 
     async def ending(self) -> Ending:
-        return await asyncio.wait_for(self.child.run(self.heard), 20)
+        return await asyncio.wait_for(self.child.run(self.received), 20)
 
-    def heard(self, message: Message) -> None:
+    def received(self, message: Message) -> None:
         self.messages.append(message)
         self.first.set()
 
 
 async def test_success(tmp_path: Path) -> None:
-    """Progress comes through in order and the ending holds the artifact and its scores."""
+    """Progress arrives in order and the ending holds the artifact and its scores."""
     run = Run(tmp_path, SUCCESS)
     ending = await run.ending()
     assert ending.state is State.FINISHED
@@ -55,7 +55,7 @@ async def test_success(tmp_path: Path) -> None:
         ("os.kill(os.getpid(), signal.SIGSEGV)", "killed by SIGSEGV"),
         ("progress(0.5)", "ended without a result"),
         ("say(type='failed', reason='too few bars'); sys.exit(70)", "too few bars"),
-        ("print('Epoch 1/10', flush=True); time.sleep(60)", "wrote nonsense: JSON is malformed"),
+        ("print('Epoch 1/10', flush=True); time.sleep(60)", "wrote an invalid line: JSON is malformed"),
         (
             "sys.stdout.buffer.write(b'x' * 10_000_000); time.sleep(60)",
             "a line of more than 65536 bytes",
@@ -64,7 +64,7 @@ async def test_success(tmp_path: Path) -> None:
     ],
 )
 async def test_failures_are_named(tmp_path: Path, body: str, reason: str) -> None:
-    """A crash, a kill, silence at the end, nonsense, a huge line and a flood of errors: all end in a bounded reason."""
+    """A crash, a kill, a silent end, an invalid line, a huge line and a flood of errors end in a bounded reason."""
     ending = await Run(tmp_path, body).ending()
     assert ending.state is State.FAILED
     assert ending.reason is not None
@@ -73,19 +73,19 @@ async def test_failures_are_named(tmp_path: Path, body: str, reason: str) -> Non
 
 
 async def test_a_hang_is_killed(tmp_path: Path) -> None:
-    """No line for the bound of silence: the process is killed and the reason says so."""
+    """Without a line for ``silence_s`` the process is killed and the reason says so."""
     ending = await Run(tmp_path, HANG, silence_s=0.5).ending()
     assert (ending.state, ending.reason) == (State.FAILED, "hung: silent for 0.5 s")
 
 
 async def test_a_run_without_end_is_killed(tmp_path: Path) -> None:
-    """A process that talks for ever is ended by the bound of the whole run."""
+    """A process that reports without end is killed after ``run_s``."""
     ending = await Run(tmp_path, "while True: say(type='alive'); time.sleep(0.01)", run_s=0.5).ending()
     assert ending.reason == "still running after 0.5 s"
 
 
 async def test_a_result_counts_although_the_interpreter_hangs_at_its_end(tmp_path: Path) -> None:
-    """The artifact is whole once it is announced; the process is not waited for longer than its patience."""
+    """The artifact is complete once it is announced; the process is killed after ``cancel_s``."""
     run = Run(tmp_path, "finish(); time.sleep(60)", cancel_s=0.3)
     started_s = time.monotonic()
     assert (await run.ending()).state is State.FINISHED
@@ -126,7 +126,7 @@ async def test_orders_reach_the_process(tmp_path: Path) -> None:
 
 
 async def test_a_pause_before_the_start_is_not_lost(tmp_path: Path) -> None:
-    """An order given while the process was being started is given again."""
+    """An order given while the process was being started is sent after the start."""
     run = Run(tmp_path, OBEDIENT)
     run.child.pause()
     task = asyncio.create_task(run.ending())
@@ -138,7 +138,7 @@ async def test_a_pause_before_the_start_is_not_lost(tmp_path: Path) -> None:
 
 
 async def test_who_does_not_obey_is_killed(tmp_path: Path) -> None:
-    """A process deaf to cancel ends when its patience does."""
+    """A process that ignores cancel is killed after ``cancel_s``."""
     run = Run(tmp_path, HANG, cancel_s=0.3)
     task = asyncio.create_task(run.ending())
     await asyncio.wait_for(run.first.wait(), 10)
@@ -147,7 +147,7 @@ async def test_who_does_not_obey_is_killed(tmp_path: Path) -> None:
 
 
 async def test_a_cancelled_task_leaves_no_process(tmp_path: Path) -> None:
-    """Where the daemon's own task is cancelled the process goes too."""
+    """Cancelling the daemon's task kills the process."""
     run = Run(tmp_path, "say(type='started', pid=os.getpid()); time.sleep(60)")
     task = asyncio.create_task(run.ending())
     await asyncio.wait_for(run.first.wait(), 10)

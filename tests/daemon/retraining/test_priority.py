@@ -1,4 +1,4 @@
-"""A training process really steps back: read from /proc, in a process of its own."""
+"""Priority of a training process, read from /proc in a separate process."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _report(preparation: str = "") -> dict[str, object]:
 
 
 def test_everything_is_lowered() -> None:
-    """Batch scheduling, niceness 10, the idle class for disk access, and first in line when memory runs out."""
+    """Batch scheduling, niceness 10, the idle class for disk access, and a high out-of-memory score."""
     report = _report()
     assert report["shortfalls"] == []
     assert report["policy"] == os.SCHED_BATCH
@@ -60,7 +60,7 @@ def test_a_nicer_process_stays_as_nice() -> None:
 
 
 def test_what_cannot_be_had_is_said_and_the_rest_is_done() -> None:
-    """A kernel that refuses one step costs that step only."""
+    """A step that the kernel refuses is reported, and the others are applied."""
     report = _report(
         """
 import os
@@ -74,5 +74,5 @@ os.sched_setscheduler = refuse
 
 
 def test_one_core_is_spared() -> None:
-    """All usable cores but one, and never none."""
+    """All usable cores but one, at least one."""
     assert spare_cores() == max(1, len(os.sched_getaffinity(0)) - 1)

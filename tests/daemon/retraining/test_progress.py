@@ -54,7 +54,7 @@ def test_every_message_survives_the_pipe(message: Message) -> None:
     ],
 )
 def test_nonsense_is_refused_with_an_excerpt(line: bytes) -> None:
-    """Whatever is no message raises ValueError and shows how it began."""
+    """A line that is not a message raises ValueError with its beginning."""
     with pytest.raises(ValueError, match=r"b['\"]"):
         decode(line)
 

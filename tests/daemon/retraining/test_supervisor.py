@@ -1,4 +1,4 @@
-"""The supervisor: one run at a time everywhere, callbacks, clean folders, and an end to every process."""
+"""The supervisor: one run at a time on a host, callbacks, clean folders, and no process left behind."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_the_next_run_may_start_after_the_outcome(tmp_path: Path) -> None:
 
 
 async def test_a_second_start_is_refused(tmp_path: Path) -> None:
-    """While a run goes on another start raises, and the run goes on."""
+    """A second start raises while a run is active, and the run continues."""
     daemon = Daemon(tmp_path, WAITING)
     await daemon.start()
     with pytest.raises(AlreadyRunning):
@@ -123,7 +123,7 @@ async def test_an_artifact_elsewhere_is_refused(tmp_path: Path) -> None:
 
 
 async def test_pause_and_resume_reach_the_process_once(tmp_path: Path) -> None:
-    """The quiet window is told once however often it is asked for, and shows in the status."""
+    """Repeated pauses send one order, and the status shows the pause."""
     daemon = Daemon(tmp_path, OBEDIENT)
     await daemon.start()
     await asyncio.wait_for(daemon.first.wait(), 10)
@@ -175,7 +175,7 @@ async def test_closing_right_after_the_start(tmp_path: Path) -> None:
 
 
 async def test_a_callback_that_raises_leaves_no_process_and_no_lock(tmp_path: Path) -> None:
-    """The error reaches whoever waits; the process is gone and the next run may start."""
+    """``wait`` raises the error; the process is gone and the next run may start."""
     daemon = Daemon(tmp_path, WAITING)
 
     def fail(_: Progress) -> None:
@@ -191,7 +191,7 @@ async def test_a_callback_that_raises_leaves_no_process_and_no_lock(tmp_path: Pa
 
 
 def test_in_the_foreground(tmp_path: Path) -> None:
-    """Without a daemon the same run happens, with progress, and the outcome is returned."""
+    """A run without a daemon reports progress and returns the outcome."""
     seen: list[Progress] = []
     outcome = run_in_foreground(
         specification(tmp_path),
@@ -208,7 +208,7 @@ def test_in_the_foreground(tmp_path: Path) -> None:
 def test_ctrl_c_in_the_foreground_ends_the_process(tmp_path: Path) -> None:
     """SIGINT ends the command and the training process with it."""
     daemon = _other_daemon(tmp_path, WAITING)
-    pid = int(_said(tmp_path)["pid"])
+    pid = int(_reported(tmp_path)["pid"])
     assert alive(pid)
     daemon.send_signal(signal.SIGINT)
     daemon.communicate(timeout=10)
@@ -233,9 +233,9 @@ run_in_foreground(
 
 def _other_daemon(folder: Path, body: str) -> subprocess.Popen[str]:
     """Another process that retrains; returned when its training process has reported progress."""
-    told = f"open({str(folder / 'pid')!r}, 'w').write(str(os.getpid()))\n"
+    write_pid = f"open({str(folder / 'pid')!r}, 'w').write(str(os.getpid()))\n"
     process = subprocess.Popen(
-        [sys.executable, "-c", _OTHER, str(folder), told + body],
+        [sys.executable, "-c", _OTHER, str(folder), write_pid + body],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -245,7 +245,7 @@ def _other_daemon(folder: Path, body: str) -> subprocess.Popen[str]:
     return process
 
 
-def _said(folder: Path) -> dict[str, str]:
+def _reported(folder: Path) -> dict[str, str]:
     return {"pid": (folder / "pid").read_text()}
 
 

@@ -1,4 +1,4 @@
-"""The training process's own side: messages, orders, exit codes, and no life without its parent.
+"""Messages, orders and exit codes of the training process, which ends with its parent.
 
 ``models.train`` is replaced by small training programs; test_supervisor.py trains for real.
 """
@@ -98,7 +98,7 @@ def test_a_run_reports_and_ends_with_its_artifact(tmp_path: Path) -> None:
 
 
 def test_what_libraries_print_is_no_message(tmp_path: Path) -> None:
-    """print() and writes to file descriptor 1 land on standard error; the messages stay whole."""
+    """print() and writes to file descriptor 1 go to standard error; the messages stay complete."""
     process = start(
         tmp_path, "    print('Epoch 1/10'); os.write(1, b'from C'); os.system('echo from a helper')" + _SUCCESS
     )
@@ -126,7 +126,7 @@ def test_threads_and_priority_are_set_before_training(tmp_path: Path) -> None:
 
 
 def test_pause_and_resume_are_obeyed_between_steps(tmp_path: Path) -> None:
-    """After pause nothing but signs of life comes; after resume training goes on."""
+    """A paused child sends only signs of life; after resume training continues."""
     process = start(tmp_path, _ENDLESS)
     said = messages(process)
     assert any(isinstance(each, Reported) for each in said)
@@ -140,7 +140,7 @@ def test_pause_and_resume_are_obeyed_between_steps(tmp_path: Path) -> None:
 
 
 def test_a_forgotten_pause_ends_by_itself(tmp_path: Path) -> None:
-    """A daemon that never resumes does not stop training for ever, and the child shows that it lives."""
+    """Training continues after the longest pause, and the child sends signs of life until then."""
     process = start(tmp_path, _ENDLESS)
     said = messages(process)
     order(process, "pause")
@@ -148,7 +148,7 @@ def test_a_forgotten_pause_ends_by_itself(tmp_path: Path) -> None:
     while seen[-1] != Log("resumed"):
         seen.append(next(said))
     assert Alive() in seen
-    assert any(isinstance(each, Log) and each.message.startswith("nobody ended the pause") for each in seen)
+    assert any(isinstance(each, Log) and each.message.startswith("no resume within") for each in seen)
     assert any(isinstance(each, Reported) for each in said)
     order(process, "cancel")
     assert end(process) == EXIT_TRY_AGAIN
@@ -164,7 +164,7 @@ def test_cancel_ends_a_pause(tmp_path: Path) -> None:
 
 
 def test_the_end_of_standard_input_is_the_end(tmp_path: Path) -> None:
-    """Where the daemon is gone and the kernel said nothing, the closed pipe does."""
+    """The closed pipe ends the worker if the kernel sends no signal."""
     process = start(tmp_path, "    time.sleep(60)")
     next(messages(process))
     pipe(process.stdin).close()
@@ -182,7 +182,7 @@ def test_a_killed_parent_takes_the_worker_with_it(tmp_path: Path) -> None:
     assert alive(worker)
     parent.kill()
     parent.communicate()
-    assert gone(worker, within_s=2.0)  # well before the helper lets go of the pipe
+    assert gone(worker, within_s=2.0)  # well before the helper closes the pipe
 
 
 # Its own write end of the worker's standard input is held open by a helper, so that only the kernel's signal is left.

@@ -1,4 +1,4 @@
-"""One daemon's life: how it refuses to start, reloads, bears a full disk, and ends."""
+"""Life of one daemon: refused starts, reload, a full disk, and the stop."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOWHERE = Addresses("ws://127.0.0.1:9", "http://127.0.0.1:9")
 
 
 async def ending(daemon: Daemon) -> BaseException | None:
-    """What a daemon that ends by itself ends with."""
+    """The error with which a daemon ends by itself."""
     async with asyncio.timeout(15):
         await asyncio.wait({daemon.running})
     return daemon.running.exception()
@@ -41,7 +41,7 @@ def started(folder: Path, exchange: Exchange, **keys: Any) -> Daemon:
 
 @pytest.mark.slow
 async def test_a_refused_region_ends_the_daemon_with_its_cure(tmp_path: Path) -> None:
-    """HTTP 451 is nothing to wait for: exit code 69, the venue's name and what to do."""
+    """HTTP 451 is not retried: exit code 69, the venue's name and the remedy."""
     async with rig.exchange() as exchange:
         exchange.simulated.rest_failing(451)
         error = await ending(started(tmp_path, exchange))
@@ -105,7 +105,7 @@ async def test_a_venue_that_is_down_does_not_end_the_daemon(tmp_path: Path) -> N
 async def test_a_venue_and_a_broker_that_hang_do_not_hold_up_the_end(
     tmp_path: Path, start_mosquitto: Callable[..., Mosquitto]
 ) -> None:
-    """A half-open websocket and a frozen broker cost a stop no more than their own short patience."""
+    """A half-open websocket and a frozen broker delay a stop by their short timeouts at most."""
     broker = start_mosquitto()
     async with rig.exchange() as exchange, rig.daemon(tmp_path, exchange, mqtt__url=broker.url) as daemon:
         app = daemon.app.components
@@ -118,7 +118,7 @@ async def test_a_venue_and_a_broker_that_hang_do_not_hold_up_the_end(
 
 
 async def test_a_second_daemon_on_the_same_state_is_refused(tmp_path: Path) -> None:
-    """Two daemons would write one ledger: the second says that another listens, and the first is not touched."""
+    """Two daemons would write one ledger: the second is refused, and the first continues."""
     async with rig.exchange() as exchange, rig.daemon(tmp_path, exchange) as first:
         error = await ending(started(tmp_path, exchange))
         assert isinstance(error, Retryable)
@@ -127,7 +127,7 @@ async def test_a_second_daemon_on_the_same_state_is_refused(tmp_path: Path) -> N
 
 
 async def test_a_taken_port_is_named(tmp_path: Path) -> None:
-    """An HTTP address that somebody else has is an error with the key to change, not a traceback."""
+    """An HTTP address in use is an error with the key to change, not a traceback."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -139,7 +139,7 @@ async def test_a_taken_port_is_named(tmp_path: Path) -> None:
 
 
 class Reading:
-    """What the configuration file says at the moment."""
+    """The current content of the configuration file."""
 
     def __init__(self) -> None:
         self.levels: list[str] = []

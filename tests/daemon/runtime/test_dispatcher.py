@@ -1,4 +1,4 @@
-"""What is done about each event: stored before it is published, forecast in order, and never twice."""
+"""Handling of each event: stored before it is published, forecast in order, and only once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.daemon.publishing.harness import TOPICS, Record, eventually, publishe
 
 
 class FakeInference:
-    """Answers rounds with prepared forecasts, and notes the order of what it is asked."""
+    """Answers rounds with prepared forecasts, and records the order of the calls."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -69,7 +69,7 @@ class FakeInference:
 
 
 class Desk:
-    """A dispatcher with real parts around it, but for the network and the broker."""
+    """A dispatcher with real components, without network and broker."""
 
     def __init__(self, folder: Path) -> None:
         self.clock = ManualClock(START_US)
@@ -113,7 +113,7 @@ class Desk:
             self.dispatcher.drain()
 
     def waiting(self) -> dict[str, bytes]:
-        """What the broker has not confirmed yet, by topic; now it has."""
+        """The unconfirmed messages by topic, which are then confirmed."""
         messages = {}
         while (message := self.publisher._outbox.take(self.clock.market_us())) is not None:
             messages[message.topic] = message.payload
@@ -129,7 +129,7 @@ class Desk:
 
 @asynccontextmanager
 async def desk(folder: Path) -> AsyncIterator[Desk]:
-    """A desk at work."""
+    """A running desk."""
     opened = Desk(folder)
     start_sequences(opened.pipeline, BTC)
     opened.dispatcher.drain()
@@ -192,7 +192,7 @@ async def test_what_a_network_had_before_it_is_stored(tmp_path: Path) -> None:
 
 
 async def test_a_forecast_that_was_issued_before_stands(tmp_path: Path) -> None:
-    """Whatever is computed anew for the same bar, what was issued first is published again."""
+    """A second forecast of the same bar is not published: the first one is published again."""
     async with desk(tmp_path) as at:
         at.close_hours(1)
         await at.settled(1)
@@ -232,7 +232,7 @@ async def test_changes_of_the_model_take_their_turn(tmp_path: Path) -> None:
 
 
 async def test_a_change_that_fails_is_its_askers(tmp_path: Path) -> None:
-    """The error is raised where the change was asked for, and the rounds go on."""
+    """``between_bars`` raises the error of the change, and the rounds continue."""
     async with desk(tmp_path) as at:
 
         async def fail() -> ModelInfo | None:
@@ -244,8 +244,8 @@ async def test_a_change_that_fails_is_its_askers(tmp_path: Path) -> None:
         await at.settled(1)
 
 
-async def test_a_change_that_nobody_waits_for_any_more_does_not_stop_the_rounds(tmp_path: Path) -> None:
-    """Whoever asked has gone: the change is made or not, and the next round is forecast."""
+async def test_a_change_whose_waiter_was_cancelled_does_not_stop_the_rounds(tmp_path: Path) -> None:
+    """After the waiter is cancelled the next round is still forecast."""
     async with desk(tmp_path) as at:
         at.inference.go_on.clear()
 
@@ -263,7 +263,7 @@ async def test_a_change_that_nobody_waits_for_any_more_does_not_stop_the_rounds(
 
 
 async def test_a_round_that_comes_too_late_is_not_published(tmp_path: Path) -> None:
-    """Past its valid_until a forecast helps nobody; it is said in the log, and the next one goes out."""
+    """A forecast past its valid_until is logged and not published; the next one is published."""
     async with desk(tmp_path) as at:
         at.inference.go_on.clear()
         at.close_hours(1, 2, 3)
@@ -276,7 +276,7 @@ async def test_a_round_that_comes_too_late_is_not_published(tmp_path: Path) -> N
 
 
 async def test_with_inference_far_behind_the_newest_rounds_are_dropped_aloud(tmp_path: Path) -> None:
-    """The line is bounded; bars are stored all the same."""
+    """The queue is bounded; bars are still stored."""
     async with desk(tmp_path) as at:
         at.inference.go_on.clear()
         with capture_logs() as logs:
@@ -290,7 +290,7 @@ async def test_with_inference_far_behind_the_newest_rounds_are_dropped_aloud(tmp
 
 
 async def test_a_model_that_fails_is_a_fault_until_it_answers(tmp_path: Path) -> None:
-    """The status names the failure, and the next good round takes it back."""
+    """The status names the failure, and the next successful round clears it."""
     async with desk(tmp_path) as at:
         at.inference.failure = "the network answered NaN"
         at.close_hours(1)

@@ -1,4 +1,4 @@
-"""The past: exactly the missing intervals are asked for."""
+"""History loader: requests exactly the missing intervals."""
 
 from __future__ import annotations
 

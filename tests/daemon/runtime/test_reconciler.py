@@ -1,4 +1,4 @@
-"""Bars against the venue's candles: who is right is found out from trades where ids prove it."""
+"""Reconciliation of bars with the venue's candles, and with refetched trades where ids prove completeness."""
 
 from __future__ import annotations
 
@@ -117,8 +117,8 @@ async def test_a_wrong_candle_is_shown_to_be_wrong(page: int, newest: bool) -> N
     assert audited.rebuilt == audited.contradicted == []
 
 
-async def test_a_trade_that_was_heard_wrong_is_put_right() -> None:
-    """Every id was there, and one price was not the venue's: its own trades make the bar anew."""
+async def test_a_trade_with_a_wrong_price_is_corrected() -> None:
+    """All ids are present and one price differs: the bar is rebuilt from the venue's trades."""
     trades = make_trades()
     bar = make_bar([*trades[:-1], msgspec.structs.replace(trades[-1], price=999.0)])
     audited = Reconciliation(FakeRest(as_candle(make_bar(trades)), trades))
@@ -128,7 +128,7 @@ async def test_a_trade_that_was_heard_wrong_is_put_right() -> None:
 
 
 async def test_trades_that_cannot_be_fetched_again_leave_the_ids_word() -> None:
-    """The bar holds every id: that is what is said, and nothing is changed."""
+    """The bar holds every id: the verdict says so, and the bar is not changed."""
     trades = make_trades()
     bar = make_bar(trades)
     rest = FakeRest(msgspec.structs.replace(as_candle(bar), volume=9.0), trades)
@@ -140,7 +140,7 @@ async def test_trades_that_cannot_be_fetched_again_leave_the_ids_word() -> None:
 
 
 async def test_an_unproven_bar_gives_way_to_the_candle() -> None:
-    """Nothing proves its trades, and the venue's candle says that they are not all."""
+    """An unproven bar is replaced with the venue's candle, which has more trades."""
     trades = make_trades()
     bar = make_bar(trades[:-1], Completeness.UNPROVEN)
     candle = as_candle(make_bar(trades))

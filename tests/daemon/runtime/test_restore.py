@@ -1,4 +1,4 @@
-"""Going on from a ledger: where each series stands, what is published again, what still waits for its truth."""
+"""Restoring from a ledger: sequences, republished messages, pending forecasts."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def live(hour: int, close: float = 101.0) -> Bar:
 
 
 def test_a_sequence_goes_on_in_mid_bar(ledger: Ledger) -> None:
-    """The open bar's trades come from the store: the bar is the same as if nothing had happened."""
+    """The open bar's trades are read from the store: the bar is the same as without a restart."""
     save_trades(ledger, 5, 10, 20)
     pipeline = make_pipeline()
     restore_pipeline(pipeline, ledger, (BTC, ETH), START_US + 30 * MINUTE_US)
@@ -120,7 +120,7 @@ def test_what_a_stop_kept_from_its_audit_is_audited(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("minutes", [3 * 60, -3 * 60], ids=["long ago", "in the future"])
-def test_a_sequence_too_far_away_starts_anew(ledger: Ledger, minutes: int) -> None:
+def test_a_sequence_too_far_away_is_not_resumed(ledger: Ledger, minutes: int) -> None:
     """Two bars after the last trade, or before it where the clock was wrong, the venue's candles fill in."""
     save_trades(ledger, 5)
     pipeline = make_pipeline()
@@ -175,19 +175,19 @@ def calibrating() -> Scoreboard:
 
 
 def live_on(ledger: Ledger, board: Scoreboard, hours: range) -> dict[int, list[float]]:
-    """The hours of a daemon whose network tells half the width and whose market crashes now and then.
+    """The hours of a daemon whose network predicts half the width and whose market crashes now and then.
 
     Returns what was published of each hour, at both horizons.
     """
-    told = {}
+    published = {}
     for hour in hours:
         save_scores(ledger, board, board.bar_closed(live(hour, 100.0 + 9.0 * (hour % 7 == 0))))
         assert board.calibration is not None
         raw = forecast("tft", hour)
         issued = msgspec.structs.replace(issue(board.calibration.calibrated(raw)), raw=raw)
         save_issued(ledger, issued, board, [forecast("har", hour)])
-        told[hour] = issued.forecast.quantiles.ravel().tolist()
-    return told
+        published[hour] = issued.forecast.quantiles.ravel().tolist()
+    return published
 
 
 def save_scores(ledger: Ledger, board: Scoreboard, scores: list[Score]) -> None:
@@ -201,18 +201,18 @@ def save_scores(ledger: Ledger, board: Scoreboard, scores: list[Score]) -> None:
         )
 
 
-def test_calibration_goes_on_as_if_nothing_had_happened(ledger: Ledger, tmp_path: Path) -> None:
+def test_calibration_is_the_same_after_a_restart(ledger: Ledger, tmp_path: Path) -> None:
     """Killed after any hour, the store alone leads to the same forecasts and the same states to the last bit."""
     through = calibrating()
     expected = live_on(ledger, through, range(1, 40))
     assert expected[39] != expected[1]
     for stop in (2, 3, 17):
         with Ledger(tmp_path / f"stopped-{stop}.sqlite") as other:
-            told = live_on(other, calibrating(), range(1, stop))
+            published = live_on(other, calibrating(), range(1, stop))
             resumed = calibrating()
             restore_scoreboard(resumed, other, 0)
-            told |= live_on(other, resumed, range(stop, 40))
-            assert told == expected
+            published |= live_on(other, resumed, range(stop, 40))
+            assert published == expected
             assert other.calibrations(HOUR_US) == ledger.calibrations(HOUR_US)
             assert resumed.skill("binance", "BTC-USDT") == through.skill("binance", "BTC-USDT")
     assert {each.kind for each in ledger.calibrations(HOUR_US)} == {"tft", "har"}
@@ -251,11 +251,11 @@ def republished(ledger: Ledger, now_us: int) -> dict[str, bytes]:
         ((1, 1), ("gap", "proven"), [1, 2]),  # the first is to be proven, the second follows it
         ((1, 1), ("proven", "unproven"), [2]),
         ((1, 1), ("proven", "proven"), []),
-        ((7, 1), ("gap", "unproven"), [2]),  # six trades of the first are gone: it could only be made worse
+        ((7, 1), ("gap", "unproven"), [2]),  # six trades of the first are gone: a revision could only lose trades
         ((7, 1), ("gap", "proven"), []),
-        ((0, 1), ("gap", "proven"), [1, 2]),  # its repair was stored and not told: it is told now
+        ((0, 1), ("gap", "proven"), [1, 2]),  # its repair was stored and not published: it is published now
         ((1, 0), ("gap", "unproven"), [1, 2]),
-        ((1, 0), ("gap", "proven"), []),  # what is stored of a proven bar is exactly what made it
+        ((1, 0), ("gap", "proven"), []),  # the stored trades of a proven bar are exactly its trades
     ],
 )
 def test_bars_are_revised_only_from_all_their_trades(
@@ -267,15 +267,15 @@ def test_bars_are_revised_only_from_all_their_trades(
         msgspec.structs.replace(live(hour), trades=count, completeness=Completeness(verdict))
         for hour, count, verdict in zip((1, 2), counts, verdicts, strict=True)
     )
-    told = revisable(ledger, BTC, HOUR_US, START_US + 2 * HOUR_US)
-    assert [(each.close_time_us - START_US) // HOUR_US for each in told] == expected
+    bar = revisable(ledger, BTC, HOUR_US, START_US + 2 * HOUR_US)
+    assert [(each.close_time_us - START_US) // HOUR_US for each in bar] == expected
 
 
-def test_a_repair_that_was_stored_and_not_told_is_told_after_the_restart(ledger: Ledger) -> None:
+def test_a_repair_that_was_stored_and_not_published_is_published_after_the_restart(ledger: Ledger) -> None:
     """Killed between the two, the bar is revised with the trades that came last; they are late ones."""
     save_trades(ledger, 5, 10, 65)
-    told = msgspec.structs.replace(live(1), completeness=Completeness.GAP, trades=1, missing_trades=1, late_trades=2)
-    ledger.save_bars([told])
+    bar = msgspec.structs.replace(live(1), completeness=Completeness.GAP, trades=1, missing_trades=1, late_trades=2)
+    ledger.save_bars([bar])
     pipeline = make_pipeline()
     restore_pipeline(pipeline, ledger, (BTC,), START_US + 70 * MINUTE_US)
     pipeline.time_advanced(START_US + 70 * MINUTE_US, 1.0)
@@ -285,7 +285,7 @@ def test_a_repair_that_was_stored_and_not_told_is_told_after_the_restart(ledger:
 
 
 def test_a_restart_forgets_no_late_trade(ledger: Ledger) -> None:
-    """A bar that is known as well as before is not told anew after a restart."""
+    """A bar without new information is not published again after a restart."""
     save_trades(ledger, 5, 65)
     state = SequenceState(
         last_id=2,
@@ -295,11 +295,11 @@ def test_a_restart_forgets_no_late_trade(ledger: Ledger) -> None:
     )
     ledger.save_trades(BTC, [], state)
     lost = MissingTrades(7, 7, START_US + 5 * MINUTE_US, START_US + 6 * MINUTE_US)
-    told = make_pipeline()
-    restore_pipeline(told, ledger, (BTC,), START_US + 70 * MINUTE_US)
-    for wall_s in (1.0, 100.0):  # past its patience after a start
-        told.time_advanced(START_US + 70 * MINUTE_US, wall_s)
-    (closed,) = [event.bar for event in told.events() if isinstance(event, BarClosed)]
+    restored = make_pipeline()
+    restore_pipeline(restored, ledger, (BTC,), START_US + 70 * MINUTE_US)
+    for wall_s in (1.0, 100.0):  # past its timeout after a start
+        restored.time_advanced(START_US + 70 * MINUTE_US, wall_s)
+    (closed,) = [event.bar for event in restored.events() if isinstance(event, BarClosed)]
     assert closed.missing_ranges == (lost,)
     ledger.save_bars([msgspec.structs.replace(closed, late_trades=1)])
     pipeline = make_pipeline()

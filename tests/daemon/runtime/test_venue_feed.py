@@ -1,4 +1,4 @@
-"""What the pipeline wants is fetched, and what cannot be fetched is asked for again."""
+"""Requests of the pipeline are sent to the venue, and repeated after a failure."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from tests.daemon.pipeline.builders import BTC, ETH, make_pipeline, trade
 NOW_US = START_US + HOUR_US // 2
 
 
-def told(trade: Trade) -> AggregateTrade:
-    """A trade of BTC-USDT as Binance's stream tells it."""
+def stream_record(trade: Trade) -> AggregateTrade:
+    """A trade of BTC-USDT as Binance's stream sends it."""
     return AggregateTrade(
         e="aggTrade",
         s="BTCUSDT",
@@ -42,7 +42,7 @@ def told(trade: Trade) -> AggregateTrade:
 
 
 class FakeRest:
-    """A venue with a few trades, or with an error for every question."""
+    """A venue with a few trades, or with an error for every request."""
 
     def __init__(self, *trades: Trade) -> None:
         self.trades_there = list(trades)
@@ -52,8 +52,8 @@ class FakeRest:
         self.hang.set()
         self.closed = False
 
-    async def _answer(self, question: str) -> None:
-        self.asked.append(question)
+    async def _answer(self, request: str) -> None:
+        self.asked.append(request)
         await self.hang.wait()
         if self.error is not None:
             raise self.error
@@ -77,7 +77,7 @@ class FakeRest:
 
 
 class FakeStream:
-    """Notes whose connection is to be made anew."""
+    """Records the symbols whose connection is to be replaced."""
 
     def __init__(self) -> None:
         self.reconnected: list[str] = []
@@ -127,7 +127,7 @@ async def test_a_seed_starts_the_sequence() -> None:
 
 
 async def test_a_quiet_market_is_seeded_behind_its_newest_trade() -> None:
-    """Nothing traded since the boundary: the newest trade before it says where the ids stand."""
+    """Nothing traded since the boundary: the newest trade before it gives the last id."""
     rest = FakeRest(trade(7, -1.0))
     at = Joined(rest)
     at.feed.request(SnapshotRequested(BTC, START_US))
@@ -156,7 +156,7 @@ async def test_a_repair_brings_the_lost_trades() -> None:
 
 @pytest.mark.parametrize("error", [Retryable("HTTP 503"), OSError("no route"), TimeoutError()], ids=repr)
 async def test_a_venue_that_cannot_be_asked_is_asked_again(error: Exception) -> None:
-    """The failure is told to the pipeline, which wants the same again after a pause."""
+    """The pipeline receives the failure and repeats the request after a pause."""
     rest = FakeRest(trade(1, 0.1))
     rest.error = error
     at = Joined(rest)
@@ -171,7 +171,7 @@ async def test_a_venue_that_cannot_be_asked_is_asked_again(error: Exception) -> 
     assert SnapshotRequested(BTC, START_US) in at.pipeline.events()
 
 
-async def test_a_mute_symbol_is_subscribed_anew() -> None:
+async def test_a_silent_symbol_is_subscribed_again() -> None:
     """The connection that serves it is replaced."""
     at, stream = Joined(FakeRest()), FakeStream()
     at.feed.stream = cast("MarketStream", stream)
@@ -202,14 +202,14 @@ async def test_counters_show_what_the_series_counted() -> None:
     shown: dict[Instrument, Counts] = {}
     at.pipeline.snapshot_received(BTC, [trade(1, 0.1)], None, from_time_us=START_US, now_us=NOW_US, wall_s=0.0)
     for _ in range(2):
-        at.feed.trades("BTC-USDT", [told(trade(2, 0.2))])
+        at.feed.trades("BTC-USDT", [stream_record(trade(2, 0.2))])
         at.feed.update_counters(shown)
     assert at.sample("trades_total", **BTC._asdict()) == 2
     assert at.sample("trades_duplicate_total", **BTC._asdict()) == 1
 
 
 async def test_closing_leaves_no_request_behind() -> None:
-    """A question under way is given up, and the client is closed."""
+    """A request in flight is cancelled, and the client is closed."""
     rest = FakeRest()
     rest.hang.clear()
     at = Joined(rest)
@@ -238,7 +238,7 @@ async def test_the_clocks_difference_is_shown() -> None:
 
 
 async def test_a_refused_region_ends_the_daemon() -> None:
-    """It is no failure that passes: the error goes up."""
+    """The error is not retried: it is raised."""
     rest = FakeRest()
     rest.error = RegionRefused("binance refuses this region")
     with pytest.raises(RegionRefused):
