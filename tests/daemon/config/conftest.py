@@ -9,7 +9,7 @@ from tests.daemon.config.loading import Write
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes a configuration file."""
+    """Writes a configuration file and returns its path."""
 
     def to_file(text: str) -> Path:
         path = tmp_path / "forecastd.toml"

@@ -17,6 +17,7 @@ Write = Callable[[str], Path]
 
 
 def problems(path: Path | None = None, *, environ: dict[str, str] | None = None, **command_line: object) -> list[str]:
+    """The problems of a configuration that must be refused."""
     with pytest.raises(ConfigError) as refused:
         load_config(path, command_line=command_line, environ=environ or HOME)
     assert refused.value.exit_code == EXIT_CONFIG
@@ -24,7 +25,7 @@ def problems(path: Path | None = None, *, environ: dict[str, str] | None = None,
 
 
 def problem(text: str, write: Write) -> str:
-    """The one problem of a file, without the file's name."""
+    """The only problem of a file with this text, without the prefix of the file's name."""
     path = write(text)
     (line,) = problems(path)
     assert line.startswith(f"{path}: ")

@@ -14,8 +14,8 @@ from daemon.config.render import show
 from tests.daemon.config.loading import HOME, ROOT, Write
 
 
-def test_the_simulator_example_fits_the_simulator() -> None:
-    """The example's ports are those that its own command gives: REST listens next to the websocket."""
+def test_the_simulator_example_uses_the_simulators_ports() -> None:
+    """The example's ports are those of the command it shows: the REST port follows the websocket port."""
     path = ROOT / "examples" / "simulator.toml"
     (feed,) = load_config(path, environ=HOME).feeds
     ws_port, rest_port = urlsplit(feed.ws_url).port, urlsplit(feed.rest_url).port
@@ -27,7 +27,7 @@ def test_the_simulator_example_fits_the_simulator() -> None:
 
 
 def test_the_readme_configuration_passes_the_check(write: Write) -> None:
-    """What the README says to write is a good configuration, also from a shell."""
+    """The configuration in the README is valid, also when checked from a shell."""
     text = (ROOT / "README.md").read_text()
     (shown,) = re.findall(r"```toml\n# /etc/forecastd/forecastd.toml\n(.*?)```", text, re.DOTALL)
     config = load_config(write(shown), environ=HOME, secrets=Secrets.UNCHECKED_CREDENTIALS)
@@ -36,13 +36,13 @@ def test_the_readme_configuration_passes_the_check(write: Write) -> None:
 
 
 def documented_keys() -> dict[str, str]:
-    """Key to default, from the tables of the documentation."""
+    """Default by key, from the tables in docs/configuration.md."""
     text = (ROOT / "docs" / "configuration.md").read_text()
     return dict(re.findall(r"^\| `([a-z_.]+)` \| `?([^|]*?)`? \|", text, re.MULTILINE))
 
 
 def test_documentation_names_every_key() -> None:
-    """docs/configuration.md has a row for every key, for no other, and with its default."""
+    """docs/configuration.md has one row for each key, with its default, and no other rows."""
     documented = documented_keys()
     feed_keys = {f"feeds.{name}" for name in Feed.model_fields}
     assert set(documented) == (set(known_keys()) - {"feeds"}) | feed_keys
@@ -54,14 +54,14 @@ def test_documentation_names_every_key() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda path: path.name)
 def test_examples_are_valid(path: Path, tmp_path: Path) -> None:
-    """Every example loads as it is; the credentials it names are made here."""
+    """Each example loads unchanged, given files for the credentials that it names."""
     for name in re.findall(r'^\w+ = "\$\{CREDENTIALS_DIRECTORY\}/([a-z-]+)"', path.read_text(), re.MULTILINE):
         (tmp_path / name).write_text("secret")
     load_config(path, environ={"CREDENTIALS_DIRECTORY": str(tmp_path), **HOME})
 
 
 def test_example_with_every_key_shows_the_defaults() -> None:
-    """examples/forecastd.toml names every key with its default."""
+    """examples/forecastd.toml contains every key with its default."""
     tables = tomllib.loads((ROOT / "examples" / "forecastd.toml").read_text())
     named = {f"{section}.{name}" for section, table in tables.items() if section != "feeds" for name in table}
     assert named == set(known_keys()) - {"feeds", "retrain.at"}

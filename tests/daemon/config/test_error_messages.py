@@ -27,8 +27,8 @@ BAD_LINES = {
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
 @given(chosen=st.sets(st.sampled_from(sorted(BAD_LINES)), min_size=1))
-def test_every_error_at_once(chosen: set[str], write: Write) -> None:
-    """However many keys are wrong, each has its own line with source, key, fault and cure, and nothing else has."""
+def test_all_errors_are_reported_at_once(chosen: set[str], write: Write) -> None:
+    """Each wrong key has exactly one line with source, key, fault and cure; other keys have none."""
     path = write("\n".join(sorted(chosen)))
     found = sorted(problems(path))
     expected = sorted(f"{path}: {BAD_LINES[line]}" for line in chosen)
@@ -73,8 +73,8 @@ def test_every_error_at_once(chosen: set[str], write: Write) -> None:
         ),
         ('[retrain]\nevery = "59s"', 'retrain.every: was "59s"; write "1m" or more, or "off"'),
         (
-            'instance.state_dir = "~nobody-here/x"',
-            'instance.state_dir: was "~nobody-here/x", but there is no such user',
+            'instance.state_dir = "~no-such-user/x"',
+            'instance.state_dir: was "~no-such-user/x", but there is no such user',
         ),
         ('mqtt.protocol = "3.1.1"', 'mqtt.protocol: was "3.1.1"; write "auto", 5 for MQTT 5, or 311 for MQTT 3.1.1'),
         (
@@ -135,5 +135,5 @@ def test_every_error_at_once(chosen: set[str], write: Write) -> None:
     ],
 )
 def test_errors_name_the_key_and_the_cure(text: str, expected: str, write: Write) -> None:
-    """One fault gives one line: the file, the key, what was wrong, what to do."""
+    """One fault gives one line: file, key, fault and cure."""
     assert problem(text, write).startswith(expected)

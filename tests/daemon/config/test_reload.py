@@ -7,8 +7,8 @@ from daemon.config.reload import reloadable_changes, with_reloadable
 from tests.daemon.config.loading import HOME
 
 
-def test_reload_parts_what_changed() -> None:
-    """Level, grace, retraining and the store are applied; everything else is refused by name."""
+def test_reload_separates_applied_from_refused_keys() -> None:
+    """Log level, grace, retraining and store keys are applied; all others are refused by name."""
     old = load_config(environ=HOME)
     new = load_config(
         command_line={

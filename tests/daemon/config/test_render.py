@@ -34,8 +34,8 @@ level = "error"
 
 
 @pytest.mark.parametrize("text", ["", FULL, '[retrain]\nevery = "off"'])
-def test_shown_configuration_loads_to_the_same(text: str, write: Write) -> None:
-    """``config show`` is a configuration file, with or without origins."""
+def test_rendered_configuration_loads_to_the_same(text: str, write: Write) -> None:
+    """The output of ``config show`` is a valid configuration file, with or without origins."""
     config = load_config(write(text), environ=HOME)
     for origin in (False, True):
         shown = show(config, origin=origin)
@@ -43,8 +43,8 @@ def test_shown_configuration_loads_to_the_same(text: str, write: Write) -> None:
         assert set(tomllib.loads(shown)) == set(Config.model_fields)
 
 
-def test_show_tells_the_origin(write: Write) -> None:
-    """Each value stands beside where it came from."""
+def test_show_names_the_origin(write: Write) -> None:
+    """Each value has its source as a comment."""
     path = write('log.level = "error"')
     lines = show(load_config(path, environ={"FORECASTD__BARS__GRACE_S": "1", **HOME}), origin=True).splitlines()
     shown = {line.split(" = ")[0]: line.partition("  # ")[2] for line in lines if " = " in line}
@@ -54,7 +54,7 @@ def test_show_tells_the_origin(write: Write) -> None:
 
 
 def test_schema_accepts_what_the_loader_accepts() -> None:
-    """The JSON Schema is valid, takes a full file and refuses an unknown key and a wrong symbol."""
+    """The JSON Schema is valid, accepts a full file and refuses an unknown key and a wrong symbol."""
     schema = config_schema()
     json.dumps(schema)
     validator = jsonschema.Draft202012Validator(schema)

@@ -22,7 +22,7 @@ ca_file = "/nowhere/ca.crt"
 
 
 def test_only_the_daemon_needs_its_secrets(write: Write) -> None:
-    """From a shell ``${CREDENTIALS_DIRECTORY}`` is not there: the daemon refuses, a client does not ask."""
+    """Without ``${CREDENTIALS_DIRECTORY}``, as in a shell, the daemon refuses; a client command does not check."""
     path = write(WITH_SECRETS)
     assert [line.split(": ")[1] for line in problems(path)] == ["mqtt.password_file", "mqtt.ca_file"]
     config = load_config(path, environ=HOME, secrets=Secrets.UNCHECKED)
@@ -30,8 +30,8 @@ def test_only_the_daemon_needs_its_secrets(write: Write) -> None:
     assert tomllib.loads(show(config))["mqtt"]["password_file"] == "${CREDENTIALS_DIRECTORY}/mqtt-password"
 
 
-def test_a_check_leaves_out_credentials_only(write: Write, tmp_path: Path) -> None:
-    """Where only systemd's credentials may be missing, every other file must be there, and they too under systemd."""
+def test_a_check_skips_credentials_only(write: Write, tmp_path: Path) -> None:
+    """A check outside systemd skips systemd's credentials only; under systemd it checks them too."""
 
     def load(environ: dict[str, str], *, ca_file: str) -> Config:
         path = write(WITH_SECRETS.replace("/nowhere/ca.crt", ca_file))
@@ -54,19 +54,19 @@ def test_a_check_leaves_out_credentials_only(write: Write, tmp_path: Path) -> No
     ],
 )
 def test_secrets_are_never_printed(text: str, write: Write) -> None:
-    """A secret written where it does not belong is refused without being repeated."""
+    """A secret in the wrong key is refused, and the error does not repeat it."""
     assert "hunter2" not in problem(text, write)
 
 
 def test_a_secret_key_points_to_its_file(write: Write) -> None:
-    """``password`` is no key: the cure is ``password_file``."""
+    """The error for ``password`` names ``password_file``."""
     assert "name that in password_file" in problem('[mqtt]\npassword = "x"', write)
 
 
 def test_show_holds_paths_and_no_content(write: Write, tmp_path: Path) -> None:
-    """The shown configuration names the files of the secrets and never what is in them."""
+    """The rendered configuration contains the paths of secret files, not their content."""
     (tmp_path / "password").write_text("hunter2")
     path = write('[mqtt]\nurl = "mqtt://x"\nusername = "ann"\npassword_file = "${CREDENTIALS_DIRECTORY}/password"')
-    shown = show(load_config(path, environ={"CREDENTIALS_DIRECTORY": str(tmp_path), **HOME}), origin=True)
-    assert f'password_file = "{tmp_path}/password"' in shown
-    assert "hunter2" not in shown
+    rendered = show(load_config(path, environ={"CREDENTIALS_DIRECTORY": str(tmp_path), **HOME}), origin=True)
+    assert f'password_file = "{tmp_path}/password"' in rendered
+    assert "hunter2" not in rendered

@@ -14,7 +14,7 @@ from tests.daemon.config.loading import HOME, Write, problems
 
 
 def test_a_preset_that_the_kind_lacks_is_refused() -> None:
-    """Only the transformer is large; the error names what there is."""
+    """Only the transformer has the preset "large"; the error names the presets of the kind."""
     environ = {"FORECASTD__MODEL__PRESET": "large", **HOME}
     (line,) = problems(environ=environ)
     assert line.endswith('was "large", which attention_lstm does not have; write "auto", "small", "reference"')
@@ -23,39 +23,39 @@ def test_a_preset_that_the_kind_lacks_is_refused() -> None:
 
 
 def test_overrides_that_the_kind_lacks_are_refused() -> None:
-    """The error says what the kind has; what it has is taken, in the environment too."""
+    """The error names the kind's overrides; a valid override is accepted from the environment."""
     environ = {"FORECASTD__MODEL__OVERRIDES": '["layers=2"]', **HOME}
     (line,) = problems(environ={"FORECASTD__MODEL__KIND": "tft", **environ})
     assert "model.overrides: layers is set, but tft has learning_rate" in line
     assert load_config(environ=environ).model.overrides == ("layers=2",)
 
 
-def test_every_kind_that_can_serve_can_be_configured() -> None:
-    """The configuration names exactly the networks and baselines that the program has."""
+def test_every_kind_of_model_can_be_configured() -> None:
+    """The configuration accepts exactly the networks, baselines and presets that exist."""
     kinds = typing.get_args(ModelSection.model_fields["kind"].annotation)
     assert kinds == (*NETWORK_KINDS, *BASELINE_KINDS)
     assert typing.get_args(ModelSection.model_fields["preset"].annotation) == PRESET_NAMES
 
 
-def test_rules_between_sections_are_told_with_the_rest(write: Write) -> None:
-    """A history longer than what is kept shows beside a misspelt key elsewhere, not after it is mended."""
+def test_rules_between_sections_are_checked_with_all_others(write: Write) -> None:
+    """A history longer than the kept bars is reported together with a misspelt key of another section."""
     lines = problems(write('mqtt.urll = "x"\nstore.keep_bars = "1y"'))
     assert len(lines) == 2
     assert 'store.keep_bars: was "1y", less than retrain.history "3y"' in lines[1]
 
 
-def test_one_address_of_a_venue_may_be_regional(write: Write) -> None:
-    """A regional stream host beside the venue's own REST host is one market all the same."""
+def test_one_url_of_a_venue_may_be_regional(write: Write) -> None:
+    """A regional stream host and the venue's own REST host serve the same market."""
     path = write('[[feeds]]\nvenue = "binance"\nsymbols = ["BTC-USDT"]\nws_url = "wss://stream.example.com:9443"')
     assert load_config(path, environ=HOME).feeds[0].rest_url == ""
 
 
 def test_a_home_directory_is_expanded(write: Write) -> None:
-    """``~/x`` is a folder of the user, not one called ~."""
+    """``~/x`` is a folder in the user's home, not in a folder called ~."""
     assert load_config(write('instance.state_dir = "~/x"')).instance.state_dir == Path.home() / "x"
 
 
 def test_configuration_is_frozen() -> None:
-    """Nobody changes a running configuration."""
+    """A loaded configuration cannot be changed."""
     with pytest.raises(ValueError, match="frozen"):
         load_config(environ=HOME).log.level = "debug"

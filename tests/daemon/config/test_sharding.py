@@ -6,8 +6,8 @@ from daemon.config import load_config
 from tests.daemon.config.loading import HOME
 
 
-def test_shards_part_the_instruments() -> None:
-    """Three instances with the same file share the symbols out among them."""
+def test_each_instrument_belongs_to_one_shard() -> None:
+    """The shards of three instances with the same file cover each symbol exactly once."""
     symbols = [f"COIN{number}-USDT" for number in range(30)]
     shares = [
         load_config(

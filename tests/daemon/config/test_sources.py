@@ -14,7 +14,7 @@ from tests.daemon.config.loading import HOME, Write, problem, problems
 
 
 def test_defaults_need_no_file() -> None:
-    """Without any source the daemon watches two symbols of Binance and uses the embedded broker."""
+    """Without any source the daemon forecasts two symbols of Binance and uses the embedded broker."""
     config = load_config(environ=HOME)
     assert config.instruments == (Instrument("binance", "BTC-USDT"), Instrument("binance", "ETH-USDT"))
     assert config.bars.interval_us == HOUR_US
@@ -35,12 +35,12 @@ def test_defaults_need_no_file() -> None:
     ],
 )
 def test_state_directory(environ: dict[str, str], folder: str) -> None:
-    """systemd's directory wins over the user's."""
+    """systemd's directory takes precedence over the user's."""
     assert load_config(environ=environ).instance.state_dir == Path(folder)
 
 
 def test_precedence(write: Write, tmp_path: Path) -> None:
-    """Command line over environment over credentials over file over default, and each origin is known."""
+    """Command line over environment over credentials over file over default; the origin of each is recorded."""
     for name in ("in-file", "mqtt-password"):
         (tmp_path / name).write_text("secret")
     path = write(
@@ -74,7 +74,7 @@ def test_precedence(write: Write, tmp_path: Path) -> None:
 
 
 def test_environment_beats_credentials(tmp_path: Path) -> None:
-    """A file named in the environment wins over a credential of the same key."""
+    """A file named in the environment takes precedence over a credential of the same key."""
     for name in ("http-token", "other"):
         (tmp_path / name).write_text("secret")
     environ = {"CREDENTIALS_DIRECTORY": str(tmp_path), "FORECASTD__HTTP__TOKEN_FILE": str(tmp_path / "other"), **HOME}
@@ -88,15 +88,15 @@ def test_environment_beats_credentials(tmp_path: Path) -> None:
         '[{venue = "binance", symbols = ["SOL-USDT"], ws_url = "ws://127.0.0.1:9443", rest_url = "http://127.0.0.1:9444"}]',
     ],
 )
-def test_feeds_by_environment(text: str) -> None:
-    """Feeds are set as a whole, as JSON or as TOML."""
+def test_feeds_from_the_environment(text: str) -> None:
+    """The feeds are one value, in JSON or TOML."""
     config = load_config(environ={"FORECASTD__FEEDS": text, **HOME})
     assert config.instruments == (Instrument("binance", "SOL-USDT"),)
     assert config.feeds[0].ws_url == "ws://127.0.0.1:9443"
 
 
-def test_values_by_environment() -> None:
-    """Numbers and arrays are read as such, texts as they stand."""
+def test_values_from_the_environment() -> None:
+    """Numbers and arrays are parsed; strings are taken unchanged."""
     environ = {
         "FORECASTD__BARS__GRACE_S": "0.5",
         "FORECASTD__MODEL__HORIZONS": "[1, 24]",
@@ -114,16 +114,16 @@ def test_values_by_environment() -> None:
     assert (config.mqtt.broker, config.mqtt.tls, config.mqtt.protocol_version) == (("broker", 8883), True, "5")
 
 
-def test_a_part_of_feeds_by_environment_is_refused() -> None:
-    """There is no way to set one feed's key alone, and the error shows how it is done."""
+def test_one_key_of_feeds_from_the_environment_is_refused() -> None:
+    """A single key of a feed cannot be set; the error shows how to set all feeds."""
     (line,) = problems(environ={"FORECASTD__FEEDS__SYMBOLS": "x", **HOME})
     assert line.startswith(
         "FORECASTD__FEEDS__SYMBOLS: feeds.symbols: feeds are set as a whole; write FORECASTD__FEEDS="
     )
 
 
-def test_errors_name_the_variable() -> None:
-    """A fault in the environment names the variable; one on the command line says so."""
+def test_errors_name_their_source() -> None:
+    """An error in the environment names the variable; one on the command line names the command line."""
     lines = problems(
         environ={"FORECASTD__LOG__LEVEL": "loud", "FORECASTD__FEATURES__WINDOW": "wide", "FORECASTD__X": "1", **HOME},
         **{"bars.interval": "7m"},
@@ -136,8 +136,8 @@ def test_errors_name_the_variable() -> None:
     ]
 
 
-def test_unreadable_files(tmp_path: Path, write: Write) -> None:
-    """A missing file, broken TOML and broken UTF-8 are problems like any other, told beside the rest."""
+def test_unreadable_files_are_problems(tmp_path: Path, write: Write) -> None:
+    """A missing file, invalid TOML and invalid UTF-8 are reported together with all other problems."""
     missing = tmp_path / "none.toml"
     assert problems(missing, environ={"FORECASTD__LOG__LEVEL": "loud"}) == [
         f"{missing}: there is no such file; create it or correct the path given with -c",

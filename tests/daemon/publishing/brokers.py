@@ -1,4 +1,4 @@
-"""Real brokers for the tests: mosquitto in a process of its own, and a subscriber to see what it delivers."""
+"""A mosquitto process for tests, and a subscriber that records the messages it delivers."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def free_port() -> int:
 
 
 class Mosquitto:
-    """One mosquitto on loopback; it keeps nothing over a restart unless the configuration says so."""
+    """One mosquitto on loopback; it keeps no state over a restart unless the configuration enables persistence."""
 
     def __init__(self, folder: Path, *lines: str) -> None:
         self.port = free_port()
         self._config = folder / "mosquitto.conf"
         user = ["user root"] if os.geteuid() == 0 else []
-        access = [] if any(line.startswith("allow_anonymous") for line in lines) else ["allow_anonymous true"]
+        anonymous = [] if any(line.startswith("allow_anonymous") for line in lines) else ["allow_anonymous true"]
         listener = f"listener {self.port} 127.0.0.1"
-        self._config.write_text("\n".join([listener, *user, *access, *lines, ""]), encoding="utf-8")
+        self._config.write_text("\n".join([listener, *user, *anonymous, *lines, ""]), encoding="utf-8")
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -70,7 +70,7 @@ class Mosquitto:
 
 
 class Subscriber:
-    """Everything that one subscriber has received so far."""
+    """Messages that one subscriber has received so far."""
 
     def __init__(self) -> None:
         self.messages: list[aiomqtt.Message] = []
@@ -83,7 +83,7 @@ class Subscriber:
                 self._arrived.notify_all()
 
     async def until(self, count: int, *, topic: str | None = None, timeout_s: float = 5) -> list[aiomqtt.Message]:
-        """The messages (of ``topic``), as soon as there are ``count``."""
+        """Waits for ``count`` messages (of ``topic``) and returns them."""
         async with asyncio.timeout(timeout_s), self._arrived:
             await self._arrived.wait_for(lambda: len(self.of(topic)) >= count)
         return self.of(topic)

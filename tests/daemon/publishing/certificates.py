@@ -1,4 +1,4 @@
-"""A certificate authority that lives for one test."""
+"""A certificate authority for one test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 
 @dataclass(frozen=True)
 class Authority:
-    """Signs certificates; ``file`` holds its own."""
+    """Issues certificates; ``file`` contains the authority's own certificate."""
 
     key: ec.EllipticCurvePrivateKey
     certificate: x509.Certificate
@@ -36,7 +36,7 @@ class Authority:
         return cls(key, certificate, file)
 
     def issue(self, folder: Path, name: str) -> tuple[Path, Path]:
-        """Certificate and key files for ``name`` at 127.0.0.1."""
+        """Issues a certificate for ``name`` at 127.0.0.1 and returns the certificate and key files."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
         issuer = self.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value

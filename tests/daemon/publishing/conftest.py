@@ -11,7 +11,7 @@ from tests.daemon.publishing.brokers import Mosquitto
 
 @pytest.fixture
 def start_mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
-    """Starts mosquitto with extra lines of configuration; ends it with the test."""
+    """Starts mosquitto with extra configuration lines; kills it after the test."""
     started: list[Mosquitto] = []
 
     def start(*lines: str) -> Mosquitto:

@@ -1,4 +1,4 @@
-"""A publisher under test: running, with everything it announces written down."""
+"""Runs a publisher under test and records its callbacks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def status(state: str) -> bytes:
 
 
 class Record:
-    """What a publisher announced."""
+    """Arguments of a publisher's callbacks."""
 
     def __init__(self) -> None:
         self.delivered: list[bytes] = []
@@ -85,7 +85,7 @@ async def running(
 
 
 async def eventually(condition: Callable[[], bool], *, timeout_s: float = 10) -> None:
-    """Returns as soon as ``condition`` holds."""
+    """Waits until ``condition`` holds."""
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""One of each record, as the daemon would make them."""
+"""Sample records and messages of each kind, with overridable fields."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def events() -> list[wire.EventMessage]:
 
 
 def every_payload() -> list[bytes]:
-    """At least one message of each schema, in its ordinary and in its sparsest form."""
+    """At least one message of each schema, with all optional fields and with none."""
     baseline = ModelInfo(id="har", kind="har", trained_until_us=None)
     sparse = issued_forecast(
         forecast=made_forecast(attention=None, model=baseline),

@@ -17,7 +17,7 @@ from tests.programs import program
 
 
 async def test_auto_falls_back_where_mqtt_5_is_refused(embedded_port: int) -> None:
-    """Refused once, said so, and connected with 3.1.1."""
+    """The refusal is reported once, then the publisher connects with MQTT 3.1.1."""
     record = Record()
     async with running(MqttSettings(f"mqtt://127.0.0.1:{embedded_port}"), record) as p:
         await eventually(lambda: p.state.connected)
@@ -26,7 +26,7 @@ async def test_auto_falls_back_where_mqtt_5_is_refused(embedded_port: int) -> No
 
 
 async def test_protocol_5_does_not_fall_back(embedded_port: int) -> None:
-    """Who asks for MQTT 5 gets an error that names the cure."""
+    """With protocol 5 the error names mqtt.protocol and the publisher keeps trying MQTT 5."""
     record = Record()
     async with running(MqttSettings(f"mqtt://127.0.0.1:{embedded_port}", protocol="5"), record) as p:
         await eventually(lambda: p.state.attempts > 1)
@@ -34,8 +34,8 @@ async def test_protocol_5_does_not_fall_back(embedded_port: int) -> None:
     assert "mqtt.protocol" in record.errors()[0]
 
 
-async def test_tls_with_a_known_authority_is_used(start_mosquitto: Callable[..., Mosquitto], tmp_path: Path) -> None:
-    """The authority's certificate is all it takes, and a client certificate where the broker wants one."""
+async def test_tls_with_a_trusted_authority_connects(start_mosquitto: Callable[..., Mosquitto], tmp_path: Path) -> None:
+    """mqtt.ca_file and, where the broker requires it, a client certificate suffice for TLS."""
     authority = Authority.make(tmp_path)
     certificate, key = authority.issue(tmp_path, "broker")
     own_certificate, own_key = authority.issue(tmp_path, "forecastd")
@@ -56,7 +56,7 @@ async def test_tls_with_a_known_authority_is_used(start_mosquitto: Callable[...,
 async def test_a_certificate_of_another_authority_is_refused(
     start_mosquitto: Callable[..., Mosquitto], tmp_path: Path
 ) -> None:
-    """The publisher lives on, tries slowly, and its state says what to set."""
+    """The publisher keeps running and retrying, and its state names mqtt.ca_file."""
     authority = Authority.make(tmp_path)
     certificate, key = authority.issue(tmp_path, "broker")
     broker = start_mosquitto(f"cafile {authority.file}", f"certfile {certificate}", f"keyfile {key}")
@@ -70,20 +70,22 @@ async def test_a_certificate_of_another_authority_is_refused(
 
 
 @pytest.fixture
-def guarded(start_mosquitto: Callable[..., Mosquitto], tmp_path: Path) -> Mosquitto:
-    """A broker that wants the password "correct horse" from the user "forecastd"."""
+def password_broker(start_mosquitto: Callable[..., Mosquitto], tmp_path: Path) -> Mosquitto:
+    """A broker that requires the password "correct horse" of the user "forecastd"."""
     passwords = tmp_path / "passwords"
     subprocess.run([program("mosquitto_passwd"), "-c", "-b", passwords, "forecastd", "correct horse"], check=True)
     return start_mosquitto("allow_anonymous false", f"password_file {passwords}")
 
 
 @pytest.mark.parametrize("protocol", ["5", "311"])
-async def test_a_password_mended_while_running_is_used(guarded: Mosquitto, tmp_path: Path, protocol: str) -> None:
-    """A wrong password is a visible error, never logged, and the file is read again at the next attempt."""
+async def test_a_password_corrected_while_running_is_used(
+    password_broker: Mosquitto, tmp_path: Path, protocol: str
+) -> None:
+    """The error of a wrong password does not contain it, and the next attempt reads the file again."""
     secret = tmp_path / "secret"
     secret.write_text("wrong donkey\n")
     record = Record()
-    settings = MqttSettings(guarded.url, protocol=protocol, username="forecastd", password_file=str(secret))
+    settings = MqttSettings(password_broker.url, protocol=protocol, username="forecastd", password_file=str(secret))
     async with running(settings, record) as p:
         await eventually(lambda: p.state.attempts > 0)
         secret.write_text("correct horse\n")
@@ -92,25 +94,25 @@ async def test_a_password_mended_while_running_is_used(guarded: Mosquitto, tmp_p
     assert "donkey" not in "".join(record.errors())
 
 
-async def test_an_anonymous_client_is_told_to_name_itself(guarded: Mosquitto) -> None:
-    """The cure differs where no user name is set."""
+async def test_a_refused_anonymous_client_is_reported_with_mqtt_username(password_broker: Mosquitto) -> None:
+    """Without a user name the error says to set mqtt.username."""
     record = Record()
-    async with running(MqttSettings(guarded.url), record) as p:
+    async with running(MqttSettings(password_broker.url), record) as p:
         await eventually(lambda: p.state.attempts > 0)
     assert "set mqtt.username" in record.errors()[0]
 
 
-async def test_a_missing_password_file_is_named(guarded: Mosquitto, tmp_path: Path) -> None:
-    """A daemon does not die of a file that is not there yet."""
+async def test_a_missing_password_file_is_named(password_broker: Mosquitto, tmp_path: Path) -> None:
+    """A missing password file is a reported failure, not the end of the publisher."""
     record = Record()
-    settings = MqttSettings(guarded.url, username="forecastd", password_file=str(tmp_path / "absent"))
+    settings = MqttSettings(password_broker.url, username="forecastd", password_file=str(tmp_path / "absent"))
     async with running(settings, record) as p:
         await eventually(lambda: p.state.attempts > 0)
     assert "absent cannot be read" in record.errors()[0]
 
 
-async def test_a_broker_that_is_not_there_is_named_with_the_cure() -> None:
-    """The state tells what to do, attempt after attempt."""
+async def test_an_unreachable_broker_is_named_with_the_cure() -> None:
+    """The state names the URL and the cure after each attempt."""
     record = Record()
     port = free_port()
     async with running(MqttSettings(f"mqtt://127.0.0.1:{port}"), record) as p:

@@ -12,28 +12,28 @@ from tests.daemon.publishing.brokers import subscribed
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.10", "example.org", ""])
 def test_any_address_beyond_loopback_is_refused(host: str) -> None:
-    """The embedded broker has no access control worth the name, so it stays at home."""
+    """The embedded broker has no reliable access control, so it serves loopback only."""
     with pytest.raises(ConfigError, match="mosquitto"):
         EmbeddedBroker(host)
 
 
 async def test_a_retained_message_reaches_a_later_subscriber(embedded_port: int) -> None:
-    """It is a broker: QoS 1, retained, no password on loopback."""
+    """The broker supports QoS 1 and retained messages, without a password on loopback."""
     async with aiomqtt.Client("127.0.0.1", embedded_port) as client:
         await client.publish("a/b", b"kept", qos=1, retain=True)
     async with subscribed(embedded_port, "a/#", version="311") as subscriber:
         assert [message.payload for message in await subscriber.until(1)] == [b"kept"]
 
 
-async def test_nothing_is_published_but_what_clients_publish(embedded_port: int) -> None:
+async def test_the_broker_publishes_no_messages_of_its_own(embedded_port: int) -> None:
     """There are no $SYS topics."""
     async with subscribed(embedded_port, "$SYS/#", version="311") as subscriber:
         await asyncio.sleep(0.2)
     assert subscriber.messages == []
 
 
-async def test_a_port_that_is_taken_is_worth_another_try() -> None:
-    """The message names the address; whoever holds the port may let go of it."""
+async def test_a_port_in_use_is_a_retryable_error() -> None:
+    """The error names the address; the program that uses the port may release it."""
     first, second = EmbeddedBroker(), EmbeddedBroker()
     port = await first.start()
     with pytest.raises(Retryable, match=str(port)):
@@ -41,8 +41,8 @@ async def test_a_port_that_is_taken_is_worth_another_try() -> None:
     await first.stop()
 
 
-async def test_it_stops_twice_and_starts_again_on_its_port() -> None:
-    """A stop leaves the port free."""
+async def test_stop_may_be_called_twice_and_frees_the_port() -> None:
+    """The broker starts again on the same port after a stop."""
     broker = EmbeddedBroker()
     port = await broker.start()
     await broker.stop()
@@ -51,16 +51,16 @@ async def test_it_stops_twice_and_starts_again_on_its_port() -> None:
     await broker.stop()
 
 
-async def test_clients_that_leave_in_mid_sentence_leave_no_trace(caplog: pytest.LogCaptureFixture) -> None:
+async def test_clients_that_disconnect_within_a_packet_are_ignored(caplog: pytest.LogCaptureFixture) -> None:
     """Half a packet, a refused protocol or a reset raises no unhandled error and logs nothing above debug."""
     unhandled: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: unhandled.append(context))
     broker = EmbeddedBroker()
     port = await broker.start()
     with caplog.at_level(logging.INFO):
-        for rudeness in (b"", b"\x10", b"GET / HTTP/1.1\r\n\r\n", b"\x10\x0c\x00\x04MQTT\x05\x02\x00\x0f\x00\x00"):
+        for opening in (b"", b"\x10", b"GET / HTTP/1.1\r\n\r\n", b"\x10\x0c\x00\x04MQTT\x05\x02\x00\x0f\x00\x00"):
             _reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(rudeness)
+            writer.write(opening)
             await writer.drain()
             writer.transport.abort()
         await asyncio.sleep(0.1)
@@ -70,16 +70,16 @@ async def test_clients_that_leave_in_mid_sentence_leave_no_trace(caplog: pytest.
     assert caplog.records == []
 
 
-async def test_mqtt_5_is_refused_at_once_and_in_words(embedded_port: int) -> None:
-    """A client of the newer protocol learns what is wrong, with a last will and without."""
+async def test_mqtt_5_is_refused_with_a_reason(embedded_port: int) -> None:
+    """An MQTT 5 client receives "Unsupported protocol version", with a last will and without."""
     for will in (None, aiomqtt.Will("a", b"gone", qos=1, retain=True)):
         client = aiomqtt.Client("127.0.0.1", embedded_port, protocol=aiomqtt.ProtocolVersion.V5, will=will, timeout=2)
         with pytest.raises(aiomqtt.exceptions.MqttConnectError, match="Unsupported protocol version"):
             await client.__aenter__()
 
 
-async def test_a_client_that_dies_leaves_its_last_will(embedded_port: int) -> None:
-    """The will is published and retained when a connection ends without a farewell."""
+async def test_a_lost_client_has_its_last_will_published(embedded_port: int) -> None:
+    """The will is published and retained when a connection ends without DISCONNECT."""
     async with subscribed(embedded_port, "a", version="311") as subscriber:
         _reader, writer = await asyncio.open_connection("127.0.0.1", embedded_port)
         # CONNECT: MQTT 3.1.1, clean session, will of QoS 1 retained, keep-alive 60 s, client "c", will "a" "gone"
@@ -91,7 +91,7 @@ async def test_a_client_that_dies_leaves_its_last_will(embedded_port: int) -> No
     assert will.payload == b"gone"
 
 
-def test_it_serves_on_uvloop() -> None:
+def test_the_broker_runs_on_uvloop() -> None:
     """The daemon's own event loop is uvloop."""
 
     async def round_trip() -> object:

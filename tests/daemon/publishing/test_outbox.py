@@ -6,7 +6,7 @@ from tests.daemon.publishing.samples import message
 
 
 class Drops:
-    """Remembers what was dropped."""
+    """Records dropped messages with their reason."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[bytes, DropReason]] = []
@@ -29,7 +29,7 @@ def taken(box: Outbox, market_us: int = 0) -> list[bytes]:
 
 
 def test_the_newest_message_of_a_retained_topic_wins() -> None:
-    """What waits on a topic is replaced by what is known later."""
+    """A message that waits on a retained topic is replaced by a newer one."""
     drops = Drops()
     box = outbox(drops)
     for payload in (b"1", b"2", b"3"):
@@ -39,15 +39,15 @@ def test_the_newest_message_of_a_retained_topic_wins() -> None:
 
 
 def test_events_keep_their_order_across_topics() -> None:
-    """No event overtakes another, whatever its kind."""
+    """Events of different kinds are published in the order in which they were put."""
     box = outbox()
     for number in range(6):
         box.put(message(f"event/{number % 2}", str(number).encode(), retain=False))
     assert taken(box) == [b"0", b"1", b"2", b"3", b"4", b"5"]
 
 
-def test_only_one_message_of_a_topic_is_under_way() -> None:
-    """A newer message waits until the older is confirmed, so that the broker ends with the newer."""
+def test_only_one_message_of_a_topic_is_in_flight() -> None:
+    """A newer message waits until the older is confirmed, so that the broker retains the newer one."""
     box = outbox()
     box.put(message("a", b"old"))
     old = box.take(0)
@@ -58,8 +58,8 @@ def test_only_one_message_of_a_topic_is_under_way() -> None:
     assert taken(box) == [b"new"]
 
 
-def test_a_message_that_was_not_confirmed_comes_first_again() -> None:
-    """A lost connection changes nothing about the order of events."""
+def test_an_unconfirmed_message_is_sent_first_again() -> None:
+    """A lost connection does not change the order of events."""
     box = outbox()
     for payload in (b"1", b"2"):
         box.put(message("event/x", payload, retain=False))
@@ -70,8 +70,8 @@ def test_a_message_that_was_not_confirmed_comes_first_again() -> None:
     assert taken(box) == [b"1", b"2"]
 
 
-def test_a_message_given_back_yields_to_a_newer_one() -> None:
-    """An unconfirmed older state is not sent after a newer one is known."""
+def test_an_unconfirmed_message_is_superseded_by_a_newer_one() -> None:
+    """An unconfirmed message is dropped if a newer one waits on its topic."""
     drops = Drops()
     box = outbox(drops)
     box.put(message("a", b"old"))
@@ -84,7 +84,7 @@ def test_a_message_given_back_yields_to_a_newer_one() -> None:
 
 
 def test_a_message_past_its_time_is_dropped_and_counted() -> None:
-    """valid_until decides, and where there is none the expiry."""
+    """valid_until decides; without it, the expiry."""
     drops = Drops()
     box = outbox(drops)
     box.put(message("a", b"a", valid_until_us=10, expires_at_us=20))
@@ -94,15 +94,15 @@ def test_a_message_past_its_time_is_dropped_and_counted() -> None:
     assert len(box) == 0
 
 
-def test_a_message_is_sent_up_to_its_last_moment() -> None:
-    """valid_until itself is still in time."""
+def test_a_message_is_sent_until_valid_until_inclusive() -> None:
+    """A message at exactly valid_until is still sent."""
     box = outbox()
     box.put(message("a", b"a", valid_until_us=10))
     assert taken(box, market_us=10) == [b"a"]
 
 
-def test_full_of_events_the_oldest_goes() -> None:
-    """The bound on events drops from the front and says so."""
+def test_too_many_events_drop_the_oldest() -> None:
+    """Beyond max_events the oldest event is dropped and reported."""
     drops = Drops()
     box = outbox(drops, max_events=2)
     for payload in (b"1", b"2", b"3"):
@@ -111,8 +111,8 @@ def test_full_of_events_the_oldest_goes() -> None:
     assert taken(box) == [b"2", b"3"]
 
 
-def test_full_of_topics_the_one_that_waited_longest_goes_but_not_the_pinned() -> None:
-    """The bound on topics never costs the status message."""
+def test_too_many_topics_drop_the_longest_waiting_but_not_the_pinned() -> None:
+    """max_topics never drops the pinned status message."""
     drops = Drops()
     box = outbox(drops, max_topics=2, pinned="status")
     for topic in ("status", "a", "b"):
@@ -121,8 +121,8 @@ def test_full_of_topics_the_one_that_waited_longest_goes_but_not_the_pinned() ->
     assert taken(box) == [b"status", b"b"]
 
 
-def test_retained_messages_are_sent_again_before_what_waits() -> None:
-    """A broker that forgot is told everything it should hold, then the events."""
+def test_retained_messages_are_sent_again_before_waiting_events() -> None:
+    """After a reconnection all retained topics are published first, then the events."""
     box = outbox()
     box.put(message("status", b"s"))
     box.put(message("a", b"a"))
@@ -133,8 +133,8 @@ def test_retained_messages_are_sent_again_before_what_waits() -> None:
     assert taken(box) == [b"s", b"a", b"b", b"e"]
 
 
-def test_a_repetition_is_no_first_delivery_and_no_loss() -> None:
-    """Counters speak of messages, not of how often they were sent."""
+def test_a_repetition_counts_neither_as_delivery_nor_as_drop() -> None:
+    """Each message is counted once, however often it is sent."""
     drops = Drops()
     box = outbox(drops)
     box.put(message("a", b"1"))
@@ -154,7 +154,7 @@ def test_a_repetition_is_no_first_delivery_and_no_loss() -> None:
 
 
 def test_a_delivered_message_past_its_time_is_not_sent_again() -> None:
-    """A reconnect does not bring an old forecast back."""
+    """A reconnection does not republish an expired forecast."""
     drops = Drops()
     box = outbox(drops)
     box.put(message("a", b"1", valid_until_us=10))
@@ -174,7 +174,7 @@ def test_a_delivered_message_past_its_time_is_not_sent_again() -> None:
     )
 )
 def test_every_message_is_delivered_dropped_or_waiting(steps: list[tuple[object, ...]]) -> None:
-    """Whatever happens, none vanishes, topics never go back in time, and what waits is bounded."""
+    """For any sequence of calls no message is lost, topics keep their order, and waiting messages are bounded."""
     drops = Drops()
     box = outbox(drops, max_topics=3, max_events=3)
     in_flight: list[OutboxMessage] = []

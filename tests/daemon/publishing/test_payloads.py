@@ -18,8 +18,8 @@ def parsed(payload: bytes) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("payload", samples.every_payload(), ids=lambda payload: payload[:60].decode())
-def test_every_message_obeys_its_schema(payload: bytes) -> None:
-    """Each message names its schema and is valid under it, in its fullest and in its sparsest form."""
+def test_every_message_is_valid_under_its_schema(payload: bytes) -> None:
+    """Each message names its schema and is valid under it, with all optional fields and with none."""
     document = parsed(payload)
     document_schema = schema(str(document["schema"]))
     jsonschema.Draft202012Validator.check_schema(document_schema)
@@ -44,14 +44,14 @@ def test_no_schema_describes_a_field_that_is_never_sent() -> None:
         assert described - document.keys() == set()
 
 
-def test_an_unknown_schema_is_refused_by_name() -> None:
-    """A typing error in a schema's name says which there are."""
+def test_an_unknown_schema_is_refused() -> None:
+    """The error for an unknown schema name lists the known ones."""
     with pytest.raises(ValueError, match=r"forecastd\.bar\.v1"):
         schema("forecastd.tick.v1")
 
 
-def test_a_forecast_says_what_the_contract_says() -> None:
-    """Names, times and units of the forecast are those of the contract."""
+def test_a_forecast_has_the_documented_fields() -> None:
+    """Field names, times and units of a forecast are those of the documented contract."""
     document = parsed(payloads.forecast(samples.issued_forecast()))
     first = document["horizons"][0]  # type: ignore[index]
     assert document["id"] == "binance:BTC-USDT:1h:2026-01-05T13:00:00Z"
@@ -73,8 +73,8 @@ def test_a_forecast_says_what_the_contract_says() -> None:
     assert first["price_quantiles"]["0.5"] == 93250.1
 
 
-def test_a_calibrated_forecast_says_what_it_was_before() -> None:
-    """The quantiles to act on, and beside them those that the model gave; null where nothing was changed."""
+def test_a_calibrated_forecast_contains_the_raw_quantiles() -> None:
+    """Calibrated quantiles, and the model's own as raw_quantiles; null without calibration."""
     wide = samples.made_forecast()
     raw = samples.made_forecast(quantiles=wide.quantiles / 2)
     document = parsed(payloads.forecast(samples.issued_forecast(forecast=wide, raw=raw)))
@@ -86,14 +86,14 @@ def test_a_calibrated_forecast_says_what_it_was_before() -> None:
     assert plain["horizons"][0]["raw_quantiles"] is None  # type: ignore[index]
 
 
-def test_a_stored_forecast_still_names_its_model() -> None:
-    """The user property of a repetition is read from the bytes that are repeated."""
+def test_the_model_id_is_read_from_a_stored_forecast() -> None:
+    """A republished forecast takes its user property from the stored bytes."""
     assert payloads.model_id(payloads.forecast(samples.issued_forecast())) == "01JGW"
     with pytest.raises(DataFault, match="stored forecast"):
         payloads.model_id(b'{"model"')
 
 
-def test_numbers_carry_the_digits_that_mean_something() -> None:
+def test_numbers_are_rounded_to_significant_digits() -> None:
     """Log returns have 8 significant digits and ratios 6."""
     document = parsed(payloads.forecast(samples.issued_forecast()))
     assert document["horizons"][0]["quantiles"]["0.9"] == 0.0041234568  # type: ignore[index]
@@ -101,7 +101,7 @@ def test_numbers_carry_the_digits_that_mean_something() -> None:
 
 
 def test_rounding_never_makes_quantiles_cross() -> None:
-    """Quantiles that differ past the last digit come out equal, not swapped."""
+    """Quantiles that differ only beyond the last digit become equal, not swapped."""
     close = np.array([[1.00000001e-3, 1.000000012e-3, 1.000000014e-3, 1.000000016e-3, 1.0000000161e-3]] * 2)
     document = parsed(payloads.forecast(samples.issued_forecast(forecast=samples.made_forecast(quantiles=close))))
     for horizon in document["horizons"]:  # type: ignore[attr-defined]
@@ -111,7 +111,7 @@ def test_rounding_never_makes_quantiles_cross() -> None:
 
 
 def test_negative_zero_is_written_as_zero() -> None:
-    """A median of -0.0 does not reach a reader."""
+    """A median of -0.0 is published as 0.0."""
     quantiles = np.zeros((2, 5)) * -1.0
     payload = payloads.forecast(samples.issued_forecast(forecast=samples.made_forecast(quantiles=quantiles)))
     assert b"-0.0" not in payload
@@ -134,12 +134,12 @@ def test_the_same_record_gives_the_same_bytes() -> None:
     ],
 )
 def test_a_number_that_is_not_finite_is_refused(issued: IssuedForecast) -> None:
-    """JSON would turn it into null, which means something else."""
+    """JSON would encode it as null, which means "unknown"."""
     with pytest.raises(DataFault):
         payloads.forecast(issued)
 
 
-def test_a_bar_passes_the_venues_numbers_on_unrounded() -> None:
+def test_a_bar_keeps_the_venues_numbers_unrounded() -> None:
     """Prices and volumes of a bar are exactly those of the record."""
     made = samples.bar(volume=0.1 + 0.2)
     document = parsed(payloads.bar(made))
@@ -149,7 +149,7 @@ def test_a_bar_passes_the_venues_numbers_on_unrounded() -> None:
 
 
 def test_an_empty_bar_has_null_prices_and_zero_volumes() -> None:
-    """An hour without trades is said to be one."""
+    """A bar without trades has completeness "empty"."""
     document = parsed(payloads.bar(samples.empty_bar()))
     assert (document["open"], document["vwap"], document["volume"], document["completeness"]) == (
         None,
@@ -160,7 +160,7 @@ def test_an_empty_bar_has_null_prices_and_zero_volumes() -> None:
 
 
 def test_a_bar_with_a_volume_that_is_not_finite_is_refused() -> None:
-    """A bar is checked as a forecast is."""
+    """A bar with infinite volume raises DataFault."""
     with pytest.raises(DataFault, match="volume"):
         payloads.bar(samples.bar(volume=math.inf))
 

@@ -26,7 +26,7 @@ from tests.daemon.publishing.harness import QUICK, SECOND_US, TOPICS, Record, ev
 from tests.daemon.publishing.samples import message
 
 
-async def test_messages_arrive_with_the_properties_of_mqtt_5(mosquitto: Mosquitto) -> None:
+async def test_messages_have_mqtt_5_properties(mosquitto: Mosquitto) -> None:
     """Content type, payload format, schema, model and an expiry in wall seconds reach the subscriber."""
     clock = ScaledClock(start_us=0, speed=360)
     async with (
@@ -39,12 +39,12 @@ async def test_messages_arrive_with_the_properties_of_mqtt_5(mosquitto: Mosquitt
     assert properties["ContentType"] == "application/json"
     assert properties["PayloadFormatIndicator"] == 1
     assert properties["UserProperty"] == [("schema", "forecastd.bar.v1"), ("model", "01JGW")]
-    assert properties["MessageExpiryInterval"] in (19, 20)  # 7200 s at 360 times the speed, less the time under way
+    assert properties["MessageExpiryInterval"] in (19, 20)  # 7200 s at 360 times the speed, less the time in flight
     assert received.qos == 1
 
 
-async def test_a_broker_forgets_an_expired_message(mosquitto: Mosquitto) -> None:
-    """A retained forecast is gone for later subscribers when its time is over; a bar stays."""
+async def test_the_broker_discards_an_expired_message(mosquitto: Mosquitto) -> None:
+    """A later subscriber receives no expired forecast; a bar does not expire."""
     async with running(MqttSettings(mosquitto.url), Record()) as p:
         now_us = SystemClock().market_us()
         p.submit(message("x/forecast", expires_at_us=now_us + SECOND_US))
@@ -56,8 +56,8 @@ async def test_a_broker_forgets_an_expired_message(mosquitto: Mosquitto) -> None
     assert subscriber.of("x/forecast") == []
 
 
-async def test_birth_last_state_and_farewell_are_retained(mosquitto: Mosquitto) -> None:
-    """A subscriber sees online, whatever the daemon says later, and stopped after a clean end."""
+async def test_birth_and_later_status_messages_are_retained(mosquitto: Mosquitto) -> None:
+    """A subscriber receives online, then each status update, and stopped after a clean end."""
     async with subscribed(mosquitto.port, TOPICS.status) as subscriber:
         async with running(MqttSettings(mosquitto.url), Record()) as p:
             await subscriber.until(1)
@@ -70,8 +70,8 @@ async def test_birth_last_state_and_farewell_are_retained(mosquitto: Mosquitto) 
     assert (last.payload, last.retain) == (status("stopped"), True)
 
 
-async def test_a_stop_first_delivers_what_waits(mosquitto: Mosquitto) -> None:
-    """Nothing that was submitted before the stop is left behind."""
+async def test_a_stop_first_delivers_waiting_messages(mosquitto: Mosquitto) -> None:
+    """All messages submitted before the stop are delivered."""
     record = Record()
     async with running(MqttSettings(mosquitto.url), record) as p:
         await eventually(lambda: p.state.published == 1)
@@ -83,15 +83,15 @@ async def test_a_stop_first_delivers_what_waits(mosquitto: Mosquitto) -> None:
 
 
 async def test_a_stop_without_a_broker_ends_in_time() -> None:
-    """A daemon is not held up by a broker that is not there."""
+    """An unreachable broker does not delay the stop."""
     started_s = asyncio.get_running_loop().time()
     async with running(MqttSettings(f"mqtt://127.0.0.1:{free_port()}"), Record()) as p:
         await eventually(lambda: p.state.attempts > 0)
     assert asyncio.get_running_loop().time() - started_s < 1.5
 
 
-async def test_a_stop_beside_a_frozen_broker_ends_in_time(mosquitto: Mosquitto) -> None:
-    """A farewell that nobody confirms is followed by the last will: the connection is cut."""
+async def test_a_stop_with_a_frozen_broker_ends_in_time(mosquitto: Mosquitto) -> None:
+    """After an unconfirmed final status the connection is cut, so the broker publishes the last will."""
     async with subscribed(mosquitto.port, TOPICS.status) as subscriber:
         async with running(MqttSettings(mosquitto.url), Record(), retry_policy=RetryPolicy(stop_s=0.3)) as p:
             await subscriber.until(1)
@@ -104,8 +104,8 @@ async def test_a_stop_beside_a_frozen_broker_ends_in_time(mosquitto: Mosquitto) 
     assert subscriber.payloads(TOPICS.status) == [status(state) for state in ("online", "stopped", "offline")]
 
 
-async def test_the_embedded_broker_is_served_by_the_older_protocol(embedded_port: int) -> None:
-    """The same publisher without properties."""
+async def test_the_embedded_broker_receives_mqtt_3_1_1(embedded_port: int) -> None:
+    """Messages to the embedded broker have no MQTT 5 properties."""
     settings = MqttSettings("embedded").on_embedded_broker(embedded_port)
     async with subscribed(embedded_port, version="311") as subscriber, running(settings, Record()) as p:
         p.submit(message("x/bar", b"[1]", expires_at_us=1 + SystemClock().market_us() + 60 * SECOND_US))
@@ -114,7 +114,7 @@ async def test_the_embedded_broker_is_served_by_the_older_protocol(embedded_port
 
 
 async def test_nothing_is_sent_before_the_birth_message_is_confirmed() -> None:
-    """The port is small enough for a hand-written broker, here one that confirms when it is told to."""
+    """A connection that withholds the confirmation receives only the birth message."""
     published: list[str] = []
     confirm = asyncio.Event()
 
@@ -156,8 +156,8 @@ _CHILD = """
 
 
 @pytest.mark.slow
-async def test_an_abrupt_death_leaves_the_last_will(mosquitto: Mosquitto) -> None:
-    """After kill -9 the broker itself says offline, retained."""
+async def test_a_killed_daemon_has_its_last_will_published(mosquitto: Mosquitto) -> None:
+    """After SIGKILL the broker publishes the retained status offline."""
     async with subscribed(mosquitto.port, TOPICS.status) as subscriber:
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-c", textwrap.dedent(_CHILD), mosquitto.url, stdout=asyncio.subprocess.PIPE
@@ -173,8 +173,8 @@ async def test_an_abrupt_death_leaves_the_last_will(mosquitto: Mosquitto) -> Non
     assert subscriber.payloads(TOPICS.status) == [status("online"), status("offline")]
 
 
-async def test_a_cancelled_publisher_leaves_its_last_will(mosquitto: Mosquitto) -> None:
-    """Ended without a farewell, the connection is cut, so that nobody believes in a daemon that is gone."""
+async def test_a_cancelled_publisher_has_its_last_will_published(mosquitto: Mosquitto) -> None:
+    """A cancelled publisher cuts the connection, so that the retained status becomes offline."""
     async with subscribed(mosquitto.port, TOPICS.status) as subscriber:
         p = publisher(MqttSettings(mosquitto.url), Record())
         task = asyncio.create_task(p.run())
@@ -186,7 +186,7 @@ async def test_a_cancelled_publisher_leaves_its_last_will(mosquitto: Mosquitto) 
 
 
 async def test_every_message_is_valid_as_a_subscriber_receives_it(mosquitto: Mosquitto) -> None:
-    """What comes out of the broker obeys the schema that its user property names."""
+    """Each payload delivered by the broker is valid under the schema that it names."""
     async with subscribed(mosquitto.port) as subscriber, running(MqttSettings(mosquitto.url), Record()) as p:
         sent = samples.every_payload()
         for number, payload in enumerate(sent):
@@ -197,8 +197,8 @@ async def test_every_message_is_valid_as_a_subscriber_receives_it(mosquitto: Mos
         jsonschema.Draft202012Validator(schema(document["schema"])).validate(document)
 
 
-async def test_an_error_in_a_callback_is_not_swallowed(mosquitto: Mosquitto) -> None:
-    """A bug in the application ends the publisher with that bug, not with a retry."""
+async def test_an_error_in_a_callback_ends_the_publisher(mosquitto: Mosquitto) -> None:
+    """An exception in a callback propagates from ``run`` instead of causing a retry."""
 
     class Faulty(Record):
         def on_delivered(self, message: object, seconds: float) -> None:
@@ -210,7 +210,7 @@ async def test_an_error_in_a_callback_is_not_swallowed(mosquitto: Mosquitto) -> 
     assert caught.group_contains(ZeroDivisionError)
 
 
-def test_it_publishes_on_uvloop() -> None:
+def test_the_publisher_runs_on_uvloop() -> None:
     """The daemon's own event loop is uvloop, with the broker in the same loop."""
 
     async def publish() -> int:

@@ -12,8 +12,8 @@ from tests.daemon.publishing.harness import SECOND_US, TOPICS, Record, eventuall
 from tests.daemon.publishing.samples import message
 
 
-async def test_a_restarted_broker_is_told_everything_it_should_hold(mosquitto: Mosquitto) -> None:
-    """Birth first, then every retained topic, byte for byte, though the broker forgot them all."""
+async def test_a_restarted_broker_receives_all_retained_messages(mosquitto: Mosquitto) -> None:
+    """Birth message first, then each retained topic, byte for byte, after the broker lost its state."""
     record = Record()
     async with running(MqttSettings(mosquitto.url), record) as p:
         p.submit(message("x/forecast", b'{"id": 1}'))
@@ -35,7 +35,7 @@ async def test_a_restarted_broker_is_told_everything_it_should_hold(mosquitto: M
 
 
 async def test_the_birth_message_comes_first_on_every_connection(mosquitto: Mosquitto) -> None:
-    """A connection that is given up ends in the last will; the next begins with the birth, then the retained state."""
+    """After each last will the next connection begins with the birth message, then the retained topics."""
     async with subscribed(mosquitto.port) as subscriber, running(MqttSettings(mosquitto.url), Record()) as p:
         p.submit(message("x/bar", b"1"))
         await subscriber.until(2)
@@ -46,14 +46,14 @@ async def test_the_birth_message_comes_first_on_every_connection(mosquitto: Mosq
             mosquitto.thaw()
             await subscriber.until(count, topic="x/bar")
     seen = [(received.topic.value, received.payload) for received in subscriber.messages]
-    deaths = [place for place, received in enumerate(seen) if received == (TOPICS.status, status("offline"))]
-    assert len(deaths) == 2
-    for place in deaths:
+    wills = [place for place, received in enumerate(seen) if received == (TOPICS.status, status("offline"))]
+    assert len(wills) == 2
+    for place in wills:
         assert seen[place + 1 : place + 3] == [(TOPICS.status, status("online")), ("x/bar", b"1")]
 
 
-async def test_a_broker_killed_in_mid_stream_costs_no_message(mosquitto: Mosquitto) -> None:
-    """Every topic ends with its newest message and every event arrives, through a kill and a restart."""
+async def test_a_broker_killed_while_publishing_loses_no_message(mosquitto: Mosquitto) -> None:
+    """After a kill and restart each topic has its newest message, and every event was delivered."""
     record = Record()
     async with running(MqttSettings(mosquitto.url), record) as p:
         await eventually(lambda: p.state.connected)
@@ -77,8 +77,8 @@ async def test_a_broker_killed_in_mid_stream_costs_no_message(mosquitto: Mosquit
     assert {reason for _payload, reason in record.dropped} == {DropReason.SUPERSEDED}
 
 
-async def test_events_survive_an_outage_in_their_order(mosquitto: Mosquitto) -> None:
-    """At least once, and in order: a repetition never brings an older event after a newer one is confirmed."""
+async def test_events_keep_their_order_over_an_outage(mosquitto: Mosquitto) -> None:
+    """Events are delivered at least once, and each one's first delivery is in order."""
     async with subscribed(mosquitto.port, "x/#") as subscriber, running(MqttSettings(mosquitto.url), Record()) as p:
         for number in range(100):
             p.submit(message(f"x/event/{number % 3}", str(number).encode(), retain=False))
@@ -93,8 +93,8 @@ async def test_events_survive_an_outage_in_their_order(mosquitto: Mosquitto) -> 
     assert first_seen == list(range(100))
 
 
-async def test_a_forecast_past_its_time_is_not_sent_when_the_broker_returns(mosquitto: Mosquitto) -> None:
-    """An outage longer than a bar does not end in yesterday's forecasts."""
+async def test_an_expired_forecast_is_not_sent_after_an_outage(mosquitto: Mosquitto) -> None:
+    """A forecast that expired during the outage is dropped; a valid one is delivered."""
     clock = ManualClock(start_us=0)
     record = Record()
     async with running(MqttSettings(mosquitto.url), record, clock=clock) as p:
@@ -111,8 +111,8 @@ async def test_a_forecast_past_its_time_is_not_sent_when_the_broker_returns(mosq
     assert p.state.expired == 1
 
 
-async def test_a_frozen_broker_is_left_and_found_again(mosquitto: Mosquitto) -> None:
-    """A broker that takes bytes and answers nothing is noticed by the missing confirmation."""
+async def test_a_frozen_broker_is_disconnected_and_reconnected(mosquitto: Mosquitto) -> None:
+    """A broker that accepts bytes but does not answer is detected by the missing confirmation."""
     record = Record()
     async with running(MqttSettings(mosquitto.url), record) as p:
         await eventually(lambda: p.state.connected and p.depth == 0)
@@ -128,8 +128,8 @@ async def test_a_frozen_broker_is_left_and_found_again(mosquitto: Mosquitto) -> 
     assert last.payload == b"2"
 
 
-async def test_the_outbox_is_bounded_while_the_broker_is_away() -> None:
-    """Topics and events beyond the bounds are dropped, counted and announced; the oldest go first."""
+async def test_the_outbox_is_bounded_while_the_broker_is_unreachable() -> None:
+    """Beyond the bounds the oldest topics and events are dropped, counted and reported."""
     record = Record()
     policy = RetryPolicy(answer_s=1, first_retry_s=0.05, longest_retry_s=0.1, max_topics=3, max_events=2)
     async with running(MqttSettings(f"mqtt://127.0.0.1:{free_port()}"), record, retry_policy=policy) as p:

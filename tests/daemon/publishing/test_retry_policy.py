@@ -4,19 +4,19 @@ RETRY_POLICY = RetryPolicy(first_retry_s=1, longest_retry_s=8, refused_retry_s=6
 
 
 def test_the_pause_doubles_up_to_the_longest() -> None:
-    """Each pause lies between half of its step and the whole."""
+    """Each pause is between half of the step and the full step."""
     backoff = PublishBackoff(RETRY_POLICY)
     for step_s in (1, 2, 4, 8, 8, 8):
         assert step_s / 2 <= backoff.failed(0.0, refused=False) <= step_s
 
 
 def test_a_refusal_waits_long_at_once() -> None:
-    """What only a person can mend is not tried every second."""
+    """A refusal that an operator must fix pauses for refused_retry_s from the first failure."""
     assert 30 <= PublishBackoff(RETRY_POLICY).failed(0.0, refused=True) <= 60
 
 
-def test_a_connection_that_lasted_starts_the_pauses_anew() -> None:
-    """One that breaks at once does not: two clients with one name would chase each other for ever."""
+def test_a_connection_that_lasted_resets_the_pause() -> None:
+    """A short connection does not, because two clients with the same id would disconnect each other without end."""
     backoff = PublishBackoff(RETRY_POLICY)
     for _ in range(5):
         backoff.accepted(0.0)
@@ -26,7 +26,7 @@ def test_a_connection_that_lasted_starts_the_pauses_anew() -> None:
     assert backoff.failed(20.0, refused=False) <= 1
 
 
-def test_thousands_of_failures_still_give_a_pause() -> None:
-    """A broker may be away for months."""
+def test_the_pause_stays_bounded_after_thousands_of_failures() -> None:
+    """A broker may be unreachable for months."""
     backoff = PublishBackoff(RETRY_POLICY)
     assert all(backoff.failed(0.0, refused=False) <= 8 for _ in range(5000))

@@ -10,7 +10,7 @@ from tests.daemon.publishing.samples import message
 
 
 class SlowConnection:
-    """Confirms a message when the test says so."""
+    """A connection that confirms its messages once ``confirm`` is set."""
 
     def __init__(self) -> None:
         self.published: list[bytes] = []
@@ -33,6 +33,8 @@ class SlowConnection:
 
 
 class Confirmations:
+    """Records confirmed messages."""
+
     def __init__(self) -> None:
         self.seen: list[tuple[bytes, bool]] = []
 
@@ -56,8 +58,8 @@ def sender(
     return made, confirmations
 
 
-async def test_no_more_than_the_bound_is_under_way() -> None:
-    """The rest follows as confirmations come in."""
+async def test_at_most_max_in_flight_messages_are_sent() -> None:
+    """The others follow as confirmations arrive."""
     connection, box = SlowConnection(), outbox()
     for number in range(50):
         box.put(message(f"x/{number}", str(number).encode()))
@@ -71,8 +73,8 @@ async def test_no_more_than_the_bound_is_under_way() -> None:
     assert [payload for payload, _first in confirmations.seen] == [str(number).encode() for number in range(50)]
 
 
-async def test_events_go_one_after_the_other() -> None:
-    """The second event is not on the wire before the first is confirmed."""
+async def test_events_are_sent_one_at_a_time() -> None:
+    """The second event is not sent before the first is confirmed."""
     connection, box = SlowConnection(), outbox()
     for payload in (b"1", b"2"):
         box.put(message("x/event", payload, retain=False))
@@ -86,8 +88,8 @@ async def test_events_go_one_after_the_other() -> None:
     assert connection.published == [b"1", b"2"]
 
 
-async def test_a_broken_connection_gives_everything_back() -> None:
-    """What was not confirmed waits again, and nothing new is started."""
+async def test_a_broken_connection_returns_unconfirmed_messages() -> None:
+    """Unconfirmed messages wait again, and no new send is started."""
     connection, box = SlowConnection(), outbox()
     for number in range(30):
         box.put(message(f"x/{number}"))
@@ -112,8 +114,8 @@ async def test_a_broken_connection_gives_everything_back() -> None:
     assert box.in_flight == 0
 
 
-async def test_market_time_becomes_the_brokers_seconds() -> None:
-    """At ten times the speed a minute of market time is six seconds to the broker, and one is the least."""
+async def test_expiry_is_converted_to_wall_seconds() -> None:
+    """At ten times the speed a minute of market time is six seconds for the broker; the minimum is one."""
     connection, box = SlowConnection(), outbox()
     box.put(message("a", expires_at_us=60_000_000))
     box.put(message("b", expires_at_us=1_000_000))

@@ -14,12 +14,12 @@ from daemon.publishing.settings import Endpoint, MqttSettings, parse_url
     ],
 )
 def test_a_url_names_host_port_and_tls(url: str, endpoint: Endpoint) -> None:
-    """The port defaults to the scheme's own."""
+    """The default port depends on the scheme."""
     assert parse_url(url) == endpoint
 
 
-def test_an_endpoint_reads_as_the_url_it_came_from() -> None:
-    """Messages name the broker as the configuration does."""
+def test_an_endpoint_prints_as_its_url() -> None:
+    """Error messages name the broker by its configured URL."""
     assert [str(parse_url(url)) for url in ("mqtts://a:1", "mqtt://[::1]:2")] == ["mqtts://a:1", "mqtt://[::1]:2"]
 
 
@@ -27,28 +27,28 @@ def test_an_endpoint_reads_as_the_url_it_came_from() -> None:
     "url",
     ["", "broker:1883", "http://broker", "mqtt://", "mqtt://broker:x", "mqtt://b:99999", "mqtt://b:0", "mqtt://b/x"],
 )
-def test_a_url_that_is_none_is_refused_with_an_example(url: str) -> None:
-    """The message shows what to write."""
+def test_an_invalid_url_is_refused_with_an_example(url: str) -> None:
+    """The error shows a valid URL."""
     with pytest.raises(ConfigError, match="mqtt://host:1883"):
         parse_url(url)
 
 
 def test_a_password_in_the_url_is_refused_and_not_repeated() -> None:
-    """A secret in the wrong place does not reach the log as well."""
+    """A password in the URL does not reach the log."""
     with pytest.raises(ConfigError, match=r"mqtt\.password_file") as caught:
         parse_url("mqtt://user:hunter2@broker")
     assert "hunter2" not in str(caught.value)
 
 
-def test_all_problems_are_named_at_once() -> None:
-    """One start shows everything that is wrong."""
+def test_all_problems_are_reported_at_once() -> None:
+    """One error lists all problems."""
     with pytest.raises(ConfigError) as caught:
         MqttSettings(url="mqtt://b", protocol="4", password_file="p", cert_file="c")
     assert len(caught.value.problems) == 4
 
 
-def test_the_embedded_broker_speaks_only_the_older_protocol() -> None:
-    """Asking it for MQTT 5 is an error of the configuration, not a surprise at run time."""
+def test_the_embedded_broker_supports_mqtt_3_1_1_only() -> None:
+    """MQTT 5 with the embedded broker is a configuration error, not a connection failure."""
     with pytest.raises(ConfigError, match="embedded"):
         MqttSettings(url="embedded", protocol="5")
     assert MqttSettings(url="embedded").on_embedded_broker(1234) == MqttSettings(

@@ -8,7 +8,7 @@ BITCOIN = Instrument("binance", "BTC-USDT")
 
 
 def test_topics_are_those_of_the_contract() -> None:
-    """Every topic stands below the base topic and the instance, one name a level."""
+    """Each topic is below the base topic and the instance, with one name per level."""
     assert [
         TOPICS.status,
         TOPICS.forecast(BITCOIN, HOUR_US),
@@ -30,13 +30,13 @@ def test_topics_are_those_of_the_contract() -> None:
 
 @pytest.mark.parametrize("name", ["", "a+b", "#", "a/b", "a\0b", "a\nb"])
 def test_an_instance_must_be_one_level_without_wildcards(name: str) -> None:
-    """A name that would split a topic or match others is refused where it is configured."""
+    """A name that would add a level or match other topics is refused."""
     with pytest.raises(ValueError, match="instance"):
         Topics("forecastd/v1", name)
 
 
 @pytest.mark.parametrize("base", ["", "/forecastd", "forecastd/", "a//b", "a/+/b", "a/#", "$SYS/forecastd", "a\0"])
-def test_a_base_topic_has_full_levels_only(base: str) -> None:
+def test_a_base_topic_has_no_empty_level_or_wildcard(base: str) -> None:
     """A base topic with an empty level, a wildcard or the broker's own prefix is refused."""
     with pytest.raises(ValueError, match="base topic"):
         Topics(base, "main")
@@ -44,12 +44,12 @@ def test_a_base_topic_has_full_levels_only(base: str) -> None:
 
 @pytest.mark.parametrize("symbol", ["BTC/USDT", "+", ""])
 def test_a_symbol_with_a_slash_or_wildcard_is_refused(symbol: str) -> None:
-    """A venue's odd spelling cannot widen a topic."""
+    """A venue's spelling of a symbol cannot change the topic's levels."""
     with pytest.raises(ValueError, match="topic level"):
         TOPICS.forecast(Instrument("binance", symbol), HOUR_US)
 
 
 def test_a_topic_longer_than_mqtt_allows_is_refused() -> None:
-    """The wire format has two bytes for the length."""
+    """MQTT encodes the length in two bytes."""
     with pytest.raises(ValueError, match="longer"):
         TOPICS.event("x" * 70_000)
