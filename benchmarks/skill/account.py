@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from benchmarks.skill.plan import HORIZONS_TOLD, RIVAL
-from models.evaluation.calibrating import with_calibrated
+from models.evaluation.calibrated_walkforward import with_calibrated
 from models.evaluation.measures import HorizonMeasures, Measures, horizon_measures
 from models.evaluation.outcomes import Answers, Outcomes
 from models.evaluation.skill import Estimate

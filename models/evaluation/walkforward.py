@@ -17,7 +17,7 @@ import polars as pl
 from features.frames import SERIES_KEYS
 from features.labels import label_rows
 from models.baselines import Har
-from models.evaluation.calibrating import with_calibrated
+from models.evaluation.calibrated_walkforward import with_calibrated
 from models.evaluation.candidates import ALWAYS, Candidate, Settings, fit
 from models.evaluation.inputs import PastInputs, reach_bars
 from models.evaluation.outcomes import Answers, Outcomes, joined

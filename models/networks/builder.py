@@ -1,7 +1,4 @@
-"""Any network from its kind and preset, or from what an artifact's manifest says of it.
-
-``python -m models.networks.builder`` prints how many parameters each has.
-"""
+"""Builds networks from a kind and preset, or from the configuration in an artifact's manifest."""
 
 from __future__ import annotations
 
@@ -11,15 +8,12 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from features.catalogue import FEATURE_NAMES
 from models.networks.attention_lstm import AttentionLSTM, AttentionLSTMConfig
 from models.networks.ensemble import Ensemble
 from models.networks.lstm import LSTM, LSTMConfig
 from models.networks.network import Network, NetworkConfig
 from models.networks.tft import TFT, TFTConfig
 from models.networks.transformer import Transformer, TransformerConfig
-from models.presets import PRESETS
-from models.specification import DEFAULT_HORIZONS, DEFAULT_LEVELS
 
 
 class _Kind(NamedTuple):
@@ -88,34 +82,3 @@ def ensemble(members: Sequence[Network]) -> Ensemble:
 def parameter_count(network: nn.Module) -> int:
     """How many numbers training sets."""
     return sum(parameter.numel() for parameter in network.parameters())
-
-
-def parameter_counts() -> dict[tuple[str, str], int]:
-    """By kind and preset, for all features, 48 hours, three symbols, and the default horizons and levels."""
-    return {
-        (kind, preset): parameter_count(
-            build_member(
-                network_config(
-                    kind,
-                    chosen.shape,
-                    feature_names=FEATURE_NAMES,
-                    window=48,
-                    symbols=4,
-                    horizons=len(DEFAULT_HORIZONS),
-                    levels=DEFAULT_LEVELS,
-                )
-            )
-        )
-        for kind, presets in PRESETS.items()
-        for preset, chosen in presets.items()
-    }
-
-
-def main() -> None:
-    """Prints the parameter counts, one line each."""
-    for (kind, preset), count in parameter_counts().items():
-        print(f"{kind:<16}{preset:<12}{count:>12,}")  # noqa: T201  # this is a command
-
-
-if __name__ == "__main__":
-    main()

@@ -13,7 +13,7 @@ from daemon.forecasting.calibration import Calibration, MaturedForecast
 from daemon.forecasting.records import CalibrationState
 from daemon.forecasting.scoreboard import Scoreboard
 from features.market import HOUR_US, Bar, Completeness, Instrument
-from models.evaluation.calibrating import with_calibrated
+from models.evaluation.calibrated_walkforward import with_calibrated
 from models.evaluation.outcomes import Answers, Outcomes
 from models.forecast import Forecast
 from tests.daemon.forecasting.forecast_builders import LEVELS, SHAPE, START_US, bar, forecast, issue

@@ -16,7 +16,8 @@ from safetensors.torch import load, save
 
 from features.calendar import CALENDAR
 from features.catalogue import FEATURE_NAMES
-from models.networks.builder import build_network, config_from_json, ensemble, network_config, parameter_counts
+from models.networks.__main__ import parameter_counts
+from models.networks.builder import build_network, config_from_json, ensemble, network_config
 from models.networks.heads import log_variance_loss, pinball_loss
 from models.networks.network import UNKNOWN_SYMBOL, Encoded, Network, NetworkInput, NetworkOutput
 from models.networks.tft import DIRECTION_FEATURES, TFT, VOLATILITY_FEATURES, TFTConfig
@@ -351,8 +352,8 @@ def test_parameter_counts_are_documented_as_counted() -> None:
 
 
 def test_the_counts_are_printed() -> None:
-    """``python -m models.networks.builder`` prints one line for each kind and preset."""
-    done = subprocess.run([sys.executable, "-m", "models.networks.builder"], capture_output=True, text=True, check=True)
+    """``python -m models.networks`` prints one line for each kind and preset."""
+    done = subprocess.run([sys.executable, "-m", "models.networks"], capture_output=True, text=True, check=True)
     assert len(done.stdout.splitlines()) == sum(len(presets) for presets in PRESETS.values())
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.conformal import OnlineCalibration
-from models.evaluation.calibrating import with_calibrated
+from models.evaluation.calibrated_walkforward import with_calibrated
 from models.evaluation.measures import horizon_measures
 from models.evaluation.outcomes import Outcomes
 from tests.models.synthetic import HOUR_US
