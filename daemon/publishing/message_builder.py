@@ -36,18 +36,18 @@ class MessageBuilder:
         self._clock = clock
         self._newest_open_us: dict[Instrument, int] = {}
 
-    def forecast(self, made: Forecast, payload: bytes, closed_s: float) -> None:
+    def forecast(self, forecast: Forecast, payload: bytes, closed_s: float) -> None:
         """Publishes a new forecast. ``closed_s``: wall time of its bar's close, from which delivery is measured."""
         self._publisher.submit(
             OutboxMessage(
-                topic=self.topics.forecast(Instrument(made.venue, made.symbol), made.interval_us),
+                topic=self.topics.forecast(Instrument(forecast.venue, forecast.symbol), forecast.interval_us),
                 payload=payload,
                 retain=True,
-                expires_at_us=made.close_time_us + _EXPIRY_BARS * made.interval_us,
+                expires_at_us=forecast.close_time_us + _EXPIRY_BARS * forecast.interval_us,
                 schema=wire.FORECAST_SCHEMA,
-                model=made.model.id,
+                model=forecast.model.id,
                 submitted_s=closed_s,
-                valid_until_us=payloads.valid_until_us(made),
+                valid_until_us=payloads.valid_until_us(forecast),
             )
         )
 

@@ -59,27 +59,27 @@ def model_id(forecast_payload: bytes) -> str:
         raise DataFault(f"a stored forecast cannot be read: {error}") from error
 
 
-def valid_until_us(made: Forecast) -> int:
+def valid_until_us(forecast: Forecast) -> int:
     """Market time until which a forecast is valid."""
-    return made.close_time_us + made.interval_us + VALIDITY_MARGIN_US
+    return forecast.close_time_us + forecast.interval_us + VALIDITY_MARGIN_US
 
 
 def forecast(issued: IssuedForecast) -> bytes:
     """A forecast as forecastd.forecast.v1. Raises DataFault for a number that is not finite."""
-    made = issued.forecast
+    record = issued.forecast
     message = ForecastMessage(
         id=issued.id,
-        venue=made.venue,
-        symbol=made.symbol,
-        interval=interval_name(made.interval_us),
-        bar_close=iso(made.close_time_us),
+        venue=record.venue,
+        symbol=record.symbol,
+        interval=interval_name(record.interval_us),
+        bar_close=iso(record.close_time_us),
         issued_at=iso(issued.issued_at_us, milliseconds=True),
-        valid_until=iso(valid_until_us(made)),
+        valid_until=iso(valid_until_us(record)),
         reference_price=finite(issued.reference_price, "reference price"),
         source=issued.source,
-        model=model_reference(made.model),
-        horizons=[_horizon(issued, row) for row in range(len(made.horizons))],
-        attention=None if made.attention is None else [_rounded_return(weight) for weight in made.attention],
+        model=model_reference(record.model),
+        horizons=[_horizon(issued, row) for row in range(len(record.horizons))],
+        attention=None if record.attention is None else [_rounded_return(weight) for weight in record.attention],
         data_quality=_quality(issued.quality),
         skill=None if issued.skill is None else _rounded_skill(issued.skill),
         latency_ms=_rounded_latency(issued.latency),
@@ -87,41 +87,41 @@ def forecast(issued: IssuedForecast) -> bytes:
     return encode(message)
 
 
-def bar(made: Bar) -> bytes:
+def bar(record: Bar) -> bytes:
     """A bar, or a revision of one, as forecastd.bar.v1. Raises DataFault for a number that is not finite."""
     market_data = {
-        name: finite_or_none(getattr(made, name), name)
+        name: finite_or_none(getattr(record, name), name)
         for name in ("open", "high", "low", "close", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume")
     }
     message = BarMessage(
-        venue=made.venue,
-        symbol=made.symbol,
-        interval=interval_name(made.interval_us),
-        open_time=iso(made.open_time_us),
-        close_time=iso(made.close_time_us),
-        revision=made.revision,
-        vwap=None if made.vwap is None else significant(made.vwap, PRICE_DIGITS),
-        volume=finite(made.volume, "volume"),
-        trades=made.trades,
-        first_trade_id=made.first_trade_id,
-        last_trade_id=made.last_trade_id,
-        completeness=made.completeness,
-        missing_trades=made.missing_trades,
-        late_trades=made.late_trades,
-        audit=made.audit,
-        missing_ranges=_missing_ranges(made.missing_ranges),
+        venue=record.venue,
+        symbol=record.symbol,
+        interval=interval_name(record.interval_us),
+        open_time=iso(record.open_time_us),
+        close_time=iso(record.close_time_us),
+        revision=record.revision,
+        vwap=None if record.vwap is None else significant(record.vwap, PRICE_DIGITS),
+        volume=finite(record.volume, "volume"),
+        trades=record.trades,
+        first_trade_id=record.first_trade_id,
+        last_trade_id=record.last_trade_id,
+        completeness=record.completeness,
+        missing_trades=record.missing_trades,
+        late_trades=record.late_trades,
+        audit=record.audit,
+        missing_ranges=_missing_ranges(record.missing_ranges),
         **market_data,
     )
     return encode(message)
 
 
-def _quality(made: DataQuality) -> Quality:
+def _quality(quality: DataQuality) -> Quality:
     return Quality(
-        completeness=made.completeness,
-        missing_trades=made.missing_trades,
-        window_bars_missing=made.window_bars_missing,
-        clock_skew_ms=made.clock_skew_ms,
-        missing_ranges=_missing_ranges(made.missing_ranges),
+        completeness=quality.completeness,
+        missing_trades=quality.missing_trades,
+        window_bars_missing=quality.window_bars_missing,
+        clock_skew_ms=quality.clock_skew_ms,
+        missing_ranges=_missing_ranges(quality.missing_ranges),
     )
 
 
@@ -179,19 +179,19 @@ def encode(message: msgspec.Struct) -> bytes:
 
 def _horizon(issued: IssuedForecast, row: int) -> Horizon:
     """The distribution of one horizon; ``row`` is its row in the forecast's arrays (horizons x levels)."""
-    made, reference_price = issued.forecast, issued.reference_price
-    bars = made.horizons[row]
-    levels = [format(level, "g") for level in made.levels]
-    log_returns = [float(value) for value in made.quantiles[row]]
+    record, reference_price = issued.forecast, issued.reference_price
+    bars = record.horizons[row]
+    levels = [format(level, "g") for level in record.levels]
+    log_returns = [float(value) for value in record.quantiles[row]]
     return Horizon(
         bars=bars,
-        target_time=iso(made.close_time_us + bars * made.interval_us),
+        target_time=iso(record.close_time_us + bars * record.interval_us),
         quantiles={level: _rounded_return(value) for level, value in zip(levels, log_returns, strict=True)},
         price_quantiles={
             level: _price(reference_price, value) for level, value in zip(levels, log_returns, strict=True)
         },
-        volatility=_rounded_return(made.volatility[row]),
-        prob_up=_rounded_return(made.prob_up[row]),
+        volatility=_rounded_return(record.volatility[row]),
+        prob_up=_rounded_return(record.prob_up[row]),
         raw_quantiles=None
         if issued.raw is None
         else {level: _rounded_return(value) for level, value in zip(levels, issued.raw.quantiles[row], strict=True)},

@@ -22,7 +22,7 @@ def status(state: str) -> bytes:
     return payloads.status(state, since_us=0, version="0.1.0", reason="")
 
 
-class Record:
+class Callbacks:
     """Arguments of a publisher's callbacks."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Record:
 
 def publisher(
     settings: MqttSettings,
-    record: Record,
+    callbacks: Callbacks,
     *,
     clock: Clock | None = None,
     retry_policy: RetryPolicy = QUICK,
@@ -56,9 +56,9 @@ def publisher(
         clock=clock or SystemClock(),
         status=status("online"),
         last_will=lambda: status("offline"),
-        on_delivered=record.on_delivered,
-        on_dropped=record.on_dropped,
-        on_state=record.states.append,
+        on_delivered=callbacks.on_delivered,
+        on_dropped=callbacks.on_dropped,
+        on_state=callbacks.states.append,
         retry_policy=retry_policy,
         connect=connect,
     )
@@ -67,14 +67,14 @@ def publisher(
 @asynccontextmanager
 async def running(
     settings: MqttSettings,
-    record: Record,
+    callbacks: Callbacks,
     *,
     clock: Clock | None = None,
     retry_policy: RetryPolicy = QUICK,
     connect: Connect = connect,
 ) -> AsyncIterator[Publisher]:
     """Runs a publisher for the length of the block, then stops it."""
-    made = publisher(settings, record, clock=clock, retry_policy=retry_policy, connect=connect)
+    made = publisher(settings, callbacks, clock=clock, retry_policy=retry_policy, connect=connect)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(made.run())
         await asyncio.sleep(0)

@@ -11,27 +11,27 @@ import pytest
 from daemon.publishing.publisher import MqttSettings
 from tests.daemon.publishing.brokers import Mosquitto, free_port
 from tests.daemon.publishing.certificates import Authority
-from tests.daemon.publishing.harness import Record, eventually, running
+from tests.daemon.publishing.harness import Callbacks, eventually, running
 from tests.daemon.publishing.samples import message
 from tests.programs import program
 
 
 async def test_auto_falls_back_where_mqtt_5_is_refused(embedded_port: int) -> None:
     """The refusal is reported once, then the publisher connects with MQTT 3.1.1."""
-    record = Record()
-    async with running(MqttSettings(f"mqtt://127.0.0.1:{embedded_port}"), record) as p:
+    callbacks = Callbacks()
+    async with running(MqttSettings(f"mqtt://127.0.0.1:{embedded_port}"), callbacks) as p:
         await eventually(lambda: p.state.connected)
         assert p.state.protocol == "311"
-    assert any("trying 3.1.1" in error for error in record.errors())
+    assert any("trying 3.1.1" in error for error in callbacks.errors())
 
 
 async def test_protocol_5_does_not_fall_back(embedded_port: int) -> None:
     """With protocol 5 the error names mqtt.protocol and the publisher keeps trying MQTT 5."""
-    record = Record()
-    async with running(MqttSettings(f"mqtt://127.0.0.1:{embedded_port}", protocol="5"), record) as p:
+    callbacks = Callbacks()
+    async with running(MqttSettings(f"mqtt://127.0.0.1:{embedded_port}", protocol="5"), callbacks) as p:
         await eventually(lambda: p.state.attempts > 1)
         assert not p.state.connected
-    assert "mqtt.protocol" in record.errors()[0]
+    assert "mqtt.protocol" in callbacks.errors()[0]
 
 
 async def test_tls_with_a_trusted_authority_connects(start_mosquitto: Callable[..., Mosquitto], tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ async def test_tls_with_a_trusted_authority_connects(start_mosquitto: Callable[.
         cert_file=str(own_certificate),
         key_file=str(own_key),
     )
-    async with running(settings, Record()) as p:
+    async with running(settings, Callbacks()) as p:
         p.submit(message("x/bar"))
         await eventually(lambda: p.depth == 0 and p.state.connected)
 
@@ -61,12 +61,12 @@ async def test_a_certificate_of_another_authority_is_refused(
     certificate, key = authority.issue(tmp_path, "broker")
     broker = start_mosquitto(f"cafile {authority.file}", f"certfile {certificate}", f"keyfile {key}")
     stranger = Authority.make(tmp_path, "stranger")
-    record = Record()
+    callbacks = Callbacks()
     settings = MqttSettings(f"mqtts://127.0.0.1:{broker.port}", ca_file=str(stranger.file))
-    async with running(settings, record) as p:
+    async with running(settings, callbacks) as p:
         await eventually(lambda: p.state.attempts >= 2)
         assert not p.state.connected
-    assert "mqtt.ca_file" in record.errors()[0]
+    assert "mqtt.ca_file" in callbacks.errors()[0]
 
 
 @pytest.fixture
@@ -84,37 +84,37 @@ async def test_a_password_corrected_while_running_is_used(
     """The error of a wrong password does not contain it, and the next attempt reads the file again."""
     secret = tmp_path / "secret"
     secret.write_text("wrong donkey\n")
-    record = Record()
+    callbacks = Callbacks()
     settings = MqttSettings(password_broker.url, protocol=protocol, username="forecastd", password_file=str(secret))
-    async with running(settings, record) as p:
+    async with running(settings, callbacks) as p:
         await eventually(lambda: p.state.attempts > 0)
         secret.write_text("correct horse\n")
         await eventually(lambda: p.state.connected)
-    assert "mqtt.password_file" in record.errors()[0]
-    assert "donkey" not in "".join(record.errors())
+    assert "mqtt.password_file" in callbacks.errors()[0]
+    assert "donkey" not in "".join(callbacks.errors())
 
 
 async def test_a_refused_anonymous_client_is_reported_with_mqtt_username(password_broker: Mosquitto) -> None:
     """Without a user name the error says to set mqtt.username."""
-    record = Record()
-    async with running(MqttSettings(password_broker.url), record) as p:
+    callbacks = Callbacks()
+    async with running(MqttSettings(password_broker.url), callbacks) as p:
         await eventually(lambda: p.state.attempts > 0)
-    assert "set mqtt.username" in record.errors()[0]
+    assert "set mqtt.username" in callbacks.errors()[0]
 
 
 async def test_a_missing_password_file_is_named(password_broker: Mosquitto, tmp_path: Path) -> None:
     """A missing password file is a reported failure, not the end of the publisher."""
-    record = Record()
+    callbacks = Callbacks()
     settings = MqttSettings(password_broker.url, username="forecastd", password_file=str(tmp_path / "absent"))
-    async with running(settings, record) as p:
+    async with running(settings, callbacks) as p:
         await eventually(lambda: p.state.attempts > 0)
-    assert "absent cannot be read" in record.errors()[0]
+    assert "absent cannot be read" in callbacks.errors()[0]
 
 
 async def test_an_unreachable_broker_is_named_with_the_cure() -> None:
     """The state names the URL and the cure after each attempt."""
-    record = Record()
+    callbacks = Callbacks()
     port = free_port()
-    async with running(MqttSettings(f"mqtt://127.0.0.1:{port}"), record) as p:
+    async with running(MqttSettings(f"mqtt://127.0.0.1:{port}"), callbacks) as p:
         await eventually(lambda: p.state.attempts >= 3)
-    assert record.errors()[0] == f"no broker listens at mqtt://127.0.0.1:{port}; start it or correct mqtt.url"
+    assert callbacks.errors()[0] == f"no broker listens at mqtt://127.0.0.1:{port}; start it or correct mqtt.url"

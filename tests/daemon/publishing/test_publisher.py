@@ -22,7 +22,16 @@ from daemon.publishing.publisher import MqttSettings, RetryPolicy
 from daemon.publishing.schemas import schema
 from tests.daemon.publishing import samples
 from tests.daemon.publishing.brokers import Mosquitto, free_port, subscribed
-from tests.daemon.publishing.harness import QUICK, SECOND_US, TOPICS, Record, eventually, publisher, running, status
+from tests.daemon.publishing.harness import (
+    QUICK,
+    SECOND_US,
+    TOPICS,
+    Callbacks,
+    eventually,
+    publisher,
+    running,
+    status,
+)
 from tests.daemon.publishing.samples import message
 
 
@@ -31,7 +40,7 @@ async def test_messages_have_mqtt_5_properties(mosquitto: Mosquitto) -> None:
     clock = ScaledClock(start_us=0, speed=360)
     async with (
         subscribed(mosquitto.port) as subscriber,
-        running(MqttSettings(mosquitto.url), Record(), clock=clock) as p,
+        running(MqttSettings(mosquitto.url), Callbacks(), clock=clock) as p,
     ):
         p.submit(message("x/forecast", b"{}", expires_at_us=7200 * SECOND_US, model="01JGW"))
         [received] = await subscriber.until(1, topic="x/forecast")
@@ -45,7 +54,7 @@ async def test_messages_have_mqtt_5_properties(mosquitto: Mosquitto) -> None:
 
 async def test_the_broker_discards_an_expired_message(mosquitto: Mosquitto) -> None:
     """A later subscriber receives no expired forecast; a bar does not expire."""
-    async with running(MqttSettings(mosquitto.url), Record()) as p:
+    async with running(MqttSettings(mosquitto.url), Callbacks()) as p:
         now_us = SystemClock().market_us()
         p.submit(message("x/forecast", expires_at_us=now_us + SECOND_US))
         p.submit(message("x/bar"))
@@ -59,7 +68,7 @@ async def test_the_broker_discards_an_expired_message(mosquitto: Mosquitto) -> N
 async def test_birth_and_later_status_messages_are_retained(mosquitto: Mosquitto) -> None:
     """A subscriber receives online, then each status update, and stopped after a clean end."""
     async with subscribed(mosquitto.port, TOPICS.status) as subscriber:
-        async with running(MqttSettings(mosquitto.url), Record()) as p:
+        async with running(MqttSettings(mosquitto.url), Callbacks()) as p:
             await subscriber.until(1)
             p.update_status(status("degraded"))
             await subscriber.until(2)
@@ -72,20 +81,20 @@ async def test_birth_and_later_status_messages_are_retained(mosquitto: Mosquitto
 
 async def test_a_stop_first_delivers_waiting_messages(mosquitto: Mosquitto) -> None:
     """All messages submitted before the stop are delivered."""
-    record = Record()
-    async with running(MqttSettings(mosquitto.url), record) as p:
+    callbacks = Callbacks()
+    async with running(MqttSettings(mosquitto.url), callbacks) as p:
         await eventually(lambda: p.state.published == 1)
         for number in range(200):
             p.submit(message(f"x/{number}", submitted_s=SystemClock().wall_s()))
     assert p.state.published == 202
     assert (p.depth, p.state.connected) == (0, False)
-    assert 0 < max(record.latencies_s) < 5
+    assert 0 < max(callbacks.latencies_s) < 5
 
 
 async def test_a_stop_without_a_broker_ends_in_time() -> None:
     """An unreachable broker does not delay the stop."""
     started_s = asyncio.get_running_loop().time()
-    async with running(MqttSettings(f"mqtt://127.0.0.1:{free_port()}"), Record()) as p:
+    async with running(MqttSettings(f"mqtt://127.0.0.1:{free_port()}"), Callbacks()) as p:
         await eventually(lambda: p.state.attempts > 0)
     assert asyncio.get_running_loop().time() - started_s < 1.5
 
@@ -93,7 +102,7 @@ async def test_a_stop_without_a_broker_ends_in_time() -> None:
 async def test_a_stop_with_a_frozen_broker_ends_in_time(mosquitto: Mosquitto) -> None:
     """After an unconfirmed final status the connection is cut, so the broker publishes the last will."""
     async with subscribed(mosquitto.port, TOPICS.status) as subscriber:
-        async with running(MqttSettings(mosquitto.url), Record(), retry_policy=RetryPolicy(stop_s=0.3)) as p:
+        async with running(MqttSettings(mosquitto.url), Callbacks(), retry_policy=RetryPolicy(stop_s=0.3)) as p:
             await subscriber.until(1)
             mosquitto.freeze()
             started_s = asyncio.get_running_loop().time()
@@ -107,7 +116,7 @@ async def test_a_stop_with_a_frozen_broker_ends_in_time(mosquitto: Mosquitto) ->
 async def test_the_embedded_broker_receives_mqtt_3_1_1(embedded_port: int) -> None:
     """Messages to the embedded broker have no MQTT 5 properties."""
     settings = MqttSettings("embedded").on_embedded_broker(embedded_port)
-    async with subscribed(embedded_port, version="311") as subscriber, running(settings, Record()) as p:
+    async with subscribed(embedded_port, version="311") as subscriber, running(settings, Callbacks()) as p:
         p.submit(message("x/bar", b"[1]", expires_at_us=1 + SystemClock().market_us() + 60 * SECOND_US))
         [received] = await subscriber.until(1, topic="x/bar")
         assert (received.payload, p.state.protocol) == (b"[1]", "311")
@@ -130,7 +139,7 @@ async def test_nothing_is_sent_before_the_birth_message_is_confirmed() -> None:
     async def held(_settings: MqttSettings, _options: ConnectOptions) -> AsyncIterator[HeldConnection]:
         yield HeldConnection()
 
-    async with running(MqttSettings("mqtt://nowhere"), Record(), connect=held) as p:
+    async with running(MqttSettings("mqtt://nowhere"), Callbacks(), connect=held) as p:
         p.submit(message("x/bar"))
         p.submit(message("x/event", retain=False))
         await eventually(lambda: len(published) > 0)
@@ -143,10 +152,10 @@ async def test_nothing_is_sent_before_the_birth_message_is_confirmed() -> None:
 _CHILD = """
     import asyncio, sys
     from daemon.publishing.publisher import MqttSettings
-    from tests.daemon.publishing.harness import Record, running, eventually
+    from tests.daemon.publishing.harness import Callbacks, running, eventually
 
     async def main():
-        async with running(MqttSettings(sys.argv[1]), Record()) as publisher:
+        async with running(MqttSettings(sys.argv[1]), Callbacks()) as publisher:
             await eventually(lambda: publisher.state.connected and publisher.depth == 0)
             print("up", flush=True)
             await asyncio.sleep(30)
@@ -176,7 +185,7 @@ async def test_a_killed_daemon_has_its_last_will_published(mosquitto: Mosquitto)
 async def test_a_cancelled_publisher_has_its_last_will_published(mosquitto: Mosquitto) -> None:
     """A cancelled publisher cuts the connection, so that the retained status becomes offline."""
     async with subscribed(mosquitto.port, TOPICS.status) as subscriber:
-        p = publisher(MqttSettings(mosquitto.url), Record())
+        p = publisher(MqttSettings(mosquitto.url), Callbacks())
         task = asyncio.create_task(p.run())
         await subscriber.until(1)
         task.cancel()
@@ -187,7 +196,7 @@ async def test_a_cancelled_publisher_has_its_last_will_published(mosquitto: Mosq
 
 async def test_every_message_is_valid_as_a_subscriber_receives_it(mosquitto: Mosquitto) -> None:
     """Each payload delivered by the broker is valid under the schema that it names."""
-    async with subscribed(mosquitto.port) as subscriber, running(MqttSettings(mosquitto.url), Record()) as p:
+    async with subscribed(mosquitto.port) as subscriber, running(MqttSettings(mosquitto.url), Callbacks()) as p:
         sent = samples.every_payload()
         for number, payload in enumerate(sent):
             p.submit(message(f"x/{number}", payload))
@@ -200,7 +209,7 @@ async def test_every_message_is_valid_as_a_subscriber_receives_it(mosquitto: Mos
 async def test_an_error_in_a_callback_ends_the_publisher(mosquitto: Mosquitto) -> None:
     """An exception in a callback propagates from ``run`` instead of causing a retry."""
 
-    class Faulty(Record):
+    class Faulty(Callbacks):
         def on_delivered(self, message: object, seconds: float) -> None:
             raise ZeroDivisionError
 
@@ -216,7 +225,7 @@ def test_the_publisher_runs_on_uvloop() -> None:
     async def publish() -> int:
         broker = EmbeddedBroker()
         settings = MqttSettings("embedded").on_embedded_broker(await broker.start())
-        async with running(settings, Record(), retry_policy=QUICK) as p:
+        async with running(settings, Callbacks(), retry_policy=QUICK) as p:
             p.submit(message("x/bar"))
             await eventually(lambda: p.depth == 0 and p.state.connected)
         await broker.stop()

@@ -8,14 +8,14 @@ from daemon.clock import ManualClock
 from daemon.publishing.outbox import DropReason
 from daemon.publishing.publisher import MqttSettings, RetryPolicy
 from tests.daemon.publishing.brokers import Mosquitto, free_port, subscribed
-from tests.daemon.publishing.harness import SECOND_US, TOPICS, Record, eventually, running, status
+from tests.daemon.publishing.harness import SECOND_US, TOPICS, Callbacks, eventually, running, status
 from tests.daemon.publishing.samples import message
 
 
 async def test_a_restarted_broker_receives_all_retained_messages(mosquitto: Mosquitto) -> None:
     """Birth message first, then each retained topic, byte for byte, after the broker lost its state."""
-    record = Record()
-    async with running(MqttSettings(mosquitto.url), record) as p:
+    callbacks = Callbacks()
+    async with running(MqttSettings(mosquitto.url), callbacks) as p:
         p.submit(message("x/forecast", b'{"id": 1}'))
         p.submit(message("x/bar", b'{"revision": 0}'))
         p.submit(message("x/event", b"once", retain=False))
@@ -30,13 +30,13 @@ async def test_a_restarted_broker_receives_all_retained_messages(mosquitto: Mosq
             assert subscriber.payloads("x/bar") == [b'{"revision": 0}']
             assert subscriber.payloads("x/event") == []
             assert subscriber.payloads(TOPICS.status) == [status("online")]
-    assert record.dropped == [(status("online"), DropReason.SUPERSEDED)] or record.dropped == []
-    assert record.delivered.count(b'{"id": 1}') == 1
+    assert callbacks.dropped == [(status("online"), DropReason.SUPERSEDED)] or callbacks.dropped == []
+    assert callbacks.delivered.count(b'{"id": 1}') == 1
 
 
 async def test_the_birth_message_comes_first_on_every_connection(mosquitto: Mosquitto) -> None:
     """After each last will the next connection begins with the birth message, then the retained topics."""
-    async with subscribed(mosquitto.port) as subscriber, running(MqttSettings(mosquitto.url), Record()) as p:
+    async with subscribed(mosquitto.port) as subscriber, running(MqttSettings(mosquitto.url), Callbacks()) as p:
         p.submit(message("x/bar", b"1"))
         await subscriber.until(2)
         for count in (2, 3):
@@ -54,8 +54,8 @@ async def test_the_birth_message_comes_first_on_every_connection(mosquitto: Mosq
 
 async def test_a_broker_killed_while_publishing_loses_no_message(mosquitto: Mosquitto) -> None:
     """After a kill and restart each topic has its newest message, and every event was delivered."""
-    record = Record()
-    async with running(MqttSettings(mosquitto.url), record) as p:
+    callbacks = Callbacks()
+    async with running(MqttSettings(mosquitto.url), callbacks) as p:
         await eventually(lambda: p.state.connected)
         for number in range(300):
             p.submit(message(f"x/{number % 30}", str(number).encode()))
@@ -72,14 +72,17 @@ async def test_a_broker_killed_while_publishing_loses_no_message(mosquitto: Mosq
     assert {seen.topic.value: seen.payload for seen in subscriber.messages} == {
         f"x/{topic}": str(270 + topic).encode() for topic in range(30)
     }
-    events = [payload for payload in record.delivered if payload.isdigit()]
+    events = [payload for payload in callbacks.delivered if payload.isdigit()]
     assert all(str(number).encode() in events for number in range(300))
-    assert {reason for _payload, reason in record.dropped} == {DropReason.SUPERSEDED}
+    assert {reason for _payload, reason in callbacks.dropped} == {DropReason.SUPERSEDED}
 
 
 async def test_events_keep_their_order_over_an_outage(mosquitto: Mosquitto) -> None:
     """Events are delivered at least once, and each one's first delivery is in order."""
-    async with subscribed(mosquitto.port, "x/#") as subscriber, running(MqttSettings(mosquitto.url), Record()) as p:
+    async with (
+        subscribed(mosquitto.port, "x/#") as subscriber,
+        running(MqttSettings(mosquitto.url), Callbacks()) as p,
+    ):
         for number in range(100):
             p.submit(message(f"x/event/{number % 3}", str(number).encode(), retain=False))
             if number == 50:
@@ -96,8 +99,8 @@ async def test_events_keep_their_order_over_an_outage(mosquitto: Mosquitto) -> N
 async def test_an_expired_forecast_is_not_sent_after_an_outage(mosquitto: Mosquitto) -> None:
     """A forecast that expired during the outage is dropped; a valid one is delivered."""
     clock = ManualClock(start_us=0)
-    record = Record()
-    async with running(MqttSettings(mosquitto.url), record, clock=clock) as p:
+    callbacks = Callbacks()
+    async with running(MqttSettings(mosquitto.url), callbacks, clock=clock) as p:
         await eventually(lambda: p.state.connected)
         mosquitto.kill()
         await eventually(lambda: not p.state.connected)
@@ -106,20 +109,20 @@ async def test_an_expired_forecast_is_not_sent_after_an_outage(mosquitto: Mosqui
         clock.set(11 * SECOND_US)
         await asyncio.to_thread(mosquitto.start)
         await eventually(lambda: p.depth == 0 and p.state.connected)
-    assert (b"old", DropReason.EXPIRED) in record.dropped
-    assert b"new" in record.delivered
+    assert (b"old", DropReason.EXPIRED) in callbacks.dropped
+    assert b"new" in callbacks.delivered
     assert p.state.expired == 1
 
 
 async def test_a_frozen_broker_is_disconnected_and_reconnected(mosquitto: Mosquitto) -> None:
     """A broker that accepts bytes but does not answer is detected by the missing confirmation."""
-    record = Record()
-    async with running(MqttSettings(mosquitto.url), record) as p:
+    callbacks = Callbacks()
+    async with running(MqttSettings(mosquitto.url), callbacks) as p:
         await eventually(lambda: p.state.connected and p.depth == 0)
         mosquitto.freeze()
         p.submit(message("x/bar", b"1"))
-        await eventually(lambda: not p.state.connected and bool(record.errors()))
-        assert "did not confirm" in record.errors()[0]
+        await eventually(lambda: not p.state.connected and bool(callbacks.errors()))
+        assert "did not confirm" in callbacks.errors()[0]
         p.submit(message("x/bar", b"2"))
         mosquitto.thaw()
         await eventually(lambda: p.depth == 0 and p.state.connected)
@@ -130,13 +133,13 @@ async def test_a_frozen_broker_is_disconnected_and_reconnected(mosquitto: Mosqui
 
 async def test_the_outbox_is_bounded_while_the_broker_is_unreachable() -> None:
     """Beyond the bounds the oldest topics and events are dropped, counted and reported."""
-    record = Record()
+    callbacks = Callbacks()
     policy = RetryPolicy(answer_s=1, first_retry_s=0.05, longest_retry_s=0.1, max_topics=3, max_events=2)
-    async with running(MqttSettings(f"mqtt://127.0.0.1:{free_port()}"), record, retry_policy=policy) as p:
+    async with running(MqttSettings(f"mqtt://127.0.0.1:{free_port()}"), callbacks, retry_policy=policy) as p:
         for number in range(5):
             p.submit(message("x/event", f"e{number}".encode(), retain=False))
             p.submit(message(f"x/{number}", f"t{number}".encode()))
         assert p.depth <= p.capacity
         assert p.state.overflowed == 6
-    dropped = [payload for payload, reason in record.dropped if reason is DropReason.OVERFLOW]
+    dropped = [payload for payload, reason in callbacks.dropped if reason is DropReason.OVERFLOW]
     assert sorted(dropped) == [b"e0", b"e1", b"e2", b"t0", b"t1", b"t2"]
