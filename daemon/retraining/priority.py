@@ -31,7 +31,7 @@ def lower_priority() -> tuple[str, ...]:
     Call it before any thread starts: threads inherit the caller's settings. Returns one line for each setting that
     failed; training runs without it.
     """
-    steps: tuple[Callable[[], None], ...] = (_schedule_as_batch, _be_nice, _use_idle_disk_time, _be_first_to_go)
+    steps: tuple[Callable[[], None], ...] = (_schedule_as_batch, _raise_niceness, _use_idle_disk_time, _raise_oom_score)
     return tuple(shortfall for step in steps if (shortfall := _attempt(step)) is not None)
 
 
@@ -59,7 +59,7 @@ def _schedule_as_batch() -> None:
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
-def _be_nice() -> None:
+def _raise_niceness() -> None:
     os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
@@ -72,7 +72,7 @@ def _use_idle_disk_time() -> None:
         raise _last_error("ioprio_set")
 
 
-def _be_first_to_go() -> None:
+def _raise_oom_score() -> None:
     Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE), encoding="ascii")
 
 

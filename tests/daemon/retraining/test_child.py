@@ -92,7 +92,7 @@ async def test_a_result_counts_although_the_interpreter_hangs_at_its_end(tmp_pat
     assert time.monotonic() - started_s < 5
 
 
-async def test_grandchildren_do_not_keep_it_open(tmp_path: Path) -> None:
+async def test_grandchildren_are_killed(tmp_path: Path) -> None:
     """A helper process that holds the pipes dies with the process that started it."""
     body = "helper = subprocess.Popen(['sleep', '60']); say(type='log', message=str(helper.pid)); sys.exit(9)"
     run = Run(tmp_path, body)
@@ -105,7 +105,7 @@ async def test_grandchildren_do_not_keep_it_open(tmp_path: Path) -> None:
     assert gone(int(message.message))
 
 
-async def test_a_program_that_is_not_there(tmp_path: Path) -> None:
+async def test_a_missing_program_is_a_failed_run(tmp_path: Path) -> None:
     """A command that cannot start is a failed run, not an exception."""
     child = Child(["/nowhere/python"], environment={}, limits=ProcessLimits())
     ending = await child.run(lambda _: None)
@@ -137,7 +137,7 @@ async def test_a_pause_before_the_start_is_not_lost(tmp_path: Path) -> None:
     assert Log("pause") in run.messages
 
 
-async def test_who_does_not_obey_is_killed(tmp_path: Path) -> None:
+async def test_a_process_that_ignores_cancel_is_killed(tmp_path: Path) -> None:
     """A process that ignores cancel is killed after ``cancel_s``."""
     run = Run(tmp_path, HANG, cancel_s=0.3)
     task = asyncio.create_task(run.ending())

@@ -54,12 +54,12 @@ def test_threads_are_limited_and_sleep_when_idle() -> None:
     }
 
 
-def test_a_nicer_process_stays_as_nice() -> None:
+def test_a_higher_niceness_is_kept() -> None:
     """Where the daemon is started at niceness 15 the child is not raised to 10."""
     assert _report("import os; os.setpriority(os.PRIO_PROCESS, 0, 15)\n")["niceness"] == 15
 
 
-def test_what_cannot_be_had_is_said_and_the_rest_is_done() -> None:
+def test_a_refused_setting_is_reported_and_the_others_are_applied() -> None:
     """A step that the kernel refuses is reported, and the others are applied."""
     report = _report(
         """

@@ -53,7 +53,7 @@ def test_every_message_survives_the_pipe(message: Message) -> None:
         b"[" * 10_000,
     ],
 )
-def test_nonsense_is_refused_with_an_excerpt(line: bytes) -> None:
+def test_an_invalid_line_is_refused_with_an_excerpt(line: bytes) -> None:
     """A line that is not a message raises ValueError with its beginning."""
     with pytest.raises(ValueError, match=r"b['\"]"):
         decode(line)

@@ -125,7 +125,7 @@ def test_threads_and_priority_are_set_before_training(tmp_path: Path) -> None:
     assert end(process) == EXIT_INTERNAL
 
 
-def test_pause_and_resume_are_obeyed_between_steps(tmp_path: Path) -> None:
+def test_pause_and_resume_take_effect_between_steps(tmp_path: Path) -> None:
     """A paused child sends only signs of life; after resume training continues."""
     process = start(tmp_path, _ENDLESS)
     said = messages(process)
@@ -163,7 +163,7 @@ def test_cancel_ends_a_pause(tmp_path: Path) -> None:
     assert end(process) == EXIT_TRY_AGAIN
 
 
-def test_the_end_of_standard_input_is_the_end(tmp_path: Path) -> None:
+def test_the_end_of_standard_input_ends_the_worker(tmp_path: Path) -> None:
     """The closed pipe ends the worker if the kernel sends no signal."""
     process = start(tmp_path, "    time.sleep(60)")
     next(messages(process))
@@ -172,7 +172,7 @@ def test_the_end_of_standard_input_is_the_end(tmp_path: Path) -> None:
     assert end(process) == EXIT_TRY_AGAIN
 
 
-def test_a_killed_parent_takes_the_worker_with_it(tmp_path: Path) -> None:
+def test_a_killed_parent_ends_the_worker(tmp_path: Path) -> None:
     """kill -9 of the parent kills the worker, although another process keeps its standard input open."""
     parent = subprocess.Popen(
         [sys.executable, "-c", _PARENT, str(tmp_path), str(os.getpid())], stdout=subprocess.PIPE, text=True

@@ -52,9 +52,7 @@ async def test_a_refused_region_ends_the_daemon_with_its_cure(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-async def test_what_ended_the_daemon_is_its_last_word(
-    tmp_path: Path, start_mosquitto: Callable[..., Mosquitto]
-) -> None:
+async def test_the_final_status_names_the_error(tmp_path: Path, start_mosquitto: Callable[..., Mosquitto]) -> None:
     """The retained status says stopped, and why, where a consumer looks."""
     broker = start_mosquitto()
     async with rig.exchange() as exchange, subscribed(broker.port, "forecastd/v1/e2e/status") as subscriber:
@@ -102,7 +100,7 @@ async def test_a_venue_that_is_down_does_not_end_the_daemon(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-async def test_a_venue_and_a_broker_that_hang_do_not_hold_up_the_end(
+async def test_a_hanging_venue_and_broker_do_not_delay_the_stop(
     tmp_path: Path, start_mosquitto: Callable[..., Mosquitto]
 ) -> None:
     """A half-open websocket and a frozen broker delay a stop by their short timeouts at most."""
@@ -126,7 +124,7 @@ async def test_a_second_daemon_on_the_same_state_is_refused(tmp_path: Path) -> N
         assert not first.running.done()
 
 
-async def test_a_taken_port_is_named(tmp_path: Path) -> None:
+async def test_a_port_in_use_is_an_error(tmp_path: Path) -> None:
     """An HTTP address in use is an error with the key to change, not a traceback."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -224,7 +222,7 @@ async def test_a_full_disk_delays_and_loses_nothing(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.slow
-async def test_a_stop_leaves_no_forecast_behind(tmp_path: Path, start_mosquitto: Callable[..., Mosquitto]) -> None:
+async def test_a_stop_publishes_pending_forecasts(tmp_path: Path, start_mosquitto: Callable[..., Mosquitto]) -> None:
     """A forecast is published once it is stored: where the store is busy at the stop, the stop waits for it."""
     broker, topics = start_mosquitto(), "forecastd/v1/e2e/forecast/#"
     async with (

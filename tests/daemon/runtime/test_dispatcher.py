@@ -68,7 +68,7 @@ class FakeInference:
         self.asked.append(f"revision of {(bar.close_time_us - START_US) // HOUR_US}")
 
 
-class Desk:
+class DispatcherSetup:
     """A dispatcher with real components, without network and broker."""
 
     def __init__(self, folder: Path) -> None:
@@ -128,9 +128,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(folder: Path) -> AsyncIterator[Desk]:
-    """A running desk."""
-    opened = Desk(folder)
+async def dispatcher_setup(folder: Path) -> AsyncIterator[DispatcherSetup]:
+    """A dispatcher that runs its rounds."""
+    opened = DispatcherSetup(folder)
     start_sequences(opened.pipeline, BTC)
     opened.dispatcher.drain()
     working = [asyncio.create_task(opened.dispatcher.run()), asyncio.create_task(opened.rounds.run())]
@@ -146,7 +146,7 @@ async def desk(folder: Path) -> AsyncIterator[Desk]:
 
 async def test_a_bar_is_stored_and_published_and_forecast(tmp_path: Path) -> None:
     """One closed bar leads to one stored bar, one stored forecast, and both on their topics."""
-    async with desk(tmp_path) as at:
+    async with dispatcher_setup(tmp_path) as at:
         at.close_hours(1)
         await at.settled(1)
         (stored,) = at.ledger.latest_forecasts()
@@ -161,7 +161,7 @@ async def test_a_bar_is_stored_and_published_and_forecast(tmp_path: Path) -> Non
 
 async def test_a_bar_is_never_stored_before_its_trades(tmp_path: Path) -> None:
     """Killed at any instant, the store has all trades of every bar that it has: what is unproven can be revised."""
-    async with desk(tmp_path) as at:
+    async with dispatcher_setup(tmp_path) as at:
         stored: list[tuple[int | None, int]] = []
         save_bars = at.ledger.save_bars
 
@@ -178,9 +178,9 @@ async def test_a_bar_is_never_stored_before_its_trades(tmp_path: Path) -> None:
     assert stored == [(5, 5)]
 
 
-async def test_what_a_network_had_before_it_is_stored(tmp_path: Path) -> None:
+async def test_the_reading_is_stored_with_the_forecast(tmp_path: Path) -> None:
     """The reading goes into the store with its forecast."""
-    async with desk(tmp_path) as at:
+    async with dispatcher_setup(tmp_path) as at:
         at.inference.reading = WindowReading(np.arange(48) > 2, ("log_return_1", "hour_sin"), np.array([0.75, 0.25]))
         at.close_hours(1)
         await at.settled(1)
@@ -191,9 +191,9 @@ async def test_what_a_network_had_before_it_is_stored(tmp_path: Path) -> None:
     assert stored.importance.tolist() == [0.75, 0.25]
 
 
-async def test_a_forecast_that_was_issued_before_stands(tmp_path: Path) -> None:
+async def test_the_first_forecast_of_a_bar_is_kept(tmp_path: Path) -> None:
     """A second forecast of the same bar is not published: the first one is published again."""
-    async with desk(tmp_path) as at:
+    async with dispatcher_setup(tmp_path) as at:
         at.close_hours(1)
         await at.settled(1)
         first = at.waiting()[TOPICS.forecast(BTC, HOUR_US)]
@@ -212,9 +212,9 @@ async def test_a_forecast_that_was_issued_before_stands(tmp_path: Path) -> None:
     assert any(entry["event"] == "forecast_stands" for entry in logs)
 
 
-async def test_changes_of_the_model_take_their_turn(tmp_path: Path) -> None:
+async def test_a_model_change_happens_between_two_rounds(tmp_path: Path) -> None:
     """A swap waits for the rounds before it and holds back those after it."""
-    async with desk(tmp_path) as at:
+    async with dispatcher_setup(tmp_path) as at:
         at.inference.go_on.clear()
 
         async def swap() -> ModelInfo | None:
@@ -231,9 +231,9 @@ async def test_changes_of_the_model_take_their_turn(tmp_path: Path) -> None:
     assert at.inference.asked == ["round 1", "swap", "round 2"]
 
 
-async def test_a_change_that_fails_is_its_askers(tmp_path: Path) -> None:
+async def test_a_failed_change_is_raised_to_its_caller(tmp_path: Path) -> None:
     """``between_bars`` raises the error of the change, and the rounds continue."""
-    async with desk(tmp_path) as at:
+    async with dispatcher_setup(tmp_path) as at:
 
         async def fail() -> ModelInfo | None:
             raise ValueError("damaged")
@@ -246,7 +246,7 @@ async def test_a_change_that_fails_is_its_askers(tmp_path: Path) -> None:
 
 async def test_a_change_whose_waiter_was_cancelled_does_not_stop_the_rounds(tmp_path: Path) -> None:
     """After the waiter is cancelled the next round is still forecast."""
-    async with desk(tmp_path) as at:
+    async with dispatcher_setup(tmp_path) as at:
         at.inference.go_on.clear()
 
         async def swap() -> ModelInfo | None:
@@ -264,7 +264,7 @@ async def test_a_change_whose_waiter_was_cancelled_does_not_stop_the_rounds(tmp_
 
 async def test_a_round_that_comes_too_late_is_not_published(tmp_path: Path) -> None:
     """A forecast past its valid_until is logged and not published; the next one is published."""
-    async with desk(tmp_path) as at:
+    async with dispatcher_setup(tmp_path) as at:
         at.inference.go_on.clear()
         at.close_hours(1, 2, 3)
         with capture_logs() as logs:
@@ -275,9 +275,9 @@ async def test_a_round_that_comes_too_late_is_not_published(tmp_path: Path) -> N
     assert [entry["event"] for entry in logs].count("round_too_old") == 1
 
 
-async def test_with_inference_far_behind_the_newest_rounds_are_dropped_aloud(tmp_path: Path) -> None:
+async def test_rounds_beyond_the_queue_are_dropped_with_an_error(tmp_path: Path) -> None:
     """The queue is bounded; bars are still stored."""
-    async with desk(tmp_path) as at:
+    async with dispatcher_setup(tmp_path) as at:
         at.inference.go_on.clear()
         with capture_logs() as logs:
             at.close_hours(*range(1, 1100))
@@ -291,7 +291,7 @@ async def test_with_inference_far_behind_the_newest_rounds_are_dropped_aloud(tmp
 
 async def test_a_model_that_fails_is_a_fault_until_it_answers(tmp_path: Path) -> None:
     """The status names the failure, and the next successful round clears it."""
-    async with desk(tmp_path) as at:
+    async with dispatcher_setup(tmp_path) as at:
         at.inference.failure = "the network answered NaN"
         at.close_hours(1)
         await at.settled(1)
@@ -304,7 +304,7 @@ async def test_a_model_that_fails_is_a_fault_until_it_answers(tmp_path: Path) ->
 
 async def test_with_a_full_disk_the_order_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A forecast is published when it is stored: after a crash what was published can be published again."""
-    async with desk(tmp_path) as at:
+    async with dispatcher_setup(tmp_path) as at:
         full = True
         save = at.ledger.save_forecast
 

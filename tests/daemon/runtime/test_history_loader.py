@@ -11,7 +11,7 @@ from daemon.runtime.history_loader import missing_ranges
 
 
 @given(st.sets(st.integers(0, 30)), st.integers(0, 31))
-def test_missing_and_stored_make_the_whole(stored: set[int], end: int) -> None:
+def test_missing_and_stored_ranges_cover_the_span(stored: set[int], end: int) -> None:
     """Stored intervals and missing runs together cover the span once; runs are maximal."""
     opens = sorted(each * 10 for each in stored if each < end)
     runs = missing_ranges(opens, 0, end * 10, 10)

@@ -127,7 +127,7 @@ async def test_a_trade_with_a_wrong_price_is_corrected() -> None:
     assert audited.rebuilt == [(bar, trades)]
 
 
-async def test_trades_that_cannot_be_fetched_again_leave_the_ids_word() -> None:
+async def test_a_bar_is_kept_if_its_trades_cannot_be_refetched() -> None:
     """The bar holds every id: the verdict says so, and the bar is not changed."""
     trades = make_trades()
     bar = make_bar(trades)
@@ -139,7 +139,7 @@ async def test_trades_that_cannot_be_fetched_again_leave_the_ids_word() -> None:
     assert audited.rebuilt == []
 
 
-async def test_an_unproven_bar_gives_way_to_the_candle() -> None:
+async def test_an_unproven_bar_is_replaced_with_the_candle() -> None:
     """An unproven bar is replaced with the venue's candle, which has more trades."""
     trades = make_trades()
     bar = make_bar(trades[:-1], Completeness.UNPROVEN)

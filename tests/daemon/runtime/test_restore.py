@@ -65,7 +65,7 @@ def live(hour: int, close: float = 101.0) -> Bar:
     return msgspec.structs.replace(bar(hour, close), quote_volume=1.0, trades=1)
 
 
-def test_a_sequence_goes_on_in_mid_bar(ledger: Ledger) -> None:
+def test_a_sequence_continues_within_a_bar(ledger: Ledger) -> None:
     """The open bar's trades are read from the store: the bar is the same as without a restart."""
     save_trades(ledger, 5, 10, 20)
     pipeline = make_pipeline()
@@ -90,7 +90,7 @@ def test_a_bar_that_was_closed_is_not_closed_again(ledger: Ledger) -> None:
     assert pipeline.reference_price(BTC) == 101.0
 
 
-def test_a_candle_of_the_venue_does_not_end_the_open_bar(ledger: Ledger) -> None:
+def test_history_candles_do_not_hide_the_open_bar(ledger: Ledger) -> None:
     """History that was fetched up to now does not hide the trades of the bar in which the daemon stopped."""
     save_trades(ledger, 5, 70)
     candle = msgspec.structs.replace(live(1), completeness=Completeness.VENUE_CANDLE)
@@ -101,7 +101,7 @@ def test_a_candle_of_the_venue_does_not_end_the_open_bar(ledger: Ledger) -> None
 
 
 @pytest.mark.parametrize("changes", [{"revision": 1}, {"missing_ranges": (MissingTrades(None, None, 1, 2),)}])
-def test_a_candle_that_stood_in_for_lost_trades_was_a_bar_of_ours(ledger: Ledger, changes: dict[str, object]) -> None:
+def test_a_candle_that_replaced_lost_trades_is_not_history(ledger: Ledger, changes: dict[str, object]) -> None:
     """A bar that closed as the venue's candle is not closed again after a restart, with another content."""
     save_trades(ledger, 5, 70)
     ledger.save_bars([msgspec.structs.replace(live(1), completeness=Completeness.VENUE_CANDLE, **changes)])
@@ -110,7 +110,7 @@ def test_a_candle_that_stood_in_for_lost_trades_was_a_bar_of_ours(ledger: Ledger
     assert pipeline.instruments[BTC].first_open_us == START_US + HOUR_US
 
 
-def test_what_a_stop_kept_from_its_audit_is_audited(ledger: Ledger) -> None:
+def test_bars_not_reconciled_before_the_stop_are_reconciled(ledger: Ledger) -> None:
     """Bars of ours without an outcome are compared after the start; the venue's own candles are not."""
     waiting = live(1)
     settled = msgspec.structs.replace(live(2), audit=Audit.EQUAL)
@@ -155,7 +155,7 @@ def save_issued(
     return payload
 
 
-def test_forecasts_wait_for_their_truth_across_a_restart(ledger: Ledger) -> None:
+def test_pending_forecasts_are_scored_after_a_restart(ledger: Ledger) -> None:
     """What was issued before the stop is scored after it; what was scored still counts."""
     before = Scoreboard(interval_us=HOUR_US, levels=LEVELS)
     save_forecast(ledger, forecast("har", 1), before)
@@ -228,7 +228,7 @@ def test_the_last_bar_and_forecast_are_published_again_as_they_were(ledger: Ledg
     assert sent == {TOPICS.bar(BTC, HOUR_US): payloads.bar(live(2)), TOPICS.forecast(BTC, HOUR_US): newest}
 
 
-def test_a_candle_of_the_venue_is_no_bar_of_ours(ledger: Ledger) -> None:
+def test_history_candles_are_not_published(ledger: Ledger) -> None:
     """Live bars are published; history is not."""
     ledger.save_bars([msgspec.structs.replace(live(1), completeness=Completeness.VENUE_CANDLE)])
     assert republished(ledger, START_US + HOUR_US) == {}
@@ -267,8 +267,8 @@ def test_bars_are_revised_only_from_all_their_trades(
         msgspec.structs.replace(live(hour), trades=count, completeness=Completeness(verdict))
         for hour, count, verdict in zip((1, 2), counts, verdicts, strict=True)
     )
-    bar = revisable(ledger, BTC, HOUR_US, START_US + 2 * HOUR_US)
-    assert [(each.close_time_us - START_US) // HOUR_US for each in bar] == expected
+    bars = revisable(ledger, BTC, HOUR_US, START_US + 2 * HOUR_US)
+    assert [(each.close_time_us - START_US) // HOUR_US for each in bars] == expected
 
 
 def test_a_repair_that_was_stored_and_not_published_is_published_after_the_restart(ledger: Ledger) -> None:

@@ -27,8 +27,8 @@ from models.forecast import ModelInfo
 from tests.daemon.forecasting.forecast_builders import START_US
 from tests.daemon.publishing.harness import TOPICS, eventually
 from tests.daemon.retraining.programs import HANG, SUCCESS, command
-from tests.daemon.runtime.test_dispatcher import Desk
-from tests.daemon.runtime.test_dispatcher import desk as opened_desk
+from tests.daemon.runtime.test_dispatcher import DispatcherSetup
+from tests.daemon.runtime.test_dispatcher import dispatcher_setup as opened_desk
 
 BARS = pl.DataFrame({"close": [1.0, 2.0]})
 
@@ -70,9 +70,9 @@ class FakeInference:
 class Setup:
     """A retrainer whose training processes run small programs."""
 
-    def __init__(self, desk: Desk, folder: Path, **keys: Any) -> None:
+    def __init__(self, dispatcher_setup: DispatcherSetup, folder: Path, **keys: Any) -> None:
         self.folder = folder
-        self.desk = desk
+        self.dispatcher_setup = dispatcher_setup
         self.history, self.inference = FakeHistory(), FakeInference()
         self.config = load_config(
             None,
@@ -84,20 +84,20 @@ class Setup:
         self.promoter = ModelPromoter(
             self.registry,
             instruments=self.config.instruments,
-            rounds=desk.rounds,
+            rounds=dispatcher_setup.rounds,
             inference=cast("Inference", self.inference),
             history=cast("HistoryLoader", self.history),
-            messages=desk.messages,
-            metrics=desk.metrics,
-            health=desk.health,
-            clock=desk.clock,
+            messages=dispatcher_setup.messages,
+            metrics=dispatcher_setup.metrics,
+            health=dispatcher_setup.health,
+            clock=dispatcher_setup.clock,
         )
         reporter = RunReporter(
-            messages=desk.messages,
-            metrics=desk.metrics,
-            clock=desk.clock,
-            ledger=desk.ledger,
-            store=desk.store,
+            messages=dispatcher_setup.messages,
+            metrics=dispatcher_setup.metrics,
+            clock=dispatcher_setup.clock,
+            ledger=dispatcher_setup.ledger,
+            store=dispatcher_setup.store,
             on_progress=lambda _progress: None,
         )
         self.retrainer = Retrainer(
@@ -105,9 +105,9 @@ class Setup:
             promoter=self.promoter,
             history=cast("HistoryLoader", self.history),
             reporter=reporter,
-            clock=desk.clock,
+            clock=dispatcher_setup.clock,
         )
-        self.job = RetrainJob(self.retrainer, desk.clock)
+        self.job = RetrainJob(self.retrainer, dispatcher_setup.clock)
         self.runs(SUCCESS)
 
     def runs(self, program: str) -> None:
@@ -115,7 +115,7 @@ class Setup:
 
     def events(self) -> list[dict[str, Any]]:
         """The newest event of each kind."""
-        sent = self.desk.waiting()
+        sent = self.dispatcher_setup.waiting()
         return [msgspec.json.decode(payload) for topic, payload in sent.items() if "/event/" in topic]
 
     def event(self, kind: str) -> dict[str, Any]:
@@ -124,14 +124,14 @@ class Setup:
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+async def dispatcher_setup(tmp_path: Path) -> AsyncIterator[DispatcherSetup]:
     async with opened_desk(tmp_path) as made:
         yield made
 
 
 @pytest.fixture
-def setup(desk: Desk, tmp_path: Path) -> Setup:
-    return Setup(desk, tmp_path)
+def setup(dispatcher_setup: DispatcherSetup, tmp_path: Path) -> Setup:
+    return Setup(dispatcher_setup, tmp_path)
 
 
 async def test_a_finished_model_is_served_and_becomes_the_champion(setup: Setup) -> None:
@@ -144,7 +144,7 @@ async def test_a_finished_model_is_served_and_becomes_the_champion(setup: Setup)
     assert champion.name == outcome.model_id == "artifact-1"
     assert not (setup.folder / "retraining" / "bars.parquet").exists()
     assert {each["kind"] for each in setup.events()} == {"retrain_started", "retrain_finished", "model_promoted"}
-    assert setup.desk.ledger.meta("retrain_last_success_us") == str(setup.desk.clock.now_us)
+    assert setup.dispatcher_setup.ledger.meta("retrain_last_success_us") == str(setup.dispatcher_setup.clock.now_us)
 
 
 @pytest.mark.parametrize("error", [ArtifactError("parity is off"), ValueError("other horizons")], ids=repr)
@@ -226,12 +226,12 @@ async def test_without_bars_there_is_nothing_to_train_on(setup: Setup) -> None:
     assert "import or fetch" in outcome.reason
 
 
-async def test_a_baseline_is_refitted(desk: Desk, tmp_path: Path) -> None:
+async def test_a_baseline_is_refitted(dispatcher_setup: DispatcherSetup, tmp_path: Path) -> None:
     """For a kind without a network retraining is a fit of the stored history, and it is announced."""
-    setup = Setup(desk, tmp_path, model__kind="har")
+    setup = Setup(dispatcher_setup, tmp_path, model__kind="har")
     outcome = await setup.retrainer.retrain("asked for")
     assert (outcome.outcome, outcome.model_id) == ("promoted", "har-1")
-    assert TOPICS.model in desk.waiting()
+    assert TOPICS.model in dispatcher_setup.waiting()
 
 
 async def test_the_schedule_trains_at_once_where_no_model_can_be_served(setup: Setup) -> None:
@@ -248,11 +248,11 @@ async def test_the_schedule_trains_at_once_where_no_model_can_be_served(setup: S
 
 async def test_the_schedule_goes_by_market_time(setup: Setup) -> None:
     """Six hours after the last success, with a little jitter; nothing is due before."""
-    setup.desk.ledger.set_meta("retrain_last_success_us", str(setup.desk.clock.now_us))
-    setup.desk.ledger.set_meta("retrain_last_attempt_us", str(setup.desk.clock.now_us))
+    setup.dispatcher_setup.ledger.set_meta("retrain_last_success_us", str(setup.dispatcher_setup.clock.now_us))
+    setup.dispatcher_setup.ledger.set_meta("retrain_last_attempt_us", str(setup.dispatcher_setup.clock.now_us))
     due_us = await setup.job.next_run_us()
     assert due_us is not None
-    assert 0 <= due_us - setup.desk.clock.now_us - 6 * HOUR_US <= 60_000_000
+    assert 0 <= due_us - setup.dispatcher_setup.clock.now_us - 6 * HOUR_US <= 60_000_000
 
 
 async def test_training_is_quiet_before_a_bar_closes(setup: Setup) -> None:
@@ -260,7 +260,7 @@ async def test_training_is_quiet_before_a_bar_closes(setup: Setup) -> None:
     setup.runs(HANG)
     run = asyncio.create_task(setup.retrainer.retrain("asked for"))
     await eventually(lambda: setup.retrainer.supervisor.status.progress is not None)
-    close_us = setup.desk.clock.now_us + 10_000_000
+    close_us = setup.dispatcher_setup.clock.now_us + 10_000_000
     quiet = asyncio.create_task(setup.job.pause_around_closes(lambda: close_us))
     await eventually(lambda: setup.retrainer.supervisor.status.paused)
     close_us += HOUR_US
@@ -270,10 +270,15 @@ async def test_training_is_quiet_before_a_bar_closes(setup: Setup) -> None:
     await asyncio.gather(quiet, run, return_exceptions=True)
 
 
-async def test_the_specification_follows_the_configuration(desk: Desk, tmp_path: Path) -> None:
+async def test_the_specification_follows_the_configuration(dispatcher_setup: DispatcherSetup, tmp_path: Path) -> None:
     """Every configured value reaches the training process."""
     setup = Setup(
-        desk, tmp_path, model__horizons=[1, 5], model__preset="small", model__device="cpu", features__window=24
+        dispatcher_setup,
+        tmp_path,
+        model__horizons=[1, 5],
+        model__preset="small",
+        model__device="cpu",
+        features__window=24,
     )
     spec = training_spec(setup.config, tmp_path / "bars.parquet", setup.registry, "parent-1")
     assert (spec.horizons, spec.preset, spec.device, spec.window, spec.parent) == (

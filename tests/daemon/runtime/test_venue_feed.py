@@ -86,7 +86,7 @@ class FakeStream:
         self.reconnected.append(symbol)
 
 
-class Joined:
+class FeedSetup:
     """A feed between a fake venue and a real pipeline."""
 
     def __init__(self, rest: FakeRest) -> None:
@@ -118,7 +118,7 @@ class Joined:
 
 async def test_a_seed_starts_the_sequence() -> None:
     """The venue's first page is where the series begins, and the dispatcher is woken."""
-    at = Joined(FakeRest(trade(7, 0.1), trade(8, 0.2)))
+    at = FeedSetup(FakeRest(trade(7, 0.1), trade(8, 0.2)))
     at.feed.request(SnapshotRequested(BTC, START_US))
     await at.answered()
     assert at.pipeline.instruments[BTC].warm
@@ -129,7 +129,7 @@ async def test_a_seed_starts_the_sequence() -> None:
 async def test_a_quiet_market_is_seeded_behind_its_newest_trade() -> None:
     """Nothing traded since the boundary: the newest trade before it gives the last id."""
     rest = FakeRest(trade(7, -1.0))
-    at = Joined(rest)
+    at = FeedSetup(rest)
     at.feed.request(SnapshotRequested(BTC, START_US))
     await at.answered()
     assert rest.asked == ["start"]
@@ -141,7 +141,7 @@ async def test_a_quiet_market_is_seeded_behind_its_newest_trade() -> None:
 async def test_a_repair_brings_the_lost_trades() -> None:
     """Asked by id, only the missing ones, and the series is whole again."""
     rest = FakeRest(trade(1, 0.1), trade(2, 0.2), trade(3, 0.3))
-    at = Joined(rest)
+    at = FeedSetup(rest)
     at.pipeline.snapshot_received(BTC, [trade(1, 0.1)], None, from_time_us=START_US, now_us=NOW_US, wall_s=0.0)
     at.pipeline.trades_received(BTC, [trade(3, 0.3)], NOW_US, 0.0)
     assert at.pipeline.instruments[BTC].missing_trades == 1
@@ -155,11 +155,11 @@ async def test_a_repair_brings_the_lost_trades() -> None:
 
 
 @pytest.mark.parametrize("error", [Retryable("HTTP 503"), OSError("no route"), TimeoutError()], ids=repr)
-async def test_a_venue_that_cannot_be_asked_is_asked_again(error: Exception) -> None:
+async def test_a_failed_request_is_repeated(error: Exception) -> None:
     """The pipeline receives the failure and repeats the request after a pause."""
     rest = FakeRest(trade(1, 0.1))
     rest.error = error
-    at = Joined(rest)
+    at = FeedSetup(rest)
     at.pipeline.time_advanced(NOW_US, NOW_US / 1e6)
     (wanted, *_) = [event for event in at.pipeline.events() if isinstance(event, SnapshotRequested)]
     with capture_logs() as logs:
@@ -173,7 +173,7 @@ async def test_a_venue_that_cannot_be_asked_is_asked_again(error: Exception) -> 
 
 async def test_a_silent_symbol_is_subscribed_again() -> None:
     """The connection that serves it is replaced."""
-    at, stream = Joined(FakeRest()), FakeStream()
+    at, stream = FeedSetup(FakeRest()), FakeStream()
     at.feed.stream = cast("MarketStream", stream)
     at.feed.resubscribe(FeedSilent(ETH, 3))
     assert stream.reconnected == ["ETH-USDT"]
@@ -181,7 +181,7 @@ async def test_a_silent_symbol_is_subscribed_again() -> None:
 
 async def test_malformed_frames_and_connections_are_counted() -> None:
     """Each symbol has its gauge, each loss is counted once, when it is over; a bad frame is sampled to the log."""
-    at = Joined(FakeRest())
+    at = FeedSetup(FakeRest())
     with capture_logs() as logs:
         at.feed.malformed(b"x" * 10_000, DataFault("no JSON"))
     assert at.sample("frames_malformed_total", venue="binance") == 1
@@ -196,9 +196,9 @@ async def test_malformed_frames_and_connections_are_counted() -> None:
     assert at.sample("feed_reconnects_total", **btc) == 1
 
 
-async def test_counters_show_what_the_series_counted() -> None:
+async def test_counters_follow_the_pipeline() -> None:
     """Trades and duplicates are brought up to date, each counted once."""
-    at = Joined(FakeRest())
+    at = FeedSetup(FakeRest())
     shown: dict[Instrument, Counts] = {}
     at.pipeline.snapshot_received(BTC, [trade(1, 0.1)], None, from_time_us=START_US, now_us=NOW_US, wall_s=0.0)
     for _ in range(2):
@@ -212,7 +212,7 @@ async def test_closing_leaves_no_request_behind() -> None:
     """A request in flight is cancelled, and the client is closed."""
     rest = FakeRest()
     rest.hang.clear()
-    at = Joined(rest)
+    at = FeedSetup(rest)
     at.feed.request(SnapshotRequested(BTC, START_US))
     await asyncio.sleep(0)
     await at.feed.close()
@@ -220,8 +220,8 @@ async def test_closing_leaves_no_request_behind() -> None:
     assert at.feed._requests == set()
 
 
-async def skew_measured(rest: FakeRest, until: Callable[[Joined], bool]) -> Joined:
-    at = Joined(rest)
+async def skew_measured(rest: FakeRest, until: Callable[[FeedSetup], bool]) -> FeedSetup:
+    at = FeedSetup(rest)
     measuring = asyncio.create_task(at.feed.measure_skew())
     async with asyncio.timeout(5):
         while not until(at) and not measuring.done():
@@ -231,7 +231,7 @@ async def skew_measured(rest: FakeRest, until: Callable[[Joined], bool]) -> Join
     return at
 
 
-async def test_the_clocks_difference_is_shown() -> None:
+async def test_the_clock_skew_is_published() -> None:
     """The venue's clock minus ours goes to the metric and to the forecasts' data quality."""
     with pytest.raises(asyncio.CancelledError):
         await skew_measured(FakeRest(), lambda at: at.pipeline.clock_skew_ms == 40)
@@ -245,7 +245,7 @@ async def test_a_refused_region_ends_the_daemon() -> None:
         await skew_measured(rest, lambda _at: False)
 
 
-async def test_an_unknown_skew_is_no_reason_to_end() -> None:
+async def test_an_unknown_skew_is_requested_again() -> None:
     """A venue that does not say the time is asked again a minute later."""
     rest = FakeRest()
     rest.error = Retryable("HTTP 503")
