@@ -1,7 +1,7 @@
-"""Two times: market time, which bars and messages live in, and wall time, which waiting lives in.
+"""Two clocks: market time, for bars and messages, and wall time, for waiting.
 
-On the system clock both run alike. In the demo and in tests market time runs faster: one wall second is
-``speed`` market seconds. Everything that measures patience (grace, timeouts, backoff, keep-alive) stays in
+On the system clock both run at the same speed. In the demo and in tests market time runs faster: one wall second is
+``speed`` market seconds. All waits (grace, timeouts, backoff, keep-alive) are in
 wall seconds.
 """
 
@@ -94,7 +94,7 @@ class ScaledClock:
         return time.monotonic()
 
     def follow(self, skew_us: int) -> bool:  # noqa: ARG002  # the port's signature
-        """This clock is its own authority: whoever shares it has no other time."""
+        """Never steps: components that share this clock have no other time."""
         return False
 
     def ahead_of_system_us(self) -> int:
@@ -119,7 +119,7 @@ class ManualClock:
         self.now_us = market_us
 
     def follow(self, skew_us: int) -> bool:  # noqa: ARG002  # the port's signature
-        """This clock is its own authority: whoever shares it has no other time."""
+        """Never steps: components that share this clock have no other time."""
         return False
 
     def ahead_of_system_us(self) -> int:

@@ -1,7 +1,7 @@
-"""Logging: structlog in front, the standard library's handler behind, one stream for our records and everyone else's.
+"""Logging: structlog on top of the standard library's handler, one stream for our records and those of libraries.
 
-JSON where nobody watches, colours on a terminal. Under systemd every line carries its journal priority. A message
-that repeats is let through a few times a minute; the next one let through says how many were held back.
+JSON off a terminal, colours on one. Under systemd every line carries its journal priority. A repeated message is
+written a few times a minute; the next line carries the number of suppressed ones.
 """
 
 from __future__ import annotations

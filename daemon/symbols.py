@@ -18,7 +18,7 @@ def is_symbol(text: str) -> bool:
 
 
 def spell(text: str, quotes: Sequence[str] = QUOTES) -> str | None:
-    """``btcusdt``, ``BTC/USDT`` or ``BTC_USDT`` as ``BTC-USDT``; None where base and quote cannot be told apart."""
+    """``btcusdt``, ``BTC/USDT`` or ``BTC_USDT`` as ``BTC-USDT``; None where base and quote cannot be separated."""
     parts = _SEPARATORS.split(text.strip().upper())
     if len(parts) == 1:
         parts = _split(parts[0], quotes)

@@ -1,1 +1,1 @@
-"""What ``forecastd backtest`` plans, and how its outcome is told: a JSON document, tables, one HTML file."""
+"""Plan and reports of ``forecastd backtest``: a JSON document, tables, one HTML file."""

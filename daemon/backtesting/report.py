@@ -23,7 +23,7 @@ from daemon.timestamps import iso
 from models.evaluation.outcomes import Outcomes
 
 _FANS = 4
-# Told apart by those who do not see red and green alike (after M. Okabe, K. Ito, 2008).
+# Distinguishable with colour blindness (after M. Okabe, K. Ito, 2008).
 _COLOURS = (
     "#0a7d64",
     "#d55e00",

@@ -30,7 +30,7 @@ VENUE_NAMES = tuple(_VENUES)
 
 
 def venue(name: str, symbols: Sequence[str] | None) -> Venue:
-    """The venue called ``name``, told which BASE-QUOTE symbols it will see; None for whatever a recording holds.
+    """The venue called ``name`` for these BASE-QUOTE symbols; None accepts every symbol, for recordings.
 
     Raises ConfigError for an unknown venue and for a symbol that the venue cannot spell.
     """

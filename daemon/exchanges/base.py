@@ -77,7 +77,7 @@ class ClosingSoon(msgspec.Struct, frozen=True):
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
-    """A frame that proves the transport and nothing else: a pong, a status, a channel that nobody reads here."""
+    """A frame that only proves the transport: a pong, a status, or another channel."""
 
 
 Control = Acknowledged | Listed | Refused | ClosingSoon | Heartbeat
@@ -165,15 +165,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Venue(Protocol):
-    """One venue's wire knowledge. ``symbol`` is always BASE-QUOTE, ``native`` the venue's own spelling.
+    """The wire protocol of one venue. ``symbol`` is always BASE-QUOTE, ``native`` the venue's own spelling.
 
-    A venue is made with the symbols that it will see; with None, for recordings, it takes every symbol that comes,
-    spelt BASE-QUOTE where that can be told and as the venue spells it elsewhere.
+    A venue is made for given symbols; with None, for recordings, it accepts every symbol, spelt BASE-QUOTE where the
+    spelling can be derived and as the venue spells it elsewhere.
 
     ids: what its trade ids prove. newest_first: whether a walk over pages of trades begins at the newest.
     decimals: digits behind the point of its sizes and volumes, at most.
     opens_at_previous_close: whether its candles open at the close of the candle before, traded or not.
-    merges: whether a record of the stream may be several trades made one, with as many ids as its ``count``.
+    merges: whether a record of the stream may merge several trades, with as many ids as its ``count``.
     """
 
     name: str

@@ -270,7 +270,7 @@ def _is_whole(kline: Kline, interval_us: int) -> bool:
 
 
 def _to_bar(kline: Kline, *, symbol: str, interval_us: int, known_at_us: int) -> Bar:
-    """A kline without trades repeats the last close: its prices are nobody's, so the bar has none."""
+    """A kline without trades repeats the last close, which is no price of its interval: the bar has no prices."""
     traded = kline.trades > 0
     if traded and kline.low <= 0:
         raise DataFault(f"binance kline of {symbol} at {kline.open_ms} ms has no price")

@@ -29,7 +29,7 @@ def finished_bars(
 ) -> list[Bar]:
     """The candles that had ended at ``known_at_us`` as bars, oldest first; those off the grid are left out.
 
-    A candle without volume repeats an earlier price: its prices are nobody's, so the bar has none.
+    A candle without volume repeats an earlier price: its bar has no prices.
     Raises DataFault for prices that contradict one another.
     """
     return sorted(

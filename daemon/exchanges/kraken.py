@@ -169,7 +169,7 @@ class Kraken(RecordReader):
         raise DataFault("kraken frame is neither a channel's nor an answer")
 
     def _acknowledged(self, request_id: int | None, subscribed: Subscribed) -> Told:
-        """Another channel, or a symbol that nobody watches, is no answer."""
+        """Another channel, or a symbol that is not watched, is no answer."""
         symbols = self._names.present([subscribed.symbol])
         if subscribed.channel != _CHANNEL or not symbols:
             return _HEARTBEAT

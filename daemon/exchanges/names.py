@@ -1,4 +1,4 @@
-"""Which symbol a frame speaks of: the venue's spelling looked up among the symbols that somebody watches."""
+"""Symbols of frames: looks the venue's spelling up among the watched symbols."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from daemon.symbols import is_symbol
 
 
 class Names:
-    """A venue's spellings of some symbols, or with ``symbols`` None of whatever comes.
+    """A venue's spellings of the watched symbols; ``symbols`` None watches all.
 
-    native: BASE-QUOTE as the venue spells it in its frames. spell: the reverse, None where it cannot be told.
+    native: BASE-QUOTE as the venue spells it in its frames. spell: the reverse, None where it cannot be derived.
     Raises ConfigError for symbols that are not BASE-QUOTE, and for two that the venue spells alike.
     """
 
@@ -45,7 +45,7 @@ class Names:
         return self._native(base, quote)
 
     def known(self, native: str) -> str:
-        """The symbol; raises DataFault for one that nobody asked for."""
+        """The symbol; raises DataFault for one that is not watched."""
         symbol = self.find(native)
         if symbol is None:
             raise DataFault(f"{self._venue} sent trades of {native!r}, which nobody asked for")

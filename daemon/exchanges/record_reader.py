@@ -23,12 +23,12 @@ class RecordReader(ABC):
     def to_trades(records: Sequence[Any]) -> list[Trade]: ...
 
     def decode(self, frame: bytes | str) -> Message:
-        told = self.read(frame)
-        if isinstance(told, TradesMessage):
-            return self._with_trades(told)
-        if isinstance(told, TradesBatch):
-            return TradesBatch([self._with_trades(each) for each in told.messages])
-        return told
+        message = self.read(frame)
+        if isinstance(message, TradesMessage):
+            return self._with_trades(message)
+        if isinstance(message, TradesBatch):
+            return TradesBatch([self._with_trades(each) for each in message.messages])
+        return message
 
-    def _with_trades(self, told: TradesMessage[TradeRecord]) -> TradesMessage[Trade]:
-        return TradesMessage(told.symbol, self.to_trades(told.trades))
+    def _with_trades(self, message: TradesMessage[TradeRecord]) -> TradesMessage[Trade]:
+        return TradesMessage(message.symbol, self.to_trades(message.trades))

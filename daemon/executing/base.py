@@ -1,4 +1,4 @@
-"""The port: tasks in, results out in the same order, with progress, retries and an end when somebody cancels."""
+"""The port of task engines: tasks in, results out in the same order, with progress, retries and cancellation."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Cancelled(ForecastdError):
 
 
 class Work(Protocol[_Task_contra, _Step_co, _Result_co]):
-    """What is done with one task: a function of a module, so that another process finds it by name.
+    """The work on one task: a function of a module, so that another process can import it by name.
 
-    Tasks, steps and results are pickled on their way. ``on_step`` is told how far the task is.
+    Tasks, steps and results are pickled. ``on_step`` is called with the progress of the task.
     """
 
     def __call__(self, task: _Task_contra, /, *, on_step: Callable[[_Step_co], None]) -> _Result_co: ...

@@ -15,7 +15,7 @@ from typing import Any, Generic
 from daemon.executing.base import ATTEMPTS, Cancelled, Result, Step, Task, Work, WorkerLost
 from daemon.executing.worker import Stepped, TaskDone, TaskFailed, serve
 
-_END_PATIENCE_S = 5.0  # a worker that is told to end has nothing to tidy; after this it is killed
+_END_TIMEOUT_S = 5.0  # for a worker that was asked to end; after this it is killed
 
 
 class InProcess:
@@ -171,7 +171,7 @@ class _Job(Generic[Task, Step, Result]):
 
     def _drop(self, worker: _Worker) -> str:
         """Forgets a worker that is ending. Returns how it ended."""
-        worker.process.join(_END_PATIENCE_S)
+        worker.process.join(_END_TIMEOUT_S)
         if worker.process.exitcode is None:
             worker.process.kill()
             worker.process.join()

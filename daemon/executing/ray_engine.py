@@ -80,7 +80,7 @@ class RayCluster:
 
     def _connect(self) -> None:
         if self.address is not None:
-            _knock(self.address)
+            _check_reachable(self.address)
         where: dict[str, Any] = {"address": self.address}
         if self.address is None:
             where = {"address": "local", "num_cpus": self.workers, "include_dashboard": False}
@@ -188,7 +188,7 @@ def _steps_here(ray: ModuleType) -> Any:
 
 
 def _perform(work: Callable[..., Any], index: int, task: Any, steps: Any) -> TaskDone | TaskFailed:
-    """On the cluster: one task, its steps told a few times a second at most."""
+    """Performs one task on the cluster and reports its steps, a few times a second at most."""
     told_s = -1.0
 
     def tell(step: Any) -> None:
@@ -205,8 +205,8 @@ def _reason(error: Exception) -> str:
     return type(error).__name__
 
 
-def _knock(address: str) -> None:
-    """Raises RayUnreachable where nobody listens: Ray itself would try for minutes."""
+def _check_reachable(address: str) -> None:
+    """Raises RayUnreachable where no cluster answers: Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if address == "auto":
         return

@@ -53,7 +53,7 @@ def serve(pipe: Connection) -> None:
             work, index, task = pipe.recv()
             pipe.send(attempt(work, index, task, lambda step, index=index: pipe.send(Stepped(index, step))))  # type: ignore[misc]
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        os._exit(0)  # nobody wants a result any more
+        os._exit(0)  # the parent is gone: no result is needed
 
 
 def attempt(work: Callable[..., Any], index: int, task: Any, on_step: Callable[[Any], None]) -> TaskDone | TaskFailed:

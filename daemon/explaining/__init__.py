@@ -1,1 +1,1 @@
-"""What a stored forecast looked at: found in the store, told as text, as JSON and as a picture."""
+"""Attention of a stored forecast: read from the store, shown as text, JSON and a picture."""

@@ -12,7 +12,7 @@ SCHEMA = "forecastd.explanation.v1"
 
 
 def document(found: Explained) -> dict[str, Any]:
-    """Weights are shares of 1; times RFC 3339 in UTC. ``features`` null where nobody can know what they weighed."""
+    """Weights are shares of 1; times RFC 3339 in UTC. ``features`` is null where their weights are unknown."""
     message, features = found.message, found.features
     return {
         "schema": SCHEMA,
@@ -31,7 +31,7 @@ def document(found: Explained) -> dict[str, Any]:
         ]
         or None,
         "recent": [_recent(each) for each in found.recent],
-        "unsaid": list(found.unsaid),
+        "unsaid": list(found.missing),
     }
 
 

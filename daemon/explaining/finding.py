@@ -40,11 +40,11 @@ class Recent:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explained:
-    """One forecast of a network, and what it looked at.
+    """One forecast of a network, with its attention.
 
     hours: of its window, oldest first. attention: (L,) their weights. features: the heaviest first, empty where
-    there are none to tell. recent: forecasts of the same instrument, oldest first, this one last.
-    unsaid: what cannot be told, and why, one sentence each.
+    they are unknown. recent: forecasts of the same instrument, oldest first, this one last.
+    missing: what is unknown, with the reason, one sentence each.
     """
 
     stored: StoredForecast
@@ -53,7 +53,7 @@ class Explained:
     hours: tuple[Hour, ...]
     features: tuple[FeatureWeight, ...]
     recent: tuple[Recent, ...]
-    unsaid: tuple[str, ...]
+    missing: tuple[str, ...]
 
     @property
     def instrument(self) -> Instrument:
@@ -128,7 +128,7 @@ def _explained(ledger: Ledger, stored: StoredForecast, last: int) -> Explained:
         hours=tuple(looked),
         features=() if reading is None else tuple(feature_weights(reading)),
         recent=tuple(_recent(ledger, each) for each in recent),
-        unsaid=_unsaid(message.model.kind, reading),
+        missing=_missing(message.model.kind, reading),
     )
 
 
@@ -145,7 +145,7 @@ def _message(ledger: Ledger, stored: StoredForecast) -> ForecastMessage:
         raise StoreDamaged(f"{ledger.path}: forecast {stored.id} cannot be read: {error}") from error
 
 
-def _unsaid(kind: str, reading: WindowReading | None) -> tuple[str, ...]:
+def _missing(kind: str, reading: WindowReading | None) -> tuple[str, ...]:
     said = []
     if kind == "lstm":
         said.append("An lstm's weight lies on the newest known hour by construction; what it remembers does not show.")

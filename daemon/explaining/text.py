@@ -23,7 +23,7 @@ _SHOWN_FAMILIES = 6
 
 
 def print_explanation(console: Console, found: Explained) -> None:
-    """Who spoke, the top five hours, the hours as columns, the heat map, the features; then what cannot be told."""
+    """Prints the model, the top five hours, the hours as columns, the heat map, the features, and what is missing."""
     columns = _columns(console, len(found.hours))
     _print_head(console, found)
     console.print(_top_hours(found))
@@ -31,7 +31,7 @@ def print_explanation(console: Console, found: Explained) -> None:
     _print_heat(console, found, columns)
     if found.features:
         _print_features(console, found)
-    for line in found.unsaid:
+    for line in found.missing:
         console.print()
         console.print(Text(line, "yellow"))
 

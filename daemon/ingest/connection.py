@@ -33,8 +33,8 @@ _ALIVE_PERIOD_S = 1.0
 class StreamConnection:
     """One websocket and its symbols.
 
-    ``on_change`` is called when the connection ended or asks to be replaced: see ``ended``, ``replace_reason``.
-    ``heard_until_us`` is market time up to which the venue was surely heard.
+    ``on_change`` is called when the connection ended or must be replaced: see ``ended``, ``replace_reason``.
+    ``complete_until_us`` is the market time of the last received frame: until then no trade is lost.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class StreamConnection:
         self.ended: str | None = None
         self.fault: BaseException | None = None
         self.replace_reason: str | None = None
-        self.heard_until_us = clock.market_us()
+        self.complete_until_us = clock.market_us()
         self._verified_at_s: float | None = None
         self._venue = venue
         self._url = venue.stream_url(ws_url)
@@ -241,7 +241,7 @@ class StreamConnection:
             await asyncio.sleep(_ALIVE_PERIOD_S)
             if frames != self._frames:
                 # The frames came after the last check: up to then, everything was surely read.
-                self.heard_until_us, frames = checked_us, self._frames
+                self.complete_until_us, frames = checked_us, self._frames
             checked_us = self._clock.market_us()
 
     async def _keep_alive(self, keep_alive: KeepAlive) -> None:
@@ -269,7 +269,7 @@ class StreamConnection:
         elif isinstance(error, Retryable):
             self._end(str(error))
         else:
-            self.fault = error  # a defect of ours or of the listener: whoever owns the connection raises it
+            self.fault = error  # a defect of this module or of the listener: the owner of the connection raises it
             self._end(repr(error))
 
     def _end(self, reason: str) -> None:

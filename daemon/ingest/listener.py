@@ -26,7 +26,7 @@ class StreamListener(Protocol):
         ...
 
     def subscribed(self, symbol: str) -> None:
-        """The venue confirmed the symbol, on a first or on a later connection: its trades are heard from now on."""
+        """The venue confirmed the symbol, on a first or on a later connection: its trades are received from now on."""
         ...
 
     def refused(self, symbol: str, reason: str) -> None:
@@ -37,16 +37,16 @@ class StreamListener(Protocol):
         """A verified connection now serves these symbols, where none or an older one did before."""
         ...
 
-    def disconnected(self, symbols: Sequence[str], reason: str, next_try_s: float, heard_until_us: int) -> None:
+    def disconnected(self, symbols: Sequence[str], reason: str, next_try_s: float, complete_until_us: int) -> None:
         """No connection serves these symbols; the next attempt begins in ``next_try_s`` wall seconds.
 
-        heard_until_us: market time up to which the last connection surely read all that came.
+        complete_until_us: market time up to which every received frame was read: no trade before it is lost.
         """
         ...
 
 
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The stream's patience, all in wall seconds."""
+    """Timeouts of the stream, all in wall seconds."""
 
     open_timeout_s: float = 10.0
     answer_timeout_s: float = 10.0

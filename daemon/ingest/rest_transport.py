@@ -18,7 +18,7 @@ from daemon.ingest.refusals import is_loopback, refusal
 
 
 class RestSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The REST edge's patience (wall seconds) and bounds."""
+    """Timeouts (wall seconds) and bounds of the REST edge."""
 
     timeout_s: float = 10.0
     attempts: int = 4

@@ -1,9 +1,8 @@
-"""The websocket edge: keeps every symbol of one venue on a live, verified connection, for ever.
+"""The websocket edge: keeps every symbol of one venue on a live, verified connection.
 
-The symbols are split over as many connections as the venue's limits ask for; each is kept by a feed of its own
-that knows nothing of the others. A connection that must end is replaced before it ends: the new one is opened,
-subscribed and verified, both are heard for a moment, then the old one is closed. Whoever listens drops the
-duplicates by trade id.
+The symbols are split over as many connections as the venue's limits require; a ``SymbolGroup`` keeps each,
+independently of the others. A connection that must end is replaced before it ends: the new one is opened, subscribed
+and verified, both deliver for a moment, then the old one is closed. The listener drops the duplicates by trade id.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ class SymbolGroup:
         self._replacement_due = asyncio.Event()
         self._next_try_at_s = clock.wall_s()
         self._last_failure: str | None = None
-        self._heard_until_us = 0
+        self._complete_until_us = 0
 
     @property
     def state(self) -> FeedState:
@@ -124,8 +123,8 @@ class SymbolGroup:
 
     def _tell_disconnected(self, reason: str) -> None:
         if self._serving is not None:
-            self._heard_until_us = max(self._heard_until_us, self._serving.heard_until_us)
-        self._listener.disconnected(self.symbols, reason, self._until_next_try_s(), self._heard_until_us)
+            self._complete_until_us = max(self._complete_until_us, self._serving.complete_until_us)
+        self._listener.disconnected(self.symbols, reason, self._until_next_try_s(), self._complete_until_us)
 
     def _plan_next_try(self, *, at_least_s: float = 0.0) -> None:
         self._next_try_at_s = self._clock.wall_s() + max(at_least_s, self._backoff.next_s())
@@ -148,11 +147,11 @@ class SymbolGroup:
         if connection.must_be_replaced:
             self._notice(connection)
         if old is not None:
-            self._heard_until_us = max(self._heard_until_us, old.heard_until_us)
+            self._complete_until_us = max(self._complete_until_us, old.complete_until_us)
             await self._retire(old)
         if connection.ended is None and (unserved := connection.unserved):
             self._listener.disconnected(
-                unserved, "the venue did not take it", self._settings.resubscribe_s, self._heard_until_us
+                unserved, "the venue did not take it", self._settings.resubscribe_s, self._complete_until_us
             )
 
     async def _retire(self, old: StreamConnection) -> None:

@@ -134,7 +134,7 @@ class Subscriptions:
         """No answer will come any more."""
         if self._request is not None and not self._request.answer.done():
             self._request.answer.set_exception(Retryable(reason))
-            self._request.answer.exception()  # perhaps nobody waits for it yet, and asyncio would complain
+            self._request.answer.exception()  # asyncio would warn of an exception that is never retrieved
 
     async def _subscribe(self, symbols: Sequence[str]) -> None:
         """Where the venue refuses a request and does not say for which symbol, it is halved until one stands alone."""

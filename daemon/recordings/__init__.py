@@ -1,10 +1,17 @@
-"""Recorded trades from files: Parquet or CSV of trades, or raw captures of a venue's frames."""
+"""RecordedTrades trades from files: Parquet or CSV of trades, or raw captures of a venue's frames."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from daemon.recordings.base import Happening, Heard, Recorded, Recording, RecordingRefused, Unheard
+from daemon.recordings.base import (
+    RecordedEvent,
+    RecordedTrades,
+    Recording,
+    RecordingRefused,
+    StreamLost,
+    StreamRestored,
+)
 from daemon.recordings.captures import read_capture
 from daemon.recordings.tables import read_table
 
@@ -23,4 +30,4 @@ def read(file: Path, *, venue_name: str, symbol: str | None) -> Recording:
     return reader(file, venue_name=venue_name, symbol=symbol)
 
 
-__all__ = ["Happening", "Heard", "Recorded", "Recording", "RecordingRefused", "Unheard", "read"]
+__all__ = ["RecordedEvent", "StreamRestored", "RecordedTrades", "Recording", "RecordingRefused", "StreamLost", "read"]

@@ -1,4 +1,4 @@
-"""What a recording is: what happened in it, in its order, and why one cannot be replayed."""
+"""Recordings: their events in order, and the error for files that cannot be replayed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def bare(name: str) -> str:
     return "".join(filter(str.isalnum, name)).upper()
 
 
-class Recorded(NamedTuple):
-    """Trades of one symbol that came together, oldest first, at least one.
+class RecordedTrades(NamedTuple):
+    """Trades of one symbol that arrived together, oldest first, at least one.
 
-    received_us: when they came, by the recorder's clock. since_us: when the connection that brought them was opened;
-    what happened before was repeated by the venue, not heard. Both None where the recording does not say.
+    received_us: their receipt by the recorder's clock. since_us: when their connection was opened; trades from before
+    were repeated by the venue. Both None where the recording does not say.
     """
 
     symbol: str
@@ -34,32 +34,32 @@ class Recorded(NamedTuple):
     since_us: int | None = None
 
 
-class Unheard(NamedTuple):
-    """The recorder lost the only connection that brought a symbol's trades; it was heard until ``heard_until_us``."""
+class StreamLost(NamedTuple):
+    """The recorder lost the only connection with a symbol's trades; they are complete until ``complete_until_us``."""
 
     symbol: str
-    heard_until_us: int
+    complete_until_us: int
 
 
-class Heard(NamedTuple):
-    """A symbol that was ``Unheard`` is heard again from ``at_us`` on."""
+class StreamRestored(NamedTuple):
+    """A symbol's lost stream is received again from ``at_us`` on."""
 
     symbol: str
     at_us: int
 
 
-Happening = Recorded | Unheard | Heard
+RecordedEvent = RecordedTrades | StreamLost | StreamRestored
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A file that was looked through once; each iteration reads it anew, so that no capture fills the memory.
+    """A file that was scanned once; each iteration reads it again, so that no capture fills the memory.
 
     symbols: those with trades, in the order of their first.
     """
 
     symbols: tuple[str, ...]
-    happenings: Callable[[], Iterator[Happening]]
+    events: Callable[[], Iterator[RecordedEvent]]
 
-    def __iter__(self) -> Iterator[Happening]:
-        return self.happenings()
+    def __iter__(self) -> Iterator[RecordedEvent]:
+        return self.events()

@@ -14,7 +14,7 @@ from daemon.errors import DataFault
 from daemon.exchanges import VENUE_NAMES, Venue, venue
 from daemon.exchanges.base import Acknowledged, Message, TradesBatch, TradesMessage
 from daemon.exchanges.binance import Binance, BinanceRawTrades
-from daemon.recordings.base import Happening, Recorded, Recording, RecordingRefused, bare
+from daemon.recordings.base import RecordedEvent, RecordedTrades, Recording, RecordingRefused, bare
 from daemon.recordings.connections import Connections
 from daemon.recordings.lines import Line, lines
 from features.market import Trade
@@ -59,7 +59,7 @@ def _survey(file: Path, wire: Venue, most: int | None = None) -> _Survey:
         frames += 1
         try:
             message = wire.decode(line.frame)
-        except DataFault as error:  # told when the capture is replayed
+        except DataFault as error:  # reported when the capture is replayed
             fault = fault or f"line {line.number}: {error}"
             continue
         symbols |= dict.fromkeys(each.symbol for each in _trades(message))
@@ -104,7 +104,7 @@ def _without_trades(file: Path, venue_name: str, survey: _Survey) -> RecordingRe
     )
 
 
-def _happenings(file: Path, wire: Venue, names: Mapping[str, str]) -> Iterator[Happening]:
+def _happenings(file: Path, wire: Venue, names: Mapping[str, str]) -> Iterator[RecordedEvent]:
     connections = Connections()
     faults = 0
     for line in lines(file):
@@ -124,17 +124,17 @@ def _happenings(file: Path, wire: Venue, names: Mapping[str, str]) -> Iterator[H
             yield from connections.acknowledged(line.connection, symbols, line.received_us)
         for each in _trades(message):
             if each.symbol in names:
-                yield from _told(line, names[each.symbol], each, connections, since_us)
+                yield from _events_of(line, names[each.symbol], each, connections, since_us)
     if faults > _MOST_TOLD:
         log.warning("frames_malformed", file=str(file), frames=faults)
 
 
-def _told(
+def _events_of(
     line: Line, symbol: str, message: TradesMessage[Trade], connections: Connections, since_us: int | None
-) -> Iterator[Happening]:
+) -> Iterator[RecordedEvent]:
     trades = message.trades
     first_us = line.received_us or trades[0].time_us
     heard = connections.traded(line.connection, symbol, first_us=first_us, last_us=trades[-1].time_us)
     if heard is not None:
         yield heard
-    yield Recorded(symbol, trades, line.received_us, since_us)
+    yield RecordedTrades(symbol, trades, line.received_us, since_us)

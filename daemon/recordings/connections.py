@@ -1,16 +1,16 @@
-"""Which connections of a capture bring which symbols, and when none of them does any more. No I/O."""
+"""Connections of a capture: which symbols each delivers, and when a stream is lost. No I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from daemon.recordings.base import Heard, Unheard
+from daemon.recordings.base import StreamLost, StreamRestored
 
 
 class Connections:
-    """A capture is one listening without an interruption, unless one of its connections is opened once more.
+    """A capture is one uninterrupted subscription, except where one of its connections is opened again.
 
-    Recorders name their connections where they have several. Lines without a name belong to the one opened last.
+    Recorders with several connections name them. Lines without a name belong to the connection opened last.
     """
 
     def __init__(self) -> None:
@@ -20,42 +20,42 @@ class Connections:
         self._last_trades_us: dict[str, int] = {}
         self._lost_on: dict[str, set[str | None]] = {}
 
-    def opened(self, connection: str | None, at_us: int | None) -> list[Unheard]:
-        """What nobody hears now: the symbols that came by the same connection before, and by no other."""
-        anew = {connection, None}
-        unheard = []
+    def opened(self, connection: str | None, at_us: int | None) -> list[StreamLost]:
+        """The lost streams: symbols that this connection delivered before, and no other one."""
+        reopened = {connection, None}
+        streams = []
         for symbol, carriers in self._carriers.items():
-            lost = carriers & anew
+            lost = carriers & reopened
             carriers.difference_update(lost)
             if lost and not carriers:
-                self._lost_on[symbol] = anew
+                self._lost_on[symbol] = reopened
                 ends = [self._received_us.get(each) or self._last_trades_us[symbol] for each in lost]
-                unheard.append(Unheard(symbol, max(ends)))
-        self._opened_us |= dict.fromkeys(anew, at_us)
-        return unheard
+                streams.append(StreamLost(symbol, max(ends)))
+        self._opened_us |= dict.fromkeys(reopened, at_us)
+        return streams
 
     def received(self, connection: str | None, at_us: int | None) -> int | None:
-        """Takes note of a frame; returns since when its connection is open."""
+        """Notes a received frame; returns when its connection was opened."""
         self._received_us[connection] = at_us
         return self._opened_us.setdefault(connection, at_us)
 
-    def acknowledged(self, connection: str | None, symbols: Iterable[str], at_us: int | None) -> list[Heard]:
+    def acknowledged(self, connection: str | None, symbols: Iterable[str], at_us: int | None) -> list[StreamRestored]:
         """Subscriptions were confirmed; where no symbols are named, all that the connection had lost."""
         if at_us is None:
-            return []  # the next trades will say when
+            return []  # the next trades show when
         named = list(symbols) or [symbol for symbol, lost in self._lost_on.items() if connection in lost]
-        return [self._heard(connection, symbol, at_us) for symbol in named if symbol in self._lost_on]
+        return [self._restored(connection, symbol, at_us) for symbol in named if symbol in self._lost_on]
 
-    def traded(self, connection: str | None, symbol: str, *, first_us: int, last_us: int) -> Heard | None:
-        """Trades came, which a subscription brings before its acknowledgement, or without one.
+    def traded(self, connection: str | None, symbol: str, *, first_us: int, last_us: int) -> StreamRestored | None:
+        """Notes received trades, which may arrive before the acknowledgement of their subscription or without one.
 
-        first_us: when the first was received, or happened.
+        first_us: the receipt of the first trade, or its event time.
         """
         self._last_trades_us[symbol] = last_us
         self._carriers.setdefault(symbol, set()).add(connection)
-        return self._heard(connection, symbol, first_us) if symbol in self._lost_on else None
+        return self._restored(connection, symbol, first_us) if symbol in self._lost_on else None
 
-    def _heard(self, connection: str | None, symbol: str, at_us: int) -> Heard:
+    def _restored(self, connection: str | None, symbol: str, at_us: int) -> StreamRestored:
         del self._lost_on[symbol]
         self._carriers[symbol].add(connection)
-        return Heard(symbol, at_us)
+        return StreamRestored(symbol, at_us)

@@ -1,4 +1,4 @@
-"""Recorded trades through the pipeline that runs live: no network, no waiting, the recording's own time."""
+"""RecordedTrades trades through the pipeline that runs live: no network, no waiting, the recording's own time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from daemon.pipeline.events import (
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.timeouts import timeouts_for_bars
 from daemon.publishing import payloads
-from daemon.recordings import Happening, Heard, Recorded, Unheard
+from daemon.recordings import RecordedEvent, RecordedTrades, StreamLost, StreamRestored
 from features.frames import bars_frame
 from features.market import Bar, Instrument, interval_start
 from models.specification import DEFAULT_HORIZONS, DEFAULT_LEVELS
@@ -71,16 +71,16 @@ class Replay:
         self._now_us = 0
         self._due_us: float = inf
 
-    def run(self, recording: Iterable[Happening], venue_name: str) -> Replayed:
+    def run(self, recording: Iterable[RecordedEvent], venue_name: str) -> Replayed:
         """Feeds all that happened in its order, then closes the last interval, unproven as its end was not seen."""
         for each in recording:
             instrument = Instrument(venue_name, each.symbol)
             match each:
-                case Recorded():
+                case RecordedTrades():
                     self._take(instrument, each)
-                case Unheard():
-                    self._pipeline.stream_lost(instrument, each.heard_until_us, self._now_us)
-                case Heard():
+                case StreamLost():
+                    self._pipeline.stream_lost(instrument, each.complete_until_us, self._now_us)
+                case StreamRestored():
                     self._pipeline.subscribed(instrument, each.at_us)
             self._act()
         self._end()
@@ -90,18 +90,18 @@ class Replay:
     def _wall_s(self) -> float:
         return self._now_us / 1e6
 
-    def _take(self, instrument: Instrument, recorded: Recorded) -> None:
+    def _take(self, instrument: Instrument, recorded: RecordedTrades) -> None:
         self._advance(max(trade.time_us for trade in recorded.trades))
         if self._pipeline.instruments[instrument].warm:
             self._pipeline.trades_received(instrument, recorded.trades, self._now_us, self._wall_s)
         else:
             self._seed(instrument, recorded)
 
-    def _seed(self, instrument: Instrument, recorded: Recorded) -> None:
+    def _seed(self, instrument: Instrument, recorded: RecordedTrades) -> None:
         """Starts a sequence with its first trades.
 
-        Venues begin a subscription with trades that are hours old. Those from before the interval in which they came
-        would open bars that nobody listened to: of them only the last id counts, where the next trade joins.
+        Venues begin a subscription with trades that are hours old. Trades from before the interval of their receipt
+        would open incomplete bars: of them only the last id counts, where the next trade joins.
         """
         page, from_us = recorded.trades, None
         if recorded.received_us is not None and recorded.since_us is not None:

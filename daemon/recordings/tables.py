@@ -9,7 +9,7 @@ import polars as pl
 
 from daemon.exchanges import venue
 from daemon.exchanges.base import Ids
-from daemon.recordings.base import Recorded, Recording, RecordingRefused, bare
+from daemon.recordings.base import RecordedTrades, Recording, RecordingRefused, bare
 from daemon.symbols import is_symbol, spell
 from features.market import Trade
 
@@ -19,7 +19,7 @@ _MILLISECONDS_END = 10**14  # integers below are milliseconds: 10**14 us is 1973
 
 
 def read_table(file: Path, *, venue_name: str, symbol: str | None) -> Recording:
-    """Rows in the order in which they were received, or of their times where that is not told."""
+    """Rows in the order in which they were received, or of their times where that is unknown."""
     table = _checked(file, _table(file), symbol)
     table = table.with_columns(trade_id=_numbers(file, table["trade_id"], venue(venue_name, None).ids))
     symbols = table["symbol"].unique(maintain_order=True).to_list()
@@ -35,7 +35,7 @@ def _table(file: Path) -> pl.DataFrame:
         raise RecordingRefused(f"{file}: cannot be read as {file.suffix[1:]}: {str(error).splitlines()[0]}") from error
 
 
-def _rows(table: pl.DataFrame) -> Iterator[Recorded]:
+def _rows(table: pl.DataFrame) -> Iterator[RecordedTrades]:
     counts = (
         table["last_id"] - table["first_id"] + 1
         if {"first_id", "last_id"} <= set(table.columns)
@@ -52,7 +52,7 @@ def _rows(table: pl.DataFrame) -> Iterator[Recorded]:
         strict=True,
     )
     for name, trade_id, time_us, price, size, bought, count in columns:
-        yield Recorded(name, [Trade(trade_id, time_us, price, size, bought, count)])
+        yield RecordedTrades(name, [Trade(trade_id, time_us, price, size, bought, count)])
 
 
 def _checked(file: Path, table: pl.DataFrame, symbol: str | None) -> pl.DataFrame:

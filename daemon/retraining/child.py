@@ -204,7 +204,7 @@ class _Misbehaved(Exception):
 
 
 class _Process(NamedTuple):
-    """A running process. Not asyncio's own: that one cannot be closed, and waits for whoever else holds its pipes."""
+    """A running process. asyncio's own class cannot be closed, and waits for every other holder of its pipes."""
 
     transport: asyncio.SubprocessTransport
     stdin: asyncio.StreamWriter

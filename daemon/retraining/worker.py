@@ -45,7 +45,7 @@ class Channel:
         try:
             self._stream.write(encode(message))
         except BrokenPipeError:
-            os._exit(EXIT_TRY_AGAIN)  # nobody listens any more: there is nothing to train for
+            os._exit(EXIT_TRY_AGAIN)  # the daemon is gone: no result is needed
         self._sent_s = time.monotonic()
 
     def progress(self, progress: Progress) -> None:

@@ -1,1 +1,1 @@
-"""``forecastd search``: what it tries, in which order, what it keeps, and how its outcome is told."""
+"""Trials, order, storage and report of ``forecastd search``."""

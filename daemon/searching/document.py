@@ -21,9 +21,9 @@ from models.specification import NETWORK_KINDS
 SCHEMA = "forecastd.search.v1"
 
 
-def search_document(plan: SearchPlan, standings: Sequence[TrialResult]) -> dict[str, Any]:
-    """Plain JSON values. ``standings``: best first."""
-    backtest, best = plan.backtest, standings[0]
+def search_document(plan: SearchPlan, results: Sequence[TrialResult]) -> dict[str, Any]:
+    """Plain JSON values. ``results``: best first."""
+    backtest, best = plan.backtest, results[0]
     return {
         "schema": SCHEMA,
         "kind": plan.kind,
@@ -51,7 +51,7 @@ def search_document(plan: SearchPlan, standings: Sequence[TrialResult]) -> dict[
                 "har": _estimate(each.har),
                 "random_walk": _estimate(each.random_walk),
             }
-            for each in standings
+            for each in results
         ],
         "best": {"trial": best.trial, "set": best.overrides.given, **_uses(plan, best.overrides)},
     }

@@ -39,7 +39,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Who is told: of all pieces of a rung that are missing, how far one is, that one is done, that one is lost."""
+    """Callbacks: the missing pieces of a rung, the progress of one, its end, its loss."""
 
     planned: Callable[[list[Piece]], None]
     step: Callable[[int, Step], None]
@@ -55,26 +55,26 @@ def run_search(plan: SearchPlan, trials: Trials, executor: Executor, listener: L
     # The newest hours first: they are most like those to come, and their trainings have the most history.
     order = [fold.index for fold in reversed(plan.backtest.folds)]
     numbers = list(range(plan.trials))
-    standings: dict[int, TrialResult] = {}
+    results: dict[int, TrialResult] = {}
     for rung in plan.rungs:
         numbers = survivors(numbers, rung.trials)
         folds = order[: rung.folds]
         _do_missing(plan, trials, [Piece(trial, fold) for trial in numbers for fold in folds], executor, listener)
         for trial in numbers:
-            standings[trial] = _standing(plan, trials, trial, folds)
-        numbers = [each.trial for each in ranked([standings[trial] for trial in numbers], plan.metric)]
-    return ranked(list(standings.values()), plan.metric)
+            results[trial] = _trial_result(plan, trials, trial, folds)
+        numbers = [each.trial for each in ranked([results[trial] for trial in numbers], plan.metric)]
+    return ranked(list(results.values()), plan.metric)
 
 
-def ranked(standings: list[TrialResult], metric: Metric) -> list[TrialResult]:
+def ranked(results: list[TrialResult], metric: Metric) -> list[TrialResult]:
     """More folds first, then the better figure; one without a figure last."""
 
-    def place(standing: TrialResult) -> tuple[int, float, int]:
-        value = standing.value.value
+    def place(result: TrialResult) -> tuple[int, float, int]:
+        value = result.value.value
         worse = math.inf if math.isnan(value) else -value if metric.higher_is_better else value
-        return -standing.folds, worse, standing.trial
+        return -result.folds, worse, result.trial
 
-    return sorted(standings, key=place)
+    return sorted(results, key=place)
 
 
 def _do_missing(plan: SearchPlan, trials: Trials, pieces: list[Piece], executor: Executor, listener: Listener) -> None:
@@ -95,18 +95,18 @@ def _do_missing(plan: SearchPlan, trials: Trials, pieces: list[Piece], executor:
     )
 
 
-def _standing(plan: SearchPlan, trials: Trials, trial: int, folds: list[int]) -> TrialResult:
+def _trial_result(plan: SearchPlan, trials: Trials, trial: int, folds: list[int]) -> TrialResult:
     outcomes = trials.outcomes(trial, folds)
     value, har, walk = (objective(outcomes, kind, plan.metric) for kind in (plan.kind, "har", "random_walk"))
-    standing = TrialResult(trial, plan.overrides(trial), len(folds), value, har, walk)
+    result = TrialResult(trial, plan.overrides(trial), len(folds), value, har, walk)
     trials.note(
         trial,
         {
             "trial": trial,
-            "set": standing.overrides.given,
+            "set": result.overrides.given,
             "folds": sorted(folds),
             "metric": plan.metric_name,
             "value": None if math.isnan(value.value) else {"value": value.value, "se": value.standard_error},
         },
     )
-    return standing
+    return result

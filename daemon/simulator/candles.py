@@ -132,7 +132,7 @@ def _close_before(series: RecordedSeries, index: int) -> int:
 
 
 def _together(bars: Iterable[BarFigures]) -> BarFigures:
-    """Several bars as one; prices are those of the bars in which somebody traded."""
+    """Several bars as one; prices are those of the bars with trades."""
     every = list(bars)
     traded = [bar for bar in every if bar.trades] or every
     sums = np.array(every, dtype=np.int64)[:, 4:].sum(axis=0).tolist()

@@ -66,7 +66,7 @@ async def simulate(
         addresses = await _started(exchange, port)
         sys.stdout.write(json.dumps({**addresses._asdict(), "symbols": market.symbols}) + "\n")
         sys.stdout.flush()
-        await _until_ended_or_told(exchange)
+        await _until_ended_or_stopped(exchange)
     finally:
         await exchange.stop()
 
@@ -131,7 +131,7 @@ async def _started(exchange: SimulatedExchange, port: int) -> Addresses:
         ) from error
 
 
-async def _until_ended_or_told(exchange: SimulatedExchange) -> None:
+async def _until_ended_or_stopped(exchange: SimulatedExchange) -> None:
     loop = asyncio.get_running_loop()
     signals = (signal.SIGINT, signal.SIGTERM)
     for number in signals:

@@ -13,8 +13,8 @@ from daemon.simulator.dialects import DIALECTS
 from daemon.simulator.faults.injector import Injector
 from daemon.simulator.faults.log import FaultLog
 from daemon.simulator.faults.malformed import malformed
-from daemon.simulator.faults.meddling import Meddling
 from daemon.simulator.faults.plan import FaultPlan, Form
+from daemon.simulator.faults.stream_faults import StreamFaults
 from daemon.simulator.market import Market
 from daemon.simulator.market_data import MarketData, Timeline
 from daemon.simulator.playing import Player
@@ -68,8 +68,8 @@ class SimulatedExchange:
         for fault in plan.faults:
             if fault.symbol is not None:
                 self._known(fault.symbol)
-        self._meddling = Meddling(self._streams.publish, self._market.muted, random.Random(plan.seed))
-        self._player = Player(self._market, self._meddling.passing, hold_us=self._dialect.hold_us)
+        self._stream_faults = StreamFaults(self._streams.publish, self._market.muted, random.Random(plan.seed))
+        self._player = Player(self._market, self._stream_faults.passing, hold_us=self._dialect.hold_us)
         self._injector = Injector(plan, self)
         self._runner: web.AppRunner | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -88,7 +88,7 @@ class SimulatedExchange:
 
     async def stop(self) -> None:
         """Raises what ended the playing or the faults before their time."""
-        self._meddling.stop()
+        self._stream_faults.stop()
         self._injector.stop()
         tasks, self._tasks = self._tasks, set()
         for task in tasks:
@@ -132,27 +132,27 @@ class SimulatedExchange:
 
     def skip(self, symbol: str, count: int) -> None:
         """Withholds the next ``count`` trades of a symbol: a gap that REST can repair."""
-        self._meddling.drop(self._known(symbol), count)
+        self._stream_faults.drop(self._known(symbol), count)
         self.log.note("drop", self._known(symbol), count=count)
 
     def duplicate(self, symbol: str, count: int) -> None:
         """Sends the next ``count`` trades of a symbol twice."""
-        self._meddling.duplicate(self._known(symbol), count)
+        self._stream_faults.duplicate(self._known(symbol), count)
         self.log.note("duplicate", self._known(symbol), count=count)
 
     def reorder(self, symbol: str, count: int, *, for_s: float = 1.0) -> None:
         """Sends the next ``count`` trades of a symbol in another order, when all are there or ``for_s`` is over."""
-        self._meddling.reorder(self._known(symbol), count, for_s)
+        self._stream_faults.reorder(self._known(symbol), count, for_s)
         self.log.note("reorder", self._known(symbol), count=count, for_s=for_s)
 
     def delay(self, symbol: str, count: int, *, for_s: float) -> None:
         """Holds the next ``count`` trades of a symbol back for so long each; later ones pass them."""
-        self._meddling.delay(self._known(symbol), count, for_s)
+        self._stream_faults.delay(self._known(symbol), count, for_s)
         self.log.note("delay", self._known(symbol), count=count, for_s=for_s)
 
     def batch(self, for_s: float) -> None:
         """Holds every trade back for so long and sends all at once, in order."""
-        self._meddling.batch(for_s)
+        self._stream_faults.batch(for_s)
         self.log.note("batch", for_s=for_s)
 
     # Frames and connections
@@ -179,7 +179,7 @@ class SimulatedExchange:
         await self._streams.drop(set(self._streams.clients), code)
 
     def refuse_connections(self, refusing: bool = True) -> None:
-        """Answers new websocket connections with HTTP 503 until told otherwise."""
+        """Answers new websocket connections with HTTP 503 until this is called with False."""
         self._streams.refusing = refusing
         self.log.note("refuse" if refusing else "admit")
 
@@ -216,7 +216,7 @@ class SimulatedExchange:
         self.log.note("skew", ms=ms)
 
     def halt(self, symbol: str, *, bars: int = 1) -> range:
-        """Lets nobody trade a symbol in the next ``bars`` bars that have not begun; which bars those are."""
+        """Stops trading of a symbol in the next ``bars`` bars that have not begun, and returns their open times."""
         first = self.tape.timeline.index_at(self._market.happened_us()) + 1
         halted = range(max(first, 0), min(first + bars, len(self.tape.data)))
         for index in halted:

@@ -50,7 +50,7 @@ class RecordedSeries:
         return BarFigures(*(int(getattr(self, name)[index]) for name in BarFigures._fields))
 
     def emptied(self, index: int) -> RecordedSeries:
-        """The same series with one bar in which nobody traded, flat at the close before it."""
+        """The same series with one bar without trades, flat at the close before it."""
         flat = int(self.close[index - 1]) if index else int(self.open[0])
         changed = {name: getattr(self, name).copy() for name in BarFigures._fields}
         for name, column in changed.items():

@@ -17,7 +17,7 @@ class Numbered(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """One bar of one symbol. Prices are None where nobody traded; every figure is the exact one as a double.
+    """One bar of one symbol. Prices are None without trades; every figure is the exact one as a double.
 
     trades, first_id, last_id: as the venue counts and numbers them; ids are None without trades and where the venue's
     are no numbers.

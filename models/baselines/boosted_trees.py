@@ -46,8 +46,8 @@ class BoostedTrees:
     """LightGBM (G. Ke et al., NeurIPS 2017) on the newest feature row, one ensemble of log-variance trees a horizon.
 
     The number of trees, the level and the quantiles of the standardised return come from the last 15% of the training
-    span, with purge and embargo, by trees that did not see it; the trees that speak are then grown on all of it. The
-    median is 0. A series is told apart by a category; one that was not in the fit has none.
+    span, with purge and embargo, by trees that did not see it; the final trees are then grown on all of it. The
+    median is 0. A category identifies the series; a series that was not in the fit has none.
     """
 
     def __init__(

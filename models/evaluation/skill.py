@@ -126,7 +126,7 @@ def rmse_ratio(
 
 
 def direction(forecast: npt.ArrayLike, truth: npt.ArrayLike, *, horizon_bars: int = 1) -> Estimate | None:
-    """Share of (n,) truths whose sign the forecast had; where either is exactly 0 nobody took a side: left out."""
+    """Share of (n,) truths with the sign of the forecast; pairs in which either is exactly 0 are left out."""
     said, was = np.sign(np.asarray(forecast, dtype=np.float64)), np.sign(np.asarray(truth, dtype=np.float64))
     decided = (said != 0.0) & (was != 0.0)
     return coverage((said == was)[decided], horizon_bars=horizon_bars)

@@ -137,11 +137,11 @@ def _ask_one(candidate: Candidate, given: ForecastInput) -> Forecast | None:
 
 
 def _fitted(kind: str, bars: pl.DataFrame, task: FoldTask, on_step: Callable[[Step], None], ratio: float) -> Candidate:
-    def told(progress: Progress) -> None:
+    def report(progress: Progress) -> None:
         on_step(Step(task.fold.index, kind, ratio + progress.ratio / len(task.kinds), progress))
 
     try:
-        return fit(kind, bars, task.settings, on_progress=told)
+        return fit(kind, bars, task.settings, on_progress=report)
     except ValueError as error:
         error.add_note(f"{kind}, fold {task.fold.index + 1}")
         raise

@@ -93,7 +93,7 @@ class NetworkForecaster:
         return None
 
     def forecast(self, inputs: Sequence[ForecastInput]) -> list[Forecast]:
-        """Raises ValueError where any input is unfit, or where the network's answer is not finite."""
+        """Raises ValueError for an input that is rejected, and for an output that is not finite."""
         for given in inputs:
             if (reason := self.rejection_reason(given)) is not None:
                 raise ValueError(f"{given.venue}:{given.symbol} cannot be forecast: {reason}")
@@ -115,7 +115,7 @@ class NetworkForecaster:
         sigma = self._har.sigma_now((given.venue, given.symbol), given.recent)  # (H,)
         scaled = sigma[:, None] * answer.quantiles
         window = given.window
-        assert window is not None  # an input without one is unfit
+        assert window is not None  # an input without one is rejected
         return Forecast(
             venue=given.venue,
             symbol=given.symbol,

@@ -31,7 +31,7 @@ _QUOTES = (
 )
 _REQUIRED = ("symbol", "open_time", *PRICES, "volume")
 _OPTIONAL = ("quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume")
-# Integers are told apart by size: milliseconds of 1973 to 5138 are smaller than any microseconds after 1973.
+# Integers are distinguished by size: milliseconds of 1973 to 5138 are smaller than any microseconds after 1973.
 _FIRST_MICROSECOND = 10**14
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-# An idle OpenMP worker that spins takes the core of whoever else runs here; read where torch is imported.
+# Idle OpenMP workers would spin and take a core from other processes; torch reads this when it is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from daemon.backtesting.document import document

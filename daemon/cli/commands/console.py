@@ -1,4 +1,4 @@
-"""Tables for whoever reads them: all of it on one line a row where there is room, on several where there is not."""
+"""Console tables: one line for each row where the width allows it, else several."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def run_demo(options: DemoOptions) -> None:
 
 
 class Demo:
-    """The simulated exchange, the daemon and whoever watches, on one scaled clock."""
+    """The simulated exchange, the daemon and the view, on one scaled clock."""
 
     def __init__(self, options: DemoOptions, market: MarketData, folder: Path, view: View | None = None) -> None:
         self._options = options

@@ -157,7 +157,7 @@ def summary_table(rows: Sequence[ScoreRow], tally: DemoTally) -> RenderableType:
 
 
 def skill_table(rows: Sequence[ScoreRow]) -> RenderableType:
-    """One line per symbol and shown horizon: the loss of whoever forecasts, the baselines' own, and the ratios."""
+    """One line for each symbol and shown horizon: the losses of issued forecasts and baselines, and their ratios."""
     issued = [row for row in rows if row.role == "issued" and row.horizon_bars in SHOWN_HORIZONS and row.count]
     if not issued:
         return Text("live skill: no forecast was scored; the first is, one bar after it was made")

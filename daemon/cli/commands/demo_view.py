@@ -92,7 +92,7 @@ class HeadlessView:
 
 
 class LiveView:
-    """A table on a screen of its own, drawn anew four times a second; the summary follows on the usual screen."""
+    """A table on the alternate screen, updated four times a second; the summary follows on the normal screen."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.log_stream: LastLines = LastLines()

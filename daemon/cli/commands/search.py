@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-# An idle OpenMP worker that spins takes the core of whoever else runs here; read where torch is imported.
+# Idle OpenMP workers would spin and take a core from other processes; torch reads this when it is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from daemon.backtesting.plan import BacktestRefused, on_gpu
@@ -35,8 +35,8 @@ def run_search_command(config_file: Path | None, options: SearchOptions, engine:
     check_engine(engine)
     plan = make_search_plan(load_config(config_file, secrets=Secrets.UNCHECKED), options)
     trials = Trials(plan.run, identity(plan), kind=plan.kind, empty=plan.no_outcomes)
-    standings = _searched(plan, trials, engine)
-    told = search_document(plan, standings)
+    results = _searched(plan, trials, engine)
+    told = search_document(plan, results)
     (plan.run / "result.json").write_text(jsonlib.dumps(told, indent=1) + "\n", "utf-8")
     if json:
         sys.stdout.write(jsonlib.dumps(told) + "\n")

@@ -244,7 +244,7 @@ def _trades(kind: str, texts: list[str]) -> str:
 
 
 def _time_us(trade: TapeTrade) -> int:
-    """Trades of one millisecond are told apart by their microseconds, since REST pages by time."""
+    """Trades of one millisecond differ in their microseconds, because REST pages by time."""
     return trade.time_ms * 1000 + trade.place
 
 

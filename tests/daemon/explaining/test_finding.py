@@ -63,12 +63,12 @@ def test_what_cannot_be_told_is_said(filled: Filled) -> None:
     """Only tft selects features; for the others one sentence says so."""
     told = found(filled.folder)
     if filled.kind == "tft":
-        assert told.unsaid == ()
+        assert told.missing == ()
         assert [each.weight for each in told.features] == sorted((e.weight for e in told.features), reverse=True)
         assert {each.name for each in told.features} <= set(FEATURE_NAMES)
     else:
         assert told.features == ()
-        assert f"not known of {filled.kind}: only tft" in told.unsaid[-1]
+        assert f"not known of {filled.kind}: only tft" in told.missing[-1]
 
 
 def test_the_newest_of_the_symbol(filled_by_tft: Filled) -> None:
@@ -142,7 +142,7 @@ def test_a_forecast_of_an_earlier_version(filled_by_tft: Filled, tmp_path: Path)
     told = found(tmp_path, name)
     assert {hour.known for hour in told.hours} == {None}
     assert told.features == ()
-    assert "An earlier forecastd stored this forecast" in told.unsaid[0]
+    assert "An earlier forecastd stored this forecast" in told.missing[0]
 
 
 def test_a_reading_of_other_hours_is_damage(filled_by_tft: Filled, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ class Loss(NamedTuple):
     symbols: tuple[str, ...]
     reason: str
     next_try_s: float
-    heard_until_us: int
+    complete_until_us: int
 
 
 class RecordingListener:
@@ -67,8 +67,8 @@ class RecordingListener:
     def connected(self, symbols: Sequence[str]) -> None:
         self._note("connected", tuple(symbols))
 
-    def disconnected(self, symbols: Sequence[str], reason: str, next_try_s: float, heard_until_us: int) -> None:
-        self.losses.append(Loss(tuple(symbols), reason, next_try_s, heard_until_us))
+    def disconnected(self, symbols: Sequence[str], reason: str, next_try_s: float, complete_until_us: int) -> None:
+        self.losses.append(Loss(tuple(symbols), reason, next_try_s, complete_until_us))
         self._note("disconnected", tuple(symbols))
 
     def all(self, kind: str) -> list[tuple[Any, ...]]:

@@ -102,9 +102,9 @@ async def test_a_symbol_that_the_new_connection_does_not_get(listener: Recording
         venue.tell(venue.peers[0], venue.style.closing_soon)
         await listener.until_count("disconnected", 1)
         assert len(venue.peers) == 1
-        ((symbols, reason, _, heard_until_us),) = listener.losses
+        ((symbols, reason, _, complete_until_us),) = listener.losses
         assert (symbols, reason) == ((ETH,), "the venue did not take it")
-        assert 0 < heard_until_us <= replaced_at_us
+        assert 0 < complete_until_us <= replaced_at_us
         venue.wrong.clear()
         await listener.until_count("connected", 3)
     assert listener.all("connected") == [((BTC, ETH),), ((BTC,),), ((ETH,),)]
@@ -161,8 +161,8 @@ async def test_heard_until_a_moment_before_the_last_frame(listener: RecordingLis
         venue.peers[0].transport.abort()
         await listener.until_count("disconnected", 1)
     assert listener.ids == {BTC: list(range(1, 11))}
-    heard_until_us = listener.losses[0].heard_until_us
-    assert last_frame_us - 10 * PERIOD_US < heard_until_us <= last_frame_us
+    complete_until_us = listener.losses[0].complete_until_us
+    assert last_frame_us - 10 * PERIOD_US < complete_until_us <= last_frame_us
 
 
 @pytest.mark.usefixtures("closely")
@@ -178,11 +178,11 @@ async def test_what_was_heard_is_told_for_as_long_as_nobody_listens(listener: Re
         await listener.until_count("disconnected", 3)
         venue.answers = True
         await listener.until_count("connected", 2)
-    assert all(cut_off_at_us - 200_000 < loss.heard_until_us <= cut_off_at_us for loss in listener.losses)
+    assert all(cut_off_at_us - 200_000 < loss.complete_until_us <= cut_off_at_us for loss in listener.losses)
 
 
 async def test_never_heard(unused_tcp_port: int, listener: RecordingListener) -> None:
     """Before the first connection nothing was heard at all."""
     async with streaming(f"ws://127.0.0.1:{unused_tcp_port}", listener, [BTC], venue=swift("bybit", [BTC])):
         await listener.until_count("disconnected", 2)
-    assert {loss.heard_until_us for loss in listener.losses} == {0}
+    assert {loss.complete_until_us for loss in listener.losses} == {0}

@@ -163,9 +163,9 @@ async def test_subscription_lost_in_silence(server: FakeBinance, listener: Recor
         await listener.until_count("refused", 1)
         await listener.until(lambda: ("connected", (ETH,)) in listener.events)
     assert listener.all("subscribed").count((ETH,)) == 2
-    ((symbols, reason, _, heard_until_us),) = listener.losses
+    ((symbols, reason, _, complete_until_us),) = listener.losses
     assert (symbols, reason) == ((ETH,), "the venue lists it no more")
-    assert heard_until_us < removed_at_us, "the last list that held it is all that is sure"
+    assert complete_until_us < removed_at_us, "the last list that held it is all that is sure"
     assert server.attempts == 1
 
 

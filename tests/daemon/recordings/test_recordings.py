@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from daemon.exchanges import VENUE_NAMES
-from daemon.recordings import Heard, Recorded, Recording, RecordingRefused, Unheard, read
+from daemon.recordings import RecordedTrades, Recording, RecordingRefused, StreamLost, StreamRestored, read
 from features.market import Trade
 from tests.daemon.recordings import captures
 from tests.daemon.recordings.captures import START_S, capture, connected, received
@@ -35,7 +35,7 @@ def read_all(file: Path, venue_name: str = "binance", symbol: str | None = None)
 
 
 def times_s(recording: Recording) -> list[float]:
-    return [each.trades[0].time_us / 1e6 - START_S for each in recording if isinstance(each, Recorded)]
+    return [each.trades[0].time_us / 1e6 - START_S for each in recording if isinstance(each, RecordedTrades)]
 
 
 # Formats
@@ -55,8 +55,8 @@ def test_a_capture_is_read_frame_by_frame(tmp_path: Path) -> None:
     )
     since_us = START_US - 2_000_000
     expected = [
-        Recorded("BTC-USDT", [Trade(1, START_US, 100.5, 0.5, False, 2)], START_US + 250_000, since_us),
-        Recorded("BTC-USDT", [Trade(2, START_US + 10_000, 100.5, 0.5, False, 2)], START_US + 750_000, since_us),
+        RecordedTrades("BTC-USDT", [Trade(1, START_US, 100.5, 0.5, False, 2)], START_US + 250_000, since_us),
+        RecordedTrades("BTC-USDT", [Trade(2, START_US + 10_000, 100.5, 0.5, False, 2)], START_US + 750_000, since_us),
     ]
     assert recording.symbols == ("BTC-USDT",)
     assert list(recording) == expected
@@ -75,13 +75,15 @@ def test_every_format_of_line_reads_alike(name: str, tmp_path: Path) -> None:
     }
     (tmp_path / "bare").write_text("\n".join(frame for frame, _ in frames))
     bare = list(read_all(tmp_path / "bare", name))
-    assert [(each.received_us, each.since_us) for each in bare if isinstance(each, Recorded)] == [(None, None)] * 2
+    assert [(each.received_us, each.since_us) for each in bare if isinstance(each, RecordedTrades)] == [
+        (None, None)
+    ] * 2
     for file, lines in forms.items():
         (tmp_path / file).write_text("\n".join(lines))
         (tmp_path / f"{file}.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
         recording = read_all(tmp_path / file, name)
         assert [each._replace(received_us=None, since_us=None) for each in recording] == bare  # type: ignore[call-arg]
-        arrivals = [each.received_us for each in recording if isinstance(each, Recorded)]
+        arrivals = [each.received_us for each in recording if isinstance(each, RecordedTrades)]
         assert arrivals == [START_US + 1_500_000, START_US + 2_500_000], file
         assert list(read_all(tmp_path / f"{file}.gz", name)) == list(recording)
 
@@ -92,7 +94,7 @@ def test_a_frame_with_several_symbols(tmp_path: Path) -> None:
     file = capture(tmp_path, received(START_S + 1, frame))
     recording = read_all(file, "kraken")
     assert recording.symbols == ("BTC-USD", "ETH-USD")
-    assert [(each.symbol, len(each.trades)) for each in recording if isinstance(each, Recorded)] == [
+    assert [(each.symbol, len(each.trades)) for each in recording if isinstance(each, RecordedTrades)] == [
         ("BTC-USD", 2),
         ("ETH-USD", 1),
     ]
@@ -109,7 +111,7 @@ def test_what_is_no_time_is_none(tmp_path: Path) -> None:
     """A receipt time in other units does not move the recording to another century."""
     file = capture(tmp_path, received(START_S * 1000, captures.okx(1, START_S)))
     (only,) = read_all(file, "okx")
-    assert isinstance(only, Recorded)
+    assert isinstance(only, RecordedTrades)
     assert only.received_us is None
 
 
@@ -124,10 +126,11 @@ def test_raw_trades_are_read_where_there_are_no_others(tmp_path: Path) -> None:
         recording = list(read_all(capture(tmp_path, *raw, *others)))
     assert not logs, "books and book tickers are known kinds of frame"
     assert recording == [
-        Recorded("BTC-USDT", [Trade(number, START_US + number * 1_000_000, 100.5, 0.5, True)]) for number in (11, 12)
+        RecordedTrades("BTC-USDT", [Trade(number, START_US + number * 1_000_000, 100.5, 0.5, True)])
+        for number in (11, 12)
     ]
     both = list(read_all(capture(tmp_path, raw[0], captures.binance(1, START_S), raw[1])))
-    assert both == [Recorded("BTC-USDT", [Trade(1, START_US, 100.5, 0.5, False, 2)])]
+    assert both == [RecordedTrades("BTC-USDT", [Trade(1, START_US, 100.5, 0.5, False, 2)])]
 
 
 def test_a_malformed_raw_trade_is_told(tmp_path: Path) -> None:
@@ -148,11 +151,11 @@ def of_symbol(symbol: str, recording: Recording) -> list[tuple[str, float]]:
     for each in recording:
         if each.symbol == symbol:
             match each:
-                case Recorded():
+                case RecordedTrades():
                     told.append(("trade", each.trades[0].time_us / 1e6 - START_S))
-                case Unheard():
-                    told.append(("unheard", each.heard_until_us / 1e6 - START_S))
-                case Heard():
+                case StreamLost():
+                    told.append(("unheard", each.complete_until_us / 1e6 - START_S))
+                case StreamRestored():
                     told.append(("heard", each.at_us / 1e6 - START_S))
     return told
 
@@ -228,7 +231,7 @@ def test_a_symbol_of_two_connections_is_heard_by_either(tmp_path: Path) -> None:
         ("heard", 21),
         ("trade", 21),
     ]
-    since = [each.since_us for each in recording if isinstance(each, Recorded)]
+    since = [each.since_us for each in recording if isinstance(each, RecordedTrades)]
     assert since == [START_US + s * 1_000_000 for s in (0, 1, 0, 1, 9, 20)]
 
 
@@ -326,9 +329,9 @@ def test_trade_ids_that_are_texts(tmp_path: Path) -> None:
     """Numbers in texts are numbers. UUIDs tell trades apart where ids prove nothing, and are refused elsewhere."""
     file = tmp_path / "trades.parquet"
     table(["7", "8"]).write_parquet(file)
-    assert [each.trades[0].trade_id for each in read_all(file) if isinstance(each, Recorded)] == [7, 8]
+    assert [each.trades[0].trade_id for each in read_all(file) if isinstance(each, RecordedTrades)] == [7, 8]
     table(["a9188a0a", "b0188a0b", "a9188a0a"]).write_parquet(file)
-    ids = [each.trades[0].trade_id for each in read_all(file, "bybit_linear") if isinstance(each, Recorded)]
+    ids = [each.trades[0].trade_id for each in read_all(file, "bybit_linear") if isinstance(each, RecordedTrades)]
     assert ids[0] == ids[2] != ids[1]
     assert all(0 <= each < 2**63 for each in ids)
     with pytest.raises(RecordingRefused, match="row 1 has trade_id 'a9188a0a'; the venue's ids are integers"):

@@ -20,7 +20,7 @@ from daemon.pipeline.events import BarClosed, BarRevised
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.reconciliation import differences
 from daemon.pipeline.timeouts import Timeouts
-from daemon.recordings import Recorded, Recording, read
+from daemon.recordings import RecordedTrades, Recording, read
 from daemon.recordings.lines import lines
 from daemon.recordings.replay import Replay, Replayed
 from features.bars import OpenBar
@@ -72,7 +72,7 @@ def test_no_frame_is_unexplained(name: str) -> None:
     frames = sum(line.frame is not None for line in lines(RECORDINGS / name))
     with capture_logs() as logs:
         recording = recorded(name)
-        trades = [trade for each in recording if isinstance(each, Recorded) for trade in each.trades]
+        trades = [trade for each in recording if isinstance(each, RecordedTrades) for trade in each.trades]
     assert logs == []
     assert frames >= len(trades)
     assert (len(recording.symbols), len(trades)) == CAPTURES[name]
@@ -84,7 +84,7 @@ def test_ids_have_no_holes(name: str) -> None:
     """Each symbol's ids go on by one, so that all but the first and the last bar are proven."""
     last_ids: dict[str, int] = {}
     for each in recorded(name):
-        assert isinstance(each, Recorded)
+        assert isinstance(each, RecordedTrades)
         for trade in each.trades:
             assert trade.trade_id - trade.span == last_ids.get(each.symbol, trade.trade_id - trade.span)
             last_ids[each.symbol] = trade.trade_id
@@ -190,7 +190,7 @@ def test_raw_trades_equal_the_table_of_the_same_hour(symbol: str) -> None:
         TRADES / f"binance_spot_{symbol.upper()}_trades_20240808-09_ws.parquet", venue_name="binance", symbol=None
     )
     ours, theirs = (
-        [each.trades[0] for each in recording if isinstance(each, Recorded)] for recording in (capture, table)
+        [each.trades[0] for each in recording if isinstance(each, RecordedTrades)] for recording in (capture, table)
     )
     assert ours == theirs[: len(ours)]
     bars, expected = (replay(recording, "binance", MINUTE_US).bars for recording in (capture, table))

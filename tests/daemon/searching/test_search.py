@@ -121,19 +121,19 @@ def test_a_search_that_was_stopped_goes_on(config: Config, tmp_path: Path) -> No
     with pytest.raises(Cancelled, match="cancelled; 1 of 2 tasks"):
         searched(plan, Told(stop_after=1))
     rest = Told()
-    standings = searched(plan, rest)
+    results = searched(plan, rest)
     # Two trials on the newest fold, one of them done before; both, the preset being one, on the other.
     # Both on the newest fold, of which one was done before; then the better and the preset, be it one or two, on both.
     assert rest.planned[0] == Piece(1, 1)
     assert Piece(0, 0) in rest.planned
-    assert {each.trial: each.folds for each in standings}[0] == 2
+    assert {each.trial: each.folds for each in results}[0] == 2
     alone, told = replace(plan, run=tmp_path / "alone"), Told()
-    assert searched(alone, told) == standings
+    assert searched(alone, told) == results
     assert told.done == 1 + rest.done
     again = Told()
     by_qlike = searched(replace(plan, metric_name="qlike", strategy="random", trials=1), again)
     assert again.planned == []
-    assert by_qlike[0].value not in {each.value for each in standings}
+    assert by_qlike[0].value not in {each.value for each in results}
     note = json.loads((plan.run / "trial-001.json").read_text())
     assert note["set"] == plan.overrides(1).given
     assert note["folds"][-1] == 1
@@ -151,7 +151,7 @@ def test_a_folder_of_another_search_is_refused(config: Config, tmp_path: Path) -
         Trials(other.run, identity(other), kind="lstm", empty=other.no_outcomes)
 
 
-def standing(trial: int, folds: int, value: float) -> TrialResult:
+def result(trial: int, folds: int, value: float) -> TrialResult:
     one = Estimate(1.0, 0.0)
     return TrialResult(
         trial, Overrides(dropout=trial / 10) if trial else Overrides(), folds, Estimate(value, 0.1), one, one
@@ -161,15 +161,15 @@ def standing(trial: int, folds: int, value: float) -> TrialResult:
 def test_the_best_is_one_that_went_to_the_end() -> None:
     """A better figure on fewer folds is no better; no figure at all is last."""
     nan = float("nan")
-    standings = [standing(0, 4, 1.0), standing(1, 4, 0.9), standing(2, 1, 0.5), standing(3, 4, nan)]
-    assert [each.trial for each in ranked(standings, METRICS["pinball"])] == [1, 0, 3, 2]
-    assert [each.trial for each in ranked(standings, METRICS["direction"])] == [0, 1, 3, 2]
+    results = [result(0, 4, 1.0), result(1, 4, 0.9), result(2, 1, 0.5), result(3, 4, nan)]
+    assert [each.trial for each in ranked(results, METRICS["pinball"])] == [1, 0, 3, 2]
+    assert [each.trial for each in ranked(results, METRICS["direction"])] == [0, 1, 3, 2]
 
 
 def test_the_table_says_how_the_best_is_used(config: Config, tmp_path: Path) -> None:
     """As a command, as lines of the configuration that load, and the command that judges it on later hours."""
     plan = make_search_plan(config, options(bars_file(tmp_path)))
-    document = search_document(plan, [standing(3, 2, 0.98), standing(0, 2, 1.01), standing(1, 1, 0.97)])
+    document = search_document(plan, [result(3, 2, 0.98), result(0, 2, 1.01), result(1, 1, 0.97)])
     out = io.StringIO()
     print_search(open_console(out, width=200), document)
     text = out.getvalue()
@@ -183,7 +183,7 @@ def test_the_table_says_how_the_best_is_used(config: Config, tmp_path: Path) -> 
     file.write_text(document["best"]["config"])
     loaded = load_config(file, environ={"HOME": "/home/ann"})
     assert (loaded.model.preset, loaded.model.overrides) == ("small", ("dropout=0.3",))
-    nothing = search_document(plan, [standing(0, 2, 0.98), standing(1, 2, 1.01)])
+    nothing = search_document(plan, [result(0, 2, 0.98), result(1, 2, 1.01)])
     out = io.StringIO()
     print_search(open_console(out, width=200), nothing)
     assert "nothing that was tried is better than the preset" in out.getvalue()

@@ -12,8 +12,8 @@ from daemon.simulator.playing import Due
 Send = Callable[[list[Due]], None]
 
 
-class Meddling:
-    """Passes trades on to ``send``, changed as it was told; ``muted`` is the market's set of withheld symbols."""
+class StreamFaults:
+    """Passes trades on to ``send`` with the injected faults; ``muted`` is the market's set of withheld symbols."""
 
     def __init__(self, send: Send, muted: set[str], rng: random.Random) -> None:
         self._send = send
