@@ -1,1 +1,1 @@
-"""The dashboards of forecastd as code: `python -m grafana.build` writes them, `python -m grafana.verify` tries them."""
+"""Grafana dashboards as code: `python -m grafana.build` writes them, `python -m grafana.verify` runs their queries."""

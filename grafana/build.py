@@ -1,10 +1,10 @@
 """Writes Grafana's dashboard and provisioning files: ``python -m grafana.build [--check]``.
 
-The files are committed, so that a user needs neither Python nor the SDK; ``--check`` fails when they are not what the
-code says.
+The files are committed, so that a user needs neither Python nor the SDK; ``--check`` fails when they differ from what
+the code generates.
 """
 
-# ruff: noqa: T201  # a command: what it prints is its answer
+# ruff: noqa: T201  # a command that prints its result
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     differing = [path for path, text in generated().items() if not path.exists() or path.read_text() != text]
     if options.check:
         for path in differing:
-            print(f"{path} is not what the code says: run `python -m grafana.build`", file=sys.stderr)
+            print(f"{path} differs from the generated file: run `python -m grafana.build`", file=sys.stderr)
         return 1 if differing else 0
     for path, text in generated().items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def generated() -> dict[Path, str]:
-    """Every generated file with its content."""
+    """Content of all generated files by path."""
     return {
         FOLDER / "dashboards" / "forecastd.json": dashboard_json(),
         FOLDER / "provisioning" / "datasources" / "prometheus.yaml": DATASOURCE_PROVISIONING,
@@ -83,7 +83,7 @@ def generated() -> dict[Path, str]:
 
 
 def dashboard_json() -> str:
-    """The dashboard as Grafana stores it, with a stable order of keys."""
+    """The dashboard as JSON, with sorted keys."""
     return JSONEncoder(sort_keys=True, indent=2).encode(build_dashboard().build()) + "\n"
 
 
@@ -115,7 +115,7 @@ def build_dashboard() -> dashboard.Dashboard:
 
 
 def layout(row: Row) -> list[tuple[int, int]]:
-    """Left edge and height below the row's top for each panel: side by side, as many as fit."""
+    """Left edge and offset below the row's top of each panel, filled from the left in lines of ``GRID_WIDTH``."""
     places: list[tuple[int, int]] = []
     left, below = 0, 0
     for panel in row.panels:
@@ -131,13 +131,13 @@ def position(top: int, left: int, width: int, height: int) -> models.GridPos:
 
 
 def variables() -> list[dashboard.DatasourceVariable | dashboard.QueryVariable]:
-    """The choices at the top: where to ask, which instances, symbols and horizons."""
+    """The dashboard's variables: data source, instance, symbol and horizon."""
     source = dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus")
     return [
         source,
-        choice("instance", "Instance", "label_values(forecastd_build_info, instance)"),
-        choice("symbol", "Symbol", 'label_values(forecastd_feed_connected{instance=~"$instance"}, symbol)'),
-        choice(
+        query_variable("instance", "Instance", "label_values(forecastd_build_info, instance)"),
+        query_variable("symbol", "Symbol", 'label_values(forecastd_feed_connected{instance=~"$instance"}, symbol)'),
+        query_variable(
             "horizon",
             "Horizon in bars",
             'label_values(forecastd_skill_scored_forecasts{instance=~"$instance"}, horizon)',
@@ -145,7 +145,7 @@ def variables() -> list[dashboard.DatasourceVariable | dashboard.QueryVariable]:
     ]
 
 
-def choice(name: str, label: str, query: str) -> dashboard.QueryVariable:
+def query_variable(name: str, label: str, query: str) -> dashboard.QueryVariable:
     everything = models.VariableOption(text="All", value="$__all", selected=True)
     return (
         dashboard.QueryVariable(name)
@@ -162,7 +162,7 @@ def choice(name: str, label: str, query: str) -> dashboard.QueryVariable:
 
 
 def model_changes() -> dashboard.AnnotationQuery:
-    """A mark at each moment at which another model began to serve."""
+    """An annotation at each time at which another model began to serve."""
     return (
         dashboard.AnnotationQuery()
         .name("Model changes")

@@ -1,17 +1,17 @@
-"""The vocabulary of the dashboard: rows of panels of queries as plain data, and the PromQL they are written in."""
+"""Rows, panels and queries of the dashboard as plain data, and builders of PromQL expressions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-# Bars come once an interval: quantiles of what happens at a bar look back over several of them.
+# Bars close once per interval, so quantiles of per-bar figures cover several bars.
 QUANTILE_WINDOW = "6h"
 COUNT_WINDOW = "1h"
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One PromQL expression; ``legend`` is Grafana's template over the result's labels."""
+    """One PromQL expression; ``legend`` is Grafana's legend template with labels of the result."""
 
     expression: str
     legend: str
@@ -21,8 +21,7 @@ class Query:
 class Panel:
     """One panel. ``unit`` is Grafana's unit id; ``stat`` shows the newest value in large type instead of lines.
 
-    ``reference`` draws a line at a value that the figures are to be read against. ``words`` replaces numbers by text,
-    e.g. 1 by "connected".
+    ``reference`` draws a line at a value to compare with. ``words`` maps numbers to text, e.g. 1 to "connected".
     """
 
     title: str
@@ -44,14 +43,14 @@ class Row:
     panels: tuple[Panel, ...]
 
 
-def chosen(metric: str, *matchers: str) -> str:
-    """``metric`` of the instances chosen at the top of the dashboard."""
+def of_selection(metric: str, *matchers: str) -> str:
+    """``metric`` of the instances selected in the dashboard."""
     selection = ", ".join(('instance=~"$instance"', *matchers))
     return f"{metric}{{{selection}}}"
 
 
 def of_instance(name: str, *matchers: str) -> str:
-    return chosen(f"forecastd_{name}", *matchers)
+    return of_selection(f"forecastd_{name}", *matchers)
 
 
 def of_symbol(name: str, *matchers: str) -> str:
@@ -59,13 +58,13 @@ def of_symbol(name: str, *matchers: str) -> str:
 
 
 def increase(series: str, window: str = COUNT_WINDOW, *, by: str | None = None) -> str:
-    """Events within ``window``, summed by the labels ``by``, or into one."""
+    """Events within ``window``, summed by the labels ``by``, or over all series."""
     grouping = "" if by is None else f" by ({by})"
     return f"sum{grouping} (increase({series}[{window}]))"
 
 
 def per_second(series: str, *, by: str) -> str:
-    """Events a second of wall time, for what happens all the time."""
+    """Events per second of wall time, for counters that grow continuously."""
     return f"sum by ({by}) (rate({series}[$__rate_interval]))"
 
 
@@ -75,18 +74,18 @@ def age(timestamps: str) -> str:
 
 
 def quantile(level: float, histogram: str) -> str:
-    """A quantile per venue over the last bars."""
+    """A quantile per venue over ``QUANTILE_WINDOW``."""
     buckets = increase(of_instance(f"{histogram}_bucket"), QUANTILE_WINDOW, by="le, venue")
     return f"histogram_quantile({level}, {buckets})"
 
 
-def beside_baseline(ratio: str, baseline: str) -> tuple[Query, ...]:
+def against_baseline(ratio: str, baseline: str) -> tuple[Query, ...]:
     """A skill ratio with one standard error to each side."""
     return with_error(ratio, f'baseline="{baseline}"')
 
 
 def with_error(ratio: str, *matchers: str) -> tuple[Query, ...]:
-    """A figure of the chosen horizons with one standard error to each side."""
+    """A figure of the selected horizons with one standard error to each side."""
     matchers = ('horizon=~"$horizon"', *matchers)
     value, error = of_symbol(ratio, *matchers), of_symbol(f"{ratio}_standard_error", *matchers)
     name = "{{symbol}} +{{horizon}}"

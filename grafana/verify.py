@@ -1,11 +1,11 @@
 """Runs every query of every panel against a running forecastd, through a real Prometheus.
 
-``python -m grafana.verify --metrics-url http://127.0.0.1:9464/metrics`` tries a daemon that runs already;
-``python -m grafana.verify --demo`` starts the demo first, with an imaginary GPU, and waits until a trained model has
-forecast and been scored. A query passes once it has returned a number; those that never do are named, exit code 1.
+``python -m grafana.verify --metrics-url http://127.0.0.1:9464/metrics`` checks a running daemon;
+``python -m grafana.verify --demo`` starts the demo first, with a simulated GPU, and waits until forecasts of a trained
+model are scored. A query passes once it has returned a number; queries that never do are printed, with exit code 1.
 """
 
-# ruff: noqa: T201  # a command: what it prints is its answer
+# ruff: noqa: T201  # a command that prints its result
 
 from __future__ import annotations
 
@@ -40,24 +40,23 @@ STOP_TIMEOUT_S = 10.0
 REQUEST_TIMEOUT_S = 10.0
 PAUSE_S = 2.0
 
-# What Grafana would put in for its own variables: a rate needs four scrapes.
+# Values that Grafana would substitute for its own variables; a rate needs four scrapes.
 BUILT_IN_VARIABLES = {"__rate_interval": "10s", "__interval": "5s", "__range": "1h"}
 
-# At 1800 an hour lasts two seconds: the 24 scored forecasts that a ratio needs come within a minute of the training.
+# At 1800 an hour lasts two seconds, so a ratio's 24 scored forecasts exist within a minute after the training.
 DEMO_SPEED = 1800
 
-# With --demo the wait goes on until these hold, so that the skill panels are tried on a model's scores: HAR's own loss
-# beside HAR's is exactly 1.
+# --demo waits until these hold, so that the skill panels show a model's scores; HAR's ratio to itself is exactly 1.
 _RATIO = 'forecastd_skill_pinball_ratio{baseline="har", horizon="1"}'
 DEMO_CONDITIONS = {
     "a model has forecast": 'forecastd_forecasts_total{source="model"} > 0',
     "forecasts are scored": "forecastd_skill_scored_forecasts > 0",
-    "a model's loss stands beside HAR's": f"{_RATIO} < 1 or {_RATIO} > 1",
+    "a model's loss is compared with HAR's": f"{_RATIO} < 1 or {_RATIO} > 1",
 }
 
 
 class VerifyError(Exception):
-    """The check could not run at all."""
+    """The check could not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +72,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m grafana.verify", description=__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--metrics-url", help="address of /metrics of a running forecastd")
-    source.add_argument("--demo", action="store_true", help="start the demo and try it")
-    parser.add_argument("--limit", type=float, default=240.0, metavar="SECONDS", help="give up after (default 240)")
+    source.add_argument("--demo", action="store_true", help="start the demo and check it")
+    parser.add_argument("--limit", type=float, default=240.0, metavar="SECONDS", help="time limit (default 240)")
     options = parser.parse_args(arguments)
     try:
         if options.demo:
@@ -87,10 +86,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def report(metrics_url: str, *, limit_s: float, conditions: dict[str, str]) -> int:
-    """Tries all queries and prints the outcome."""
+    """Runs all queries and prints the result; exit code 1 if any returned no number."""
     queries = panel_queries(json.loads(DASHBOARD.read_text()))
     queries += [PanelQuery(f"condition: {name}", expression) for name, expression in conditions.items()]
-    failures = silent_queries(metrics_url, queries, limit_s=limit_s)
+    failures = queries_without_data(metrics_url, queries, limit_s=limit_s)
     for query, reason in failures.items():
         print(f"{query.panel}: {reason}: {query.expression}", file=sys.stderr)
     print(f"{len(queries) - len(failures)} of {len(queries)} dashboard queries returned data")
@@ -98,7 +97,7 @@ def report(metrics_url: str, *, limit_s: float, conditions: dict[str, str]) -> i
 
 
 def panel_queries(dashboard: dict[str, Any]) -> list[PanelQuery]:
-    """Every query of every panel, collapsed rows included, with the variables' widest values."""
+    """All queries of all panels, including collapsed rows, with each variable set to match everything."""
     values = dict(BUILT_IN_VARIABLES)
     for variable in dashboard["templating"]["list"]:
         values[variable["name"]] = variable.get("allValue") or ".+"
@@ -111,16 +110,16 @@ def panel_queries(dashboard: dict[str, Any]) -> list[PanelQuery]:
 
 
 def substitute(expression: str, values: dict[str, str]) -> str:
-    """``$name`` and ``${name}`` replaced; the longest names first, as one may begin with another."""
+    """Replaces ``$name`` and ``${name}``, longest names first, because one name may be the prefix of another."""
     for name in sorted(values, key=len, reverse=True):
         expression = expression.replace(f"${{{name}}}", values[name]).replace(f"${name}", values[name])
     return expression
 
 
-def silent_queries(metrics_url: str, queries: list[PanelQuery], *, limit_s: float) -> dict[PanelQuery, str]:
-    """The queries that returned nothing within ``limit_s`` seconds of scraping, each with what was wrong."""
+def queries_without_data(metrics_url: str, queries: list[PanelQuery], *, limit_s: float) -> dict[PanelQuery, str]:
+    """Queries that returned no number within ``limit_s`` seconds of scraping, each with the reason."""
     with running_prometheus(metrics_url) as port:
-        failing = dict.fromkeys(queries, "never asked")
+        failing = dict.fromkeys(queries, "never run")
         deadline_s = time.monotonic() + limit_s
         while failing and time.monotonic() < deadline_s:
             time.sleep(PAUSE_S)
@@ -130,7 +129,7 @@ def silent_queries(metrics_url: str, queries: list[PanelQuery], *, limit_s: floa
 
 
 def problem(port: int, expression: str) -> str | None:
-    """Why the query shows nothing: an error, no series, or series without a number; None when it shows something."""
+    """Why the query returns no number: an error, no series, or only NaN; None if it returns one."""
     answer = get_json(port, "/api/v1/query?" + urlencode({"query": expression}))
     if answer["status"] != "success":
         return str(answer["error"])
@@ -150,7 +149,7 @@ def get_json(port: int, path: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def running_prometheus(metrics_url: str) -> Iterator[int]:
-    """A Prometheus that scrapes ``metrics_url`` every second into a temporary folder; yields its port."""
+    """Runs a Prometheus that scrapes ``metrics_url`` every second into a temporary folder; yields its port."""
     program = shutil.which("prometheus")
     if program is None:
         raise VerifyError("prometheus is missing: apt install prometheus")
@@ -193,7 +192,7 @@ def wait_for_prometheus(process: subprocess.Popen[Any], port: int) -> None:
 
 
 def free_port() -> int:
-    """A port that was free a moment ago; Prometheus does not tell which one it picks."""
+    """A free port, chosen here because Prometheus does not report the port it binds for port 0."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -202,13 +201,13 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running_demo() -> Iterator[str]:
-    """The demo over an imaginary GPU; yields its HTTP address from the ``demo_started`` line."""
+    """Runs the demo with a simulated GPU; yields its HTTP address from the ``demo_started`` line."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "FAKE_NVML": "present"}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(FAKE_NVML), os.environ.get("PYTHONPATH")]))
     options = ["--headless", "--http-port", "0", "--mqtt-port", "0", "--speed", str(DEMO_SPEED)]
     command = [sys.executable, "-m", "daemon", "demo", *options]
     with tempfile.TemporaryDirectory(prefix="forecastd-control-") as runtime:
-        environment["RUNTIME_DIRECTORY"] = runtime  # a control socket of its own: another demo may be starting too
+        environment["RUNTIME_DIRECTORY"] = runtime  # a separate control socket: another demo may be running
         process = subprocess.Popen(
             command, cwd=REPOSITORY, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
@@ -217,20 +216,20 @@ def running_demo() -> Iterator[str]:
 
 
 def started_address(process: subprocess.Popen[str]) -> str:
-    """The address in the line ``{"event": "demo_started", "http": ...}``. The output is read on to the end after it."""
+    """The address in the line ``{"event": "demo_started", "http": ...}``; a thread reads the output to its end."""
     found: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     threading.Thread(target=follow_output, args=(process, found), daemon=True).start()
     try:
         address = found.get(timeout=START_TIMEOUT_S)
     except queue.Empty:
-        raise VerifyError(f"the demo did not say demo_started within {START_TIMEOUT_S:.0f} s") from None
+        raise VerifyError(f"the demo did not log demo_started within {START_TIMEOUT_S:.0f} s") from None
     if address is None:
         raise VerifyError(f"the demo ended with exit code {process.wait(STOP_TIMEOUT_S)} before it started")
     return address
 
 
 def follow_output(process: subprocess.Popen[str], found: queue.SimpleQueue[str | None]) -> None:
-    """Passes the demo's output on to stderr, so that its pipe never fills and a failure can be read."""
+    """Copies the demo's output to stderr, so that the pipe never fills and errors are visible."""
     assert process.stdout is not None
     for line in process.stdout:
         sys.stderr.write(line)
@@ -243,7 +242,7 @@ def follow_output(process: subprocess.Popen[str], found: queue.SimpleQueue[str |
 
 @contextlib.contextmanager
 def stopping(process: subprocess.Popen[Any]) -> Iterator[subprocess.Popen[Any]]:
-    """Ends the process as Ctrl-C would, and kills it when it does not end in time."""
+    """Interrupts the process with SIGINT at the end of the block; kills it if it does not end in time."""
     try:
         yield process
     finally:

@@ -1,4 +1,4 @@
-"""The dashboard: generated from code, over metrics that exist, by rules that keep its panels honest."""
+"""The Grafana dashboard: generated files, existing metrics, rules for queries, and a real Prometheus."""
 
 from __future__ import annotations
 
@@ -44,66 +44,67 @@ def metrics() -> Metrics:
 
 
 def kinds(metrics: Metrics) -> dict[str, str]:
-    """Every name that Prometheus stores, with the kind of its metric."""
+    """Type of metric by the name of each series that Prometheus stores."""
     suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"], "info": ["_info"]}
     families = [*metrics.registry.collect()]
     return {family.name + suffix: family.type for family in families for suffix in suffixes.get(family.type, [""])}
 
 
-def named(expression: str) -> set[str]:
+def metric_names(expression: str) -> set[str]:
+    """Names of the metrics in a PromQL expression."""
     return set(re.findall(r"\b((?:forecastd|process)_\w+)", expression))
 
 
-def test_the_committed_files_are_what_the_code_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_committed_files_are_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
     """Run `python -m grafana.build` after changing a panel."""
     assert (build.main(["--check"]), capsys.readouterr().err) == (0, "")
 
 
-def test_a_changed_file_is_noticed(
+def test_a_changed_file_is_detected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """--check compares content, writes nothing and names the file."""
+    """--check compares the content, writes no file and names the one that differs."""
     monkeypatch.setattr(build, "FOLDER", tmp_path)
     assert build.main([]) == 0
     dashboard = tmp_path / "dashboards" / "forecastd.json"
     dashboard.write_text(dashboard.read_text().replace("Feed delay", "Feed delays"))
     assert build.main(["--check"]) == 1
-    assert f"{dashboard} is not what the code says" in capsys.readouterr().err
+    assert f"{dashboard} differs from the generated file" in capsys.readouterr().err
     assert "Feed delays" in dashboard.read_text()
 
 
 @pytest.mark.parametrize(("title", "expression"), EXPRESSIONS)
 def test_every_metric_in_a_query_exists(metrics: Metrics, title: str, expression: str) -> None:
-    """A renamed metric cannot leave an empty panel behind."""
-    assert named(expression), title
-    assert named(expression) <= set(kinds(metrics)), title
+    """A renamed metric cannot leave a panel without data."""
+    assert metric_names(expression), title
+    assert metric_names(expression) <= set(kinds(metrics)), title
 
 
 @pytest.mark.parametrize(("title", "expression"), EXPRESSIONS)
-def test_counters_are_counted_and_gauges_are_not(metrics: Metrics, title: str, expression: str) -> None:
-    """rate() of a gauge is nonsense, and a bare counter says only how long the daemon has run."""
+def test_only_counters_are_queried_by_rate_or_increase(metrics: Metrics, title: str, expression: str) -> None:
+    """rate() of a gauge is meaningless, and a bare counter mostly shows the daemon's uptime."""
     counted = {name for name, kind in kinds(metrics).items() if kind in {"counter", "histogram"}}
     inside = set(re.findall(r"(?:rate|increase)\((\w+)\{", expression))
-    assert inside == named(expression) & counted, title
+    assert inside == metric_names(expression) & counted, title
 
 
 @pytest.mark.parametrize(("title", "expression"), EXPRESSIONS)
-def test_every_query_follows_the_choices_at_the_top(title: str, expression: str) -> None:
+def test_every_query_filters_by_the_selected_instances(title: str, expression: str) -> None:
     """Two daemons in one Prometheus must not be mixed."""
     selectors = re.findall(r"\b(?:forecastd|process)_\w+(\{[^}]*\})?", expression)
     assert all('instance=~"$instance"' in selector for selector in selectors), title
 
 
 @pytest.mark.parametrize(("title", "expression"), EXPRESSIONS)
-def test_nothing_that_happens_once_a_bar_is_rated_over_minutes(title: str, expression: str) -> None:
-    """$__rate_interval is empty 55 minutes of the hour for what happens hourly."""
+def test_per_bar_metrics_are_not_rated_over_minutes(title: str, expression: str) -> None:
+    """For an hourly event a rate over $__rate_interval is empty in most minutes of the hour."""
     if "$__rate_interval" in expression:
-        assert named(expression) <= {"forecastd_trades_total", "process_cpu_seconds_total"}, title
+        assert metric_names(expression) <= {"forecastd_trades_total", "process_cpu_seconds_total"}, title
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.title)
-def test_every_panel_explains_itself(panel: Any) -> None:
-    """Title, description, unit and a legend for each query."""
+def test_every_panel_is_described(panel: Any) -> None:
+    """Each panel has a title, description and unit, and each query a legend."""
     assert panel.title
     assert len(panel.description) > 20
     assert panel.description.endswith(".")
@@ -113,13 +114,13 @@ def test_every_panel_explains_itself(panel: Any) -> None:
 
 
 def test_titles_are_unique() -> None:
-    """A failing query is named by its panel's title."""
+    """grafana.verify names a failing query by its panel's title."""
     titles = [panel.title for panel in PANELS]
     assert len(set(titles)) == len(titles)
 
 
 def test_panels_do_not_overlap() -> None:
-    """Grafana would move them and call the dashboard changed."""
+    """Grafana would move overlapping panels and mark the dashboard as changed."""
     taken: set[tuple[int, int]] = set()
     for panel in json.loads(build.dashboard_json())["panels"]:
         place = panel["gridPos"]
@@ -134,7 +135,7 @@ def test_panels_do_not_overlap() -> None:
 
 
 def test_the_dashboard_is_templated_and_read_only() -> None:
-    """Any data source, any instances; changes belong in the code."""
+    """Data source, instances, symbols and horizons are variables, and the dashboard is not editable."""
     dashboard = json.loads(build.dashboard_json())
     variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
     assert list(variables) == ["datasource", "instance", "symbol", "horizon"]
@@ -155,13 +156,13 @@ def test_provisioning_is_yaml_with_stable_ids() -> None:
 
 
 def test_variables_are_substituted_longest_first() -> None:
-    """`$__range` must not eat the beginning of a longer name."""
+    """A shorter name must not replace the prefix of a longer one."""
     values = {"a": "1", "ab": "2", "__range": "1h"}
     assert verify.substitute('x{i=~"$ab", j=~"${a}"}[$__range] + $a', values) == 'x{i=~"2", j=~"1"}[1h] + 1'
 
 
-async def live(metrics: Metrics) -> None:
-    """The life of a daemon in fast motion: everything happens several times a second."""
+async def update_metrics(metrics: Metrics) -> None:
+    """Updates all metrics several times a second, as a busy daemon would."""
     metrics.model_loaded(ModelInfo("01J", "attention_lstm", 1_000_000), at_us=2_000_000)
     metrics.mqtt_connected.set(1)
     metrics.watch_queue("outbox", lambda: 3, capacity=64)
@@ -206,8 +207,8 @@ async def live(metrics: Metrics) -> None:
 
 
 @pytest.fixture
-async def served(metrics: Metrics) -> AsyncIterator[str]:
-    """/metrics of a busy daemon with the imaginary GPU, over a real socket."""
+async def busy_daemon(metrics: Metrics) -> AsyncIterator[str]:
+    """/metrics of a busy daemon with the simulated GPU, over a real socket; yields the address."""
     spec = importlib.util.spec_from_file_location("pynvml_fake", verify.FAKE_NVML / "pynvml.py")
     assert spec is not None
     assert spec.loader is not None
@@ -216,7 +217,10 @@ async def served(metrics: Metrics) -> AsyncIterator[str]:
     health = Health(SystemClock(), [])
     server = HttpServer("127.0.0.1:0", registry=metrics.registry, status=_no_document, health=health)
     address = await server.start()
-    tasks = [asyncio.create_task(live(metrics)), asyncio.create_task(GpuCollector(metrics, library=nvml).run())]
+    tasks = [
+        asyncio.create_task(update_metrics(metrics)),
+        asyncio.create_task(GpuCollector(metrics, library=nvml).run()),
+    ]
     yield address
     for task in tasks:
         task.cancel()
@@ -225,34 +229,34 @@ async def served(metrics: Metrics) -> AsyncIterator[str]:
 
 
 def _no_document() -> StatusDocument:
-    raise AssertionError("Prometheus asks for /metrics only")
+    raise AssertionError("Prometheus requests /metrics only")
 
 
 @pytest.mark.long
 @pytest.mark.slow
-async def test_every_query_returns_data_from_a_busy_daemon_and_others_are_named(served: str) -> None:
-    """Through a real Prometheus; no series, no number and no syntax are told apart."""
+async def test_every_query_returns_data_and_invalid_queries_are_reported(busy_daemon: str) -> None:
+    """Through a real Prometheus; missing series, NaN and syntax errors have different reasons."""
     program("prometheus")
     queries = verify.panel_queries(json.loads(build.dashboard_json()))
-    spoiled = {
+    invalid = {
         "forecastd_no_such_metric": "no data",
         "forecastd_clock_timestamp_seconds * NaN": "only NaN",
         "sum(": "parse error",
     }
-    queries += [verify.PanelQuery("spoiled", expression) for expression in spoiled]
-    failures = await asyncio.to_thread(verify.silent_queries, f"{served}/metrics", queries, limit_s=10.0)
-    assert {query.expression: reason for query, reason in failures.items() if query.panel != "spoiled"} == {}
+    queries += [verify.PanelQuery("invalid", expression) for expression in invalid]
+    failures = await asyncio.to_thread(verify.queries_without_data, f"{busy_daemon}/metrics", queries, limit_s=10.0)
+    assert {query.expression: reason for query, reason in failures.items() if query.panel != "invalid"} == {}
     for query, reason in failures.items():
-        assert spoiled.pop(query.expression) in reason
-    assert spoiled == {}
+        assert invalid.pop(query.expression) in reason
+    assert invalid == {}
 
 
 def start(script: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", script], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def test_the_demos_address_is_read_from_its_first_words() -> None:
-    """Other lines, JSON or not, come before and after it."""
+def test_the_demos_address_is_read_from_its_output() -> None:
+    """Other lines, JSON or not, may precede and follow it."""
     process = start(
         "import json; print('hello'); print('[1]'); print(json.dumps({'event': 'x'}));"
         "print(json.dumps({'event': 'demo_started', 'http': 'http://127.0.0.1:1'})); print('bye')"
@@ -262,7 +266,7 @@ def test_the_demos_address_is_read_from_its_first_words() -> None:
 
 
 def test_a_demo_that_ends_before_it_starts_is_an_error() -> None:
-    """The exit code tells more than a timeout."""
+    """The error names the exit code instead of a timeout."""
     process = start("raise SystemExit(78)")
     with verify.stopping(process), pytest.raises(verify.VerifyError, match="exit code 78"):
         verify.started_address(process)

@@ -1,4 +1,4 @@
-"""What the dashboard shows, row by row, from top to bottom."""
+"""Rows of the dashboard from top to bottom."""
 
 from __future__ import annotations
 

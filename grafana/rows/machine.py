@@ -1,8 +1,8 @@
-"""MQTT and queues, GPU and process."""
+"""Dashboard rows of MQTT, queues, GPU and process."""
 
 from __future__ import annotations
 
-from grafana.panels import Panel, Query, Row, chosen, increase, of_instance, per_second
+from grafana.panels import Panel, Query, Row, increase, of_instance, of_selection, per_second
 
 MQTT = Row(
     "MQTT and queues",
@@ -97,7 +97,7 @@ MACHINE = Row(
             "CPU",
             "Processor time of the daemon, without its training child: 100% is one core.",
             "percentunit",
-            (Query(per_second(chosen("process_cpu_seconds_total"), by="instance"), "{{instance}}"),),
+            (Query(per_second(of_selection("process_cpu_seconds_total"), by="instance"), "{{instance}}"),),
             width=6,
             minimum=0,
         ),
@@ -105,7 +105,7 @@ MACHINE = Row(
             "Resident memory",
             "Memory of the daemon, without its training child.",
             "bytes",
-            (Query(chosen("process_resident_memory_bytes"), "{{instance}}"),),
+            (Query(of_selection("process_resident_memory_bytes"), "{{instance}}"),),
             width=6,
             minimum=0,
         ),
@@ -115,7 +115,7 @@ MACHINE = Row(
             "s",
             (
                 Query(
-                    f"(time() - {chosen('process_start_time_seconds')}) "
+                    f"(time() - {of_selection('process_start_time_seconds')}) "
                     f"* on (instance, job) group_left (version) {of_instance('build_info')}",
                     "{{instance}} {{version}}",
                 ),

@@ -1,7 +1,7 @@
-"""Freshness, bars and latency: from the venue's trades to a published message.
+"""Dashboard rows of freshness, bars and latency, from the venue's trades to the published message.
 
-Bars come once an interval, so nothing takes their rate over minutes: verdicts are counted over windows, quantiles
-look back over several bars, and the newest values stand beside them as gauges.
+Bars close once per interval, so no query takes their rate over minutes: bars are counted over windows, quantiles cover
+several bars, and gauges show the newest values.
 """
 
 from __future__ import annotations

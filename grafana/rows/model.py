@@ -1,4 +1,4 @@
-"""Forecasts with their live skill beside the baselines, the serving model and its retraining."""
+"""Dashboard rows of forecasts with their live skill against the baselines, the serving model and its retraining."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from grafana.panels import (
     Panel,
     Query,
     Row,
+    against_baseline,
     age,
-    beside_baseline,
     increase,
     of_instance,
     of_symbol,
@@ -30,14 +30,14 @@ FORECASTS = Row(
             "Live loss over that of the HAR baseline with one standard error to each side. Below 1 is better; when 1 "
             "lies between the outer lines the difference is not distinguishable from chance.",
             "none",
-            beside_baseline("skill_pinball_ratio", "har"),
+            against_baseline("skill_pinball_ratio", "har"),
             reference=1,
         ),
         Panel(
             "Pinball loss beside the random walk",
             "Live loss over that of the random walk with one standard error to each side. Below 1 is better.",
             "none",
-            beside_baseline("skill_pinball_ratio", "random_walk"),
+            against_baseline("skill_pinball_ratio", "random_walk"),
             reference=1,
         ),
         Panel(
@@ -45,12 +45,12 @@ FORECASTS = Row(
             "Root mean squared error of the median over that of the random walk, with one standard error to each side. "
             "Values near 1 are the honest expectation for hourly returns.",
             "none",
-            beside_baseline("skill_rmse_ratio", "random_walk"),
+            against_baseline("skill_rmse_ratio", "random_walk"),
             reference=1,
         ),
         Panel(
             "Coverage of the intervals",
-            "Share of the truths inside the central 80% and 95% intervals; the target is the level itself.",
+            "Share of the realised returns inside the central 80% and 95% intervals; the target is the level itself.",
             "percentunit",
             (
                 Query(
@@ -64,7 +64,7 @@ FORECASTS = Row(
         ),
         Panel(
             "Coverage before calibration",
-            "Share of the truths inside the same intervals as the model gave them; calibration moves it to the level.",
+            "Share of the realised returns inside the model's own intervals; calibration moves it to the level.",
             "percentunit",
             (
                 Query(
@@ -78,8 +78,8 @@ FORECASTS = Row(
         ),
         Panel(
             "CRPS after over before calibration",
-            "With one standard error to each side. Below 1 calibration pays; a model that needs none pays about 0.1% "
-            "for it.",
+            "Ratio with one standard error to each side. Below 1 calibration helps; it costs a model that needs none "
+            "about 0.1%.",
             "none",
             with_error("skill_crps_over_raw_ratio"),
             reference=1,
@@ -99,7 +99,7 @@ FORECASTS = Row(
         ),
         Panel(
             "Scored forecasts",
-            "Forecasts whose truth is known and on which the skill figures rest.",
+            "Forecasts whose realised return is known; the skill figures are computed from them.",
             "short",
             (Query(of_symbol("skill_scored_forecasts", 'horizon=~"$horizon"'), "{{symbol}} +{{horizon}}"),),
             minimum=0,
