@@ -1,104 +1,115 @@
-"""Who may know whom: the imports of every module, held to the house's directions."""
+"""The structure of the source tree: its rules hold, and each rule catches a planted violation."""
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import daemon
+from tests.architecture import rules
+from tests.architecture.source_tree import SourceTree
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("features", "models", "daemon")
-MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-
-FEATURES_MAY = {"polars", "numpy", "msgspec"}
-MODELS_MAY = {"torch", "numpy", "polars", "safetensors"}
-# Extras, each imported by one baseline where it is fitted.
-MODELS_MAY_IN = {"models/baselines/garch.py": {"arch"}, "models/baselines/boosted_trees.py": {"lightgbm"}}
-# What touches sockets, clocks, disks and processes, and which edges these are; no edge knows another.
-EDGES = {
-    "daemon.ingest.stream": "stream",
-    "daemon.ingest.rest_client": "backfill",
-    "daemon.store": "store",
-    "daemon.publishing.publisher": "publisher",
-    "daemon.forecasting.inference": "inference",
-    "daemon.retraining.supervisor": "supervisor",
-    "daemon.serving": "serving",
-}
-NO_INPUT_OUTPUT = (
-    *(str(path.relative_to(ROOT)) for path in (ROOT / "daemon/pipeline").glob("*.py")),
-    "daemon/publishing/topics.py",
-    "daemon/publishing/payloads.py",
-    "daemon/forecasting/scoreboard.py",
-    *(str(path.relative_to(ROOT)) for path in (ROOT / "daemon/exchanges").glob("*.py")),
-    *(str(path.relative_to(ROOT)) for path in (ROOT / "features").glob("*.py")),
-)
-INPUT_OUTPUT = {"asyncio", "socket", "aiohttp", "websockets", "aiomqtt", "sqlite3", "subprocess", "threading", "time"}
+ROOT = Path(__file__).resolve().parents[1]
+Rule = Callable[[SourceTree], Iterator[str]]
 
 
-def imports(path: Path) -> set[str]:
-    """Every module that a file imports when it runs; what only type checkers see does not count."""
-    tree = ast.parse(path.read_text("utf-8"))
-    typing_only = {
-        id(node)
-        for branch in ast.walk(tree)
-        if isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING"
-        for node in ast.walk(branch)
+@pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.__name__)
+def test_the_tree_keeps_the_rule(rule: Rule) -> None:
+    """Each line of a failure names the module, what is wrong and the cure."""
+    violations = list(rule(SourceTree(ROOT)))
+    if violations:
+        pytest.fail("\n".join(violations), pytrace=False)
+
+
+def test_every_rule_has_a_planted_violation() -> None:
+    """A rule without a case below could be one that never fails."""
+    assert {rule for rule, _, _ in PLANTED} == set(rules.RULES)
+
+
+PLANTED: list[tuple[Rule, dict[str, str], str]] = [
+    (rules.package_directions, {"features/bars.py": "import daemon.errors\n"}, "features.bars imports daemon"),
+    (rules.package_directions, {"models/heads.py": "import pandas\n"}, "models.heads imports pandas"),
+    (rules.package_directions, {"daemon/app.py": "def f():\n    import torch\n"}, "daemon.app imports torch"),
+    (rules.core_without_io, {"daemon/pipeline/new.py": "import asyncio\n"}, "daemon.pipeline.new uses asyncio"),
+    (rules.core_without_io, {"daemon/exchanges/new.py": "from time import time\n"}, "daemon.exchanges.new uses time"),
+    (rules.core_without_io, {"features/new.py": "def f():\n    return open('x')\n"}, "features.new uses open()"),
+    (
+        rules.core_without_io,
+        {"daemon/pipeline/new.py": "from daemon.clock import Clock\n", "daemon/clock.py": ""},
+        "daemon.pipeline.new uses daemon.clock",
+    ),
+    (
+        rules.declared_modules_without_io,
+        {"daemon/publishing/topics.py": '"""Topics. No I/O."""\nimport socket\n'},
+        "daemon.publishing.topics says No I/O and uses socket",
+    ),
+    (
+        rules.declared_modules_without_io,
+        {"daemon/forecasting/score.py": '"""Scores."""\n'},
+        "daemon.forecasting.score does no I/O: say",
+    ),
+    (
+        rules.edges_apart,
+        {"daemon/store/thread.py": "import threading\n", "daemon/serving/http.py": "import daemon.store.thread\n"},
+        "daemon.serving.http imports the edge daemon.store.thread",
+    ),
+    (
+        rules.no_cycles,
+        {
+            "daemon/one.py": "from daemon import two\n",
+            "daemon/two.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from daemon.one import One\n",
+        },
+        "daemon.one -> daemon.two -> daemon.one",
+    ),
+    (rules.short_files, {"models/long.py": "x = 1\n" * 351}, "models.long has 351 lines"),
+    (
+        rules.one_class_a_name,
+        {"daemon/one.py": "class Score: ...\n", "models/two.py": "class Score: ...\n"},
+        "class Score is in daemon.one and models.two",
+    ),
+    (rules.standard_words, {"daemon/one.py": '"""What nobody reads."""\n'}, 'the docstring has "nobody"'),
+    (rules.standard_words, {"daemon/one.py": "class BarsTold: ...\n"}, 'the name BarsTold has "told"'),
+    (rules.standard_words, {"daemon/one.py": "def f(told_us): ...\n"}, 'the parameter told_us of f has "told"'),
+]
+
+
+@pytest.mark.parametrize(("rule", "files", "message"), PLANTED)
+def test_a_planted_violation_is_reported(tmp_path: Path, rule: Rule, files: dict[str, str], message: str) -> None:
+    """One line a violation, and the cure after a colon."""
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (found,) = rule(SourceTree(tmp_path))
+    assert found.startswith(message) or message in found
+    assert ": " in found
+
+
+def test_what_the_rules_allow_is_not_reported(tmp_path: Path) -> None:
+    """Dependencies that point down, private classes and venue modules of one name, and words inside other words."""
+    allowed = {
+        "features/bars.py": "import polars\n",
+        "models/network.py": "import torch\nfrom features.bars import OpenBar\n",
+        "daemon/exchanges/one.py": "class Envelope: ...\n",
+        "daemon/exchanges/two.py": "class Envelope: ...\n",
+        "daemon/cli/one.py": '"""Understanding minor things."""\nclass _View: ...\n',
+        "daemon/cli/two.py": "class _View: ...\n",
+        "daemon/publishing/topics.py": '"""Topics. No I/O."""\n',
+        "daemon/publishing/publisher.py": "import asyncio\nfrom daemon.publishing import topics\n",
     }
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if id(node) in typing_only:
-            continue
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
-
-
-def top(names: set[str]) -> set[str]:
-    return {name.partition(".")[0] for name in names}
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_packages_know_only_what_lies_below(path: Path) -> None:
-    """daemon -> models -> features -> (stdlib, polars, numpy, msgspec), and torch only in models."""
-    package = path.relative_to(ROOT).parts[0]
-    third_party = top(imports(path)) - set(sys.stdlib_module_names) - set(PACKAGES)
-    if package == "features":
-        assert third_party <= FEATURES_MAY
-        assert not top(imports(path)) & {"models", "daemon"}
-    elif package == "models":
-        assert third_party <= MODELS_MAY | MODELS_MAY_IN.get(str(path.relative_to(ROOT)), set())
-        assert "daemon" not in top(imports(path))
-    else:
-        assert "torch" not in third_party
-
-
-@pytest.mark.parametrize("name", NO_INPUT_OUTPUT)
-def test_the_core_does_no_input_or_output(name: str) -> None:
-    """Nothing in the core imports what reads a clock, a network, a disk or another process."""
-    assert not top(imports(ROOT / name)) & INPUT_OUTPUT
-
-
-def edge_of(module: str) -> str | None:
-    return next((edge for prefix, edge in EDGES.items() if module == prefix or module.startswith(prefix + ".")), None)
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_edges_do_not_know_one_another(path: Path) -> None:
-    """An edge imports no other edge; the parts are joined where they are built."""
-    own = edge_of(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
-    if own is not None:
-        assert {edge for each in imports(path) if (edge := edge_of(each))} <= {own}
+    for name, text in allowed.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert [line for rule in rules.RULES for line in rule(SourceTree(tmp_path))] == []
 
 
 def test_the_imported_daemon_is_ours() -> None:
-    """``daemon`` is also python-daemon's import name: an environment of its own keeps them apart."""
+    """``daemon`` is also the import name of python-daemon: an environment of its own keeps the two apart."""
     assert Path(daemon.__file__).resolve().parent == ROOT / "daemon"
 
 
@@ -113,13 +124,13 @@ def test_the_imported_daemon_is_ours() -> None:
     ],
 )
 def test_torch_is_imported_only_for_networks(module: str) -> None:
-    """Help, the daemon's frame and replay start without torch."""
+    """Help, the daemon without a network, replay, backtest and explain start without torch."""
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
 def test_no_file_names_a_machine() -> None:
-    """Nothing in the repository speaks of paths that exist on one machine only."""
+    """No file in the repository contains a path that exists on one machine only."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     words = ["/" + "work/", "/" + "root/"]
     for name in listed.splitlines():

@@ -3,7 +3,7 @@
 A state belongs to an instrument and a kind of forecaster. A retrained model of the same kind continues with it: widths
 are relative to the model's own intervals, so the model inherits the errors of its predecessor, and within weeks its own
 errors outweigh them. Baselines learn too, although the scoreboard scores them uncalibrated: a baseline that replaces
-the network is calibrated at once.
+the network is calibrated at once. No I/O.
 """
 
 from __future__ import annotations

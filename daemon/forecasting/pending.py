@@ -1,4 +1,4 @@
-"""Issued forecasts with unscored horizons: all that scoring needs, encoded so that it survives a restart."""
+"""Issued forecasts with unscored horizons: all that scoring needs, encoded so that it survives a restart. No I/O."""
 
 from __future__ import annotations
 

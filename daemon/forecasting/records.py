@@ -1,4 +1,7 @@
-"""Records shared by the packages of the daemon: issued forecasts with their quality, skill and latency, and scores."""
+"""Records shared by the packages of the daemon: issued forecasts with their quality, skill and latency, and scores.
+
+No I/O.
+"""
 
 from __future__ import annotations
 

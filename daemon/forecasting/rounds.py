@@ -1,4 +1,4 @@
-"""Records of one forecast round: the prepared inputs and the forecasts of one bar close."""
+"""Records of one forecast round: the prepared inputs and the forecasts of one bar close. No I/O."""
 
 from __future__ import annotations
 

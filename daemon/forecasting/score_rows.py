@@ -1,4 +1,7 @@
-"""Rows of the scoreboard's table, computed from matured targets: losses, ratios and coverages with standard errors."""
+"""Rows of the scoreboard's table, computed from matured targets: losses, ratios and coverages with standard errors.
+
+No I/O.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Losses of one instrument's matured forecasts at one horizon: issued, raw and baselines on the same targets."""
+"""Losses of one instrument's matured forecasts at one horizon: issued, raw and baselines on the same targets.
+
+No I/O.
+"""
 
 from __future__ import annotations
 

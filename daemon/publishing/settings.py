@@ -1,4 +1,4 @@
-"""Broker settings of the publisher, from the ``[mqtt]`` section, and their validation."""
+"""Broker settings of the publisher, from the ``[mqtt]`` section, and their validation. No I/O."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Protocol between the training child and the daemon: JSON lines to the daemon, one word a line to the child.
 
 The child writes one message a line to its standard output and reads orders from its standard input. The output of
-libraries goes to standard error: a line that is not a message means a defective child.
+libraries goes to standard error: a line that is not a message means a defective child. No I/O.
 """
 
 from __future__ import annotations

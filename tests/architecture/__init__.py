@@ -1,0 +1,1 @@
+"""The rules of the source tree, as functions that return what breaks them."""

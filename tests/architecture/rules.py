@@ -1,0 +1,224 @@
+"""The rules that keep the structure and its vocabulary: each returns one line for every violation, with the cure.
+
+The rules go by folder: a new file is under the rules of the folder that it is put in.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from tests.architecture.source_tree import PACKAGES, Module, SourceTree
+
+MOST_LINES = 350
+
+THIRD_PARTY = {"features": {"polars", "numpy", "msgspec"}, "models": {"torch", "numpy", "polars", "safetensors"}}
+# The packages that each optional extra installs, and the one module that imports them.
+EXTRAS = {"models.baselines.garch": {"arch"}, "models.baselines.boosted_trees": {"lightgbm"}}
+PACKAGES_BELOW = {"features": set[str](), "models": {"features"}, "daemon": {"features", "models"}}
+
+# Folders in which no module does I/O.
+CORE = ("daemon.pipeline", "daemon.exchanges", "features")
+# Folders of edges: some of their modules do I/O, the others say "No I/O" in their docstrings and are held to it.
+EDGES = (
+    "daemon.ingest",
+    "daemon.store",
+    "daemon.publishing",
+    "daemon.forecasting",
+    "daemon.retraining",
+    "daemon.serving",
+)
+# Folders whose modules without I/O must say so.
+DECLARING = ("daemon.publishing", "daemon.forecasting", "daemon.retraining")
+# Modules that reach sockets, processes, threads, files, clocks or chance.
+IO_MODULES = {
+    *("asyncio", "selectors", "socket", "ssl", "aiohttp", "aiomqtt", "amqtt", "paho", "websockets", "uvloop"),
+    *("concurrent", "multiprocessing", "queue", "signal", "subprocess", "threading"),
+    *("fcntl", "importlib.resources", "io", "os", "pathlib", "shutil", "sqlite3", "tempfile"),
+    *("random", "secrets", "time"),
+    "daemon.clock",
+}
+# Calls that read a file or a clock without an import of their own.
+IO_CALLS = {"open", "input", "now", "today", "utcnow"}
+NO_IO = re.compile(r"\bNo I/O\b")
+
+# Venue modules name what their venue's wire carries, each in its own namespace.
+OWN_NAMESPACES = ("daemon.exchanges", "daemon.simulator.dialects")
+
+# Words with a standard term (see CONTRIBUTING.md); they may not appear in docstrings or in names.
+WORDS = {
+    "told": "published, reported or received",
+    "untold": "unpublished",
+    "heard": "received or connected",
+    "unheard": "lost or undelivered",
+    "hearing": "staleness or receiving",
+    "whoever": "the caller, the subscriber or the operator",
+    "nobody": "the component that is meant",
+    "somebody": "the component that is meant",
+    "anew": "again",
+    "intake": "sequencer",
+    "standing": "status or rank",
+    "inquiry": "request",
+    "overrule": "replace",
+    "remake": "rebuild",
+    "meddle": "inject a fault",
+    "meddling": "injecting a fault",
+    "unfit": "rejected",
+    "unsaid": "missing",
+}
+
+
+def package_directions(tree: SourceTree) -> Iterator[str]:
+    """daemon imports models, models imports features, features imports polars, numpy and msgspec; not the reverse."""
+    for module in tree.modules.values():
+        tops = _tops(module.imports(typing_only=False))
+        allowed = PACKAGES_BELOW[module.package] | {module.package}
+        for name in sorted(tops & set(PACKAGES) - allowed):
+            yield f"{module.name} imports {name}: move the shared part down, into {module.package} or below"
+        others = tops - set(PACKAGES) - set(sys.stdlib_module_names)
+        if module.package == "daemon":
+            wrong = others & {"torch"}
+        else:
+            wrong = others - THIRD_PARTY[module.package] - EXTRAS.get(module.name, set())
+        for name in sorted(wrong):
+            yield f"{module.name} imports {name}: use it in the package that may, see THIRD_PARTY in {__name__}"
+
+
+def core_without_io(tree: SourceTree) -> Iterator[str]:
+    """The core folders read no clock, socket, file or source of chance: their callers pass these in."""
+    for folder in CORE:
+        for module in tree.below(folder):
+            for name in sorted(io_names(module)):
+                yield f"{module.name} uses {name}: pass its result in from an edge, {folder} does no I/O"
+
+
+def declared_modules_without_io(tree: SourceTree) -> Iterator[str]:
+    """In the mixed folders a docstring says "No I/O" exactly where that is so."""
+    for folder in EDGES:
+        for module in tree.below(folder):
+            used, declared = sorted(io_names(module)), bool(NO_IO.search(module.docstring))
+            if used and declared:
+                yield f"{module.name} says No I/O and uses {', '.join(used)}: move that to an edge, or drop the words"
+            elif not used and not declared and folder in DECLARING and module.path.name != "__init__.py":
+                yield f'{module.name} does no I/O: say "No I/O." in its docstring, so that it stays so'
+
+
+def edges_apart(tree: SourceTree) -> Iterator[str]:
+    """A module of one edge folder imports no module with I/O of another: daemon.runtime joins them."""
+    for folder in EDGES:
+        for module in tree.below(folder):
+            for name in sorted(tree.imported_modules(module, typing_only=False)):
+                other = next((edge for edge in EDGES if name == edge or name.startswith(edge + ".")), folder)
+                if other != folder and io_names(tree.modules[name]):
+                    yield f"{module.name} imports the edge {name}: take a Protocol, join them in daemon.runtime"
+
+
+def no_cycles(tree: SourceTree) -> Iterator[str]:
+    """No module imports itself through others; imports for type checkers and inside functions count."""
+    graph = {name: tree.imported_modules(module) for name, module in tree.modules.items()}
+    for cycle in _cycles(graph):
+        path = " -> ".join([*cycle, cycle[0]])
+        yield f"{path}: move what both need into a module of its own, or pass it in"
+
+
+def short_files(tree: SourceTree) -> Iterator[str]:
+    """No file is longer than MOST_LINES."""
+    for module in tree.modules.values():
+        lines = len(module.text.splitlines())
+        if lines > MOST_LINES:
+            yield f"{module.name} has {lines} lines: split it by purpose, {MOST_LINES} at most"
+
+
+def one_class_a_name(tree: SourceTree) -> Iterator[str]:
+    """A public class name is used once, venue modules left out."""
+    places = defaultdict[str, list[str]](list)
+    for module in tree.modules.values():
+        if not module.name.startswith(OWN_NAMESPACES):
+            for node in module.tree.body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    places[node.name].append(module.name)
+    for name, modules in sorted(places.items()):
+        if len(modules) > 1:
+            yield f"class {name} is in {' and '.join(modules)}: name each by what sets it apart"
+
+
+def standard_words(tree: SourceTree) -> Iterator[str]:
+    """Docstrings and names use the field's terms, not the words of WORDS."""
+    for module in tree.modules.values():
+        for place, text in _prose(module):
+            for word in sorted(set(re.findall(r"[a-z]+", text.lower())) & WORDS.keys()):
+                yield f'{module.name}: {place} has "{word}": write {WORDS[word]}'
+
+
+RULES = (
+    package_directions,
+    core_without_io,
+    declared_modules_without_io,
+    edges_apart,
+    no_cycles,
+    short_files,
+    one_class_a_name,
+    standard_words,
+)
+
+
+def io_names(module: Module) -> set[str]:
+    """The modules and calls of IO_MODULES and IO_CALLS that a module uses when it runs."""
+    imported = module.imports(typing_only=False)
+    found = (imported & IO_MODULES) | (_tops(imported) & IO_MODULES)
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            found |= {f"{called}()"} if called in IO_CALLS else set()
+    return found
+
+
+def _tops(names: Iterable[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
+
+
+def _prose(module: Module) -> Iterator[tuple[str, str]]:
+    """The module's docstrings, and the names of its classes, functions and parameters as words."""
+    yield "the docstring", module.docstring
+    for node in module.definitions():
+        yield f"the docstring of {node.name}", ast.get_docstring(node) or ""
+        yield f"the name {node.name}", _words(node.name)
+        if not isinstance(node, ast.ClassDef):
+            for argument in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]:
+                yield f"the parameter {argument.arg} of {node.name}", _words(argument.arg)
+
+
+def _words(name: str) -> str:
+    """``StaleFeed`` and ``stale_feed`` as ``stale feed``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|_", " ", name)
+
+
+def _cycles(graph: dict[str, set[str]]) -> Iterator[list[str]]:
+    """The strongly connected components with more than one node (Tarjan 1972)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for successor in sorted(graph.get(node, ())):
+            if successor not in index:
+                visit(successor)
+                low[node] = min(low[node], low[successor])
+            elif successor in stack:
+                low[node] = min(low[node], index[successor])
+        if low[node] == index[node]:
+            component = stack[stack.index(node) :]
+            del stack[stack.index(node) :]
+            if len(component) > 1:
+                found.append(sorted(component))
+
+    for node in sorted(graph):
+        if node not in index:
+            visit(node)
+    yield from found
