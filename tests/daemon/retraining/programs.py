@@ -1,4 +1,4 @@
-"""Tiny training programs, good and bad, and the specification that they are given."""
+"""Small training programs, correct and faulty, and their specification."""
 
 from __future__ import annotations
 

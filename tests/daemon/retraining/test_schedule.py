@@ -1,4 +1,4 @@
-"""The schedule: market time, never twice, never skipped, missed runs made up once."""
+"""The schedule in market time: no run twice, none skipped, missed runs replaced by one run."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ async def test_a_refused_region_ends_the_daemon_with_its_cure(tmp_path: Path) ->
 
 @pytest.mark.slow
 async def test_the_final_status_names_the_error(tmp_path: Path, start_mosquitto: Callable[..., Mosquitto]) -> None:
-    """The retained status says stopped, and why, where a consumer looks."""
+    """The retained status has the state stopped and the reason."""
     broker = start_mosquitto()
     async with rig.exchange() as exchange, subscribed(broker.port, "forecastd/v1/e2e/status") as subscriber:
         daemon = started(tmp_path, exchange, mqtt__url=broker.url)
@@ -85,7 +85,7 @@ async def test_an_unknown_symbol_ends_the_daemon_with_a_suggestion(tmp_path: Pat
 
 @pytest.mark.slow
 async def test_a_venue_that_is_down_does_not_end_the_daemon(tmp_path: Path) -> None:
-    """Everything else is up and says what is missing."""
+    """The other components run, and readiness names the missing venue."""
     async with rig.exchange() as exchange:
         exchange.simulated.rest_failing(503)
         exchange.simulated.refuse_connections()
