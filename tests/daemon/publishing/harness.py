@@ -42,7 +42,7 @@ class Callbacks:
         return [state.last_error for state in self.states if state.last_error]
 
 
-def publisher(
+def make_publisher(
     settings: MqttSettings,
     callbacks: Callbacks,
     *,
@@ -74,14 +74,14 @@ async def running(
     connect: Connect = connect,
 ) -> AsyncIterator[Publisher]:
     """Runs a publisher for the length of the block, then stops it."""
-    made = publisher(settings, callbacks, clock=clock, retry_policy=retry_policy, connect=connect)
+    publisher = make_publisher(settings, callbacks, clock=clock, retry_policy=retry_policy, connect=connect)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(made.run())
+        tasks.create_task(publisher.run())
         await asyncio.sleep(0)
         try:
-            yield made
+            yield publisher
         finally:
-            await made.stop(status("stopped"))
+            await publisher.stop(status("stopped"))
 
 
 async def eventually(condition: Callable[[], bool], *, timeout_s: float = 10) -> None:

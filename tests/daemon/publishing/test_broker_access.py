@@ -19,18 +19,18 @@ from tests.programs import program
 async def test_auto_falls_back_where_mqtt_5_is_refused(embedded_port: int) -> None:
     """The refusal is reported once, then the publisher connects with MQTT 3.1.1."""
     callbacks = Callbacks()
-    async with running(MqttSettings(f"mqtt://127.0.0.1:{embedded_port}"), callbacks) as p:
-        await eventually(lambda: p.state.connected)
-        assert p.state.protocol == "311"
+    async with running(MqttSettings(f"mqtt://127.0.0.1:{embedded_port}"), callbacks) as publisher:
+        await eventually(lambda: publisher.state.connected)
+        assert publisher.state.protocol == "311"
     assert any("trying 3.1.1" in error for error in callbacks.errors())
 
 
 async def test_protocol_5_does_not_fall_back(embedded_port: int) -> None:
     """With protocol 5 the error names mqtt.protocol and the publisher keeps trying MQTT 5."""
     callbacks = Callbacks()
-    async with running(MqttSettings(f"mqtt://127.0.0.1:{embedded_port}", protocol="5"), callbacks) as p:
-        await eventually(lambda: p.state.attempts > 1)
-        assert not p.state.connected
+    async with running(MqttSettings(f"mqtt://127.0.0.1:{embedded_port}", protocol="5"), callbacks) as publisher:
+        await eventually(lambda: publisher.state.attempts > 1)
+        assert not publisher.state.connected
     assert "mqtt.protocol" in callbacks.errors()[0]
 
 
@@ -48,9 +48,9 @@ async def test_tls_with_a_trusted_authority_connects(start_mosquitto: Callable[.
         cert_file=str(own_certificate),
         key_file=str(own_key),
     )
-    async with running(settings, Callbacks()) as p:
-        p.submit(message("x/bar"))
-        await eventually(lambda: p.depth == 0 and p.state.connected)
+    async with running(settings, Callbacks()) as publisher:
+        publisher.submit(message("x/bar"))
+        await eventually(lambda: publisher.depth == 0 and publisher.state.connected)
 
 
 async def test_a_certificate_of_another_authority_is_refused(
@@ -63,9 +63,9 @@ async def test_a_certificate_of_another_authority_is_refused(
     stranger = Authority.make(tmp_path, "stranger")
     callbacks = Callbacks()
     settings = MqttSettings(f"mqtts://127.0.0.1:{broker.port}", ca_file=str(stranger.file))
-    async with running(settings, callbacks) as p:
-        await eventually(lambda: p.state.attempts >= 2)
-        assert not p.state.connected
+    async with running(settings, callbacks) as publisher:
+        await eventually(lambda: publisher.state.attempts >= 2)
+        assert not publisher.state.connected
     assert "mqtt.ca_file" in callbacks.errors()[0]
 
 
@@ -86,10 +86,10 @@ async def test_a_password_corrected_while_running_is_used(
     secret.write_text("wrong donkey\n")
     callbacks = Callbacks()
     settings = MqttSettings(password_broker.url, protocol=protocol, username="forecastd", password_file=str(secret))
-    async with running(settings, callbacks) as p:
-        await eventually(lambda: p.state.attempts > 0)
+    async with running(settings, callbacks) as publisher:
+        await eventually(lambda: publisher.state.attempts > 0)
         secret.write_text("correct horse\n")
-        await eventually(lambda: p.state.connected)
+        await eventually(lambda: publisher.state.connected)
     assert "mqtt.password_file" in callbacks.errors()[0]
     assert "donkey" not in "".join(callbacks.errors())
 
@@ -97,8 +97,8 @@ async def test_a_password_corrected_while_running_is_used(
 async def test_a_refused_anonymous_client_is_reported_with_mqtt_username(password_broker: Mosquitto) -> None:
     """Without a user name the error says to set mqtt.username."""
     callbacks = Callbacks()
-    async with running(MqttSettings(password_broker.url), callbacks) as p:
-        await eventually(lambda: p.state.attempts > 0)
+    async with running(MqttSettings(password_broker.url), callbacks) as publisher:
+        await eventually(lambda: publisher.state.attempts > 0)
     assert "set mqtt.username" in callbacks.errors()[0]
 
 
@@ -106,8 +106,8 @@ async def test_a_missing_password_file_is_named(password_broker: Mosquitto, tmp_
     """A missing password file is a reported failure, not the end of the publisher."""
     callbacks = Callbacks()
     settings = MqttSettings(password_broker.url, username="forecastd", password_file=str(tmp_path / "absent"))
-    async with running(settings, callbacks) as p:
-        await eventually(lambda: p.state.attempts > 0)
+    async with running(settings, callbacks) as publisher:
+        await eventually(lambda: publisher.state.attempts > 0)
     assert "absent cannot be read" in callbacks.errors()[0]
 
 
@@ -115,6 +115,6 @@ async def test_an_unreachable_broker_is_named_with_the_cure() -> None:
     """The state names the URL and the cure after each attempt."""
     callbacks = Callbacks()
     port = free_port()
-    async with running(MqttSettings(f"mqtt://127.0.0.1:{port}"), callbacks) as p:
-        await eventually(lambda: p.state.attempts >= 3)
+    async with running(MqttSettings(f"mqtt://127.0.0.1:{port}"), callbacks) as publisher:
+        await eventually(lambda: publisher.state.attempts >= 3)
     assert callbacks.errors()[0] == f"no broker listens at mqtt://127.0.0.1:{port}; start it or correct mqtt.url"

@@ -141,10 +141,10 @@ def test_a_number_that_is_not_finite_is_refused(issued: IssuedForecast) -> None:
 
 def test_a_bar_keeps_the_venues_numbers_unrounded() -> None:
     """Prices and volumes of a bar are exactly those of the record."""
-    made = samples.bar(volume=0.1 + 0.2)
-    document = parsed(payloads.bar(made))
-    assert (document["volume"], document["close"]) == (made.volume, made.close)
-    assert document["vwap"] == pytest.approx(made.vwap, rel=1e-11)
+    bar = samples.bar(volume=0.1 + 0.2)
+    document = parsed(payloads.bar(bar))
+    assert (document["volume"], document["close"]) == (bar.volume, bar.close)
+    assert document["vwap"] == pytest.approx(bar.vwap, rel=1e-11)
     assert (document["open_time"], document["close_time"]) == ("2026-01-05T12:00:00Z", "2026-01-05T13:00:00Z")
 
 

@@ -28,7 +28,7 @@ from tests.daemon.publishing.harness import (
     TOPICS,
     Callbacks,
     eventually,
-    publisher,
+    make_publisher,
     running,
     status,
 )
@@ -40,9 +40,9 @@ async def test_messages_have_mqtt_5_properties(mosquitto: Mosquitto) -> None:
     clock = ScaledClock(start_us=0, speed=360)
     async with (
         subscribed(mosquitto.port) as subscriber,
-        running(MqttSettings(mosquitto.url), Callbacks(), clock=clock) as p,
+        running(MqttSettings(mosquitto.url), Callbacks(), clock=clock) as publisher,
     ):
-        p.submit(message("x/forecast", b"{}", expires_at_us=7200 * SECOND_US, model="01JGW"))
+        publisher.submit(message("x/forecast", b"{}", expires_at_us=7200 * SECOND_US, model="01JGW"))
         [received] = await subscriber.until(1, topic="x/forecast")
     properties = received.properties.json()  # type: ignore[union-attr]
     assert properties["ContentType"] == "application/json"
@@ -54,11 +54,11 @@ async def test_messages_have_mqtt_5_properties(mosquitto: Mosquitto) -> None:
 
 async def test_the_broker_discards_an_expired_message(mosquitto: Mosquitto) -> None:
     """A later subscriber receives no expired forecast; a bar does not expire."""
-    async with running(MqttSettings(mosquitto.url), Callbacks()) as p:
+    async with running(MqttSettings(mosquitto.url), Callbacks()) as publisher:
         now_us = SystemClock().market_us()
-        p.submit(message("x/forecast", expires_at_us=now_us + SECOND_US))
-        p.submit(message("x/bar"))
-        await eventually(lambda: p.depth == 0)
+        publisher.submit(message("x/forecast", expires_at_us=now_us + SECOND_US))
+        publisher.submit(message("x/bar"))
+        await eventually(lambda: publisher.depth == 0)
         await asyncio.sleep(2.1)
         async with subscribed(mosquitto.port, "x/#") as subscriber:
             await subscriber.until(1, topic="x/bar")
@@ -68,9 +68,9 @@ async def test_the_broker_discards_an_expired_message(mosquitto: Mosquitto) -> N
 async def test_birth_and_later_status_messages_are_retained(mosquitto: Mosquitto) -> None:
     """A subscriber receives online, then each status update, and stopped after a clean end."""
     async with subscribed(mosquitto.port, TOPICS.status) as subscriber:
-        async with running(MqttSettings(mosquitto.url), Callbacks()) as p:
+        async with running(MqttSettings(mosquitto.url), Callbacks()) as publisher:
             await subscriber.until(1)
-            p.update_status(status("degraded"))
+            publisher.update_status(status("degraded"))
             await subscriber.until(2)
         await subscriber.until(3)
     assert subscriber.payloads(TOPICS.status) == [status(state) for state in ("online", "degraded", "stopped")]
@@ -82,32 +82,32 @@ async def test_birth_and_later_status_messages_are_retained(mosquitto: Mosquitto
 async def test_a_stop_first_delivers_waiting_messages(mosquitto: Mosquitto) -> None:
     """All messages submitted before the stop are delivered."""
     callbacks = Callbacks()
-    async with running(MqttSettings(mosquitto.url), callbacks) as p:
-        await eventually(lambda: p.state.published == 1)
+    async with running(MqttSettings(mosquitto.url), callbacks) as publisher:
+        await eventually(lambda: publisher.state.published == 1)
         for number in range(200):
-            p.submit(message(f"x/{number}", submitted_s=SystemClock().wall_s()))
-    assert p.state.published == 202
-    assert (p.depth, p.state.connected) == (0, False)
+            publisher.submit(message(f"x/{number}", submitted_s=SystemClock().wall_s()))
+    assert publisher.state.published == 202
+    assert (publisher.depth, publisher.state.connected) == (0, False)
     assert 0 < max(callbacks.latencies_s) < 5
 
 
 async def test_a_stop_without_a_broker_ends_in_time() -> None:
     """An unreachable broker does not delay the stop."""
     started_s = asyncio.get_running_loop().time()
-    async with running(MqttSettings(f"mqtt://127.0.0.1:{free_port()}"), Callbacks()) as p:
-        await eventually(lambda: p.state.attempts > 0)
+    async with running(MqttSettings(f"mqtt://127.0.0.1:{free_port()}"), Callbacks()) as publisher:
+        await eventually(lambda: publisher.state.attempts > 0)
     assert asyncio.get_running_loop().time() - started_s < 1.5
 
 
 async def test_a_stop_with_a_frozen_broker_ends_in_time(mosquitto: Mosquitto) -> None:
     """After an unconfirmed final status the connection is cut, so the broker publishes the last will."""
     async with subscribed(mosquitto.port, TOPICS.status) as subscriber:
-        async with running(MqttSettings(mosquitto.url), Callbacks(), retry_policy=RetryPolicy(stop_s=0.3)) as p:
+        async with running(MqttSettings(mosquitto.url), Callbacks(), retry_policy=RetryPolicy(stop_s=0.3)) as publisher:
             await subscriber.until(1)
             mosquitto.freeze()
             started_s = asyncio.get_running_loop().time()
         assert asyncio.get_running_loop().time() - started_s < 2
-        assert not p.state.connected
+        assert not publisher.state.connected
         mosquitto.thaw()
         await subscriber.until(3)
     assert subscriber.payloads(TOPICS.status) == [status(state) for state in ("online", "stopped", "offline")]
@@ -116,10 +116,10 @@ async def test_a_stop_with_a_frozen_broker_ends_in_time(mosquitto: Mosquitto) ->
 async def test_the_embedded_broker_receives_mqtt_3_1_1(embedded_port: int) -> None:
     """Messages to the embedded broker have no MQTT 5 properties."""
     settings = MqttSettings("embedded").on_embedded_broker(embedded_port)
-    async with subscribed(embedded_port, version="311") as subscriber, running(settings, Callbacks()) as p:
-        p.submit(message("x/bar", b"[1]", expires_at_us=1 + SystemClock().market_us() + 60 * SECOND_US))
+    async with subscribed(embedded_port, version="311") as subscriber, running(settings, Callbacks()) as publisher:
+        publisher.submit(message("x/bar", b"[1]", expires_at_us=1 + SystemClock().market_us() + 60 * SECOND_US))
         [received] = await subscriber.until(1, topic="x/bar")
-        assert (received.payload, p.state.protocol) == (b"[1]", "311")
+        assert (received.payload, publisher.state.protocol) == (b"[1]", "311")
 
 
 async def test_nothing_is_sent_before_the_birth_message_is_confirmed() -> None:
@@ -139,13 +139,13 @@ async def test_nothing_is_sent_before_the_birth_message_is_confirmed() -> None:
     async def held(_settings: MqttSettings, _options: ConnectOptions) -> AsyncIterator[HeldConnection]:
         yield HeldConnection()
 
-    async with running(MqttSettings("mqtt://nowhere"), Callbacks(), connect=held) as p:
-        p.submit(message("x/bar"))
-        p.submit(message("x/event", retain=False))
+    async with running(MqttSettings("mqtt://nowhere"), Callbacks(), connect=held) as publisher:
+        publisher.submit(message("x/bar"))
+        publisher.submit(message("x/event", retain=False))
         await eventually(lambda: len(published) > 0)
-        assert (published, p.depth) == ([TOPICS.status], 3)
+        assert (published, publisher.depth) == ([TOPICS.status], 3)
         confirm.set()
-        await eventually(lambda: p.depth == 0)
+        await eventually(lambda: publisher.depth == 0)
     assert published == [TOPICS.status, "x/bar", "x/event", TOPICS.status]
 
 
@@ -185,8 +185,8 @@ async def test_a_killed_daemon_has_its_last_will_published(mosquitto: Mosquitto)
 async def test_a_cancelled_publisher_has_its_last_will_published(mosquitto: Mosquitto) -> None:
     """A cancelled publisher cuts the connection, so that the retained status becomes offline."""
     async with subscribed(mosquitto.port, TOPICS.status) as subscriber:
-        p = publisher(MqttSettings(mosquitto.url), Callbacks())
-        task = asyncio.create_task(p.run())
+        publisher = make_publisher(MqttSettings(mosquitto.url), Callbacks())
+        task = asyncio.create_task(publisher.run())
         await subscriber.until(1)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -196,10 +196,10 @@ async def test_a_cancelled_publisher_has_its_last_will_published(mosquitto: Mosq
 
 async def test_every_message_is_valid_as_a_subscriber_receives_it(mosquitto: Mosquitto) -> None:
     """Each payload delivered by the broker is valid under the schema that it names."""
-    async with subscribed(mosquitto.port) as subscriber, running(MqttSettings(mosquitto.url), Callbacks()) as p:
+    async with subscribed(mosquitto.port) as subscriber, running(MqttSettings(mosquitto.url), Callbacks()) as publisher:
         sent = samples.every_payload()
         for number, payload in enumerate(sent):
-            p.submit(message(f"x/{number}", payload))
+            publisher.submit(message(f"x/{number}", payload))
         await subscriber.until(len(sent) + 1)
     for received in subscriber.messages:
         document = json.loads(bytes(received.payload))
@@ -213,9 +213,9 @@ async def test_an_error_in_a_callback_ends_the_publisher(mosquitto: Mosquitto) -
         def on_delivered(self, message: object, seconds: float) -> None:
             raise ZeroDivisionError
 
-    p = publisher(MqttSettings(mosquitto.url), Faulty())
+    publisher = make_publisher(MqttSettings(mosquitto.url), Faulty())
     with pytest.raises(ExceptionGroup) as caught:
-        await asyncio.wait_for(p.run(), 5)
+        await asyncio.wait_for(publisher.run(), 5)
     assert caught.group_contains(ZeroDivisionError)
 
 
@@ -225,10 +225,10 @@ def test_the_publisher_runs_on_uvloop() -> None:
     async def publish() -> int:
         broker = EmbeddedBroker()
         settings = MqttSettings("embedded").on_embedded_broker(await broker.start())
-        async with running(settings, Callbacks(), retry_policy=QUICK) as p:
-            p.submit(message("x/bar"))
-            await eventually(lambda: p.depth == 0 and p.state.connected)
+        async with running(settings, Callbacks(), retry_policy=QUICK) as publisher:
+            publisher.submit(message("x/bar"))
+            await eventually(lambda: publisher.depth == 0 and publisher.state.connected)
         await broker.stop()
-        return p.state.published
+        return publisher.state.published
 
     assert uvloop.run(publish()) == 3

@@ -42,7 +42,7 @@ class Confirmations:
         self.seen.append((message.payload, first))
 
 
-def outbox() -> Outbox:
+def make_outbox() -> Outbox:
     return Outbox(max_topics=100, max_events=100, on_dropped=_no_drop)
 
 
@@ -50,54 +50,54 @@ def _no_drop(dropped: OutboxMessage, reason: DropReason) -> None:
     raise AssertionError(f"{dropped.payload!r} was dropped: {reason}")
 
 
-def sender(
-    connection: SlowConnection, box: Outbox, tasks: asyncio.TaskGroup, clock: Clock | None = None
+def make_sender(
+    connection: SlowConnection, outbox: Outbox, tasks: asyncio.TaskGroup, clock: Clock | None = None
 ) -> tuple[Sender, Confirmations]:
     confirmations = Confirmations()
-    made = Sender(connection, box, clock=clock or ManualClock(), tasks=tasks, on_confirmed=confirmations)
-    return made, confirmations
+    sender = Sender(connection, outbox, clock=clock or ManualClock(), tasks=tasks, on_confirmed=confirmations)
+    return sender, confirmations
 
 
 async def test_at_most_max_in_flight_messages_are_sent() -> None:
     """The others follow as confirmations arrive."""
-    connection, box = SlowConnection(), outbox()
+    connection, outbox = SlowConnection(), make_outbox()
     for number in range(50):
-        box.put(message(f"x/{number}", str(number).encode()))
+        outbox.put(message(f"x/{number}", str(number).encode()))
     async with asyncio.TaskGroup() as tasks:
-        made, confirmations = sender(connection, box, tasks)
-        made.pump()
+        sender, confirmations = make_sender(connection, outbox, tasks)
+        sender.pump()
         await asyncio.sleep(0)
         assert len(connection.published) == MAX_IN_FLIGHT
         connection.confirm.set()
-        await asyncio.wait_for(made.drained(), 5)
+        await asyncio.wait_for(sender.drained(), 5)
     assert [payload for payload, _first in confirmations.seen] == [str(number).encode() for number in range(50)]
 
 
 async def test_events_are_sent_one_at_a_time() -> None:
     """The second event is not sent before the first is confirmed."""
-    connection, box = SlowConnection(), outbox()
+    connection, outbox = SlowConnection(), make_outbox()
     for payload in (b"1", b"2"):
-        box.put(message("x/event", payload, retain=False))
+        outbox.put(message("x/event", payload, retain=False))
     async with asyncio.TaskGroup() as tasks:
-        made, _ = sender(connection, box, tasks)
-        made.pump()
+        sender, _ = make_sender(connection, outbox, tasks)
+        sender.pump()
         await asyncio.sleep(0)
         assert connection.published == [b"1"]
         connection.confirm.set()
-        await asyncio.wait_for(made.drained(), 5)
+        await asyncio.wait_for(sender.drained(), 5)
     assert connection.published == [b"1", b"2"]
 
 
 async def test_a_broken_connection_returns_unconfirmed_messages() -> None:
     """Unconfirmed messages wait again, and no new send is started."""
-    connection, box = SlowConnection(), outbox()
+    connection, outbox = SlowConnection(), make_outbox()
     for number in range(30):
-        box.put(message(f"x/{number}"))
+        outbox.put(message(f"x/{number}"))
     senders: list[tuple[Sender, Confirmations]] = []
 
     async def break_down() -> None:
         async with asyncio.TaskGroup() as tasks:
-            senders.append(sender(connection, box, tasks))
+            senders.append(make_sender(connection, outbox, tasks))
             tasks.create_task(senders[0][0].watch())
             senders[0][0].pump()
             await asyncio.sleep(0)
@@ -108,21 +108,21 @@ async def test_a_broken_connection_returns_unconfirmed_messages() -> None:
     with pytest.raises(ExceptionGroup) as caught:
         await break_down()
     assert caught.group_contains(BrokerLost)
-    [(made, confirmations)] = senders
-    assert (len(box), box.in_flight, confirmations.seen) == (30, 0, [])
-    made.pump()
-    assert box.in_flight == 0
+    [(sender, confirmations)] = senders
+    assert (len(outbox), outbox.in_flight, confirmations.seen) == (30, 0, [])
+    sender.pump()
+    assert outbox.in_flight == 0
 
 
 async def test_expiry_is_converted_to_wall_seconds() -> None:
     """At ten times the speed a minute of market time is six seconds for the broker; the minimum is one."""
-    connection, box = SlowConnection(), outbox()
-    box.put(message("a", expires_at_us=60_000_000))
-    box.put(message("b", expires_at_us=1_000_000))
-    box.put(message("c"))
+    connection, outbox = SlowConnection(), make_outbox()
+    outbox.put(message("a", expires_at_us=60_000_000))
+    outbox.put(message("b", expires_at_us=1_000_000))
+    outbox.put(message("c"))
     connection.confirm.set()
     async with asyncio.TaskGroup() as tasks:
-        made, _ = sender(connection, box, tasks, ScaledClock(start_us=0, speed=10))
-        made.pump()
-        await asyncio.wait_for(made.drained(), 5)
+        sender, _ = make_sender(connection, outbox, tasks, ScaledClock(start_us=0, speed=10))
+        sender.pump()
+        await asyncio.wait_for(sender.drained(), 5)
     assert connection.expiries_s == [6, 1, None]

@@ -35,7 +35,7 @@ from features.market import HOUR_US, Bar
 from models.forecast import ModelInfo, WindowReading
 from tests.daemon.forecasting.forecast_builders import START_US
 from tests.daemon.pipeline.builders import BTC, ETH, feed, make_pipeline, round_forecasts, start_sequences, trade
-from tests.daemon.publishing.harness import TOPICS, Callbacks, eventually, publisher
+from tests.daemon.publishing.harness import TOPICS, Callbacks, eventually, make_publisher
 
 
 class FakeInference:
@@ -77,7 +77,9 @@ class DispatcherSetup:
         self.inference = FakeInference()
         self.ledger = Ledger(folder / "ledger.sqlite")
         self.store = StoreThread()
-        self.publisher: Publisher = publisher(MqttSettings(url="mqtt://127.0.0.1:9"), Callbacks(), clock=self.clock)
+        self.publisher: Publisher = make_publisher(
+            MqttSettings(url="mqtt://127.0.0.1:9"), Callbacks(), clock=self.clock
+        )
         self.messages = MessageBuilder(self.publisher, TOPICS, self.clock)
         self.health = Health(self.clock, (BTC, ETH))
         self.metrics = Metrics(version="0", market_us=self.clock.market_us)

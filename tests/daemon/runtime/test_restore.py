@@ -27,7 +27,7 @@ from features.market import HOUR_US, Audit, Bar, Completeness, Instrument, Missi
 from models.forecast import Forecast
 from tests.daemon.forecasting.forecast_builders import LEVELS, START_US, bar, forecast, issue
 from tests.daemon.pipeline.stream_records import traits_of
-from tests.daemon.publishing.harness import Callbacks, publisher
+from tests.daemon.publishing.harness import Callbacks, make_publisher
 
 BTC, ETH = Instrument("binance", "BTC-USDT"), Instrument("binance", "ETH-USDT")
 TOPICS = Topics("forecastd/v1", "test")
@@ -236,7 +236,7 @@ def test_history_candles_are_not_published(ledger: Ledger) -> None:
 
 def republished(ledger: Ledger, now_us: int) -> dict[str, bytes]:
     """What waits for the broker after a start, by topic, but for the status."""
-    waiting = publisher(MqttSettings(url="mqtt://127.0.0.1:9"), Callbacks(), clock=ManualClock(now_us))
+    waiting = make_publisher(MqttSettings(url="mqtt://127.0.0.1:9"), Callbacks(), clock=ManualClock(now_us))
     republish(MessageBuilder(waiting, TOPICS, ManualClock(now_us)), ledger, (BTC, ETH), HOUR_US)
     messages = {}
     while (message := waiting._outbox.take(now_us)) is not None:
