@@ -30,7 +30,7 @@ from daemon.config.sections import (
 )
 from daemon.config.sharding import shard_symbols
 from daemon.config.sources import DEFAULT, Origin, default_state_dir, gather
-from daemon.config.types import CREDENTIALS, KeyProblem, Reading, Secrets
+from daemon.config.types import CREDENTIALS, KeyProblem, Secrets, ValidationContext
 from daemon.errors import ConfigError
 from features.market import Instrument
 
@@ -134,7 +134,7 @@ def load_config(
     if isinstance(instance := tree.setdefault("instance", {}), dict):
         instance.setdefault("state_dir", str(default_state_dir(environ)))
     try:
-        config = Config.model_validate(tree, context=Reading(environ, secrets))
+        config = Config.model_validate(tree, context=ValidationContext(environ, secrets))
     except ValidationError as error:
         raise ConfigError([*gathered.problems, *describe(error, gathered.origins, list(known_keys()))]) from None
     if gathered.problems:

@@ -36,7 +36,7 @@ class Secrets(Enum):
     UNCHECKED = "unchecked"
 
 
-class Reading(NamedTuple):
+class ValidationContext(NamedTuple):
     """Validation context: the environment that expands paths, and which files must be readable."""
 
     environ: Mapping[str, str]
@@ -189,7 +189,7 @@ def _readable_file(value: object, info: ValidationInfo) -> Path | None:
         raise ValueError("must be the path of a file, in quotes")  # noqa: TRY004  # pydantic collects ValueErrors
     if not value:
         return None
-    environ, secrets = info.context if isinstance(info.context, Reading) else Reading(os.environ)
+    environ, secrets = info.context if isinstance(info.context, ValidationContext) else ValidationContext(os.environ)
     if secrets is not Secrets.REQUIRED and CREDENTIALS in value and not environ.get("CREDENTIALS_DIRECTORY"):
         return Path(value)
     path = expand_file(value, environ)
