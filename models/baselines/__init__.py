@@ -1,4 +1,4 @@
-"""The forecasters that every network must beat, one file each. Importing them imports neither torch nor an extra."""
+"""The baselines that every network must beat, one per file. Importing them needs no torch or optional package."""
 
 from __future__ import annotations
 

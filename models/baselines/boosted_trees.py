@@ -1,4 +1,4 @@
-"""Gradient-boosted trees on the network's own features (extra ``forecastd[lightgbm]``): the classical rival."""
+"""Baseline of gradient-boosted trees on the features of the networks (extra ``forecastd[lightgbm]``)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 _TREES = 200
-_PATIENCE = 15
+_EARLY_STOPPING_ROUNDS = 15
 _SHAPE: Mapping[str, Any] = {
     "objective": "regression",
     "learning_rate": 0.1,
@@ -43,11 +43,11 @@ _SHAPE: Mapping[str, Any] = {
 
 
 class BoostedTrees:
-    """LightGBM (G. Ke et al., NeurIPS 2017) on the newest feature row, one ensemble of log-variance trees a horizon.
+    """LightGBM (G. Ke et al., NeurIPS 2017) on the newest feature row; trees of each horizon predict its log variance.
 
-    The number of trees, the level and the quantiles of the standardised return come from the last 15% of the training
-    span, with purge and embargo, by trees that did not see it; the final trees are then grown on all of it. The
-    median is 0. A category identifies the series; a series that was not in the fit has none.
+    The number of trees, the level and the quantiles of the standardised return are fitted on the last 15% of the
+    training span, with purge and embargo, by trees grown without it; the final trees are then grown on the whole span.
+    The median is 0. The series is a categorical feature; it is missing for a series that was not in the fit.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class BoostedTrees:
         threads: int = 1,
         shape: Mapping[str, Any] | None = None,
     ) -> BoostedTrees:
-        """Fits all series of a bars frame together; ``shape``: LightGBM's parameters that are set otherwise.
+        """Fits all series of a bars frame together; ``shape``: LightGBM parameters that replace the defaults.
 
         Raises MissingExtra, or ValueError for too few bars.
         """
@@ -94,11 +94,11 @@ class BoostedTrees:
         table = panel(rows, names)
         log_variance, returns = _labels(bars, interval_us, horizons)
         close_us = table.open_time_us + interval_us
-        whole = table.mask & np.isfinite(returns).any(axis=1)
-        inputs = np.column_stack([table.values[whole], table.series[whole]])  # (N, F + 1)
-        log_variance, returns, close_us = log_variance[whole], returns[whole], close_us[whole]
+        usable = table.mask & np.isfinite(returns).any(axis=1)
+        inputs = np.column_stack([table.values[usable], table.series[usable]])  # (N, F + 1)
+        log_variance, returns, close_us = log_variance[usable], returns[usable], close_us[usable]
         if len(close_us) < 2 * LEAST_ROWS:
-            raise ValueError(f"LightGBM needs {2 * LEAST_ROWS} bars with all features, {len(close_us)} are there")
+            raise ValueError(f"LightGBM needs {2 * LEAST_ROWS} bars with all features, there are {len(close_us)}")
         split = split_in_time(
             close_us,
             cut_us=cut_time(int(close_us.min()), int(close_us.max())),
@@ -108,7 +108,7 @@ class BoostedTrees:
         everything = np.concatenate([split.train, split.validation])
         boosters, predicted = [], []
         for target in log_variance.T:
-            first = grower.grow_until_worse(target, split.train, split.validation)
+            first = grower.grow_with_early_stopping(target, split.train, split.validation)
             predicted.append(np.exp(first.predict(inputs[split.validation], num_threads=threads)))
             boosters.append(grower.grow(target, everything, trees=max(first.best_iteration, 1)))
         calibration = VarianceScale.fit(np.stack(predicted, axis=1), returns[split.validation], levels)
@@ -125,7 +125,7 @@ class BoostedTrees:
         )
 
     def forecast(self, inputs: Sequence[ForecastInput]) -> list[Forecast]:
-        """Raises ValueError where an input has no window of these features or its newest bar lacks one."""
+        """Raises ValueError if an input has no window of these features, or its newest bar lacks one."""
         if not inputs:
             return []
         rows = np.stack([self._row(given) for given in inputs])  # (B, F + 1)
@@ -145,14 +145,14 @@ class BoostedTrees:
     def _row(self, given: ForecastInput) -> FloatArray:
         window = given.window
         if window is None or window.feature_names != self.feature_names:
-            raise ValueError(f"{given.venue}:{given.symbol} comes without a window of the features of the fit")
+            raise ValueError(f"{given.venue}:{given.symbol} has no window of the features of the fit")
         if not window.mask[-1]:
             raise ValueError(f"{given.venue}:{given.symbol}: the newest bar lacks a feature")
         category = self._category.get((given.venue, given.symbol), np.nan)
         return np.append(window.values[-1].astype(np.float64), category)
 
     def to_json(self) -> dict[str, Any]:
-        """The whole state as plain JSON values; the trees in LightGBM's own text."""
+        """The state as plain JSON values; the trees in LightGBM's text format."""
         return {
             "boosters": [booster.model_to_string() for booster in self._boosters],
             "calibration": self._calibration.to_json(),
@@ -165,7 +165,7 @@ class BoostedTrees:
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> BoostedTrees:
-        """The inverse of ``to_json``. Raises MissingExtra without LightGBM, KeyError for another shape of state."""
+        """The inverse of ``to_json``. Raises MissingExtra without LightGBM, KeyError for a state of another shape."""
         lightgbm = _lightgbm()
         return cls(
             [lightgbm.Booster(model_str=text) for text in state["boosters"]],
@@ -208,15 +208,15 @@ class _Grower:
     def grow(self, target: FloatArray, rows: IntArray, *, trees: int) -> Any:
         return self._lightgbm.train(self._shape, self._dataset(target, rows), num_boost_round=trees)
 
-    def grow_until_worse(self, target: FloatArray, train: IntArray, validation: IntArray) -> Any:
-        """Stops where the error on ``validation`` stops falling."""
-        grown_on = self._dataset(target, train)
+    def grow_with_early_stopping(self, target: FloatArray, train: IntArray, validation: IntArray) -> Any:
+        """Grows trees until the error on ``validation`` stops decreasing."""
+        training_set = self._dataset(target, train)
         return self._lightgbm.train(
             self._shape,
-            grown_on,
+            training_set,
             num_boost_round=_TREES,
-            valid_sets=[self._dataset(target, validation, grown_on)],
-            callbacks=[self._lightgbm.early_stopping(_PATIENCE, verbose=False)],
+            valid_sets=[self._dataset(target, validation, training_set)],
+            callbacks=[self._lightgbm.early_stopping(_EARLY_STOPPING_ROUNDS, verbose=False)],
         )
 
     def _dataset(self, target: FloatArray, rows: IntArray, reference: Any = None) -> Any:

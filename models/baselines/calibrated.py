@@ -1,4 +1,4 @@
-"""One calibration a series, and one pooled over all for a series that was not there."""
+"""Variance scales of a baseline: one per series, and one pooled over all for a series that was not in the fit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibrations:
-    """``by_series`` holds ``ANY_SERIES`` too. newest_us: the last close that any of them was fitted on."""
+    """``by_series`` includes ``ANY_SERIES``, the pooled one. newest_us: the last close used in the fit."""
 
     horizons: tuple[int, ...]
     levels: tuple[float, ...]
@@ -26,7 +26,7 @@ class Calibrations:
     by_series: Mapping[Series, VarianceScale]
 
     def of(self, series: Series) -> VarianceScale:
-        """The series' own, else the pooled one."""
+        """The scale of the series, or the pooled one."""
         return self.by_series.get(series, self.by_series[ANY_SERIES])
 
     def to_json(self) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class Calibrations:
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Calibrations:
-        """The inverse of ``to_json``. Raises KeyError or ValueError for another shape of state."""
+        """The inverse of ``to_json``. Raises KeyError or ValueError for a state of another shape."""
         by_series = {(entry["venue"], entry["symbol"]): VarianceScale.from_json(entry) for entry in state["series"]}
         if ANY_SERIES not in by_series:
             raise ValueError("the state lacks the pooled calibration")
@@ -58,9 +58,9 @@ def fit_calibrations(
     horizons: Sequence[int],
     levels: Sequence[float],
 ) -> Calibrations:
-    """From the predicted ``variances`` (N, H) at each bar of the ``histories`` and the returns that followed.
+    """Fits on the predicted ``variances`` (N, H) at each bar of the ``histories`` and the returns that followed.
 
-    Raises ValueError, naming the baseline, where no series has enough of both.
+    Raises ValueError, naming the baseline, if the series have too few of both.
     """
     returns = {series: returns_ahead(recent, horizons) for series, recent in histories.items()}
     fitted: dict[Series, VarianceScale] = {}
@@ -81,5 +81,5 @@ def fit_calibrations(
 
 
 def returns_ahead(recent: RecentBars, horizons: Sequence[int]) -> FloatArray:
-    """(N, H) log return over each horizon from each bar; NaN where unknown."""
+    """(N, H) log return over each horizon from each bar; NaN if unknown."""
     return np.stack([future_returns(recent.log_close, horizon) for horizon in horizons], axis=1)

@@ -1,4 +1,4 @@
-"""What the baselines share: their forecast record, quantiles from residuals, and the calibration of a variance."""
+"""Shared parts of the baselines: forecast records, quantiles of residuals, and the scale of a predicted variance."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from models.history import Series
 FloatArray = npt.NDArray[np.float64]
 
 ANY_SERIES: Series = ("*", "*")
-"""The key of what was fitted on all series together, for a series that was not in the fit."""
+"""Key of the parameters fitted on all series together, used for a series that was not in the fit."""
 
 LEAST_ROWS = 500
 """Fewest known outcomes to calibrate on: the outermost residual quantiles need that many."""
 
 
 class MissingExtra(ValueError):
-    """A baseline needs a package that is not installed; the message names the extra that brings it."""
+    """A baseline needs a package that is not installed; the message names the extra that installs it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +39,7 @@ class VarianceScale:
 
     @classmethod
     def fit(cls, variances: FloatArray, returns: FloatArray, levels: Sequence[float]) -> Self | None:
-        """variances, returns: (N, H), NaN where unknown. None where a horizon has fewer than ``LEAST_ROWS``.
+        """variances, returns: (N, H), NaN where unknown. None if a horizon has fewer than ``LEAST_ROWS``.
 
         The quantiles are those of the standardised residuals, as in filtered historical simulation (G. Barone-Adesi,
         K. Giannopoulos, L. Vosper, "VaR without correlations for portfolios of derivative securities", Journal of
@@ -72,7 +72,7 @@ class VarianceScale:
 def standardised(variance: FloatArray, returns: FloatArray) -> tuple[float, FloatArray]:
     """The factor that brings a predicted variance (n,) to the level of the returns (n,), and the residuals (n,).
 
-    The mean of r^2/f minimises QLIKE over a constant factor; it also mends the bias of exp(E[log v]).
+    The mean of r^2/f minimises QLIKE over a constant factor; it also removes the bias of exp(E[log v]).
     """
     scale = float(np.mean(returns**2 / variance))
     return scale, returns / np.sqrt(scale * variance)
@@ -93,7 +93,7 @@ def baseline_forecast(
     volatility: FloatArray,
     model: ModelInfo,
 ) -> Forecast:
-    """The record of a baseline: no attention, the probability read off the quantiles."""
+    """The forecast record of a baseline: without attention, the probability derived from the quantiles."""
     return Forecast(
         venue=given.venue,
         symbol=given.symbol,

@@ -1,4 +1,4 @@
-"""EWMA: one exponentially weighted variance, the same for every horizon but for its length."""
+"""EWMA baseline: an exponentially weighted variance, scaled by the length of each horizon."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from models.history import Series, last_known, regular_histories, tail
 FloatArray = npt.NDArray[np.float64]
 
 DECAY = 0.94
-_BARS = 400  # 0.94^400 is 2e-11: what lies further back has no weight
+_BARS = 400  # 0.94^400 is 2e-11: older bars have no weight
 _LEAST_BARS = 24
 _NEWEST_REACH = 23  # the newest variance may be a day of hours old
 _WEIGHTS = DECAY ** np.arange(_BARS, dtype=np.float64)  # newest first
 
 
 def ewma_variance(recent: RecentBars) -> FloatArray:
-    """(N,) weighted mean of the Garman-Klass variances up to each bar; NaN where fewer than 24 are known."""
+    """(N,) weighted mean of the Garman-Klass variances up to each bar; NaN if fewer than 24 are known."""
     known = np.isfinite(recent.variance)
     count = len(known)
     sums, weights, seen = (
@@ -58,7 +58,7 @@ class Ewma:
 
     @classmethod
     def fit(cls, bars: pl.DataFrame, *, interval_us: int, horizons: Sequence[int], levels: Sequence[float]) -> Ewma:
-        """Calibrates on every series of a bars frame. Raises ValueError where no series has enough history."""
+        """Calibrates on every series of a bars frame. Raises ValueError if no series has enough history."""
         return cls.fit_histories(regular_histories(bars, interval_us=interval_us), horizons=horizons, levels=levels)
 
     @classmethod
@@ -72,7 +72,7 @@ class Ewma:
         return cls(calibrations, trained_until_us=calibrations.newest_us)
 
     def forecast(self, inputs: Sequence[ForecastInput]) -> list[Forecast]:
-        """Raises ValueError where an instrument's known past is too short."""
+        """Raises ValueError if an instrument has too few known bars."""
         return [self._forecast(given) for given in inputs]
 
     def _forecast(self, given: ForecastInput) -> Forecast:
@@ -95,11 +95,11 @@ class Ewma:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The whole state as plain JSON values."""
+        """The state as plain JSON values."""
         return self._calibrations.to_json()
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Ewma:
-        """The inverse of ``to_json``. Raises KeyError or ValueError for another shape of state."""
+        """The inverse of ``to_json``. Raises KeyError or ValueError for a state of another shape."""
         calibrations = Calibrations.from_json(state)
         return cls(calibrations, trained_until_us=calibrations.newest_us)

@@ -18,7 +18,7 @@ from models.history import Series, regular_histories, tail
 
 FloatArray = npt.NDArray[np.float64]
 
-_RETURNS = 720  # that the filter looks back over, as many as a live forecaster is given
+_RETURNS = 720  # that the filter reads, as many as a live input has
 _LEAST_RETURNS = 168
 _PERCENT = 100.0  # the optimiser wants values near 1
 
@@ -27,8 +27,8 @@ _PERCENT = 100.0  # the optimiser wants values near 1
 class GarchParameters:
     """``s2[t+1] = omega + alpha r[t]^2 + beta s2[t]``, in squared log returns; ``level`` is the mean of r^2 in the fit.
 
-    ``level`` stands in for a return that is not known and for the variance before the first one.
-    nu: degrees of freedom of the innovations, as fitted; the quantiles come from the residuals themselves.
+    ``level`` replaces an unknown squared return, and the variance before the first one.
+    nu: fitted degrees of freedom of the innovations; the quantiles are those of the residuals.
     """
 
     omega: float
@@ -40,7 +40,7 @@ class GarchParameters:
     def variance(self, log_close: FloatArray, horizons: Sequence[int]) -> FloatArray:
         """(N,) closes to (N, H): expected variance of the log return over the next ``horizons`` bars.
 
-        The recursion is written out over the last 720 returns, so that a live forecaster and a fit agree.
+        The recursion is unrolled over the last 720 returns, so that live forecasts and the fit agree.
         """
         squares = np.diff(log_close, prepend=np.nan) ** 2
         squares = np.where(np.isfinite(squares), squares, self.level)
@@ -65,7 +65,7 @@ class Garch:
     """T. Bollerslev, "A conditionally heteroskedastic time series model", Review of Economics and Statistics 69 (1987).
 
     Maximum likelihood, mean zero. The quantiles are those of past returns over their predicted standard deviation
-    (filtered historical simulation), the median is 0. It speaks only for series that were in the fit.
+    (filtered historical simulation), the median is 0. It forecasts only series that were in the fit.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Garch:
         return cls(parameters, calibrations, trained_until_us=calibrations.newest_us)
 
     def forecast(self, inputs: Sequence[ForecastInput]) -> list[Forecast]:
-        """Raises ValueError for a series that was not in the fit and where the known past is too short."""
+        """Raises ValueError for a series that was not in the fit, or with too few known returns."""
         return [self._forecast(given) for given in inputs]
 
     def _forecast(self, given: ForecastInput) -> Forecast:
@@ -128,7 +128,7 @@ class Garch:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The whole state as plain JSON values."""
+        """The state as plain JSON values."""
         parameters = [
             {"venue": venue, "symbol": symbol, **asdict(fitted)} for (venue, symbol), fitted in self.parameters.items()
         ]
@@ -136,7 +136,7 @@ class Garch:
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Garch:
-        """The inverse of ``to_json``. Raises KeyError, TypeError or ValueError for another shape of state."""
+        """The inverse of ``to_json``. Raises KeyError, TypeError or ValueError for a state of another shape."""
         parameters = {
             (entry["venue"], entry["symbol"]): GarchParameters(
                 **{name: entry[name] for name in GarchParameters.__dataclass_fields__}
@@ -148,9 +148,9 @@ class Garch:
 
 
 def fit_parameters(log_close: FloatArray) -> GarchParameters | None:
-    """Maximum likelihood over the known returns of (N,) closes; None where fewer than 500 are known.
+    """Maximum likelihood over the known returns of (N,) closes; None if fewer than 500 are known.
 
-    Raises MissingExtra where ``arch`` is not installed.
+    Raises MissingExtra if ``arch`` is not installed.
     """
     try:
         from arch import arch_model  # noqa: PLC0415  # an extra

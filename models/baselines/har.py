@@ -1,4 +1,4 @@
-"""HAR with hour and weekday: the heterogeneous autoregression of the log variance."""
+"""HAR baseline: heterogeneous autoregression of the log variance, with hour and weekday."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _WEEKDAYS = 7
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HarCoefficients:
-    """What HAR learned of one series, for H horizons and Q levels.
+    """HAR's coefficients for one series, H horizons and Q levels.
 
     weights: (H, 3 + 24 + 7) of the log lag variances, the hour and the weekday at the cut-off.
     scale: (H,) factor from the fitted variance to that of the log return.
-    variance_level: (H,) variance of the log return over the variance that the ranges of its bars show, on average.
+    variance_level: (H,) mean ratio of the variance of the log return to the variance from the ranges of its bars.
     residual_quantiles: (H, Q) of the return over its predicted standard deviation, the central one zero.
     """
 
@@ -48,11 +48,11 @@ class HarCoefficients:
 
 
 def har_regressors(recent: RecentBars) -> FloatArray:
-    """(N, 34) regressors at each bar's close; NaN rows where the lags reach into too little history.
+    """(N, 34) regressors at each bar's close; NaN rows where the lags have too little history.
 
     The lags are means of the last 1, 24 and 168 Garman-Klass variances (Corsi 2009); bars without a range
-    are left out. A lag needs half of its bars, and the newest variance may be a day old at most. Hour and
-    weekday are those in which the target begins; the later bars of a longer target follow from them.
+    are left out. A lag needs half of its bars, and the newest variance may be at most a day old. Hour and weekday are
+    those in which the target begins; they determine those of the later bars of a longer target.
     """
     newest = last_known(recent.variance, reach=HAR_LAGS[1] - 1)
     day, week = (trailing_mean(recent.variance, lag, least=lag // 2) for lag in HAR_LAGS[1:])
@@ -85,7 +85,7 @@ class Har:
 
     @classmethod
     def fit(cls, bars: pl.DataFrame, *, interval_us: int, horizons: Sequence[int], levels: Sequence[float]) -> Har:
-        """Fits every series of a bars frame. Raises ValueError where no series has enough history."""
+        """Fits every series of a bars frame. Raises ValueError if no series has enough history."""
         return cls.fit_histories(regular_histories(bars, interval_us=interval_us), horizons=horizons, levels=levels)
 
     @classmethod
@@ -106,13 +106,13 @@ class Har:
         return cls(horizons, levels, coefficients, trained_until_us=newest_us)
 
     def sigma(self, series: Series, recent: RecentBars) -> FloatArray:
-        """(N, H) predicted standard deviation of the log return over each horizon; NaN where history is short."""
+        """(N, H) predicted standard deviation of the log return over each horizon; NaN if history is too short."""
         fitted = self.coefficients.get(series, self.coefficients[ANY_SERIES])
         variance = np.exp(har_regressors(recent) @ fitted.weights.T) * fitted.scale  # (N, 34) @ (34, H)
         return np.asarray(np.sqrt(variance), dtype=np.float64)
 
     def sigma_now(self, series: Series, recent: RecentBars) -> FloatArray:
-        """(H,) of the last bar. Raises ValueError where the known past is too short."""
+        """``sigma`` (H,) of the last bar. Raises ValueError if there are too few known bars."""
         needed = tail(recent, max(HAR_LAGS))
         sigma = self.sigma(series, needed)[-1] if len(needed.log_close) else np.full(len(self.horizons), np.nan)
         if not np.isfinite(sigma).all():
@@ -123,7 +123,7 @@ class Har:
         return sigma
 
     def variance_level(self, series: Series) -> FloatArray:
-        """(H,) variance of the log return over the variance that the ranges of its bars show, on average."""
+        """(H,) mean ratio of the variance of the log return to the variance from the ranges of its bars."""
         return self.coefficients.get(series, self.coefficients[ANY_SERIES]).variance_level
 
     def residual_quantiles(self, series: Series) -> FloatArray:
@@ -131,7 +131,7 @@ class Har:
         return self.coefficients.get(series, self.coefficients[ANY_SERIES]).residual_quantiles
 
     def forecast(self, inputs: Sequence[ForecastInput]) -> list[Forecast]:
-        """Raises ValueError where an instrument's known past is too short."""
+        """Raises ValueError if an instrument has too few known bars."""
         return [self._forecast(given) for given in inputs]
 
     def _forecast(self, given: ForecastInput) -> Forecast:
@@ -147,7 +147,7 @@ class Har:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The whole state as plain JSON values."""
+        """The state as plain JSON values."""
         return {
             "horizons": list(self.horizons),
             "levels": list(self.levels),
@@ -164,7 +164,7 @@ class Har:
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Har:
-        """The inverse of ``to_json``. Raises KeyError or ValueError for another shape of state."""
+        """The inverse of ``to_json``. Raises KeyError or ValueError for a state of another shape."""
         coefficients = {
             (entry["venue"], entry["symbol"]): HarCoefficients(
                 **{field.name: np.asarray(entry[field.name]) for field in fields(HarCoefficients)}
@@ -177,7 +177,7 @@ class Har:
 
 
 def _fit(histories: Sequence[RecentBars], horizons: Sequence[int], levels: Sequence[float]) -> HarCoefficients | None:
-    """Ordinary least squares over the stacked histories; None where any horizon has too few rows."""
+    """Ordinary least squares over the stacked histories; None if any horizon has too few rows."""
     regressors = np.concatenate([har_regressors(recent) for recent in histories])
     weights, scales, variance_levels, residual_quantiles = [], [], [], []
     for horizon in horizons:
@@ -186,7 +186,7 @@ def _fit(histories: Sequence[RecentBars], horizons: Sequence[int], levels: Seque
         usable = np.isfinite(regressors).all(axis=1) & np.isfinite(variances) & np.isfinite(returns)
         if usable.sum() < LEAST_ROWS:
             return None
-        # The dummies sum to one twice over, so the smallest-norm solution is taken.
+        # Hour and weekday dummies each sum to one, so the solution is not unique; lstsq returns that of smallest norm.
         solution, *_ = np.linalg.lstsq(regressors[usable], np.log(variances[usable]), rcond=1e-9)
         solution = _with_unseen_times(solution, regressors[usable])
         fitted = np.exp(regressors[usable] @ solution)
@@ -201,10 +201,10 @@ def _fit(histories: Sequence[RecentBars], horizons: Sequence[int], levels: Seque
 
 
 def _with_unseen_times(weights: FloatArray, regressors: FloatArray) -> FloatArray:
-    """Hours and weekdays that the fit never saw get the mean weight of those it saw.
+    """Weights in which hours and weekdays absent from the fit have the mean weight of those present.
 
-    The dummies carry the level of the whole regression: without it, the first bar of a new hour after a fit on half
-    a day of short bars would be forecast with a variance that is off by orders of magnitude.
+    The dummies contain the level of the regression: without a weight, the first bar of a new hour after a fit on half a
+    day of short bars would be forecast with a variance that is wrong by orders of magnitude.
     """
     completed = weights.copy()
     lags = len(HAR_LAGS)

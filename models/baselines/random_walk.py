@@ -1,4 +1,4 @@
-"""The random walk: no direction, and the spread of the instrument's own recent returns."""
+"""Random walk baseline: median zero, and the spread of the instrument's recent returns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RANDOM_WALK_LEAST_RETURNS = 24
 
 
 def recent_returns(given: ForecastInput) -> npt.NDArray[np.float64]:
-    """The known ones of the last 720 one-bar log returns. Raises ValueError where fewer than 24 are."""
+    """The known values of the last 720 one-bar log returns. Raises ValueError if they are fewer than 24."""
     returns = np.diff(given.recent.log_close[-RANDOM_WALK_RETURNS - 1 :])
     returns = returns[np.isfinite(returns)]
     if len(returns) < RANDOM_WALK_LEAST_RETURNS:
@@ -28,7 +28,7 @@ def recent_returns(given: ForecastInput) -> npt.NDArray[np.float64]:
 
 
 class RandomWalk:
-    """Median 0, quantiles of the instrument's own last 720 one-bar returns times the square root of the horizon.
+    """Median 0, and quantiles of the instrument's last 720 one-bar returns times the square root of the horizon.
 
     Overlapping returns of the horizon itself would need no scaling, but 720 bars hold only 30 independent
     24-bar returns, too few for an outer quantile.
@@ -40,7 +40,7 @@ class RandomWalk:
         self.info = ModelInfo(id="random_walk", kind="random_walk", trained_until_us=None)
 
     def forecast(self, inputs: Sequence[ForecastInput]) -> list[Forecast]:
-        """Raises ValueError where fewer than 24 returns are known."""
+        """Raises ValueError if fewer than 24 returns are known."""
         return [self._forecast(given) for given in inputs]
 
     def _forecast(self, given: ForecastInput) -> Forecast:

@@ -1,4 +1,4 @@
-"""Last-sign reversal: the opposite of the last bar's sign, the rule that any claim of direction must beat."""
+"""Last-sign reversal baseline: predicts the opposite of the last bar's sign, the reference for skill in direction."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from models.forecast import Forecast, ForecastInput, ModelInfo
 from models.history import future_returns
 
 FloatArray = npt.NDArray[np.float64]
-_LEAST_GAIN = 1e-7  # a thousandth of a basis point: takes a side and moves no loss
+_LEAST_GAIN = 1e-7  # a thousandth of a basis point: gives the median a sign without affecting losses
 
 
 class Reversal:
     """The random walk's distribution, moved against the sign of the last known bar.
 
     Hourly returns of crypto reverse a little (half of that may be bid-ask bounce, R. Roll, "A simple implicit
-    measure of the effective bid-ask spread", Journal of Finance 39, 1984). It moves by what the rule earned on
-    average over the last 720 bars, by a thousandth of a basis point where it lost: a side is always taken, but
-    after a bar without a move.
+    measure of the effective bid-ask spread", Journal of Finance 39, 1984). The distribution moves by the mean
+    gain of the rule over the last 720 bars, or by a thousandth of a basis point if that is not positive, so that the
+    median has a sign except after a bar without a move.
     """
 
     def __init__(self, horizons: Sequence[int], levels: Sequence[float]) -> None:
@@ -33,7 +33,7 @@ class Reversal:
         self._walk = RandomWalk(self.horizons, self.levels)
 
     def forecast(self, inputs: Sequence[ForecastInput]) -> list[Forecast]:
-        """Raises ValueError where fewer than 24 returns are known."""
+        """Raises ValueError if fewer than 24 returns are known."""
         return [self._forecast(given, walk) for given, walk in zip(inputs, self._walk.forecast(inputs), strict=True)]
 
     def _forecast(self, given: ForecastInput, walk: Forecast) -> Forecast:
@@ -59,9 +59,9 @@ class Reversal:
     def _gain(side: FloatArray, closes: FloatArray, horizon: int) -> float:
         if len(closes) <= horizon:
             return 0.0
-        earned = side * future_returns(closes, horizon)
-        earned = earned[np.isfinite(earned)]
-        return float(earned.mean()) if len(earned) else 0.0
+        gains = side * future_returns(closes, horizon)
+        gains = gains[np.isfinite(gains)]
+        return float(gains.mean()) if len(gains) else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

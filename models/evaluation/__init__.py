@@ -1,1 +1,1 @@
-"""Walk-forward evaluation: splits, inputs as live had them, measures with standard errors, leak alarms."""
+"""Walk-forward evaluation: splits, past inputs, measures with standard errors, and leak alarms."""

@@ -1,4 +1,4 @@
-"""Every kind of forecaster, baseline or network, fitted on a frame of bars as a retraining would."""
+"""Candidates: fits any kind of forecaster, baseline or network, on a frame of bars as a retraining would."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from models.overrides import PRESETS_OWN, Overrides
 from models.specification import DEFAULT_HORIZONS, DEFAULT_LEVELS, NETWORK_KINDS, Progress, TrainingSpec
 
 ALWAYS = ("random_walk", "reversal", "har")
-"""No skill is told without these beside it."""
+"""The baselines that every evaluation includes."""
 RIVALS = (*ALWAYS, "ewma", "garch", "lightgbm")
-"""All baselines, those with an extra last."""
+"""All baselines; those that need an optional package come last."""
 _WALKS: dict[str, type[RandomWalk | Reversal]] = {"random_walk": RandomWalk, "reversal": Reversal}
 _FITTED: dict[str, type[Har | Ewma | Garch]] = {"har": Har, "ewma": Ewma, "garch": Garch}
 _EXTRAS = {"garch": "arch", "lightgbm": "lightgbm"}
@@ -27,10 +27,10 @@ _EXTRAS = {"garch": "arch", "lightgbm": "lightgbm"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a fit needs besides bars. preset, device, epochs, seed, seeds: as in ``TrainingSpec``, for networks.
+    """Settings of a fit. preset, device, epochs, seed, seeds: as in ``TrainingSpec``, for networks.
 
-    overrides: by kind, what is set otherwise than its preset says. keep_in: where trained networks stay, so that a run
-    that was cut off need not train them again; None keeps none.
+    overrides: by kind, values that replace its preset's. keep_in: folder in which trained networks are kept, so that a
+    run that was interrupted need not train them again; None keeps none.
     """
 
     interval_us: int
@@ -49,9 +49,9 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A fitted forecaster, and the features of the window that it wants; None where it wants no window.
+    """A fitted forecaster, and the features of the window that it needs; None if it needs no window.
 
-    rejection_reason: why an input cannot be forecast, None where it can; a forecaster without one raises ValueError.
+    rejection_reason: why an input cannot be forecast, None if it can; without it, the forecaster raises ValueError.
     """
 
     forecaster: Forecaster
@@ -60,24 +60,28 @@ class Candidate:
 
 
 def known_kinds() -> tuple[str, ...]:
-    """Every kind that ``fit`` knows."""
+    """Every kind that ``fit`` supports."""
     return (*NETWORK_KINDS, *RIVALS)
 
 
 def installed_rivals() -> tuple[str, ...]:
-    """The baselines whose packages are there."""
+    """The baselines whose packages are installed."""
     return tuple(kind for kind in RIVALS if is_installed(kind))
 
 
 def is_installed(kind: str) -> bool:
-    """False for a baseline whose extra is not there."""
+    """False for a baseline whose optional package is not installed."""
     return kind not in _EXTRAS or find_spec(_EXTRAS[kind]) is not None
 
 
 def fit(
     kind: str, bars: pl.DataFrame, settings: Settings, *, on_progress: Callable[[Progress], None] = lambda _: None
 ) -> Candidate:
-    """Raises ValueError for an unknown kind, an extra that is not installed, or too few bars; see ``models.train``."""
+    """Fits one kind on ``bars``.
+
+    Raises ValueError for an unknown kind, a package that is not installed, or too few bars; a network raises also what
+    ``models.train.train`` does.
+    """
     if kind in NETWORK_KINDS:
         return _network(kind, bars, settings, on_progress)
     interval_us, horizons, levels = settings.interval_us, settings.horizons, settings.levels
@@ -100,7 +104,7 @@ def fit(
 
 
 def _network(kind: str, bars: pl.DataFrame, settings: Settings, on_progress: Callable[[Progress], None]) -> Candidate:
-    """Trains on the bars, or takes up what the same training left behind, and loads it as the daemon would."""
+    """Trains on the bars, or finds the artifact of an equal earlier run, and loads it as the daemon would."""
     with TemporaryDirectory(prefix="forecastd-training-") as folder:
         spec = TrainingSpec(
             data_file=Path(folder) / "bars.parquet",
@@ -125,7 +129,7 @@ def _network(kind: str, bars: pl.DataFrame, settings: Settings, on_progress: Cal
 
 
 def _trained(spec: TrainingSpec, on_progress: Callable[[Progress], None]) -> Path:
-    from models.train import train  # noqa: PLC0415  # no network, no torch
+    from models.train import train  # noqa: PLC0415  # torch is needed for networks only
 
     # A half-written artifact has a name that begins with a dot.
     kept = sorted(path for path in spec.output_dir.glob("[!.]*") if path.is_dir())
@@ -133,14 +137,14 @@ def _trained(spec: TrainingSpec, on_progress: Callable[[Progress], None]) -> Pat
 
 
 def _load(artifact: Path, device: str) -> Candidate:
-    from models.networks.network_forecaster import NetworkForecaster  # noqa: PLC0415  # no network, no torch
+    from models.networks.network_forecaster import NetworkForecaster  # noqa: PLC0415  # torch is needed for networks only
 
     forecaster = NetworkForecaster.load(artifact, device=device)
     return Candidate(forecaster, forecaster.manifest.feature_names, forecaster.rejection_reason)
 
 
 def _digest(spec: TrainingSpec) -> str:
-    """Names the run by its data and by all of its specification but for where its files lie."""
-    placeless = replace(spec, data_file=Path("bars"), output_dir=Path("artifacts"))
-    content = placeless.to_json().encode() + spec.data_file.read_bytes()
+    """Name of a run: a hash of its data and its specification, the paths of its files excepted."""
+    without_paths = replace(spec, data_file=Path("bars"), output_dir=Path("artifacts"))
+    content = without_paths.to_json().encode() + spec.data_file.read_bytes()
     return f"{spec.kind}-{hashlib.sha256(content).hexdigest()[:12]}"

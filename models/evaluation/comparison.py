@@ -1,4 +1,4 @@
-"""Whether one forecaster is better than another: Diebold-Mariano between any two, and skill from week to week."""
+"""Comparison of forecasters: Diebold-Mariano tests between any two, and skill by period of time."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class DieboldMariano:
-    """Equal accuracy of ``first`` and ``second``. Below zero ``first`` is better.
+    """Test of equal accuracy of ``first`` and ``second``; a statistic below zero means that ``first`` is better.
 
-    difference_bp: mean pinball loss of first less second, in basis points. statistic: over its standard error.
+    difference_bp: mean pinball loss of first less second, in basis points. statistic: its ratio to its standard error.
     p_value: two-sided, from the normal distribution.
     """
 
@@ -33,11 +33,11 @@ class DieboldMariano:
 
 
 def diebold_mariano(loss: FloatArray, other: FloatArray, *, horizon_bars: int) -> tuple[float, float] | None:
-    """The statistic and its two-sided p-value for paired losses (n,) in time order; None for too few of them.
+    """The statistic and its two-sided p-value for paired losses (n,) in time order; None if they are too few.
 
     F. X. Diebold, R. S. Mariano, "Comparing predictive accuracy", Journal of Business & Economic Statistics 13 (1995),
-    with the long-run variance of ``models.evaluation.skill``, whose own correction for few targets stands in for that
-    of D. Harvey, S. Leybourne, P. Newbold (1997). Losses that are the same throughout give 0 and 1.
+    with the long-run variance of ``models.evaluation.skill``, whose correction for few targets replaces that of
+    D. Harvey, S. Leybourne, P. Newbold (1997). Identical losses give 0 and 1.
     """
     estimate = mean_estimate(loss - other, horizon_bars=horizon_bars)
     if estimate is None:
@@ -49,7 +49,7 @@ def diebold_mariano(loss: FloatArray, other: FloatArray, *, horizon_bars: int) -
 
 
 def pairs(outcomes: Outcomes, column: int, chosen: npt.NDArray[np.bool_]) -> list[DieboldMariano]:
-    """Every two kinds on the ``chosen`` (N,) cut-offs that both have in common; empty where these are too few."""
+    """Compares every two kinds on the ``chosen`` (N,) cut-offs that all kinds forecast; empty if these are too few."""
     rows = np.flatnonzero(chosen & common_targets(outcomes, column))
     if not len(rows):
         return []
@@ -67,7 +67,7 @@ def pairs(outcomes: Outcomes, column: int, chosen: npt.NDArray[np.bool_]) -> lis
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Mean pinball loss of each kind over HAR's in one stretch of time."""
+    """Ratio of each kind's mean pinball loss to HAR's in one period of time."""
 
     from_us: int
     until_us: int
@@ -76,17 +76,17 @@ class Period:
 
 
 def over_time(outcomes: Outcomes, column: int, chosen: npt.NDArray[np.bool_], *, period_us: int) -> list[Period]:
-    """One entry for each stretch of ``period_us`` that holds a common target, oldest first."""
+    """One entry for each period of ``period_us`` with a common target, oldest first."""
     rows = np.flatnonzero(chosen & common_targets(outcomes, column))
     if not len(rows):
         return []
     losses = _losses(outcomes, column, rows)
     times = outcomes.close_time_us[rows]
     start_us = int(times.min())
-    stretch = (times - start_us) // period_us
+    period = (times - start_us) // period_us
     periods = []
-    for number in np.unique(stretch).tolist():
-        inside = stretch == number
+    for number in np.unique(period).tolist():
+        inside = period == number
         har = float(losses["har"][inside].mean())
         ratios = {kind: float(loss[inside].mean()) / har for kind, loss in losses.items() if har > 0.0}
         begins_us = start_us + int(number) * period_us

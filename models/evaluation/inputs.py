@@ -1,4 +1,4 @@
-"""What a live forecaster would have been given at past bar closes, from the same features and windows as live."""
+"""Past forecaster inputs, computed from the same features and windows as live inputs."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from models.history import Series, regular_histories
 
 
 def reach_bars(window: int) -> int:
-    """How many bars up to a close an input can depend on."""
+    """Number of bars up to a close that an input can depend on."""
     return max(WARM_UP_ROWS, RECENT_BARS) + window
 
 
 class PastInputs:
     """Inputs at any bar close of a frame of bars (``features.frames.BARS_SCHEMA``).
 
-    Everything is computed once over the whole frame; each input holds slices that end at its own close. A test holds
-    them to what ``features.buffer.FeatureBuffer`` gives a daemon that saw the bars one by one.
+    Features are computed once over the whole frame; each input holds slices that end at its own close. A test checks
+    that they equal those of a live ``features.buffer.FeatureBuffer`` that received the bars one by one.
     """
 
     def __init__(self, bars: pl.DataFrame, *, interval_us: int, window: int) -> None:
@@ -48,9 +48,9 @@ class PastInputs:
     def inputs(
         self, closes: Iterable[tuple[Series, int]], feature_names: Sequence[str] | None = None
     ) -> list[ForecastInput]:
-        """One input for each (series, close time); without ``feature_names`` there is no window in it.
+        """One input for each (series, close time); without ``feature_names`` it has no window.
 
-        Raises KeyError for a series that the bars do not hold, ValueError for a time at which none of its bars closes.
+        Raises KeyError for a series without bars, ValueError for a time at which none of its bars closes.
         """
         table = None if feature_names is None else self._panel(tuple(feature_names))
         return [self._input(series, time_us, table) for series, time_us in closes]
@@ -60,7 +60,7 @@ class PastInputs:
         position, remainder = divmod(close_time_us - int(recent.close_time_us[0]), self.interval_us)
         if remainder or not 0 <= position < len(recent.close_time_us):
             raise ValueError(f"no bar of {series[0]}:{series[1]} closes at {close_time_us} us")
-        # One more bar than returns, as live.
+        # One bar more than returns, as in a live input.
         part = slice(max(position - RECENT_BARS, 0), position + 1)
         return ForecastInput(
             venue=series[0],
@@ -74,7 +74,7 @@ class PastInputs:
         )
 
     def _window(self, table: Panel, series: Series, position: int, close_time_us: int) -> Window | None:
-        """None where the series is younger than a window."""
+        """None if the series is younger than a window."""
         if position < self.window - 1:
             return None
         stop = int(table.first_row[table.keys.index(series)]) + position + 1

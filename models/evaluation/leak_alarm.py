@@ -1,11 +1,11 @@
-"""The alarm that stops a release: skill in the return itself that no honest forecaster of an hour has ever had.
+"""Leak alarm: flags skill in the return itself that is implausibly high for a forecaster without a leak.
 
-An honest median of the next hour's return has an RMSE within half a percent of the random walk's. A ratio under 0.98
-means an R2 above 4%; so far only forecasts that read the future reached it. The limit is a ratio, for quiet months
-exist. Direction is measured against the last-sign reversal rule, which scores 51 to 56% by itself.
+Without a leak, the median of the next hour's return has an RMSE within half a percent of the random walk's. A ratio
+under 0.98 means an R2 above 4%; so far only forecasts that read the future reached it. The limit is a ratio, because
+volatility varies between months. Direction is measured against the last-sign reversal rule, which scores 51 to 56%.
 
-No alarm is no proof: a z-score over look-back and horizon gives 53%, which looks publishable. Only ``leak_checks``
-tell.
+The absence of an alarm is no proof: a leaking z-score over look-back and horizon reaches a plausible 53%. Only
+``leak_checks`` can detect such leaks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LEAST_DAYS = 90.0
 
 
 class LeakVerdict(Enum):
-    """What the alarm says."""
+    """The result of the alarm."""
 
     CLEAR = "clear"
     SUSPECT = "suspect"
@@ -31,7 +31,7 @@ class LeakVerdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class LeakAlarm:
-    """``reasons``: one line for each limit that was passed, with its figures."""
+    """``reasons``: one line for each exceeded limit, with its figures."""
 
     verdict: LeakVerdict
     reasons: tuple[str, ...] = ()
@@ -41,11 +41,11 @@ def leak_alarm(*, rmse_vs_random_walk: Estimate, direction_over_reversal: Estima
     """Judges one forecaster at one horizon over ``days`` of targets.
 
     rmse_vs_random_walk: RMSE of its median over the random walk's. direction_over_reversal: its hit rate less the
-    reversal rule's on the same targets, as a share, with a block-bootstrap standard error; None where it takes no side.
+    reversal rule's on the same targets, as a share, with a block-bootstrap standard error; None if it predicts no sign.
 
-    Suspect where the RMSE ratio is under 0.98, or the direction more than 3 points and more than 3 standard errors
-    above the rule, over 90 days or more. In fewer days chance alone passes either limit: there, suspect only where the
-    RMSE ratio is also 3 standard errors under it, else too short to tell.
+    Over 90 days or more, suspect if the RMSE ratio is under 0.98, or the direction more than 3 points and more than 3
+    standard errors above the rule. In fewer days chance alone exceeds either limit: then suspect only if the RMSE ratio
+    is also 3 standard errors under 0.98, otherwise too short to judge.
     """
     enough = days >= LEAST_DAYS
     reasons = []

@@ -1,7 +1,7 @@
-"""Whether anything read the future: checks that change the future, or the order of time, and look at what moves.
+"""Leak checks: they change the future, or the order of time, and compare results, to find code that reads the future.
 
-A plausible score is no evidence of honesty; these are. Each takes the code under suspicion as a function, so that the
-daemon's own features, labels, fits and forecasters are held to them, and so are planted leaks.
+A plausible score does not prove the absence of a leak. Each check takes the code under test as a function, so the same
+checks run on the daemon's own features, labels, fits and forecasters, and on planted leaks.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from features.frames import BAR_KEYS, PRICES, SERIES_KEYS
 
 FloatArray = npt.NDArray[np.float64]
 
-_TOLERANCE = 1e-9  # of a value's size: sums over another number of rows differ in their last digits
-_SPOILED = 3.7  # the factor on prices and volumes of a changed future
+_TOLERANCE = 1e-9  # relative: sums over another number of rows differ in their last digits
+_SPOILED = 3.7  # factor on prices and volumes of the altered future
 _AMOUNTS = ("volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume")
 
 
 def changed_by_the_future(
     compute: Callable[[pl.DataFrame], pl.DataFrame], bars: pl.DataFrame, *, cut_us: int, interval_us: int
 ) -> list[str]:
-    """Truncation: the columns of ``compute(bars)`` whose rows up to ``cut_us`` differ without the bars after it.
+    """Truncation check: the columns of ``compute(bars)`` whose rows up to ``cut_us`` change without the bars after it.
 
-    ``compute`` returns one row a series and time, with the columns venue, symbol and close_time_us; nulls are values.
-    Empty where nothing of the past reads the future. Features, forecasts, scaled inputs: whatever it computes.
+    ``compute`` returns e.g. features, forecasts or scaled inputs, one row per series and time, with the columns venue,
+    symbol and close_time_us; nulls count as values. The result is empty if no row up to ``cut_us`` reads the future.
     """
     keys = [*SERIES_KEYS, "close_time_us"]
     known = pl.col("close_time_us") <= cut_us
@@ -42,9 +42,10 @@ def changed_by_the_future(
 def labels_known_too_early(
     labels: Callable[[pl.DataFrame], pl.DataFrame], bars: pl.DataFrame, *, cut_us: int, interval_us: int
 ) -> list[str]:
-    """The label columns that have a value at a cut-off from the bars up to it alone: they tell nothing of the future.
+    """The label columns with a value at ``cut_us`` that is computed from the bars up to it alone.
 
-    Such a label is one of the bar itself, and reaches any accuracy (contemporaneous or shifted labels).
+    Such a label describes the bar itself, not the future, and can be predicted with any accuracy (contemporaneous or
+    shifted labels).
     """
     known = labels(bars_until(bars, cut_us, interval_us)).filter(pl.col("close_time_us") == cut_us)
     keys = {*BAR_KEYS, "close_time_us"}
@@ -54,9 +55,9 @@ def labels_known_too_early(
 def fit_reads_the_future(
     fit: Callable[[pl.DataFrame], Any], bars: pl.DataFrame, *, cut_us: int, interval_us: int
 ) -> bool:
-    """Whether what ``fit`` returns depends on bars after ``cut_us``, given all bars: scaler, imputation, coefficients.
+    """Whether the result of ``fit`` (scaler, imputation, coefficients) depends on bars after ``cut_us``.
 
-    ``fit`` is given the whole frame, as code that splits by itself is, and returns anything that numpy can compare.
+    ``fit`` receives the whole frame and makes its own split; it returns anything that numpy can compare.
     """
     after = pl.col("open_time_us") + interval_us > cut_us
     spoiled = bars.with_columns(
@@ -68,11 +69,11 @@ def fit_reads_the_future(
 
 
 def shuffled_time(bars: pl.DataFrame, *, seed: int = 0) -> pl.DataFrame:
-    """The same bars of each series in random order, each beginning where the one before it now ends.
+    """The bars of each series in random order, each rescaled to open at the close of the bar that now precedes it.
 
-    What a bar did (its range, its return, its volume) stays with it; what came before it is chance. No honest model has
-    skill here beyond the random walk, neither in direction nor in volatility; one that reads the future keeps its own.
-    Only bars with a price are kept, on adjacent times.
+    Each bar keeps its range, return and volume, but its past is random. A model without a leak has no skill here beyond
+    the random walk, in direction or volatility; one that reads the future keeps its skill. Only bars with a price are
+    kept, on adjacent times.
     """
     parts = []
     for number, series in enumerate(bars.filter(pl.col("close").is_not_null()).partition_by(SERIES_KEYS)):
@@ -80,7 +81,7 @@ def shuffled_time(bars: pl.DataFrame, *, seed: int = 0) -> pl.DataFrame:
         drawn = ordered[np.random.default_rng((seed, number)).permutation(len(ordered))]
         opens, closes = (drawn[name].to_numpy() for name in ("open", "close"))
         moved = np.concatenate([[0.0], np.cumsum(np.log(closes / opens))[:-1]])
-        factor = opens[0] * np.exp(moved) / opens  # each bar's own open becomes the close before it
+        factor = opens[0] * np.exp(moved) / opens  # moves the bar's open to the close before it
         times = ordered["open_time_us"].to_numpy()
         step_us = int(np.diff(times).min()) if len(times) > 1 else 0
         quote = [name for name in ("quote_volume", "taker_buy_quote_volume") if name in drawn.columns]
@@ -95,16 +96,16 @@ def shuffled_time(bars: pl.DataFrame, *, seed: int = 0) -> pl.DataFrame:
 
 
 def bars_until(bars: pl.DataFrame, cut_us: int, interval_us: int) -> pl.DataFrame:
-    """The bars that had closed at ``cut_us``."""
+    """The bars that had closed by ``cut_us``."""
     return bars.filter(pl.col("open_time_us") + interval_us <= cut_us)
 
 
 def skill_under_a_gap(skills: Sequence[tuple[int, float, float]], *, standard_errors: float = 3.0) -> bool:
-    """Whether skill hangs on the very next bar: the check of labels shifted one bar further ahead.
+    """Whether skill vanishes when the labels begin one or more bars later.
 
-    skills: (gap in bars, skill above nothing, its standard error), the gap of 0 first. What moves a market lasts longer
-    than a bar, so that an honest forecaster keeps part of what it has when its label begins a bar later; one whose
-    inputs hold the next bar loses all. True where the skill at gap 0 is beyond chance and every later one is not.
+    skills: (gap in bars, skill above zero, its standard error), the gap of 0 first. Market movements last longer than a
+    bar, so a forecaster without a leak keeps part of its skill if its label begins a bar later; one whose inputs
+    contain the next bar loses all of it. True if the skill at gap 0 is significant and every later one is not.
     """
     (first, *later) = skills
     beyond = [skill > standard_errors * error for _, skill, error in (first, *later)]

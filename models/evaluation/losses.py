@@ -1,4 +1,4 @@
-"""Losses of probabilistic forecasts in NumPy, each with its unit; the network's own are in models/networks/heads.py."""
+"""Losses of probabilistic forecasts in NumPy, with their units; the training losses are in models/networks/heads.py."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def mean_pinball(truth: FloatArray, quantiles: FloatArray, levels: Sequence[floa
 def crps_from_quantiles(truth: FloatArray, quantiles: FloatArray, levels: Sequence[float]) -> FloatArray:
     """The continuous ranked probability score as twice the integral of the pinball loss over the level.
 
-    Trapezoids between the levels, the outermost loss held constant out to 0 and 1; in the unit of
+    Trapezoids between the levels; beyond them the outermost losses are extended to 0 and 1. In the unit of
     ``truth``. Gneiting and Raftery 2007, section 4.2.
     """
     losses = pinball(truth, quantiles, levels)
@@ -39,6 +39,6 @@ def crps_from_quantiles(truth: FloatArray, quantiles: FloatArray, levels: Sequen
 
 
 def qlike(realised_variance: FloatArray, forecast_variance: FloatArray) -> FloatArray:
-    """``v/f - log(v/f) - 1``: no unit, 0 for a perfect forecast (Patton 2011). Both variances above zero."""
+    """``v/f - log(v/f) - 1``: without unit, 0 for a perfect forecast (Patton 2011). Variances must be above 0."""
     ratio = realised_variance / forecast_variance
     return np.asarray(ratio - np.log(ratio) - 1.0, dtype=np.float64)

@@ -1,24 +1,24 @@
-"""Every forecaster measured on the same targets, each number with its block-bootstrap standard error.
+"""Measures of every forecaster on the same targets, each with its block-bootstrap standard error.
 
-Never measured: R2, MAPE or RMSE of a price level. Yesterday's price scores 0.998 there, so they tell nothing.
+R2, MAPE and RMSE of a price level are left out: yesterday's price scores 0.998 there, so they do not discriminate.
 
 * Pinball loss and CRPS in basis points of log return: ``models.evaluation.losses``.
 * Skill: ratio of mean pinball losses on the same targets; below 1 beats the baseline.
 * QLIKE of the variance (A. Patton, "Volatility forecast comparison using imperfect volatility proxies", Journal of
-  Econometrics 160, 2011) against the bars' own ranges, at the level of the returns.
+  Econometrics 160, 2011) against the variance from the ranges of the bars, scaled to the level of the returns.
 * R2 of log variance: 1 - Var(log v - log f) / Var(log v) with f the square of the forecast volatility. The mean of
-  the error is left out: it holds the factor between a range's and a return's variance, which the level decides, not
-  the forecaster. As in the regression of J. Mincer and V. Zarnowitz (1969), but with the slope held at 1.
-* Coverage of the central intervals whose two quantiles are there.
-* PIT: the share of truths between neighbouring quantiles over the share that belongs there; all 1 where calibrated
+  the error is removed: it contains the factor between the variances of a range and of a return, which depends on the
+  level, not the forecaster. As in the regression of J. Mincer and V. Zarnowitz (1969), but with the slope held at 1.
+* Coverage of the central intervals whose two quantiles are forecast.
+* PIT: the share of truths between neighbouring quantiles over the expected share; all 1 if calibrated
   (A. P. Dawid, 1984; T. Gneiting, F. Balabdaoui, A. Raftery, "Probabilistic forecasts, calibration and sharpness",
   JRSS B 69, 2007).
 * RMSE ratio: root mean squared error of the median over that of the random walk, whose median is 0.
-* Calibrated: CRPS and coverage of what online calibration would have published in its place (``models.conformal``).
-* Direction: share of signs of the return that the sign of the median had, where both take a side; and the difference to
-  the last-sign reversal rule on the same targets, for 50% is the wrong baseline.
+* Calibrated: CRPS and coverage of the forecasts after online calibration (``models.conformal``).
+* Direction: share of targets where median and return have the same sign, among those where neither is 0; and its
+  difference from the last-sign reversal rule on the same targets, because 50% is the wrong baseline.
 
-A panel's standard errors are over time: what the instruments of one instant have in common is not counted twice.
+Standard errors of a panel are over time: errors that the instruments of one instant share are not counted twice.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ WALK, RULE = "random_walk", "reversal"
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """What online calibration makes of one kind. crps_over_raw: below 1 it pays. coverage: by percent."""
+    """Scores of one kind after online calibration. crps_over_raw: below 1 is an improvement. coverage: by percent."""
 
     crps_bp: Estimate
     crps_over_raw: Estimate
@@ -57,8 +57,8 @@ class Calibrated:
 class Measures:
     """One kind's skill. ``pinball_vs``: by baseline. ``coverage``: by percent. ``pit``: (Q + 1,) densities.
 
-    qlike and r2_log_variance are None where no variance is known, direction where no side was taken, calibrated where
-    the outcomes hold no calibrated answers; everything else is of the raw answers.
+    qlike and r2_log_variance are None if no variance is known, direction if no sign was predicted, calibrated if the
+    outcomes hold no calibrated forecasts; all other measures are of the raw forecasts.
     """
 
     pinball_bp: Estimate
@@ -77,10 +77,10 @@ class Measures:
 
 @dataclass(frozen=True, slots=True)
 class HorizonMeasures:
-    """One horizon of one series, or of all of them together where ``series`` is "all".
+    """Measures at one horizon of one series, or of all of them together if ``series`` is "all".
 
-    scored: targets on which every kind spoke. silent: by kind, targets on which it did not. block: rows a block of
-    the bootstrap. by_kind: empty where too few were scored.
+    scored: targets that every kind forecast. silent: by kind, targets that it did not forecast. block: rows per block
+    of the bootstrap. by_kind: empty if too few targets were scored.
     """
 
     series: str
@@ -93,24 +93,24 @@ class HorizonMeasures:
 
 
 def horizon_measures(outcomes: Outcomes, *, seed: int = 0) -> list[HorizonMeasures]:
-    """For each series, and for all together where there are several, each horizon."""
+    """Measures at each horizon, for each series and, if there are several, for all together."""
     groups = [(f"{venue}:{symbol}", outcomes.index == row) for row, (venue, symbol) in enumerate(outcomes.series)]
     if len(groups) > 1:
         groups.append(("all", np.ones(len(outcomes), dtype=np.bool_)))
     return [
-        _scoreboard(outcomes, name, chosen, column, seed)
+        _measures_at(outcomes, name, chosen, column, seed)
         for name, chosen in groups
         for column in range(len(outcomes.horizons))
     ]
 
 
 def common_targets(outcomes: Outcomes, column: int) -> npt.NDArray[np.bool_]:
-    """(N,) where the return over the horizon is known and every kind spoke."""
+    """(N,) True where the return over the horizon is known and every kind has a forecast."""
     spoken = np.stack([answers.spoken for answers in outcomes.answers.values()])
     return np.asarray(np.isfinite(outcomes.returns[:, column]) & spoken.all(axis=0))
 
 
-def _scoreboard(
+def _measures_at(
     outcomes: Outcomes, name: str, chosen: npt.NDArray[np.bool_], column: int, seed: int
 ) -> HorizonMeasures:
     horizon = outcomes.horizons[column]
@@ -130,7 +130,7 @@ def _scoreboard(
 
 
 class _Table:
-    """The losses of every kind on the same targets, and estimates from them."""
+    """The losses of every kind on the same targets, and the estimates computed from them."""
 
     def __init__(self, outcomes: Outcomes, rows: IntArray, column: int) -> None:
         _, self._instant = np.unique(outcomes.close_time_us[rows], return_inverse=True)
@@ -197,7 +197,7 @@ class _Table:
         if not known.any() or np.ptp(target[known]) == 0.0:
             return None
         error = target - 2.0 * np.log(self.volatility[kind])
-        # Both are centred, so that the difference of squares below loses no digits.
+        # Both are centred, so that the difference of squares below keeps its digits.
         target, error = (np.where(known, each - each[known].mean(), 0.0) for each in (target, error))
         parts = (known.astype(np.float64), error, error**2, target, target**2)
         columns = np.stack([self.per_instant(part) for part in parts], axis=1)
@@ -220,10 +220,10 @@ class _Table:
     def _calibrated(self, bootstrap: BlockBootstrap, kind: str) -> Calibrated | None:
         if kind not in self.calibrated:
             return None
-        raw, told = self._crps_bp(self.quantiles[kind]), self._crps_bp(self.calibrated[kind])
+        raw, calibrated = self._crps_bp(self.quantiles[kind]), self._crps_bp(self.calibrated[kind])
         return Calibrated(
-            crps_bp=self._mean(bootstrap, told),
-            crps_over_raw=self._ratio(bootstrap, told, raw),
+            crps_bp=self._mean(bootstrap, calibrated),
+            crps_over_raw=self._ratio(bootstrap, calibrated, raw),
             coverage=self._coverage(bootstrap, self.calibrated[kind]),
         )
 
@@ -235,7 +235,7 @@ class _Table:
         return self._ratio(bootstrap, hit * sided, sided) if sided.any() else None
 
     def _over_reversal(self, bootstrap: BlockBootstrap, kind: str) -> Estimate | None:
-        """Difference of the two shares where all three of forecast, rule and truth take a side."""
+        """Difference of the two shares of right signs where none of forecast, rule and truth is 0."""
         if kind == RULE:
             return None
         (hit, sided), (rule_hit, rule_sided) = self._hits(kind), self._hits(RULE)
@@ -243,13 +243,13 @@ class _Table:
         return self._ratio(bootstrap, (hit - rule_hit) * both, both) if both.any() else None
 
     def _hits(self, kind: str) -> tuple[FloatArray, FloatArray]:
-        """(n,) whether the sign was right, (n,) whether forecast and truth took a side; ones and zeros."""
-        said, was = np.sign(self._median[kind]), np.sign(self.truth)
-        return (said == was).astype(np.float64), ((said != 0.0) & (was != 0.0)).astype(np.float64)
+        """(n,) whether the sign was right, (n,) whether forecast and truth both differ from 0; ones and zeros."""
+        predicted, actual = np.sign(self._median[kind]), np.sign(self.truth)
+        return (predicted == actual).astype(np.float64), ((predicted != 0.0) & (actual != 0.0)).astype(np.float64)
 
 
 def central_intervals(levels: Sequence[float]) -> list[tuple[int, int, int]]:
-    """Percent, lower and upper column of each central interval whose two levels are both there, narrow ones first."""
+    """Percent, lower and upper column of each central interval with both levels present, narrowest first."""
     found = [
         (round(100 * (high - low)), lower, upper)
         for lower, low in enumerate(levels)

@@ -1,8 +1,8 @@
-"""One number for how good a forecaster was over all horizons, with its standard error: what a search goes by.
+"""Search objective: one figure for the skill of a forecaster over all horizons, with its standard error.
 
-Horizons count alike: a figure is taken at each and averaged. Losses are first set against a yardstick's on the same
-targets, HAR's or for the median's error the random walk's, so that the far horizons, whose losses are large, do not
-decide alone.
+Horizons weigh alike: the figure is computed at each and averaged. Losses are first divided by those of a yardstick on
+the same targets (HAR, or for the error of the median the random walk), because otherwise the far horizons, whose losses
+are large, would dominate.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class _Targets(NamedTuple):
-    """What came at n cut-offs over one horizon, and what one forecaster had said of it."""
+    """Truths and one kind's forecasts at n cut-offs over one horizon."""
 
     truth: FloatArray  # (n,)
     variance: FloatArray  # (n,), NaN where unknown
@@ -37,9 +37,10 @@ class _Targets(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """terms: targets to (n, k); value: the terms' means (..., k) to the figure (...).
+    """A figure computed from means over targets.
 
-    yardstick: the kind over whose figure ours is put, None for a figure that stands by itself.
+    terms: targets to (n, k). value: means of the terms (..., k) to the figure (...). yardstick: the kind whose figure
+    is the divisor; None for a figure without one.
     """
 
     says: str
@@ -61,14 +62,14 @@ def _median(targets: _Targets) -> FloatArray:
 
 
 def _signs(targets: _Targets) -> FloatArray:
-    """Whether the sign was right, whether forecast and truth took a side."""
-    said, was = np.sign(_median(targets)), np.sign(targets.truth)
-    sided = (said != 0.0) & (was != 0.0)
-    return np.stack([(said == was) & sided, sided], axis=1).astype(np.float64)
+    """(n, 2): whether the sign was right, and whether forecast and truth both differ from 0."""
+    predicted, actual = np.sign(_median(targets)), np.sign(targets.truth)
+    sided = (predicted != 0.0) & (actual != 0.0)
+    return np.stack([(predicted == actual) & sided, sided], axis=1).astype(np.float64)
 
 
 def _misses(targets: _Targets) -> FloatArray:
-    """For each central interval, whether the truth lay in it, less the share that belongs there."""
+    """For each central interval, whether the truth lay in it, less the expected share."""
     return np.stack(
         [
             ((targets.quantiles[:, low] <= targets.truth) & (targets.truth <= targets.quantiles[:, high])).astype(
@@ -115,37 +116,37 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
 
 
 def fewest_bars(horizon: int) -> int:
-    """How many bars give an objective, the newest of which may not know their outcomes yet."""
+    """Fewest bars that give an objective, including the newest, whose outcomes may be unknown yet."""
     return minimum_count(horizon) + horizon
 
 
 def objective(outcomes: Outcomes, kind: str, metric: Metric) -> Estimate:
     """The mean of the metric over all horizons, on the targets that every kind forecast.
 
-    Its standard error is that of a circular block bootstrap over time, paired with the yardstick. NaN where a figure
-    does not exist, as the share of right signs of a median that is always 0. Raises ValueError for too few targets.
+    Its standard error is from a circular block bootstrap over time, paired with the yardstick. NaN if a figure is
+    undefined, such as the share of right signs of a median that is always 0. Raises ValueError for too few bars.
     """
     times, instant = np.unique(outcomes.close_time_us, return_inverse=True)
     longest = max(outcomes.horizons)
     if len(times) < fewest_bars(longest):
         raise ValueError(
-            f"{len(times)} bars are too few to judge {longest} bars ahead by; {fewest_bars(longest)} would do"
+            f"{len(times)} bars are too few to score {longest} bars ahead; {fewest_bars(longest)} are needed"
         )
     ours = _columns(outcomes, kind, metric, instant)  # (T, H, k + 1)
-    bars = ours if metric.yardstick is None else _columns(outcomes, metric.yardstick, metric, instant)
-    both = np.stack([ours, bars], axis=1)  # (T, 2, H, k + 1)
+    yardstick = ours if metric.yardstick is None else _columns(outcomes, metric.yardstick, metric, instant)
+    both = np.stack([ours, yardstick], axis=1)  # (T, 2, H, k + 1)
 
     def figure(means: FloatArray) -> FloatArray:
         sums = means.reshape(*means.shape[:-1], *both.shape[1:])
-        said, beside = np.moveaxis(metric.value(sums[..., 1:] / sums[..., :1]), -2, 0)  # (..., H) each
-        return np.asarray((said if metric.yardstick is None else said / beside).mean(axis=-1))
+        own, divisor = np.moveaxis(metric.value(sums[..., 1:] / sums[..., :1]), -2, 0)  # (..., H) each
+        return np.asarray((own if metric.yardstick is None else own / divisor).mean(axis=-1))
 
     block = block_length(ours[:, -1, 1], least=2 * longest)
     return BlockBootstrap(len(times), block=block).estimate(both.reshape(len(times), -1), figure)
 
 
 def _columns(outcomes: Outcomes, kind: str, metric: Metric, instant: npt.NDArray[np.int64]) -> FloatArray:
-    """(T, H, k + 1): at each instant and horizon how many targets there are, and the sums of their terms."""
+    """(T, H, k + 1): for each instant and horizon, the number of targets and the sums of their terms."""
     answers = outcomes.answers[kind]
     horizons = []
     for column in range(len(outcomes.horizons)):

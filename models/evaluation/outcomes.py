@@ -1,4 +1,4 @@
-"""Forecasts beside what came true, as arrays: what every measure of skill is computed from."""
+"""Forecasts and realised outcomes as arrays, from which all measures of skill are computed."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
-    """What one forecaster said at N cut-offs; NaN where it could not speak.
+    """Forecasts of one forecaster at N cut-offs; NaN where it has none.
 
-    quantiles: (N, H, Q) log returns. volatility: (N, H) standard deviation of the same. attention: (N, L), None where
-    it never gave any.
+    quantiles: (N, H, Q) log returns. volatility: (N, H) standard deviation of the same. attention: (N, L), None if it
+    never has any.
     """
 
     quantiles: FloatArray
@@ -29,12 +29,12 @@ class Answers:
 
     @property
     def spoken(self) -> npt.NDArray[np.bool_]:
-        """(N,) where there is a forecast."""
+        """(N,) True where there is a forecast."""
         return np.asarray(np.isfinite(self.volatility).all(axis=1))
 
     @classmethod
     def of(cls, forecasts: Sequence[Forecast | None], *, horizons: int, levels: int) -> Answers:
-        """From N forecasts; None where the forecaster was silent."""
+        """The arrays of N forecasts, None where the forecaster gave none."""
         quantiles = np.full((len(forecasts), horizons, levels), np.nan)
         volatility = np.full((len(forecasts), horizons), np.nan)
         lengths = {len(each.attention) for each in forecasts if each is not None and each.attention is not None}
@@ -50,12 +50,12 @@ class Answers:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcomes:
-    """N cut-offs of some series, what came true over H horizons, and every forecaster's answers by its kind.
+    """N cut-offs of some series, the realised returns and variances over H horizons, and the forecasts of every kind.
 
-    index: (N,) position in ``series``. close_time_us: (N,) the cut-off. fold: (N,) which retraining spoke.
+    index: (N,) position in ``series``. close_time_us: (N,) the cut-off. fold: (N,) index of the retraining.
     log_close: (N,) log of the reference price. returns: (N, H) log returns, NaN where unknown. variances: (N, H)
-    realised variance of the same span, at the level of the returns' (Garman-Klass times the level that HAR found).
-    calibrated: by kind (N, H, Q) the quantiles after online calibration; empty where there was none.
+    realised variance of the same span, at the level of the returns (Garman-Klass times HAR's variance level).
+    calibrated: by kind (N, H, Q) the quantiles after online calibration; empty without calibration.
     """
 
     interval_us: int
@@ -101,9 +101,9 @@ def _answers(parts: Sequence[Answers], order: IntArray) -> Answers:
     lengths = {part.attention.shape[1] for part in parts if part.attention is not None}
     attention = None
     if lengths:
-        silent = [np.full((len(part.volatility), max(lengths)), np.nan) for part in parts]
+        empty = [np.full((len(part.volatility), max(lengths)), np.nan) for part in parts]
         attention = np.concatenate(
-            [empty if part.attention is None else part.attention for part, empty in zip(parts, silent, strict=True)]
+            [none if part.attention is None else part.attention for part, none in zip(parts, empty, strict=True)]
         )[order]
     return Answers(
         np.concatenate([part.quantiles for part in parts])[order],

@@ -1,4 +1,4 @@
-"""How a network did on its validation span, beside the random walk and HAR, with standard errors."""
+"""Scores of a network on its validation span, compared with the random walk and HAR, with standard errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def scores(
     horizons: Sequence[int],
     levels: tuple[float, ...],
 ) -> dict[str, Any]:
-    """JSON values per horizon in bars, keyed by its number.
+    """Scores as JSON values, by horizon in bars.
 
     quantiles (n, H, Q) and log_sigma (n, H) are the network's for the ``chosen`` samples, in units of sigma.
     Pinball losses are means over the levels, in basis points of log return; a ratio below 1 beats the baseline.
@@ -57,7 +57,7 @@ def scores(
 
 
 def random_walk_quantiles(data: TrainingData, chosen: npt.NDArray[np.int64], levels: tuple[float, ...]) -> FloatArray:
-    """(n, Q) for one bar, from the 720 returns before each sample's cut-off; NaN where none is known."""
+    """(n, Q) for one bar, from the 720 returns before each sample's cut-off; NaN if none is known."""
     quantiles = np.full((len(chosen), len(levels)), np.nan)
     for index, series in enumerate(data.series):
         returns = np.diff(data.histories[series].log_close, prepend=np.nan)
@@ -80,7 +80,7 @@ def _ratios(losses: dict[str, FloatArray], times: npt.NDArray[np.int64], horizon
 
 
 def _coverages(truth: FloatArray, quantiles: FloatArray, levels: tuple[float, ...]) -> dict[str, float]:
-    """Shares of the truth inside each central interval whose two levels are both there."""
+    """Share of truths inside each central interval with both levels present."""
     coverages = {}
     for lower, level in enumerate(levels):
         for upper, other in enumerate(levels):

@@ -1,4 +1,4 @@
-"""What a search tries: for a network values around its preset's, for LightGBM the ranges that matter."""
+"""Search space: for a network, values around those of its preset; for LightGBM, ranges of its main parameters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from models.overrides import HIDDEN_STEP, PRESETS_OWN, Overrides, settable
 from models.presets import Preset
 
-_DIGITS = 3  # of what is drawn: what is printed is exactly what was tried
+_DIGITS = 3  # significant, of drawn values, so that the printed value is exactly the value tried
 
 
 class Dimension(Protocol):
@@ -34,7 +34,7 @@ class Uniform:
 
 @dataclass(frozen=True, slots=True)
 class LogUniform:
-    """Any number from ``low`` to ``high``, each factor as likely as the next."""
+    """Any number from ``low`` to ``high``, uniform on a logarithmic scale."""
 
     low: float
     high: float
@@ -63,7 +63,7 @@ _TREES: Mapping[str, Dimension] = {
 
 
 def space(kind: str, preset: Preset | None) -> dict[str, Dimension]:
-    """By name, in the order in which they are drawn. ``preset``: of a network, None for LightGBM.
+    """The dimensions by name, in drawing order. ``preset``: of a network, None for LightGBM.
 
     Raises ValueError for a kind without hyper-parameters.
     """
@@ -84,7 +84,7 @@ def space(kind: str, preset: Preset | None) -> dict[str, Dimension]:
 
 
 def drawn(dimensions: Mapping[str, Dimension], number: int, *, seed: int, fixed: Overrides = PRESETS_OWN) -> Overrides:
-    """What trial ``number`` sets: nothing but ``fixed`` for 0, else a draw that depends on seed and number alone."""
+    """Overrides of trial ``number``: only ``fixed`` for 0, else a draw that depends on seed and number alone."""
     if number == 0:
         return fixed
     random = np.random.default_rng([seed, number])
@@ -93,7 +93,7 @@ def drawn(dimensions: Mapping[str, Dimension], number: int, *, seed: int, fixed:
 
 
 def _widths(hidden: int) -> tuple[int, ...]:
-    """Half to double, as multiples of what heads can share."""
+    """Widths from half to double of ``hidden``, as multiples of ``HIDDEN_STEP``."""
     near = (hidden // 2, hidden, hidden * 3 // 2, hidden * 2)
     return tuple(sorted({max(HIDDEN_STEP, width - width % HIDDEN_STEP) for width in near}))
 

@@ -1,20 +1,19 @@
-"""How good forecasts were: losses beside a baseline's on the same targets, each with its standard error.
+"""Skill of forecasts: losses relative to a baseline's on the same targets, each with its standard error.
 
 Every estimate is a mean over time, or a ratio of two, of losses that overlap: h-bar forecasts issued at every bar
 share h - 1 bars of their outcome. The standard errors allow for that.
 
 Ratio of means (delta method): for r = mean(a) / mean(b) the linearised errors are u_t = (a_t - r b_t) / mean(b), and
-Var(r) = V(u) / n with V the long-run variance. Pairing is built in: whatever moves a and b alike drops out of u.
+Var(r) = V(u) / n with V the long-run variance. Pairing is built in: changes common to a and b cancel in u.
 
 Long-run variance: W. K. Newey, K. D. West, "A simple, positive semi-definite, heteroskedasticity and autocorrelation
 consistent covariance matrix", Econometrica 55 (1987), with Bartlett weights 1 - k / (L + 1) over L lags: their 1994
-rule 4 (n / 100)^(2/9), or h - 1 where that is more. Removing the mean and the falling weights bias that sum downwards;
+rule 4 (n / 100)^(2/9), or h - 1 if that is more. Removing the mean and the decreasing weights bias that sum downwards;
 it is divided by its expectation for losses that overlap as h-bar sums do.
 
-Finite samples, simulated with skewed losses: +-1.96 standard errors hold the truth in 91% of samples at 24 targets, 94%
-at 100, 95% at 720 for one bar; for 24 bars in 91% at 240 targets and 93% at 720. Below ``minimum_count`` there is no
-estimate at all: None, never a number that looks like one. A missing target is left out and its neighbours count as
-adjacent.
+Finite samples, simulated with skewed losses: +-1.96 standard errors contain the truth in 91% of samples at 24 targets,
+94% at 100, 95% at 720 for one bar; for 24 bars in 91% at 240 targets and 93% at 720. Below ``minimum_count`` there is
+no estimate (None). A missing target is left out and its neighbours count as adjacent.
 """
 
 from __future__ import annotations
@@ -71,8 +70,8 @@ def mean_estimate(values: npt.ArrayLike, *, horizon_bars: int = 1) -> Estimate |
 def coverage(hits: npt.ArrayLike, *, horizon_bars: int = 1) -> Estimate | None:
     """Share of (n,) truths that fell into their interval; None below ``minimum_count``.
 
-    Where all hit or all miss, the standard error is that of one success in n / h + 2 (A. Agresti, B. A. Coull,
-    "Approximate is better than exact", The American Statistician 52, 1998): 24 of 24 is not known exactly.
+    If all hit or all miss, the standard error is that of one success in n / h + 2 (A. Agresti, B. A. Coull,
+    "Approximate is better than exact", The American Statistician 52, 1998): 24 hits of 24 still leave uncertainty.
     """
     estimate = mean_estimate(hits, horizon_bars=horizon_bars)
     if estimate is None or 0.0 < estimate.value < 1.0:
@@ -85,7 +84,7 @@ def coverage(hits: npt.ArrayLike, *, horizon_bars: int = 1) -> Estimate | None:
 def paired_ratio(loss: npt.ArrayLike, baseline_loss: npt.ArrayLike, *, horizon_bars: int = 1) -> Estimate | None:
     """mean(loss) / mean(baseline_loss) over (n,) common targets in time order; below 1 beats the baseline.
 
-    None below ``minimum_count`` and where the baseline's loss is zero throughout. Raises ValueError for
+    None below ``minimum_count``, or if the baseline's loss is zero throughout. Raises ValueError for
     losses that are not paired.
     """
     ours = np.asarray(loss, dtype=np.float64)
@@ -101,10 +100,10 @@ def paired_ratio(loss: npt.ArrayLike, baseline_loss: npt.ArrayLike, *, horizon_b
 def loss_ratio(
     losses: FloatArray, baseline: FloatArray, close_time_us: npt.NDArray[np.int64], *, lag: int
 ) -> tuple[float, float]:
-    """``paired_ratio`` of a panel: the ratio of mean losses and its standard error, below ``minimum_count`` too small.
+    """``paired_ratio`` of a panel: the ratio of mean losses and its standard error, too small below ``minimum_count``.
 
     losses, baseline, close_time_us: (n,) over all instruments. The instruments of one instant are averaged first,
-    for they err together; ``lag`` is the number of bars that neighbouring outcomes share, horizon - 1.
+    because their errors are correlated; ``lag`` is the number of bars that neighbouring outcomes share, horizon - 1.
     """
     ours, theirs = (mean_by_time(values, close_time_us) for values in (losses, baseline))
     ratio = float(ours.mean() / theirs.mean())
@@ -116,7 +115,7 @@ def rmse_ratio(
 ) -> Estimate | None:
     """Ratio of root mean squared errors: the square root of a paired ratio, so se = se(r) / (2 sqrt(r)).
 
-    None where ``paired_ratio`` is, and where our error is zero throughout (the root has no slope there).
+    None if ``paired_ratio`` is, or if the forecast's error is zero throughout (the root has no slope there).
     """
     squares = paired_ratio(squared_error, baseline_squared_error, horizon_bars=horizon_bars)
     if squares is None or squares.value == 0.0:
@@ -126,10 +125,10 @@ def rmse_ratio(
 
 
 def direction(forecast: npt.ArrayLike, truth: npt.ArrayLike, *, horizon_bars: int = 1) -> Estimate | None:
-    """Share of (n,) truths with the sign of the forecast; pairs in which either is exactly 0 are left out."""
-    said, was = np.sign(np.asarray(forecast, dtype=np.float64)), np.sign(np.asarray(truth, dtype=np.float64))
-    decided = (said != 0.0) & (was != 0.0)
-    return coverage((said == was)[decided], horizon_bars=horizon_bars)
+    """Share of (n,) truths whose sign the forecast predicted; targets where either is exactly 0 are left out."""
+    predicted, actual = np.sign(np.asarray(forecast, dtype=np.float64)), np.sign(np.asarray(truth, dtype=np.float64))
+    decided = (predicted != 0.0) & (actual != 0.0)
+    return coverage((predicted == actual)[decided], horizon_bars=horizon_bars)
 
 
 def mean_by_time(values: FloatArray, close_time_us: npt.NDArray[np.int64]) -> FloatArray:
@@ -146,7 +145,7 @@ def _standard_error(centred: FloatArray, horizon_bars: int) -> float:
     weights = 1.0 - steps / (lags + 1.0)
     covariances = np.array([float(centred[step:] @ centred[:-step]) / count for step in steps])
     long_run = float(centred @ centred) / count + 2.0 * float(weights @ covariances)
-    # Where outcomes overlap more than there are values nothing is kept: the bound keeps the error finite.
+    # If outcomes overlap over more bars than there are values, the kept share is 0; the bound keeps the error finite.
     kept = max(_kept(weights, count, horizon_bars), 1.0 / count)
     return math.sqrt(max(long_run, 0.0) / kept / count)
 
@@ -154,7 +153,7 @@ def _standard_error(centred: FloatArray, horizon_bars: int) -> float:
 def _kept(weights: FloatArray, count: int, horizon_bars: int) -> float:
     """Expectation of the weighted sum over the true long-run variance, for losses that overlap as h-bar sums do.
 
-    Such losses have autocovariance (1 - k/h); removing the mean lowers every one of them by the variance of the mean.
+    Such losses have autocovariance (1 - k/h); removing the mean lowers each of them by the variance of the mean.
     """
     steps = np.arange(1, len(weights) + 1)
     seen = 1.0 - steps / count

@@ -1,4 +1,4 @@
-"""Splits in time that keep labels from leaking across the cut."""
+"""Splits in time, with purge and embargo so that labels do not leak across the cut."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TimeSplit:
-    """Sample positions: all that ``train`` holds was known at ``cut_us``; ``validation`` begins after the embargo."""
+    """Sample positions: the labels of ``train`` are known at ``cut_us``; ``validation`` begins after the embargo."""
 
     cut_us: int
     train: npt.NDArray[np.int64]
@@ -19,7 +19,7 @@ class TimeSplit:
 
 
 def cut_time(first_us: int, last_us: int, *, validation_share: float = 0.15, at_most_us: int | None = None) -> int:
-    """The instant that leaves the last ``validation_share`` of the span for validation, ``at_most_us`` of it."""
+    """The instant that leaves the last ``validation_share`` of the span, at most ``at_most_us``, for validation."""
     validation_us = int((last_us - first_us) * validation_share)
     return last_us - (validation_us if at_most_us is None else min(validation_us, at_most_us))
 
@@ -29,7 +29,7 @@ def split_in_time(close_time_us: npt.NDArray[np.int64], *, cut_us: int, label_sp
 
     close_time_us: (N,) each sample's cut-off. label_span_us: how long after its cut-off a sample's last label
     becomes known. Purge: a training sample's labels are all known at the cut. Embargo: validation begins one
-    label span after it (Lopez de Prado 2018, chapter 7). Raises ValueError where a side would be empty.
+    label span after it (Lopez de Prado 2018, chapter 7). Raises ValueError if a side would be empty.
     """
     train = np.flatnonzero(close_time_us + label_span_us <= cut_us)
     validation = np.flatnonzero(close_time_us >= cut_us + label_span_us)
@@ -75,13 +75,13 @@ def walk_forward_folds(
     """``count`` folds whose test spans are adjacent, about equal and together ``[from_us, until_us)``.
 
     first_us: where the bars begin. label_span_us: how long after its cut-off the last label of a sample becomes known.
-    history_us: how far back training reaches, all the way where None.
+    history_us: how far back training reaches; None: to the first bar.
 
     Training ends one label span before the first forecast (embargo), so no outcome that a model was fitted on overlaps
-    an outcome that it is tested on, also where it drops its last labels itself (purge). M. Lopez de Prado, "Advances in
+    an outcome that it is tested on, even if it drops its last labels itself (purge). M. Lopez de Prado, "Advances in
     Financial Machine Learning" (2018), chapter 7; here training never follows the test.
 
-    Raises ValueError where a fold would have no bar to train or to test on.
+    Raises ValueError if a fold would have no bar to train or to test on.
     """
     bars = (until_us - from_us) // interval_us
     if count < 1 or bars < count:

@@ -1,7 +1,7 @@
-"""Walk-forward evaluation: refit on what was known, forecast what follows, by the windows and forecasters of live.
+"""Walk-forward evaluation: refits on the bars known at a time and forecasts the following ones, as a daemon would.
 
 A fold is one retraining. Its forecasters are fitted on bars up to one label span before its first forecast, and then
-asked at every bar close with the input that a daemon would have had.
+forecast at every bar close from the input that a daemon would have had.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from models.history import Series
 from models.specification import Progress
 
 FloatArray = npt.NDArray[np.float64]
-_BATCH = 256  # inputs a call: a network's windows of one call lie in memory together
+_BATCH = 256  # inputs per call: the windows of one call are in memory together
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FoldTask:
-    """One fold's work, complete in itself, so that it can be done in another process.
+    """The work of one fold, self-contained, so that another process can do it.
 
     bars: from the fold's first training bar to the last outcome. series: those of the whole walk-forward, sorted; one
-    that is listed later has no bars in an early fold. kinds: which forecasters.
+    listed later has no bars in an early fold. kinds: the forecasters to evaluate.
     """
 
     bars: pl.DataFrame
@@ -47,7 +47,7 @@ class FoldTask:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Where a walk-forward stands: ``ratio`` runs from 0 to 1 over one fold; ``training`` is a network's own report."""
+    """Progress of a walk-forward: ``ratio`` runs from 0 to 1 over one fold; ``training`` is that of a network."""
 
     fold: int
     kind: str
@@ -56,7 +56,7 @@ class Step:
 
 
 class Evaluation(Protocol):
-    """Does one fold's task, telling ``on_step`` where it stands: ``evaluate_fold``."""
+    """The signature of ``evaluate_fold``: evaluates one task and reports its progress to ``on_step``."""
 
     def __call__(self, task: FoldTask, /, *, on_step: Callable[[Step], None] = ...) -> Outcomes: ...
 
@@ -74,19 +74,19 @@ def walk_forward(
     mapper: Callable[[Evaluation, Iterable[FoldTask]], Iterable[Outcomes]] = map,
     conformal: bool = True,
 ) -> Outcomes:
-    """The outcomes of all folds together. ``mapper`` may spread them over processes; the result is the same.
+    """The outcomes of all folds. ``mapper`` may spread them over processes; the result is the same.
 
-    conformal: also says what online calibration would have published in place of each answer.
-    Raises ValueError where a forecaster has too little history in a fold.
+    conformal: also compute the forecasts after online calibration.
+    Raises ValueError if a forecaster has too little history in a fold.
     """
     outcomes = joined(list(mapper(evaluate_fold, tasks)))
     return with_calibrated(outcomes) if conformal else outcomes
 
 
 def evaluate_fold(task: FoldTask, *, on_step: Callable[[Step], None] = lambda _: None) -> Outcomes:
-    """Fits each kind on the fold's training bars and asks it at every close of the test span.
+    """Fits each kind on the fold's training bars and forecasts at every close of the test span.
 
-    Raises ValueError, naming kind and fold, where a kind cannot be fitted on them.
+    Raises ValueError, with kind and fold in a note, if a kind cannot be fitted.
     """
     fold, settings = task.fold, task.settings
     past = PastInputs(task.bars, interval_us=settings.interval_us, window=settings.window)
@@ -103,7 +103,9 @@ def evaluate_fold(task: FoldTask, *, on_step: Callable[[Step], None] = lambda _:
         forecasts = [
             forecast
             for start in range(0, len(closes), _BATCH)
-            for forecast in ask(candidate, past.inputs(closes[start : start + _BATCH], candidate.feature_names))
+            for forecast in try_forecasts(
+                candidate, past.inputs(closes[start : start + _BATCH], candidate.feature_names)
+            )
         ]
         answers[kind] = Answers.of(forecasts, horizons=len(settings.horizons), levels=len(settings.levels))
     on_step(Step(fold.index, task.kinds[-1], 1.0))
@@ -111,25 +113,25 @@ def evaluate_fold(task: FoldTask, *, on_step: Callable[[Step], None] = lambda _:
 
 
 def training_bars(bars: pl.DataFrame, fold: Fold, interval_us: int) -> pl.DataFrame:
-    """What a retraining at ``fold.train_until_us`` may know: bars that have closed, none older than its history."""
+    """Training bars of a fold: closed by ``fold.train_until_us``, and not older than its history."""
     close = pl.col("open_time_us") + interval_us
     return bars.filter((close > fold.train_from_us) & (close <= fold.train_until_us))
 
 
-def ask(candidate: Candidate, inputs: Sequence[ForecastInput]) -> list[Forecast | None]:
-    """One answer an input, None where the forecaster refuses it, as it would live."""
+def try_forecasts(candidate: Candidate, inputs: Sequence[ForecastInput]) -> list[Forecast | None]:
+    """One forecast per input, None where the forecaster rejects the input, as it would live."""
     if candidate.rejection_reason is not None:
-        refusals = [candidate.rejection_reason(given) for given in inputs]
-        fit_inputs = [given for given, refusal in zip(inputs, refusals, strict=True) if refusal is None]
-        spoken = iter(candidate.forecaster.forecast(fit_inputs))
-        return [next(spoken) if refusal is None else None for refusal in refusals]
+        reasons = [candidate.rejection_reason(given) for given in inputs]
+        accepted = [given for given, reason in zip(inputs, reasons, strict=True) if reason is None]
+        forecasts = iter(candidate.forecaster.forecast(accepted))
+        return [next(forecasts) if reason is None else None for reason in reasons]
     try:
         return list(candidate.forecaster.forecast(inputs))
     except ValueError:
-        return [_ask_one(candidate, given) for given in inputs]
+        return [_forecast_one(candidate, given) for given in inputs]
 
 
-def _ask_one(candidate: Candidate, given: ForecastInput) -> Forecast | None:
+def _forecast_one(candidate: Candidate, given: ForecastInput) -> Forecast | None:
     try:
         return candidate.forecaster.forecast([given])[0]
     except ValueError:
@@ -137,18 +139,18 @@ def _ask_one(candidate: Candidate, given: ForecastInput) -> Forecast | None:
 
 
 def _fitted(kind: str, bars: pl.DataFrame, task: FoldTask, on_step: Callable[[Step], None], ratio: float) -> Candidate:
-    def report(progress: Progress) -> None:
+    def report_progress(progress: Progress) -> None:
         on_step(Step(task.fold.index, kind, ratio + progress.ratio / len(task.kinds), progress))
 
     try:
-        return fit(kind, bars, task.settings, on_progress=report)
+        return fit(kind, bars, task.settings, on_progress=report_progress)
     except ValueError as error:
         error.add_note(f"{kind}, fold {task.fold.index + 1}")
         raise
 
 
 def _bars_of(bars: pl.DataFrame, fold: Fold, settings: Settings) -> pl.DataFrame:
-    """From the first bar that training or the first input needs to the last outcome."""
+    """The bars from the first that training or the first input needs to the last outcome."""
     step_us = settings.interval_us
     first_us = min(fold.train_from_us, fold.test_from_us - reach_bars(settings.window) * step_us)
     last_us = fold.test_until_us + max(settings.horizons) * step_us

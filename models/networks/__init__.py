@@ -1,1 +1,1 @@
-"""The networks: one file a kind, what they share, and the forecaster that serves them."""
+"""The networks: one file per kind, shared parts, and the forecaster that serves them."""

@@ -1,4 +1,4 @@
-"""The attention LSTM: an LSTM reads the window, a learned score per hour, by content and age, says which count."""
+"""Attention LSTM: an LSTM over the window, whose hours are averaged with learned weights by content and age."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.networks.network import Encoded, Network, NetworkConfig, NetworkInput, attendable, trunk, with_mask
 
-_INITIAL_MEMORY_HOURS = 4.0  # at the start an hour this much older weighs 1/e: an even mean over 48 hours learns slowly
+_INITIAL_MEMORY_HOURS = 4.0  # initially an hour this much older weighs 1/e: an even mean over 48 hours learns slowly
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,11 +18,11 @@ class AttentionLSTMConfig(NetworkConfig):
 
     hidden: int = 256  # width of each LSTM layer
     layers: int = 3  # LSTM layers
-    widths: tuple[int, ...] = (128, 64)  # layers between the weighted sum of hours and the heads
+    widths: tuple[int, ...] = (128, 64)  # layers between the weighted mean of hours and the heads
 
 
 class AttentionLSTM(Network):
-    """A weighted sum of an LSTM's hours (additive attention, Bahdanau et al. 2015, with a bias by age)."""
+    """A weighted mean of an LSTM's hours (additive attention, Bahdanau et al. 2015, with a bias by age)."""
 
     def __init__(self, config: AttentionLSTMConfig) -> None:
         super().__init__(config, context=config.widths[-1])

@@ -41,7 +41,7 @@ def network_config(
 ) -> NetworkConfig:
     """The configuration of a preset's ``shape`` for these data. ``symbols`` counts the unknown symbol too.
 
-    Raises KeyError for an unknown kind, ValueError where the kind lacks a feature that it needs.
+    Raises KeyError for an unknown kind, ValueError if a feature is absent that the kind needs.
     """
     config = _KINDS[kind].config
     return config(
@@ -62,23 +62,23 @@ def config_from_json(kind: str, state: Mapping[str, Any]) -> NetworkConfig:
 
 
 def build_network(config: NetworkConfig) -> Network | Ensemble:
-    """The network that ``config`` describes, with weights as they are drawn."""
+    """The network, or ensemble, that ``config`` describes, with random weights."""
     if config.members > 1:
         return ensemble([build_member(config) for _ in range(config.members)])
     return build_member(config)
 
 
 def build_member(config: NetworkConfig) -> Network:
-    """One network of ``config``, whatever its ``members``."""
+    """A single network of ``config``; its ``members`` is ignored."""
     [network] = [kind.network for kind in _KINDS.values() if type(config) is kind.config]
     return network(replace(config, members=1))
 
 
 def ensemble(members: Sequence[Network]) -> Ensemble:
-    """Networks of one configuration as one."""
+    """An ensemble of networks of one configuration."""
     return Ensemble(replace(members[0].config, members=len(members)), members)
 
 
 def parameter_count(network: nn.Module) -> int:
-    """How many numbers training sets."""
+    """The number of trainable parameters."""
     return sum(parameter.numel() for parameter in network.parameters())

@@ -1,4 +1,4 @@
-"""Networks of one kind and shape, trained from different seeds, that answer as one."""
+"""Ensemble: networks of one kind and shape, trained from different seeds, whose outputs are averaged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.networks.network import Network, NetworkConfig, NetworkOutput
 class Ensemble(nn.Module):
     """The mean of its members' quantiles (Vincent 1912), logarithms of sigma, attention and importance.
 
-    A mean of quantiles that do not cross does not cross.
+    The mean of quantiles that do not cross does not cross.
     """
 
     def __init__(self, config: NetworkConfig, members: Iterable[Network]) -> None:
@@ -37,5 +37,5 @@ class Ensemble(nn.Module):
 
 
 def _mean(weights: list[Tensor | None]) -> Tensor | None:
-    there = [each for each in weights if each is not None]
-    return torch.stack(there).mean(0) if there else None
+    present = [each for each in weights if each is not None]
+    return torch.stack(present).mean(0) if present else None

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 class GatedSkip(nn.Module):
-    """``norm(skip + GLU(update))``: an update that the network can close off. (..., D) twice to (..., D)."""
+    """``norm(skip + GLU(update))``: an update that the network can suppress. (..., D) twice to (..., D)."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class GatedSkip(nn.Module):
 
 
 class GatedResidualNetwork(nn.Module):
-    """A non-linear step that can shrink to its skip connection; a context (B, C) may steer it.
+    """A non-linear step that can reduce to its skip connection, optionally conditioned on a context (B, C).
 
     (B, ..., inner) to (B, ..., outer), ``hidden`` wide in between.
     """
@@ -40,8 +40,8 @@ class GatedResidualNetwork(nn.Module):
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> Tensor:
         hidden = self.first(inputs)  # (B, ..., hidden)
         if self.context is not None:
-            steering = self.context(context)  # (B, hidden)
-            hidden = hidden + steering.view(len(steering), *(1,) * (hidden.dim() - 2), -1)
+            conditioning = self.context(context)  # (B, hidden)
+            hidden = hidden + conditioning.view(len(conditioning), *(1,) * (hidden.dim() - 2), -1)
         gated: Tensor = self.gate(self.second(F.elu(hidden)), self.skip(inputs))
         return gated
 
@@ -49,10 +49,10 @@ class GatedResidualNetwork(nn.Module):
 class VariableSelection(nn.Module):
     """(B, T, V) scalars and a static context (B, C) to their selection (B, T, D) and its weights (B, T, V).
 
-    Each variable has a gated residual network of its own, ``variable`` wide. Its input is one scalar, so that its
-    embedding and first layer fall together into ``x * w + b``; its second layer and gate have no non-linearity
-    between them and are one product. The weights are a softmax over the variables, as in the source; what is
-    selected is normalised once, after it was brought to the full width, not variable by variable.
+    Each variable has its own gated residual network, ``variable`` wide. Its input is one scalar, so its embedding and
+    first layer combine into ``x * w + b``; its second layer and gate have no non-linearity between them and are one
+    product. The weights are a softmax over the variables, as in the source; the selection is normalised once, after
+    expansion to the full width, not for each variable.
     """
 
     def __init__(self, variables: int, variable: int, width: int, dropout: float, *, context: int) -> None:

@@ -1,7 +1,7 @@
-"""The heads that networks share: quantiles that cannot cross and a volatility that cannot be negative.
+"""Output heads of the networks, quantiles that cannot cross and a volatility that cannot be negative, and their losses.
 
-Both speak in units of a scale that the forecaster knows at the cut-off (the standard deviation that HAR
-predicts for each horizon), so that a network learns only what it can add to HAR.
+Outputs are in units of a scale known at the cut-off (the standard deviation that HAR predicts for each horizon), so a
+network learns only its improvement over HAR.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from models.distribution import central_index
 
-_LEAST_STEP = 1e-4  # quantiles closer than this, in units of the scale, start no softplus gradient
-# Direction is nearly noise: a centre that learns as fast as the width only overfits, and errs more than a random walk.
+_LEAST_STEP = 1e-4  # in units of the scale: initial quantiles closer than this would have no softplus gradient
+# Direction is nearly noise: a centre that learns as fast as the width overfits, and is worse than a random walk.
 CENTRE_GAIN = 0.01
-_OUTLIER = 3.0  # of a log variance; a bar of next to no range says little of how little
-_INITIAL_WEIGHT = 0.01  # small, so that training starts at the given quantiles, and not zero, so that gradients flow
+_OUTLIER = 3.0  # of a log variance: the exact value for a bar with almost no range carries little information
+_INITIAL_WEIGHT = 0.01  # small, so that training starts at the given quantiles; not zero, so that gradients flow
 
 
 class QuantileHead(nn.Module):
@@ -38,7 +38,7 @@ class QuantileHead(nn.Module):
 
     @torch.no_grad()
     def start_at(self, quantiles: npt.NDArray[np.float64]) -> None:
-        """Sets the biases so that an untrained head answers about these (H, Q) quantiles."""
+        """Sets the biases so that an untrained head outputs about these (H, Q) quantiles."""
         steps = np.maximum(np.diff(quantiles, axis=1), _LEAST_STEP)
         raw = np.log(np.expm1(steps))  # the inverse of softplus
         bias = np.concatenate(
@@ -71,18 +71,18 @@ class VolatilityHead(nn.Module):
 
 
 def _by_horizon(output: nn.Linear, context: Tensor, horizons: int) -> Tensor:
-    """(B, D) or (B, H, D) to (B, H, K) by a layer of H times K outputs: a horizon's own context meets its own K."""
+    """(B, D) or (B, H, D) to (B, H, K) by a layer of H * K outputs; a horizon's context maps to its own K outputs."""
     if context.dim() == 2:
-        answer: Tensor = output(context)
-        return answer.reshape(len(context), horizons, -1)
+        outputs: Tensor = output(context)
+        return outputs.reshape(len(context), horizons, -1)
     weight = output.weight.view(horizons, -1, output.in_features)  # (H, K, D)
     return torch.einsum("bhd,hkd->bhk", context, weight) + output.bias.view(horizons, -1)
 
 
 def pinball_loss(truth: Tensor, quantiles: Tensor, levels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """truth (B, H) with NaN where unknown, quantiles (B, H, Q), levels (Q,); the mean over what is known.
+    """Mean pinball loss over known labels; truth (B, H) with NaN where unknown, quantiles (B, H, Q), levels (Q,).
 
-    weights, of a shape that goes with (B, H): how much each label counts in the mean; None: all alike.
+    weights, broadcastable to (B, H): the weight of each label in the mean; None: all alike.
     """
     known = truth.isfinite()
     error = torch.where(known, truth, 0.0).unsqueeze(-1) - quantiles
@@ -93,7 +93,8 @@ def pinball_loss(truth: Tensor, quantiles: Tensor, levels: Tensor, weights: Tens
 def log_variance_loss(log_variance: Tensor, log_sigma: Tensor, weights: Tensor | None = None) -> Tensor:
     """Huber's loss (1964) of the log variance, (B, H) with NaN where unknown, forecast by log_sigma (B, H).
 
-    Realised variances are about log-normal: their logarithm teaches evenly, where QLIKE hangs on a few great hours.
+    Realised variances are about log-normal: a loss of their logarithm weighs hours evenly, whereas a few extreme hours
+    dominate QLIKE.
     """
     known = log_variance.isfinite()
     error = torch.where(known, log_variance, 0.0) - 2.0 * log_sigma
@@ -105,5 +106,5 @@ def _mean_where(loss: Tensor, known: Tensor, weights: Tensor | None) -> Tensor:
     if weights is None:
         return torch.where(known, loss, 0.0).sum() / known.sum().clamp(min=1)
     share = known * weights  # (B, H)
-    # Whatever is known counts for something, so only where nothing is known is the divisor not the sum.
+    # Known labels have positive weights, so the bound takes effect only if no label is known.
     return torch.where(known, loss * share, 0.0).sum() / share.sum().clamp(min=torch.finfo(share.dtype).tiny)

@@ -1,4 +1,4 @@
-"""The LSTM: it reads the window hour by hour, and what it holds after the newest one is the answer."""
+"""LSTM: reads the window hour by hour; the forecast derives from its state at the newest known hour."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all networks share: what goes in, what comes out, the symbol's embedding and the heads."""
+"""Base class of all networks: their inputs, outputs, configuration, symbol embedding and heads."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ UNKNOWN_SYMBOL = 0
 
 
 class NetworkInput(NamedTuple):
-    """B windows of L hours and F features, and what is known of the H target hours beforehand.
+    """B windows of L hours and F features, and the calendar of H targets, which is known beforehand.
 
-    values (B, L, F) scaled, of no meaning where masked; mask (B, L) bool, True where the hour is known; symbol (B,)
+    values (B, L, F) scaled, ignored where masked; mask (B, L) bool, True where the hour is known; symbol (B,)
     int64; calendar (B, H, C), the clock and calendar of each target's last bar (features.calendar.calendar_ahead).
     """
 
@@ -35,8 +35,8 @@ class NetworkInput(NamedTuple):
 class NetworkOutput:
     """In units of the window's scale, float32: quantiles (B, H, Q), which never cross, and log_sigma (B, H).
 
-    attention (B, L): what each hour weighs in the answer, sum 1; where it was asked for.
-    importance (B, F): what each feature weighs, averaged over the known hours, sum 1; where the network selects them.
+    attention (B, L): weight of each hour, sum 1; None unless requested.
+    importance (B, F): weight of each feature, averaged over the known hours, sum 1; None if the network selects none.
     """
 
     quantiles: Tensor
@@ -46,7 +46,7 @@ class NetworkOutput:
 
 
 class Encoded(NamedTuple):
-    """What a network makes of its windows: context (B, D) for all horizons or (B, H, D) for each, and its weights."""
+    """Encoder output: context (B, D) for all horizons or (B, H, D) for each, and the weights of hours and features."""
 
     context: Tensor
     attention: Tensor | None
@@ -55,7 +55,7 @@ class Encoded(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkConfig:
-    """The shape of a network; one of the same kind and configuration accepts the same weights."""
+    """The shape of a network; networks of the same kind and configuration have weights of the same shapes."""
 
     features: int  # F, columns of a window
     window: int  # L, hours of a window
@@ -65,19 +65,19 @@ class NetworkConfig:
     embedding: int = 8  # width of the symbol embedding
     dropout: float = 0.1
     symbol_dropout: float = 0.1  # share of training windows whose symbol is hidden, which trains the unknown symbol
-    members: int = 1  # networks of different seeds whose answers are averaged
-    shortcut: int = 0  # width of the newest hour's direct way to the heads; 0 leaves it out
+    members: int = 1  # networks of different seeds whose outputs are averaged
+    shortcut: int = 0  # width of the shortcut from the newest hour to the heads; 0: no shortcut
     day_harmonics: int = 0  # of the hour of the day, which the shortcut reads too
     week_harmonics: int = 0  # of the day of the week
 
     @classmethod
-    def columns(cls, feature_names: Sequence[str]) -> dict[str, Any]:  # noqa: ARG003  # for kinds that have some
-        """The fields that say which features a network treats apart, for the features of its windows."""
+    def columns(cls, feature_names: Sequence[str]) -> dict[str, Any]:  # noqa: ARG003  # for subclasses
+        """The configuration fields that give the window columns of features with a special role."""
         return {}
 
 
 class Network(nn.Module, ABC):
-    """Windows of one panel of symbols to quantiles and volatility of H horizons; a kind supplies ``encode``."""
+    """Maps windows of a panel of symbols to quantiles and volatility of H horizons; subclasses implement ``encode``."""
 
     def __init__(self, config: NetworkConfig, *, context: int) -> None:
         """``context``: D, the width of what ``encode`` returns."""
@@ -95,16 +95,16 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, given: NetworkInput, symbols: Tensor, *, with_attention: bool) -> Encoded:
-        """``given`` with values of 0 where masked, and the embedded symbols (B, embedding)."""
+        """Encodes windows; ``given`` has values of 0 where masked, ``symbols`` is embedded (B, embedding)."""
 
     def forward(
         self, values: Tensor, mask: Tensor, symbol: Tensor, calendar: Tensor, *, with_attention: bool = False
     ) -> NetworkOutput:
-        """The fields of a ``NetworkInput``, in its order."""
+        """Forecasts from the fields of a ``NetworkInput``, in its order."""
         known = values.masked_fill(~mask.unsqueeze(-1), 0.0)
         symbols = self.symbol(self._hide_symbols(symbol))  # (B, embedding)
         encoded = self.encode(NetworkInput(known, mask, symbol, calendar), symbols, with_attention=with_attention)
-        # Half precision keeps three digits; a skill of one percent lies in the fourth.
+        # Half precision has three digits; a skill of one percent needs the fourth.
         with torch.autocast(values.device.type, enabled=False):
             context = linear = encoded.context.float()
             if self.config.shortcut:
@@ -113,7 +113,7 @@ class Network(nn.Module, ABC):
                 context = _beside(context, deep)
                 linear = _beside(context, wide)
             log_sigma = self.volatility(linear)  # (B, H)
-            # The realised variance says far more about the width of the distribution than one return does.
+            # The realised variance is far more informative about the width of the distribution than a single return.
             quantiles = self.quantiles(context) * log_sigma.exp().unsqueeze(-1)  # (B, H, Q)
         return NetworkOutput(quantiles, log_sigma, _normalised(encoded.attention), _normalised(encoded.importance))
 
@@ -125,17 +125,17 @@ class Network(nn.Module, ABC):
 
 
 def with_mask(values: Tensor, mask: Tensor) -> Tensor:
-    """(B, L, F) and (B, L) to (B, L, F + 1): the last column says whether the hour is known."""
+    """(B, L, F) and (B, L) to (B, L, F + 1): the last column is 1 for a known hour."""
     return torch.cat([values, mask.unsqueeze(-1).to(values.dtype)], dim=-1)
 
 
 def attendable(mask: Tensor) -> Tensor:
-    """(B, L) bool: the known hours, or all of them where none is known: a softmax over nothing is NaN."""
+    """(B, L) bool: the known hours, or all if none is known, because a softmax over no hour is NaN."""
     return mask | ~mask.any(dim=1, keepdim=True)
 
 
 def newest_known(mask: Tensor) -> Tensor:
-    """(B,) position of the newest known hour; the newest of all where none is known."""
+    """(B,) position of the newest known hour; the newest of all if none is known."""
     return mask.shape[1] - 1 - mask.to(torch.uint8).flip(1).argmax(dim=1)
 
 
@@ -145,7 +145,7 @@ def at_hour(hours: Tensor, position: Tensor) -> Tensor:
 
 
 def trunk(widths: Sequence[int], dropout: float) -> nn.Sequential:
-    """Fully connected layers between what was read and the heads."""
+    """Fully connected layers between an encoder and the heads."""
     layers: list[nn.Module] = []
     for inner, outer in pairwise(widths):
         layers += [nn.Linear(inner, outer), nn.ReLU(), nn.Dropout(dropout)]
@@ -153,14 +153,14 @@ def trunk(widths: Sequence[int], dropout: float) -> nn.Sequential:
 
 
 def _beside(context: Tensor, other: Tensor) -> Tensor:
-    """context (B, D) or (B, H, D) and other (B, K): other, for every horizon, at the end of the last dimension."""
+    """Appends other (B, K) to the last dimension of context (B, D) or (B, H, D), repeated for every horizon."""
     if context.dim() == 3:
         other = other.unsqueeze(1).expand(-1, context.shape[1], -1)
     return torch.cat([context, other], dim=-1)
 
 
 def _normalised(weights: Tensor | None) -> Tensor | None:
-    """Weights that half precision rounded, brought back to a sum of 1."""
+    """Weights rescaled to a sum of 1, which half precision rounds."""
     if weights is None:
         return None
     weights = weights.float()

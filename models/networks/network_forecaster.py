@@ -1,4 +1,4 @@
-"""A network brought to life from its artifact, as a Forecaster."""
+"""Forecaster that serves a network from its artifact."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ FloatArray = npt.NDArray[np.float64]
 _PARITY = 1e-3  # in units of the scale; devices and thread counts differ by 1e-5
 
 
-class _Answers(NamedTuple):
-    """What a network says of B windows, in units of the scale; ``importance`` None where it selects no features."""
+class _Outputs(NamedTuple):
+    """Outputs of a network for B windows, in units of the scale; ``importance`` is None if it selects no features."""
 
     quantiles: FloatArray  # (B, H, Q)
     log_sigma: FloatArray  # (B, H)
     attention: FloatArray  # (B, L)
     importance: FloatArray | None  # (B, F)
 
-    def each(self) -> Iterator[_Answers]:
-        """One window after the other, without the first axis."""
+    def each(self) -> Iterator[_Outputs]:
+        """The outputs of each window, without the first axis."""
         quantiles, log_sigma, attention, importance = self
         for row in range(len(quantiles)):
             chosen = None if importance is None else importance[row]
-            yield _Answers(quantiles[row], log_sigma[row], attention[row], chosen)
+            yield _Outputs(quantiles[row], log_sigma[row], attention[row], chosen)
 
 
 class NetworkForecaster:
     """One network on one device: all inputs of a bar in one forward pass.
 
-    A symbol that the network was not trained on is its unknown symbol. What the network says is in units of the
-    standard deviation that the artifact's own HAR predicts from the recent bars.
+    A symbol that the network was not trained on maps to its unknown symbol. The output of the network is in units of
+    the standard deviation that the artifact's HAR predicts from the recent bars.
     """
 
     def __init__(self, manifest: Manifest, network: Network | Ensemble, scaler: RobustScaler, har: Har) -> None:
@@ -62,7 +62,7 @@ class NetworkForecaster:
 
     @classmethod
     def load(cls, path: Path, *, device: str = "cpu") -> NetworkForecaster:
-        """Raises ArtifactDamaged or ArtifactMismatch where what lies at ``path`` must not be served."""
+        """Loads the artifact at ``path``. Raises ArtifactDamaged or ArtifactMismatch if it must not be served."""
         artifact = read_artifact(path)
         _check_features(artifact.manifest, path)
         network = _build(artifact, path).to(choose_device(device))
@@ -74,12 +74,12 @@ class NetworkForecaster:
         return cls(artifact.manifest, network, scaler, har)
 
     def rejection_reason(self, given: ForecastInput) -> str | None:
-        """Why this input cannot be forecast; None where it can."""
+        """Why this input cannot be forecast; None if it can."""
         window = given.window
         if window is None:
             return "there is no window of features yet"
         if given.interval_us != self.manifest.interval_us:
-            return f"the bars last {given.interval_us} us, the model knows {self.manifest.interval_us} us"
+            return f"the bars last {given.interval_us} us, the model needs {self.manifest.interval_us} us"
         if window.feature_names != self.manifest.feature_names or len(window.mask) != self.manifest.window:
             return "the window does not hold the features or the length that the model was trained on"
         if not window.mask[-1]:
@@ -93,16 +93,16 @@ class NetworkForecaster:
         return None
 
     def forecast(self, inputs: Sequence[ForecastInput]) -> list[Forecast]:
-        """Raises ValueError for an input that is rejected, and for an output that is not finite."""
+        """Raises ValueError if any input must be rejected, or the output of the network is not finite."""
         for given in inputs:
             if (reason := self.rejection_reason(given)) is not None:
                 raise ValueError(f"{given.venue}:{given.symbol} cannot be forecast: {reason}")
         if not inputs:
             return []
-        answers = self._answer(inputs)
-        return [self._forecast(given, answer) for given, answer in zip(inputs, answers.each(), strict=True)]
+        outputs = self._run_network(inputs)
+        return [self._forecast(given, output) for given, output in zip(inputs, outputs.each(), strict=True)]
 
-    def _answer(self, inputs: Sequence[ForecastInput]) -> _Answers:
+    def _run_network(self, inputs: Sequence[ForecastInput]) -> _Outputs:
         windows = [given.window for given in inputs if given.window is not None]
         values = np.stack([self._scaler.transform(window.values, window.mask) for window in windows])  # (B, L, F)
         mask = np.stack([window.mask for window in windows])  # (B, L)
@@ -111,9 +111,9 @@ class NetworkForecaster:
         calendar = calendar_ahead(closes, horizons=self.manifest.horizons, interval_us=self.manifest.interval_us)
         return _run(self._network, self._device, *map(torch.from_numpy, (values, mask, symbol, calendar)))
 
-    def _forecast(self, given: ForecastInput, answer: _Answers) -> Forecast:
+    def _forecast(self, given: ForecastInput, output: _Outputs) -> Forecast:
         sigma = self._har.sigma_now((given.venue, given.symbol), given.recent)  # (H,)
-        scaled = sigma[:, None] * answer.quantiles
+        scaled = sigma[:, None] * output.quantiles
         window = given.window
         assert window is not None  # an input without one is rejected
         return Forecast(
@@ -124,24 +124,24 @@ class NetworkForecaster:
             horizons=self.manifest.horizons,
             levels=self.manifest.levels,
             quantiles=scaled,
-            volatility=sigma * np.exp(answer.log_sigma),
+            volatility=sigma * np.exp(output.log_sigma),
             prob_up=probability_above_zero(scaled, self.manifest.levels),
-            attention=answer.attention,
+            attention=output.attention,
             model=self.info,
-            reading=WindowReading(window.mask.copy(), window.feature_names, answer.importance),
+            reading=WindowReading(window.mask.copy(), window.feature_names, output.importance),
         )
 
 
 def use_one_thread() -> None:
-    """Holds torch to one thread on the CPU: two of them wait for each other for seconds beside a busy process."""
+    """Limits torch to one CPU thread: beside a busy process, two threads can wait for each other for seconds."""
     torch.set_num_threads(1)
 
 
-def _run(network: Network | Ensemble, device: torch.device, *given: torch.Tensor) -> _Answers:
+def _run(network: Network | Ensemble, device: torch.device, *given: torch.Tensor) -> _Outputs:
     with torch.inference_mode():
         output: NetworkOutput = network(*(tensor.to(device) for tensor in given), with_attention=True)
-    assert output.attention is not None  # it was asked for
-    return _Answers(
+    assert output.attention is not None  # requested above
+    return _Outputs(
         quantiles=_array(output.quantiles),
         log_sigma=_array(output.log_sigma),
         attention=_array(output.attention),
@@ -149,18 +149,18 @@ def _run(network: Network | Ensemble, device: torch.device, *given: torch.Tensor
     )
 
 
-def _array(answer: torch.Tensor) -> FloatArray:
-    return answer.double().cpu().numpy()
+def _array(output: torch.Tensor) -> FloatArray:
+    return output.double().cpu().numpy()
 
 
 def _check_features(manifest: Manifest, path: Path) -> None:
     try:
-        here = schema_hash(manifest.feature_names)
+        computed = schema_hash(manifest.feature_names)
     except ValueError as error:
         raise ArtifactMismatch(f"{path} was trained on features that this program lacks: {error}") from error
-    if here != manifest.schema_hash:
+    if computed != manifest.schema_hash:
         raise ArtifactMismatch(
-            f"{path} was trained on features of schema {manifest.schema_hash[:12]}, this program computes {here[:12]}"
+            f"{path} was trained on features of schema {manifest.schema_hash[:12]}, this program has {computed[:12]}"
         )
 
 
@@ -177,10 +177,10 @@ def _build(artifact: Artifact, path: Path) -> Network | Ensemble:
 
 def _check_golden(network: Network | Ensemble, artifact: Artifact, path: Path) -> None:
     golden, horizons = artifact.golden, len(artifact.manifest.horizons)
-    # Artifacts from before a network knew the calendar of its targets hold none, and their network reads none.
+    # Older artifacts have no calendar, and their networks do not read it.
     calendar = golden.get("calendar", np.zeros((len(golden["values"]), horizons, len(CALENDAR)), dtype=np.float32))
     given = [torch.from_numpy(each) for each in (golden["values"], golden["mask"], golden["symbol"], calendar)]
-    answers = _run(network, next(network.parameters()).device, *given)
-    error = max(np.abs(getattr(answers, name) - golden[name]).max() for name in ("quantiles", "log_sigma"))
-    if not error <= _PARITY:  # written so that NaN fails too
-        raise ArtifactMismatch(f"{path} answers its golden windows {error:.2g} away from when it was saved")
+    outputs = _run(network, next(network.parameters()).device, *given)
+    error = max(np.abs(getattr(outputs, name) - golden[name]).max() for name in ("quantiles", "log_sigma"))
+    if not error <= _PARITY:  # this form fails for NaN too
+        raise ArtifactMismatch(f"{path} reproduces the saved outputs for its golden windows only to {error:.2g}")

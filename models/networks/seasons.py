@@ -1,4 +1,4 @@
-"""The hour of the day and the day of the week as harmonics: sharp seasons, which one sine and cosine cannot draw."""
+"""Harmonics of the hour of the day and the day of the week, for seasons too sharp for one sine and cosine."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from features.calendar import DAY_WAVE, WEEK_WAVE
 
 
 def season_count(day: int, week: int) -> int:
-    """How many columns ``seasons`` gives."""
+    """The number of columns that ``seasons`` returns."""
     return 2 * (day + week)
 
 
 def seasons(calendar: Tensor, *, day: int, week: int) -> Tensor:
-    """calendar (B, H, C), of which the first target counts, to the first ``day`` and ``week`` harmonics (B, S).
+    """The first ``day`` and ``week`` harmonics (B, S) of the first target of calendar (B, H, C).
 
-    Eleven harmonics of the day span what HAR's 24 dummies do, but for one alternation. Of a longer target the hour in
-    which it begins says it all, as in HAR.
+    Eleven harmonics of the day span all but one dimension of HAR's 24 dummies. The hour in which a longer target begins
+    determines its later hours, as in HAR.
     """
     first = calendar[:, 0]  # (B, C)
     return torch.cat([_harmonics(first, *DAY_WAVE, day), _harmonics(first, *WEEK_WAVE, week)], dim=1)

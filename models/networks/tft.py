@@ -1,4 +1,4 @@
-"""The temporal fusion transformer (Lim et al. 2021), its attention block conditioned on volatility and direction."""
+"""Temporal fusion transformer (Lim et al. 2021), with attention conditioned on volatility and direction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from features.calendar import CALENDAR
 from models.networks.gating import GatedResidualNetwork, GatedSkip, VariableSelection
 from models.networks.network import Encoded, Network, NetworkConfig, NetworkInput, at_hour, attendable, newest_known
 
-# How wild the market is, and which way it has gone: what conditions the attention block.
+# Level of volatility and direction of the market, which condition the attention block.
 VOLATILITY_FEATURES = ("log_garman_klass_1", "log_garman_klass_24", "log_realized_24", "volatility_of_volatility_24")
 DIRECTION_FEATURES = ("log_return_1", "log_return_6", "log_return_24", "taker_imbalance_24")
 
@@ -22,8 +22,8 @@ DIRECTION_FEATURES = ("log_return_1", "log_return_6", "log_return_24", "taker_im
 class TFTConfig(NetworkConfig):
     """The shape of a temporal fusion transformer."""
 
-    volatility: tuple[int, ...]  # columns of the window that say how wild the market is, at least one
-    direction: tuple[int, ...]  # columns of the window that say which way it has gone, at least one
+    volatility: tuple[int, ...]  # window columns that measure volatility, at least one
+    direction: tuple[int, ...]  # window columns that measure direction, at least one
     calendar: int = len(CALENDAR)  # C, known-future inputs of a horizon
     hidden: int = 128  # width of an hour and of a horizon, a multiple of ``heads``
     variable: int = 8  # width of one variable's embedding
@@ -31,7 +31,7 @@ class TFTConfig(NetworkConfig):
 
     @classmethod
     def columns(cls, feature_names: Sequence[str]) -> dict[str, Any]:
-        """Raises ValueError where none of the features says how wild the market is, or which way it has gone."""
+        """Raises ValueError if no feature measures volatility, or none direction."""
         chosen = {
             "volatility": tuple(feature_names.index(name) for name in VOLATILITY_FEATURES if name in feature_names),
             "direction": tuple(feature_names.index(name) for name in DIRECTION_FEATURES if name in feature_names),
@@ -43,12 +43,12 @@ class TFTConfig(NetworkConfig):
 
 
 class TFT(Network):
-    """Selects features, reads the hours with an LSTM, and has each horizon, knowing its calendar, attend to them.
+    """Selects features, encodes the hours with an LSTM, and lets each horizon, given its calendar, attend to them.
 
     Two departures from the source: the decoder's steps are the horizons, which need not be adjacent, and the input
     of the attention block is scaled and shifted (feature-wise linear modulation, Perez et al. 2018) by the newest
-    known hour's volatility and direction. A horizon knows its own and nearer horizons' calendar, nothing else of
-    the future. The attention that is returned is the mean over heads and horizons.
+    known hour's volatility and direction. Of the future, a horizon reads only its own and nearer horizons'
+    calendar. The attention that is returned is the mean over heads and horizons.
     """
 
     def __init__(self, config: TFTConfig) -> None:
@@ -63,7 +63,7 @@ class TFT(Network):
         )
         self.select_hours = VariableSelection(config.features, config.variable, width, dropout, context=width)
         self.select_calendar = VariableSelection(config.calendar, config.variable, width, dropout, context=width)
-        self.unknown = nn.Parameter(torch.zeros(width))  # stands for an hour that is not known
+        self.unknown = nn.Parameter(torch.zeros(width))  # replaces an hour that is not known
         self.horizon = nn.Embedding(config.horizons, width)
         self.encoder = nn.LSTM(width, width, batch_first=True)
         self.decoder = nn.LSTM(width, width, batch_first=True)
@@ -82,15 +82,15 @@ class TFT(Network):
         ahead, _ = self.select_calendar(given.calendar, context["selection"])  # (B, H, D)
         ahead = ahead + self.horizon.weight
         hours, steps = self._through_time(selected, ahead, context["hidden"], context["cell"])  # (B, L, D), (B, H, D)
-        hours, asking = self.enrich(hours, context["enrichment"]), self.enrich(steps, context["enrichment"])
-        asking = self.modulate(asking, self.signals(given))  # (B, H, D)
-        heard = ~attendable(given.mask)
-        answer, attention = self.attention(
-            asking, hours, hours, key_padding_mask=heard, need_weights=with_attention
+        hours, queries = self.enrich(hours, context["enrichment"]), self.enrich(steps, context["enrichment"])
+        queries = self.modulate(queries, self.signals(given))  # (B, H, D)
+        ignored = ~attendable(given.mask)
+        attended, attention = self.attention(
+            queries, hours, hours, key_padding_mask=ignored, need_weights=with_attention
         )  # (B, H, D), (B, H, L)
-        attended = self.refine(self.attention_skip(answer, asking))
+        enriched = self.refine(self.attention_skip(attended, queries))
         return Encoded(
-            context=self.output_skip(attended, steps),  # (B, H, D)
+            context=self.output_skip(enriched, steps),  # (B, H, D)
             attention=attention.mean(1) if with_attention else None,  # (B, L)
             importance=_mean_over_known(weights, given.mask) if with_attention else None,  # (B, F)
         )
@@ -99,17 +99,17 @@ class TFT(Network):
         """(B, S) volatility and direction at the newest known hour."""
         return at_hour(given.values, newest_known(given.mask))[:, self.columns]
 
-    def modulate(self, asking: Tensor, signals: Tensor) -> Tensor:
-        """(B, H, D) scaled and shifted by what ``signals`` (B, S) say."""
+    def modulate(self, queries: Tensor, signals: Tensor) -> Tensor:
+        """Queries (B, H, D) scaled and shifted by a function of ``signals`` (B, S)."""
         scale, shift = self.modulation(signals).unsqueeze(1).chunk(2, dim=-1)  # (B, 1, D) each
-        modulated: Tensor = asking * (1.0 + scale) + shift
+        modulated: Tensor = queries * (1.0 + scale) + shift
         return modulated
 
     def _through_time(self, hours: Tensor, ahead: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         start = (hidden.unsqueeze(0).contiguous(), cell.unsqueeze(0).contiguous())  # (1, B, D) each
-        read, state = self.encoder(hours, start)
-        told, _ = self.decoder(ahead, state)
-        return self.encoder_skip(read, hours), self.decoder_skip(told, ahead)
+        encoded, state = self.encoder(hours, start)
+        decoded, _ = self.decoder(ahead, state)
+        return self.encoder_skip(encoded, hours), self.decoder_skip(decoded, ahead)
 
 
 def _mean_over_known(weights: Tensor, mask: Tensor) -> Tensor:

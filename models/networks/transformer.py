@@ -1,4 +1,4 @@
-"""The transformer: pre-norm encoder layers over the window, read out by the attention of its newest hour."""
+"""Transformer: pre-norm encoder layers over the window, and a read-out by attention from its newest hour."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class TransformerConfig(NetworkConfig):
 class Transformer(Network):
     """Self-attention among the hours (Vaswani et al. 2017), normalised before each part (Xiong et al. 2020).
 
-    The newest known hour asks and all known hours answer; the attention that is returned is of this last question,
-    averaged over the heads.
+    In the read-out, the newest known hour is the query and all known hours are keys; the returned attention is that of
+    the read-out, averaged over the heads.
     """
 
     positions: Tensor
@@ -46,7 +46,7 @@ class Transformer(Network):
         self.hour = nn.Linear(config.features + 1, config.hidden)
         self.register_buffer("positions", sinusoids(config.window, config.hidden), persistent=False)
         self.dropout = nn.Dropout(config.dropout)
-        # Built one by one: nn.TransformerEncoder would start all of them as copies of the first.
+        # Built one by one: nn.TransformerEncoder would initialise all of them as copies of the first.
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
                 config.hidden,
@@ -64,16 +64,16 @@ class Transformer(Network):
         self.trunk = trunk((config.hidden + config.embedding, *config.widths), config.dropout)
 
     def encode(self, given: NetworkInput, symbols: Tensor, *, with_attention: bool) -> Encoded:
-        hidden = ~attendable(given.mask)  # (B, L)
+        ignored = ~attendable(given.mask)  # (B, L)
         hours = self.dropout(self.hour(with_mask(given.values, given.mask)) + self.positions)  # (B, L, hidden)
         for layer in self.layers:
-            hours = layer(hours, src_key_padding_mask=hidden)
+            hours = layer(hours, src_key_padding_mask=ignored)
         hours = self.norm(hours)
         newest = at_hour(hours, newest_known(given.mask))  # (B, hidden)
-        answer, attention = self.readout(
-            newest.unsqueeze(1), hours, hours, key_padding_mask=hidden, need_weights=with_attention
+        readout, attention = self.readout(
+            newest.unsqueeze(1), hours, hours, key_padding_mask=ignored, need_weights=with_attention
         )  # (B, 1, hidden), (B, 1, L)
-        context = self.trunk(torch.cat([newest + answer.squeeze(1), symbols], dim=1))  # (B, widths[-1])
+        context = self.trunk(torch.cat([newest + readout.squeeze(1), symbols], dim=1))  # (B, widths[-1])
         return Encoded(context, attention.squeeze(1) if with_attention else None)
 
 

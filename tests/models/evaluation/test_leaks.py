@@ -34,7 +34,7 @@ from models.evaluation.leak_checks import (
 )
 from models.evaluation.measures import Measures, horizon_measures
 from models.evaluation.splits import walk_forward_folds
-from models.evaluation.walkforward import ask, fold_tasks, walk_forward
+from models.evaluation.walkforward import fold_tasks, try_forecasts, walk_forward
 from models.specification import TrainingSpec
 from models.training.dataset import prepare
 from tests.models.synthetic import HOUR_US, START_US, garch_bars
@@ -121,7 +121,9 @@ def test_truncation_catches_a_forecaster_that_sees_more_than_its_input() -> None
     def forecasts(bars: pl.DataFrame, *, peeking: float) -> pl.DataFrame:
         past = PastInputs(bars, interval_us=HOUR_US, window=48)
         closes = past.closes(CUT_US - 5 * HOUR_US, CUT_US + 5 * HOUR_US)
-        upper = [0.0 if each is None else each.quantiles[0, 2] for each in ask(candidate, past.inputs(closes))]
+        upper = [
+            0.0 if each is None else each.quantiles[0, 2] for each in try_forecasts(candidate, past.inputs(closes))
+        ]
         newest = [past.histories[series].log_close[-1] for series, _ in closes]
         return pl.DataFrame(
             {

@@ -80,7 +80,7 @@ def test_a_share_of_signs_that_nobody_gave_is_no_number(outcomes: Outcomes) -> N
 
 
 def test_too_few_targets_are_refused(outcomes: Outcomes) -> None:
-    """In words that say how many would do."""
+    """The error names the number of bars that are needed."""
     few = outcomes.close_time_us < np.sort(np.unique(outcomes.close_time_us))[20]
     cut = {
         name: getattr(outcomes, name)[few]
@@ -90,5 +90,5 @@ def test_too_few_targets_are_refused(outcomes: Outcomes) -> None:
         kind: replace(each, quantiles=each.quantiles[few], volatility=each.volatility[few])
         for kind, each in outcomes.answers.items()
     }
-    with pytest.raises(ValueError, match="20 bars are too few to judge 3 bars ahead by; 33 would do"):
+    with pytest.raises(ValueError, match="20 bars are too few to score 3 bars ahead; 33 are needed"):
         objective(replace(outcomes, **cut, answers=answers), "ewma", METRICS["pinball"])

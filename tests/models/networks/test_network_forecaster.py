@@ -73,7 +73,7 @@ def test_an_answer_carries_what_lay_behind_it(forecaster: NetworkForecaster) -> 
     mask[3:6] = False
     gap = replace(given, window=replace(given.window, mask=mask, values=given.window.values * mask[:, None]))
     [forecast] = forecaster.forecast([gap])
-    said = forecaster._answer([gap])
+    said = forecaster._run_network([gap])
     np.testing.assert_array_equal(forecast.reading.known, mask)
     np.testing.assert_array_equal(forecast.attention, said.attention[0])
     assert forecast.attention[~mask].sum() == 0.0
