@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BeforeValidator, PlainSerializer, PlainValidator, Strict, ValidationInfo, WithJsonSchema
 
 from daemon.config.sharding import Shard, parse_shard
-from daemon.symbols import is_symbol, spell
+from features.symbols import is_symbol, spell
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
 _DURATION = re.compile(r"([1-9][0-9]*)([smhdwy])")

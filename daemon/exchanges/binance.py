@@ -44,8 +44,8 @@ from daemon.exchanges.decoding import MALFORMED, as_milliseconds, decode_body
 from daemon.exchanges.names import Names
 from daemon.exchanges.record_reader import RecordReader
 from daemon.intervals import parse_interval
-from daemon.symbols import spell
 from features.market import Bar, Completeness, Trade
+from features.symbols import spell
 
 # Up to a day; weeks and months divide no day.
 _INTERVALS = {

@@ -43,8 +43,8 @@ from daemon.exchanges.candles import finished_bars
 from daemon.exchanges.decoding import MALFORMED, as_microseconds, decode_body, microseconds
 from daemon.exchanges.names import Names
 from daemon.exchanges.record_reader import RecordReader
-from daemon.symbols import is_symbol, spell
 from features.market import Bar, Trade
+from features.symbols import is_symbol, spell
 
 _CHANNEL = "live_trades_"
 

@@ -47,8 +47,8 @@ from daemon.exchanges.candles import finished_bars
 from daemon.exchanges.decoding import MALFORMED, Id, as_milliseconds, decode_body, request_number
 from daemon.exchanges.names import Names
 from daemon.exchanges.record_reader import RecordReader
-from daemon.symbols import spell
 from features.market import Bar, Trade
+from features.symbols import spell
 
 _TOPIC = "publicTrade."
 _STREAM_PATH = "/v5/public/"

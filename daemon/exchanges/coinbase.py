@@ -46,9 +46,9 @@ from daemon.exchanges.coinbase_wire import (
 from daemon.exchanges.decoding import MALFORMED, as_datetime, decode_body, many_microseconds, microseconds
 from daemon.exchanges.names import Names
 from daemon.exchanges.record_reader import RecordReader
-from daemon.symbols import spell
 from daemon.timestamps import iso
 from features.market import Bar, Trade
+from features.symbols import spell
 
 _SECOND_US = 1_000_000
 _GRANULARITIES_S = (60, 300, 900, 3600, 21600, 86400)

@@ -44,8 +44,8 @@ from daemon.exchanges.kraken_wire import (
 )
 from daemon.exchanges.names import Names
 from daemon.exchanges.record_reader import RecordReader
-from daemon.symbols import is_symbol
 from features.market import Bar, Trade
+from features.symbols import is_symbol
 
 _STREAM_PATH = "/v2"
 _CHANNEL = "trade"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from daemon.errors import ConfigError, DataFault
-from daemon.symbols import is_symbol
+from features.symbols import is_symbol
 
 
 class Names:

@@ -45,8 +45,8 @@ from daemon.exchanges.okx_wire import (
 )
 from daemon.exchanges.record_reader import RecordReader
 from daemon.intervals import parse_interval
-from daemon.symbols import spell
 from features.market import Bar, Trade
+from features.symbols import spell
 
 _STREAM_PATH = "/ws/v5/public"
 _CHANNEL = "trades"

@@ -10,8 +10,8 @@ import polars as pl
 from daemon.exchanges import venue
 from daemon.exchanges.base import Ids
 from daemon.recordings.base import RecordedTrades, Recording, RecordingRefused, bare
-from daemon.symbols import is_symbol, spell
 from features.market import Trade
+from features.symbols import is_symbol, spell
 
 _COLUMNS = ("trade_id", "ts", "price", "size", "side")
 _SIDES = ("buy", "sell")

@@ -13,6 +13,7 @@ from daemon.errors import DataFault
 from daemon.simulator.market_data import PRICES, MarketData, RecordedSeries
 from daemon.simulator.reconstruct import MAX_RECORDS, BarFigures, needed_records, record_count
 from daemon.timestamps import iso
+from features.symbols import QUOTE_CURRENCIES, split_quote
 
 SAMPLE = Path(__file__).parent / "sample"
 SIZES = ("volume", "taker_buy_volume")
@@ -21,7 +22,6 @@ COLUMNS = ("symbol", "open_time", *PRICES, *SIZES, *QUOTES, "trades")
 _FINEST_DECIMALS = 8
 # Sums of price times size stay in int64, with room for a few bars added up.
 _LARGEST_QUOTE = 2.0**61
-_QUOTE_CURRENCIES = ("FDUSD", "USDT", "USDC", "TUSD", "BUSD", "BTC", "ETH", "BNB", "EUR", "TRY", "USD")
 
 
 def load_sample() -> MarketData:
@@ -187,7 +187,7 @@ def _refuse_impossible(series: RecordedSeries, start_us: int, interval_us: int) 
 
 
 def _currencies(symbol: str) -> tuple[str, str]:
-    for quote in _QUOTE_CURRENCIES:
-        if symbol.endswith(quote) and symbol != quote:
-            return symbol.removesuffix(quote), quote
-    raise DataFault(f"{symbol} does not end in a known quote currency: {', '.join(_QUOTE_CURRENCIES)}")
+    currencies = split_quote(symbol)
+    if currencies is None:
+        raise DataFault(f"{symbol} does not end in a known quote currency: {', '.join(QUOTE_CURRENCIES)}")
+    return currencies

@@ -10,8 +10,8 @@ import polars as pl
 from daemon.errors import EXIT_USAGE, Fatal
 from daemon.intervals import interval_name
 from daemon.store.bars import CANDLE_SCHEMA
-from daemon.symbols import QUOTES, is_symbol, spell
 from features.frames import PRICES
+from features.symbols import QUOTE_CURRENCIES, is_symbol, spell
 
 # The order of Binance's files without a header.
 _BINANCE_COLUMNS = (
@@ -55,7 +55,7 @@ def import_file(
     now_us: int,
     venue: str = "binance",
     symbol: str | None = None,
-    quotes: Sequence[str] = QUOTES,
+    quotes: Sequence[str] = QUOTE_CURRENCIES,
 ) -> pl.DataFrame:
     """Reads and checks one file of klines.
 

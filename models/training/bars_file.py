@@ -8,27 +8,10 @@ from pathlib import Path
 import polars as pl
 
 from features.frames import BAR_KEYS, BARS_SCHEMA, PRICES
+from features.symbols import split_quote
 
 DEFAULT_VENUE = "binance"
 _SCHEMA = pl.Schema(BARS_SCHEMA)
-# Longest first, so that BTCFDUSD splits before USD.
-_QUOTES = (
-    "FDUSD",
-    "USDT",
-    "USDC",
-    "TUSD",
-    "BUSD",
-    "USD",
-    "EUR",
-    "GBP",
-    "JPY",
-    "TRY",
-    "BRL",
-    "DAI",
-    "BTC",
-    "ETH",
-    "BNB",
-)
 _REQUIRED = ("symbol", "open_time", *PRICES, "volume")
 _OPTIONAL = ("quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume")
 # Integers are distinguished by size: milliseconds of 1973 to 5138 are smaller than any microseconds after 1973.
@@ -116,9 +99,8 @@ def _spelled(file: Path, name: str) -> str:
     upper = name.upper().replace("/", "-").replace("_", "-")
     if "-" in upper:
         return upper
-    for quote in _QUOTES:
-        if upper.endswith(quote) and upper != quote:
-            return f"{upper.removesuffix(quote)}-{quote}"
+    if (parts := split_quote(upper)) is not None:
+        return "-".join(parts)
     raise BarsRefused(f"{file}: symbol {name!r} cannot be split into BASE-QUOTE; write it so, e.g. BTC-USDT")
 
 

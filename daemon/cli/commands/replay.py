@@ -19,8 +19,8 @@ from daemon.logs import start_logging
 from daemon.publishing import payloads
 from daemon.recordings import read
 from daemon.recordings.replay import Replay, Replayed
-from daemon.symbols import is_symbol, spell
 from features.market import Audit, Instrument
+from features.symbols import is_symbol, spell
 from models.baselines import RANDOM_WALK_LEAST_RETURNS
 
 _MISSING = pl.List(pl.Struct({"first_id": pl.Int64, "last_id": pl.Int64, "after": pl.String, "before": pl.String}))

@@ -6,7 +6,7 @@ import pytest
 
 from daemon.errors import ConfigError, DataFault
 from daemon.exchanges.names import Names
-from daemon.symbols import spell
+from features.symbols import spell
 
 
 def names(*symbols: str) -> Names:

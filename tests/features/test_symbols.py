@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.config.sharding import Shard, parse_shard, shard_symbols
-from daemon.symbols import is_symbol, spell
+from features.symbols import is_symbol, spell
 
 SYMBOLS = tuple(f"COIN{number}-USDT" for number in range(300))
 
