@@ -1,1 +1,1 @@
-"""One training run: dataset, batches, the loop, checkpoints, and training by several processes."""
+"""Training of networks: dataset, batches, training loop, checkpoints, and training by several processes."""

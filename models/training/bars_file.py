@@ -1,4 +1,4 @@
-"""Bars from Parquet files, ours or klines as venues and collectors publish them, as one frame of ``BARS_SCHEMA``."""
+"""Reads Parquet files of bars, or of klines as venues and collectors publish them, into a frame of ``BARS_SCHEMA``."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class BarsRefused(ValueError):
 def read_bars(path: Path, *, symbols: Iterable[str] = ()) -> pl.DataFrame:
     """The bars of a Parquet file or of a folder of them, in ``BARS_SCHEMA``, in the order of the files.
 
-    Beside that schema itself, klines are read: symbol (``BTCUSDT`` or ``BTC-USDT``), open_time (datetime, or integer
-    milli- or microseconds), open, high, low, close, volume, and where there are quote_volume, trades,
+    Files with that schema are read as they are. Klines need symbol (``BTCUSDT`` or ``BTC-USDT``), open_time (datetime,
+    or integer milli- or microseconds), open, high, low, close, volume, and may have quote_volume, trades,
     taker_buy_volume, taker_buy_quote_volume; decimals or doubles. The venue is the ``venue`` or ``exchange``
-    column's (``binance_spot`` is binance), else binance. A kline is complete where it has its prices.
+    column's (``binance_spot`` is binance), else binance. A kline is complete if it has its prices.
 
-    symbols: which ones to keep, in either spelling; empty keeps all. Raises BarsRefused.
+    symbols: those to keep, in either spelling; empty keeps all. Raises BarsRefused.
     """
     bars = pl.concat([_read(file) for file in _files(path)])
     if wanted := {_bare(symbol) for symbol in symbols}:
@@ -81,7 +81,7 @@ def _from_klines(file: Path, klines: pl.DataFrame) -> pl.DataFrame:
 
 
 def _venue(klines: pl.DataFrame) -> pl.Expr:
-    """``binance_spot`` is binance's: the market's kind is no part of a venue's name."""
+    """``binance_spot`` is binance: the name of a venue excludes the kind of market."""
     column = next((name for name in ("venue", "exchange") if name in klines.columns), None)
     return pl.lit(DEFAULT_VENUE) if column is None else pl.col(column).str.split("_").list.first()
 

@@ -1,4 +1,4 @@
-"""All rows of a training run on one device; windows are gathered from them by index, nothing is copied beforehand."""
+"""All rows of a training run on one device, from which batches of windows are gathered by index."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _DAY_US = 86_400_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WindowTensors:
-    """All rows on one regular grid and the samples that point into it, on one device.
+    """All rows on one regular grid, and samples that refer to its rows, on one device.
 
     values (G, F) scaled, mask (G,); every series is preceded by window - 1 masked rows.
     slot (N,) grid row of each sample's last bar, symbol (N,) embedding index, calendar (N, H, C) of the targets,
     returns (N, H) log returns over the scale, log_variances (N, H) logarithms of the realised variances over the
     scale's square, less their mean in training, so that the scale's own level is 0; NaN where a label is unknown.
-    age_days (N,) how much older than the newest sample.
+    age_days (N,) age relative to the newest sample.
     """
 
     values: Tensor
@@ -69,7 +69,10 @@ def window_tensors(data: TrainingData, spec: TrainingSpec, *, device: torch.devi
 
 
 def _log_variances(data: TrainingData) -> npt.NDArray[np.float64]:
-    """(N, H); a mean logarithm lies below the logarithm of the mean, which is what the scale stands for."""
+    """Log variances (N, H) less their mean in training.
+
+    The mean is removed because a mean logarithm is below the logarithm of the mean, which the scale represents.
+    """
     logs = np.log(data.samples.variances / data.samples.sigma**2)
     trained = logs[data.split.train]
     known = np.isfinite(trained)

@@ -1,4 +1,4 @@
-"""Where an unfinished training run stands, as one file that is there in full or not at all."""
+"""Checkpoint of an unfinished training run: one file, written in full or not at all."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def read_checkpoint(path: Path, *, fingerprint: str) -> Checkpoint | None:
-    """The checkpoint that a run of this ``fingerprint`` left; None where there is none or it is another run's."""
+    """The checkpoint of a run with this ``fingerprint``; None if there is none, or it is of another run."""
     try:
         with safe_open(path, framework="pt") as file:
             values = json.loads((file.metadata() or {})[_STATE])
@@ -65,7 +65,7 @@ def fingerprint(values: Mapping[str, Any], tensors: Iterable[Tensor]) -> str:
 
 
 def optimiser_state(optimiser: Optimizer) -> dict[str, Tensor]:
-    """What the optimiser remembers of each parameter, by ``<index>.<field>``."""
+    """The optimiser's state of each parameter, by ``<index>.<field>``."""
     state = optimiser.state_dict()["state"]
     return {f"{index}.{field}": each for index, fields in state.items() for field, each in fields.items()}
 

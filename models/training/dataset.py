@@ -1,4 +1,4 @@
-"""Bars to everything that one training run needs: features, scaler, HAR, labels in units of the scale, the split."""
+"""Training data from bars: scaled features, labels, the scaler, HAR, and the split in time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from models.specification import TrainingSpec
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 _DAY_US = 86_400_000_000
-_LONGEST_VALIDATION = 60  # days: enough to stop by, and what is held back here the network never learns
+_LONGEST_VALIDATION = 60  # days: enough for early stopping; the network does not learn from this span
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +33,7 @@ class Samples:
 
     slot: (N,) grid row of the last bar. series: (N,) position in ``TrainingData.series``. position: (N,) index
     of the last bar in its series' history. log_returns: (N, H). sigma: (N, H) HAR's standard deviation of them,
-    known at the cut-off. variances: (N, H) as realised by the bars' ranges, brought to the level of the returns'.
+    known at the cut-off. variances: (N, H) realised variance from bar ranges, scaled to the level of the returns.
     """
 
     slot: IntArray
@@ -47,7 +47,7 @@ class Samples:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingData:
-    """G grid rows, the samples that end on some of them, and what was fitted on the training side of the split.
+    """G grid rows, the samples that end on some of them, and the scaler and HAR fitted on the training part.
 
     values: (G, F) float32, scaled, 0 where masked. mask: (G,). Every series is preceded by window - 1 masked rows.
     """
@@ -64,12 +64,12 @@ class TrainingData:
 
 
 def least_known_bars(window: int) -> int:
-    """How many bars of a window must be known, the newest among them, for a network to speak: half."""
+    """Fewest known bars, the newest included, of a window that a network may forecast from: half."""
     return (window + 1) // 2
 
 
 def prepare(bars: pl.DataFrame, spec: TrainingSpec) -> TrainingData:
-    """Raises ValueError where the bars are too few or no feature is usable."""
+    """Prepares the data of one run. Raises ValueError if the bars are too few or no feature is usable."""
     histories = regular_histories(bars, interval_us=spec.interval_us)
     if not histories:
         raise ValueError("there are no bars to train on")
@@ -87,8 +87,8 @@ def prepare(bars: pl.DataFrame, spec: TrainingSpec) -> TrainingData:
     if not len(split.train) or not np.isfinite(samples.log_returns[split.validation]).any(axis=0).all():
         longest = max(len(recent.log_close) for recent in histories.values())
         raise ValueError(
-            f"{longest} bars are too few to train on: beside the {WARM_UP_ROWS} that features reach back, every "
-            f"horizon up to {max(spec.horizons)} bars needs outcomes to be trained on and others to be judged by"
+            f"{longest} bars are too few to train on: besides the {WARM_UP_ROWS} of the feature warm-up, every "
+            f"horizon up to {max(spec.horizons)} bars needs outcomes for training and for validation"
         )
     values, mask = _padded(table, scaler, spec.window)
     return TrainingData(tuple(names), table.keys, histories, scaler, har, values, mask, samples, split)
@@ -114,12 +114,12 @@ def _padded(table: Panel, scaler: RobustScaler, window: int) -> tuple[npt.NDArra
 
 
 def _slots(table: Panel, window: int) -> IntArray:
-    """(N,) the padded row of each row of the table."""
+    """(N,) the row in the padded grid of each row of the table."""
     return np.arange(len(table.series)) + (table.series + 1) * (window - 1)
 
 
 def _labels(bars: pl.DataFrame, spec: TrainingSpec) -> tuple[FloatArray, FloatArray]:
-    """Log returns (N, H) and variances (N, H) of the table's rows; NaN where unknown."""
+    """Log returns (N, H) and variances (N, H) of the rows of the table; NaN where unknown."""
     rows = label_rows(bars, interval_us=spec.interval_us, horizons=spec.horizons)
     log_returns, log_variances = (
         rows.select(pl.col(f"{label}_{horizon}").fill_null(np.nan) for horizon in spec.horizons).to_numpy()
@@ -135,7 +135,7 @@ def _samples(
     har: Har,
     spec: TrainingSpec,
 ) -> Samples:
-    """Every row whose newest bar and half of whose window is known, and of which a label and the scale are."""
+    """A sample for each row with its newest bar, half of its window, the scale and at least one label known."""
     sigma = np.concatenate([har.sigma(series, histories[series]) for series in table.keys])
     levels = np.stack([har.variance_level(series) for series in table.keys])
     position = np.arange(len(table.series)) - table.first_row[table.series]

@@ -1,4 +1,4 @@
-"""The training loop: early stopping on averaged weights, resumable, one deterministic result."""
+"""Training loop of one network: deterministic, resumable, with early stopping on averaged weights."""
 
 from __future__ import annotations
 
@@ -30,9 +30,11 @@ from models.training.checkpoint import (
 )
 from models.training.ranks import ALONE, Ranks
 
-VOLATILITY_WEIGHT = 0.5  # of the log variance beside the pinball loss: the range of the bars is the better teacher
+VOLATILITY_WEIGHT = (
+    0.5  # weight of the log-variance loss relative to the pinball loss: bar ranges are the more precise target
+)
 _GRADIENT_NORM = 1.0
-_STEPS_A_READING = 25  # on CUDA: each reading of the loss waits for all that is queued there
+_STEPS_PER_READING = 25  # on CUDA: steps between readings of the loss, each of which waits for all queued work
 
 
 class TrainingDiverged(Exception):
@@ -41,7 +43,7 @@ class TrainingDiverged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """``ratio`` of the planned steps that are done; the losses are the newest that are known."""
+    """Progress of a fit: ``ratio`` of the planned steps that are done, and the newest known losses."""
 
     epoch: int
     epochs: int
@@ -62,15 +64,15 @@ class Fitted:
 
 
 class Fitting:
-    """One run over one set of windows.
+    """Trains one network on one set of windows.
 
-    The seed decides all that is random. On CUDA the optimiser is fused and the network runs in bfloat16 where that
-    is safe (``mixed_precision`` says otherwise), its heads and losses in float32. A run with a ``checkpoint_file``
-    writes one after each epoch; killed and started again on the same windows, configuration and recipe, it goes on
-    there and ends with the same weights.
+    All randomness derives from the seed. On CUDA the optimiser is fused and the network runs in bfloat16 where that is
+    safe (``mixed_precision`` overrides this), its heads and losses in float32. A run with a ``checkpoint_file`` writes
+    a checkpoint after each epoch; after a kill, a new run on the same windows, configuration and recipe resumes there
+    and ends with the same weights.
 
-    With ``ranks`` several processes do this together: each takes its share of every batch and of the validation, and
-    all hold the same weights after each step. Only the first writes the checkpoint.
+    With ``ranks`` several processes train together: each takes its share of every batch and of the validation, and
+    all have the same weights after each step. Only the first writes the checkpoint.
     """
 
     def __init__(
@@ -97,18 +99,18 @@ class Fitting:
         self.recipe = recipe
         self.epochs = epochs
         self.levels = torch.tensor(config.levels, device=device)
-        # Outcomes of h bars overlap, so of long horizons there are fewest, and counted alike they are learned by heart
-        # before the shortest is learned at all. 1/h is what a window adds of them; its square did better, because all
-        # horizons share the layers below the heads.
+        # Outcomes of h bars overlap, so long horizons have the fewest independent ones and, weighted alike, overfit
+        # before the shortest horizon is learned. A window adds 1/h of an independent outcome; the square of that
+        # scored better, because all horizons share the layers below the heads.
         self._horizon_weights = torch.tensor(horizons, dtype=torch.float32, device=device) ** -2.0  # (H,)
         half_life = recipe.half_life_days
         ages = torch.zeros_like(windows.age_days) if half_life is None else windows.age_days / half_life
         self._weights = torch.exp2(-ages).unsqueeze(1) * self._horizon_weights  # (N, H)
         self._mixed_precision = on_gpu if mixed_precision is None else mixed_precision
-        self._steps_a_reading = _STEPS_A_READING if on_gpu else 1
+        self._steps_per_reading = _STEPS_PER_READING if on_gpu else 1
         self._order = torch.Generator().manual_seed(seed)
         self._seed = seed
-        self._steps_an_epoch = math.ceil(len(train) / recipe.stride / recipe.batch_size)
+        self._steps_per_epoch = math.ceil(len(train) / recipe.stride / recipe.batch_size)
         with _seeded(seed):
             self.network = build_member(config)
         self.network.quantiles.start_at(start_quantiles)
@@ -118,7 +120,7 @@ class Fitting:
             self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=on_gpu or None
         )
         self._ranks = ranks
-        self._trained = ranks.wrapped(self.network)  # the same network, but its gradients are those of all
+        self._trained = ranks.wrapped(self.network)  # the same network, with gradients averaged over all processes
         self._checkpoint_file = checkpoint_file
         self._fingerprint = "" if checkpoint_file is None else self._identity(start_quantiles)
         self._epoch, self._best_epoch, self._best_loss = 0, 0, math.inf
@@ -126,9 +128,9 @@ class Fitting:
         self._stopped: str | None = None
 
     def run(self, *, on_report: Callable[[EpochReport], None], stop: Callable[[], bool]) -> Fitted:
-        """Trains until the epochs, the patience or the time is over. Raises TrainingDiverged.
+        """Trains for all epochs, or until early stopping or the time limit. Raises TrainingDiverged.
 
-        ``stop`` is asked between steps whether the time is up.
+        ``stop`` is called between steps and returns True when the time is up.
         """
         with _seeded(self._seed):
             if not self._resume():
@@ -141,7 +143,7 @@ class Fitting:
         return Fitted(self.network.eval(), self._best_epoch, self._epoch, self._best_loss, self._stopped)
 
     def forget(self) -> None:
-        """Removes the checkpoint: what the run has made is safe elsewhere."""
+        """Removes the checkpoint, once the result is saved elsewhere."""
         if self._checkpoint_file is not None:
             self._checkpoint_file.unlink(missing_ok=True)
 
@@ -162,15 +164,15 @@ class Fitting:
             write_checkpoint(self._checkpoint_file, self._checkpoint())
 
     def _steps(self, on_report: Callable[[EpochReport], None], stop: Callable[[], bool]) -> tuple[float, bool]:
-        """One epoch's steps: the mean training loss, and whether all were done."""
+        """Takes the steps of one epoch; returns the mean training loss, and whether all steps were taken."""
         self._trained.train()
         self._seed_epoch()
         batches = self._batches()
         total, mean, finished = torch.zeros((), device=self.windows.device), None, True
         for done, batch in enumerate(batches, start=1):
-            step = (self._epoch - 1) * self._steps_an_epoch + done
+            step = (self._epoch - 1) * self._steps_per_epoch + done
             total += self._step(batch, step)
-            if done % self._steps_a_reading == 0:
+            if done % self._steps_per_reading == 0:
                 mean = _finite(total / done, f"the loss by step {step}")
             on_report(EpochReport(self._epoch, self.epochs, self._ratio(step), mean, self._best_loss))
             if stop():
@@ -180,7 +182,7 @@ class Fitting:
         return _finite(total / done, f"the loss of epoch {self._epoch}"), finished
 
     def _seed_epoch(self) -> None:
-        """Of several processes each draws its own dropout, also where it goes on after a kill."""
+        """Gives each of several processes its own dropout, the same after a resume."""
         if self._ranks.joined:
             torch.manual_seed((self._seed * 1_000_003 + self._epoch) * 1_000_003 + self._ranks.rank)
 
@@ -190,7 +192,7 @@ class Fitting:
         return torch.split(shuffled.to(self.windows.device), self.recipe.batch_size)
 
     def _step(self, batch: Tensor, step: int) -> Tensor:
-        """Returns the loss, still on the device."""
+        """Takes one optimiser step; returns the loss, still on the device."""
         for group in self._optimiser.param_groups:
             group["lr"] = self.recipe.learning_rate * self._annealing(step)
         part = self._ranks.share(batch)
@@ -205,11 +207,11 @@ class Fitting:
         return loss.detach()
 
     def _annealing(self, step: int) -> float:
-        warm_up = min(1.0, step / self._steps_an_epoch)
+        warm_up = min(1.0, step / self._steps_per_epoch)
         return warm_up * (0.55 + 0.45 * math.cos(math.pi * self._ratio(step)))
 
     def _ratio(self, step: int) -> float:
-        return min(1.0, step / (self._steps_an_epoch * self.epochs))
+        return min(1.0, step / (self._steps_per_epoch * self.epochs))
 
     def _loss(self, network: nn.Module, samples: Tensor, weights: Tensor) -> Tensor:
         with torch.autocast(self.windows.device.type, dtype=torch.bfloat16, enabled=self._mixed_precision):
@@ -217,7 +219,7 @@ class Fitting:
         return self.loss_of(output, samples, weights)
 
     def loss_of(self, output: NetworkOutput, samples: Tensor, weights: Tensor) -> Tensor:
-        """Pinball and log variance together, in units of the scale; samples (B,), weights (B, H) or (H,)."""
+        """Sum of pinball and log-variance loss, in units of the scale; samples (B,), weights (B, H) or (H,)."""
         quantiles = pinball_loss(self.windows.returns[samples], output.quantiles, self.levels, weights)
         volatility = log_variance_loss(self.windows.log_variances[samples], output.log_sigma, weights)
         return quantiles + VOLATILITY_WEIGHT * volatility
@@ -225,13 +227,13 @@ class Fitting:
     @torch.inference_mode()
     def evaluate(self, network: Network | Ensemble | None = None) -> float:
         """The validation loss of ``network``, by default of the averaged weights, in evaluation mode."""
-        judged = (network or self._average.network).eval()
+        evaluated = (network or self._average.network).eval()
         parts = torch.split(self.validation, EVALUATION_BATCH)[self._ranks.rank :: self._ranks.size]
-        total = sum(self._loss(judged, part, self._horizon_weights).double() * len(part) for part in parts)
+        total = sum(self._loss(evaluated, part, self._horizon_weights).double() * len(part) for part in parts)
         total = self._ranks.total(torch.as_tensor(total, dtype=torch.float64, device=self.windows.device))
         return _finite(total / len(self.validation), "the validation loss")
 
-    # ---------------------------------------------------------------- going on after a kill
+    # ---------------------------------------------------------------- checkpoint and resume
 
     def _checkpoint(self) -> Checkpoint:
         tensors = {
@@ -255,7 +257,7 @@ class Fitting:
         return Checkpoint(tensors, values)
 
     def _resume(self) -> bool:
-        """Takes up where a killed run of the same fingerprint stopped; False where there is nothing to take up."""
+        """Restores the checkpoint of a killed run with the same fingerprint; False if there is none."""
         if self._checkpoint_file is None:
             return False
         found = read_checkpoint(self._checkpoint_file, fingerprint=self._fingerprint)
@@ -276,8 +278,8 @@ class Fitting:
         return True
 
     def _identity(self, start_quantiles: npt.NDArray[np.float64]) -> str:
-        """A hash of all that decides the result: windows, split, shape, recipe, seed, threads and torch itself."""
-        said = {
+        """A hash of all that determines the result: windows, split, shape, recipe, seed, threads and torch version."""
+        values = {
             "config": asdict(self.network.config),
             "kind": type(self.network).__name__,
             "recipe": asdict(self.recipe),
@@ -296,7 +298,7 @@ class Fitting:
             windows.values, windows.mask, windows.slot, windows.symbol, windows.calendar, windows.returns,
             windows.log_variances, windows.age_days, self.train, self.validation, torch.from_numpy(start_quantiles),
         )  # fmt: skip
-        return fingerprint(said, tensors)
+        return fingerprint(values, tensors)
 
 
 def _finite(loss: Tensor, what: str) -> float:
@@ -312,7 +314,7 @@ def _copy(network: nn.Module) -> dict[str, Tensor]:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Torch's global generators seeded inside, restored after: initial weights and dropout draw from them."""
+    """Seeds torch's global generators, which initial weights and dropout use, and restores them afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield

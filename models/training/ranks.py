@@ -1,7 +1,7 @@
-"""Several processes that train one network together: what they share, under plain ``torchrun``.
+"""Training of one network by several processes, started by ``torchrun``.
 
-``torchrun`` starts them and says to each which one it is. Each takes its share of every batch; gradients are averaged
-(DistributedDataParallel), so that after each step all hold the same weights. gloo joins them on CPUs, NCCL on GPUs.
+``torchrun`` assigns each process its rank. Each takes its share of every batch; gradients are averaged
+(DistributedDataParallel), so after each step all have the same weights. The backend is gloo on CPUs, NCCL on GPUs.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 class RanksDiffer(ValueError):
-    """The processes that should be alike are not."""
+    """Processes that must have the same state differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """This process among those that train together; ``joined`` is False for one that trains alone.
+    """The rank of this process among those that train together; ``joined`` is False for a single process.
 
     rank: from 0 to ``size`` - 1, over all machines. local_rank, local_size: on this machine.
     """
@@ -36,17 +36,17 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes and reports."""
+        """Whether this is the process that writes and reports."""
         return self.rank == 0
 
     def device(self, chosen: torch.device) -> torch.device:
-        """The GPU that is this process's own, where GPUs were chosen."""
+        """The GPU of this process if a GPU was chosen, else ``chosen``."""
         if not self.joined or chosen.type != "cuda":
             return chosen
         return torch.device("cuda", self.local_rank)
 
     def wrapped(self, network: nn.Module) -> nn.Module:
-        """The network as it is called in training: its gradients are then those of all."""
+        """The network to call in training, whose gradients are averaged over all processes."""
         if not self.joined:
             return network
         device = next(network.parameters()).device
@@ -54,35 +54,35 @@ class Ranks:
         return DistributedDataParallel(network, device_ids=devices, broadcast_buffers=False)
 
     def share(self, batch: Tensor) -> Tensor:
-        """This process's part of a batch (B,); all of it where there are not enough windows for everyone."""
+        """This process's part of a batch (B,); all of it if the batch has fewer windows than there are processes."""
         if len(batch) < self.size:
             return batch
         return torch.tensor_split(batch, self.size)[self.rank]
 
     def weight(self, part: Tensor, batch: Tensor) -> Tensor:
-        """By which the mean loss of a part counts, so that the mean over the processes is that of the batch.
+        """Factor on the mean loss of a part, with which the mean over the processes is that of the batch.
 
         part (b, H) and batch (B, H): the weights of their labels.
         """
         return torch.ones((), device=batch.device) if len(batch) < self.size else part.sum() * self.size / batch.sum()
 
     def total(self, value: Tensor) -> Tensor:
-        """The sum over all processes, the same to the last bit for each."""
+        """The sum over all processes, the same to the last bit in each."""
         if self.joined:
             value = value.clone()
             distributed.all_reduce(value)
         return value
 
     def agreed(self, decision: bool, device: torch.device) -> bool:
-        """What the first process decides."""
+        """The decision of the first process, in all processes."""
         if not self.joined:
             return decision
-        said = torch.tensor(int(decision), device=device)
-        distributed.broadcast(said, src=0)
-        return bool(said.item())
+        flag = torch.tensor(int(decision), device=device)
+        distributed.broadcast(flag, src=0)
+        return bool(flag.item())
 
     def check_alike(self, what: str, tensors: Mapping[str, Tensor]) -> None:
-        """Raises RanksDiffer unless all processes hold the same bytes."""
+        """Raises RanksDiffer unless ``tensors`` are the same bytes in all processes."""
         if not self.joined:
             return
         digest = hashlib.sha256()
@@ -99,9 +99,9 @@ ALONE = Ranks()
 
 @contextmanager
 def joined_ranks(device: torch.device) -> Iterator[Ranks]:
-    """Joins the other processes where ``torchrun`` started this one, by its environment; else ``ALONE``.
+    """Joins the process group if ``torchrun`` started this process, as its environment shows; else yields ``ALONE``.
 
-    Raises ValueError where there are more processes than GPUs.
+    Raises ValueError if there are more processes than GPUs.
     """
     if not distributed.is_torchelastic_launched():
         yield ALONE
