@@ -15,7 +15,7 @@ from benchmarks.skill.page import tables
 from benchmarks.skill.plan import DAY_US, SYMBOLS, SkillRun, tasks
 from models.evaluation.outcomes import Outcomes
 from models.evaluation.walkforward import FoldTask
-from tests.models.told import normal, outcomes, with_baselines
+from tests.models.known_outcomes import normal, outcomes, with_baselines
 
 COUNT = 4000
 RANDOM = np.random.default_rng(3)

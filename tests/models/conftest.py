@@ -1,6 +1,6 @@
 import os
 
-# Before torch is imported: its threads wait for each other for seconds beside other busy processes.
+# Before torch is imported: beside other busy processes its threads can wait for each other for seconds.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -10,7 +10,7 @@ import pytest
 
 from models.presets import PRESETS
 from models.specification import DEFAULT_KIND
-from tests.models.trained import trained_once
+from tests.models.tiny_artifacts import trained_once
 
 
 @pytest.fixture(scope="session")
@@ -21,5 +21,5 @@ def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", params=PRESETS)
 def artifact_of_each_kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of one trained artifact, one kind of network after the other."""
+    """The folder of one trained artifact, for each kind of network."""
     return trained_once(request.param, tmp_path_factory)

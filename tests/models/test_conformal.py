@@ -1,4 +1,4 @@
-"""Online calibration: what it must mend, what it must not cost, and what must hold for any forecast and any truth."""
+"""Online calibration: errors it corrects, costs it must not have, and properties for any forecasts and truths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from models.conformal import FIRST_STEPS, MOST_LOG_WIDTH, Bands, OnlineCalibration
 from models.evaluation.losses import crps_from_quantiles
 from models.forecast import Forecast, ModelInfo
-from tests.models.told import LEVELS, SCORES
+from tests.models.known_outcomes import LEVELS, SCORES
 
 FloatArray = npt.NDArray[np.float64]
 HORIZONS = (1, 6)
@@ -26,7 +26,7 @@ def calibration() -> OnlineCalibration:
 
 @st.composite
 def episodes(draw: st.DrawFn) -> list[tuple[FloatArray, FloatArray]]:
-    """Raw quantiles (H, Q), ascending and here and there equal, and truths (H,), some not known."""
+    """Raw quantiles (H, Q), ascending, some equal, and truths (H,), some unknown."""
     count = draw(st.integers(1, 30))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     size = draw(st.sampled_from((1e-12, 0.01, 10.0)))
@@ -41,15 +41,15 @@ def episodes(draw: st.DrawFn) -> list[tuple[FloatArray, FloatArray]]:
     return made
 
 
-def after(told: list[tuple[FloatArray, FloatArray]]) -> OnlineCalibration:
+def after(learned: list[tuple[FloatArray, FloatArray]]) -> OnlineCalibration:
     made = calibration()
-    for quantiles, truth in told:
+    for quantiles, truth in learned:
         made.learn(quantiles, truth)
     return made
 
 
 def walked(scale: float, *, hours: int = 3000, series: int = 10, heavy: bool = False) -> tuple[FloatArray, ...]:
-    """Raw and calibrated quantiles (T, S, 1, Q) of forecasters that tell ``scale`` times the true width, and truths."""
+    """Raw and calibrated quantiles (T, S, 1, Q) of forecasts ``scale`` times the true width, and truths."""
     random = np.random.default_rng(7)
     sigma = 0.01 * np.exp(np.cumsum(0.02 * random.standard_normal((hours, series, 1)), axis=0))
     noise = random.standard_t(4, sigma.shape) / np.sqrt(2) if heavy else random.standard_normal(sigma.shape)
@@ -75,8 +75,8 @@ def cost(raw: FloatArray, calibrated: FloatArray, truth: FloatArray) -> float:
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.7, 1.4, 2.0])
-def test_a_model_of_the_wrong_width_comes_to_cover_what_it_promises(scale: float) -> None:
-    """Half to twice as wide as the truth, in a market whose own width wanders: every band ends near its nominal."""
+def test_a_model_of_the_wrong_width_reaches_nominal_coverage(scale: float) -> None:
+    """From half to twice the true width, in a market whose width drifts: every band ends near nominal coverage."""
     raw, calibrated, truth = walked(scale)
     for level in (0.025, 0.05, 0.1, 0.25):
         nominal = 1 - 2 * level
@@ -86,8 +86,8 @@ def test_a_model_of_the_wrong_width_comes_to_cover_what_it_promises(scale: float
     assert cost(raw, calibrated, truth) < {0.5: 0.93, 0.7: 0.98, 1.4: 0.97, 2.0: 0.87}[scale]
 
 
-def test_a_tail_that_is_heavier_than_told_is_widened_while_the_middle_narrows() -> None:
-    """Student t of 4 told as a normal of the same variance: the middle is too wide, and the outermost band is not."""
+def test_a_tail_heavier_than_forecast_is_widened_while_the_middle_narrows() -> None:
+    """Student t of 4 forecast as a normal of the same variance: the middle is too wide, the outermost band is not."""
     raw, calibrated, truth = walked(1.0, heavy=True)
     assert coverage(raw, truth, 0.25) > 0.55
     for level in (0.025, 0.05, 0.1, 0.25):
@@ -95,8 +95,8 @@ def test_a_tail_that_is_heavier_than_told_is_widened_while_the_middle_narrows() 
     assert cost(raw, calibrated, truth) < 0.995
 
 
-def test_a_calibrated_model_pays_next_to_nothing() -> None:
-    """CRPS within a tenth of a percent, over the first month as well, and coverage as good as it was."""
+def test_calibrating_a_calibrated_model_costs_almost_nothing() -> None:
+    """CRPS stays within a tenth of a percent, also over the first month, and coverage stays as good."""
     raw, calibrated, truth = walked(1.0)
     assert cost(raw, calibrated, truth) < 1.001
     assert cost(raw[:720], calibrated[:720], truth[:720]) < 1.0015
@@ -105,15 +105,15 @@ def test_a_calibrated_model_pays_next_to_nothing() -> None:
 
 
 def test_a_change_of_the_model_is_followed() -> None:
-    """The width told halves after 2,000 hours, in which steps have become small: 1,500 more mend nine tenths of it."""
+    """The forecast width halves after 2,000 hours, when steps are small; 1,500 hours correct nine tenths of it."""
     random = np.random.default_rng(3)
     made = OnlineCalibration(horizons=(1,), levels=LEVELS, shape=(20,))
     held = []
     for hour in range(3500):
         raw = np.broadcast_to((1.0 if hour < 2000 else 0.5) * SCORES, (20, 1, 9))
         truth = random.standard_normal((20, 1))
-        told = made.calibrated(raw)
-        held.append((told[..., 2] <= truth) & (truth <= told[..., 6]))
+        learned = made.calibrated(raw)
+        held.append((learned[..., 2] <= truth) & (truth <= learned[..., 6]))
         made.learn(raw, truth)
     assert 0.48 < np.mean(held[2000:2020]) < 0.65
     assert np.mean(held[-500:]) == pytest.approx(0.8, abs=0.035)
@@ -121,11 +121,11 @@ def test_a_change_of_the_model_is_followed() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(episodes(), st.integers(0, 2**32 - 1))
-def test_whatever_came_quantiles_stay_in_order_and_the_median_where_it_was(
-    told: list[tuple[FloatArray, FloatArray]], seed: int
+def test_quantiles_stay_ordered_and_the_median_unchanged_for_any_truths(
+    learned: list[tuple[FloatArray, FloatArray]], seed: int
 ) -> None:
-    """Finite, never crossing, nothing wider or narrower than fourfold."""
-    made = after(told)
+    """Quantiles are finite, never cross, and are widened or narrowed at most fourfold."""
+    made = after(learned)
     raw = np.sort(np.random.default_rng(seed).standard_t(2, (len(HORIZONS), len(LEVELS))))
     calibrated = made.calibrated(raw)
     assert np.isfinite(calibrated).all()
@@ -138,42 +138,42 @@ def test_whatever_came_quantiles_stay_in_order_and_the_median_where_it_was(
 
 @settings(max_examples=60, deadline=None)
 @given(episodes(), st.data())
-def test_a_restart_anywhere_changes_nothing(told: list[tuple[FloatArray, FloatArray]], data: st.DataObject) -> None:
-    """Through JSON and back, to the last bit, and again after it goes on."""
-    stop = data.draw(st.integers(0, len(told)))
-    text = json.dumps(after(told[:stop]).to_json())
+def test_a_restart_anywhere_changes_nothing(learned: list[tuple[FloatArray, FloatArray]], data: st.DataObject) -> None:
+    """The state is bit for bit the same after a JSON round trip, and after further truths."""
+    stop = data.draw(st.integers(0, len(learned)))
+    text = json.dumps(after(learned[:stop]).to_json())
     resumed = OnlineCalibration.from_json(json.loads(text), horizons=HORIZONS, levels=LEVELS)
     assert json.dumps(resumed.to_json()) == text
-    for quantiles, truth in told[stop:]:
+    for quantiles, truth in learned[stop:]:
         resumed.learn(quantiles, truth)
-    assert resumed.to_json() == after(told).to_json()
+    assert resumed.to_json() == after(learned).to_json()
 
 
 @settings(max_examples=60, deadline=None)
 @given(episodes())
-def test_horizons_and_several_at_once_do_not_touch_one_another(told: list[tuple[FloatArray, FloatArray]]) -> None:
-    """Horizon by horizon, and as one of two forecasters in one array: the same numbers."""
+def test_horizons_and_forecasters_are_calibrated_independently(learned: list[tuple[FloatArray, FloatArray]]) -> None:
+    """Each horizon alone, or one of two forecasters in one array, gives the same numbers."""
     apart = calibration()
     for row in reversed(range(len(HORIZONS))):
-        for quantiles, truth in told:
+        for quantiles, truth in learned:
             apart.learn(quantiles, np.where(np.arange(len(HORIZONS)) == row, truth, np.nan))
     together = OnlineCalibration(horizons=HORIZONS, levels=LEVELS, shape=(2,))
-    for quantiles, truth in told:
+    for quantiles, truth in learned:
         together.learn(np.stack([2.0 * quantiles, quantiles]), np.stack([truth, truth]))
-    np.testing.assert_array_equal(apart.log_widths, after(told).log_widths)
-    np.testing.assert_array_equal(together.log_widths[1], after(told).log_widths)
+    np.testing.assert_array_equal(apart.log_widths, after(learned).log_widths)
+    np.testing.assert_array_equal(together.log_widths[1], after(learned).log_widths)
 
 
 @settings(max_examples=60, deadline=None)
 @given(episodes(), st.sampled_from((2.0**-10, 2.0**7)))
-def test_the_unit_does_not_matter(told: list[tuple[FloatArray, FloatArray]], factor: float) -> None:
-    """Forecasts and truths times a constant: the same widths, for they count in the forecast's own width."""
-    scaled = after([(factor * quantiles, factor * truth) for quantiles, truth in told])
-    np.testing.assert_array_equal(scaled.log_widths, after(told).log_widths)
+def test_the_unit_does_not_matter(learned: list[tuple[FloatArray, FloatArray]], factor: float) -> None:
+    """Forecasts and truths times a constant give the same widths, whose unit is the width of the forecast."""
+    scaled = after([(factor * quantiles, factor * truth) for quantiles, truth in learned])
+    np.testing.assert_array_equal(scaled.log_widths, after(learned).log_widths)
 
 
 def test_before_the_first_truth_not_a_bit_is_changed() -> None:
-    """Nothing is known, so nothing is said."""
+    """Calibrated quantiles equal the raw ones."""
     raw = np.sort(np.random.default_rng(0).standard_normal((2, 9)))
     np.testing.assert_array_equal(calibration().calibrated(raw), raw)
     made = forecast(raw)
@@ -181,7 +181,7 @@ def test_before_the_first_truth_not_a_bit_is_changed() -> None:
 
 
 def test_no_single_truth_moves_a_band_by_more_than_one_step() -> None:
-    """A crash counts as one miss."""
+    """A crash has the effect of one miss."""
     made = calibration()
     made.learn(np.tile(0.01 * SCORES, (2, 1)), np.array([-0.9, 1e6]))
     assert (made.log_widths > 0).all()
@@ -189,16 +189,16 @@ def test_no_single_truth_moves_a_band_by_more_than_one_step() -> None:
     np.testing.assert_array_equal(made.count, [1, 1])
 
 
-def test_what_has_no_width_teaches_nothing() -> None:
-    """A flat market told as flat: the bands would run to their bounds, and none could ever hold a move."""
+def test_a_band_without_width_learns_nothing() -> None:
+    """In a flat market forecast as flat, the bands would otherwise move to their bounds."""
     made = calibration()
     for _ in range(50):
         made.learn(np.zeros((2, 9)), np.array([0.01, 0.02]))
     assert not made.log_widths.any()
 
 
-def test_a_silent_forecaster_and_an_unknown_truth_teach_nothing() -> None:
-    """NaN in either."""
+def test_missing_forecasts_and_unknown_truths_are_not_learned() -> None:
+    """NaN in either changes neither widths nor count."""
     made = calibration()
     made.learn(np.full((2, 9), np.nan), np.array([0.01, 0.02]))
     made.learn(np.tile(SCORES, (2, 1)), np.full(2, np.nan))
@@ -207,7 +207,7 @@ def test_a_silent_forecaster_and_an_unknown_truth_teach_nothing() -> None:
 
 
 def test_levels_without_a_mirror_are_bands_of_their_own() -> None:
-    """0.3 alone: 30% belong outside, below it; its factor is no interval's."""
+    """0.3 alone: 30% of truths are expected below it; ``widths`` does not list it."""
     bands = Bands.of((0.1, 0.3, 0.5, 0.9))
     np.testing.assert_allclose(bands.missed, [0.2, 0.3])
     made = OnlineCalibration(horizons=(1,), levels=(0.1, 0.3, 0.5, 0.9))
@@ -221,7 +221,7 @@ def test_levels_without_a_mirror_are_bands_of_their_own() -> None:
 
 @pytest.mark.parametrize("levels", [(0.1, 0.9), (0.5, 0.1), (0.5, 0.5)])
 def test_levels_need_a_median_and_an_order(levels: tuple[float, ...]) -> None:
-    """Said before anything is learned."""
+    """Other levels are an error at construction."""
     with pytest.raises(ValueError, match="ascend"):
         Bands.of(levels)
 
@@ -243,23 +243,23 @@ def forecast(quantiles: FloatArray, horizons: tuple[int, ...] = HORIZONS) -> For
 
 
 def test_a_forecast_keeps_all_but_its_quantiles_and_the_chance_of_a_rise() -> None:
-    """The median is above zero; wider intervals make a rise less sure. Volatility has a loss of its own."""
+    """The median is above zero, so wider intervals lower the probability of a rise; the volatility is unchanged."""
     made = calibration()
     raw = np.tile(0.002 + 0.01 * SCORES, (2, 1))
     for _ in range(40):
         made.learn(raw, np.full(2, 0.5))
-    told = made.calibrated_forecast(forecast(raw))
-    np.testing.assert_array_equal(told.quantiles, made.calibrated(raw))
-    assert (told.quantiles[:, -1] > raw[:, -1]).all()
-    assert ((told.prob_up > 0.5) & (told.prob_up < 0.58)).all()
-    same = replace(told, quantiles=raw, prob_up=np.full(2, 0.5))
+    learned = made.calibrated_forecast(forecast(raw))
+    np.testing.assert_array_equal(learned.quantiles, made.calibrated(raw))
+    assert (learned.quantiles[:, -1] > raw[:, -1]).all()
+    assert ((learned.prob_up > 0.5) & (learned.prob_up < 0.58)).all()
+    same = replace(learned, quantiles=raw, prob_up=np.full(2, 0.5))
     for name in ("venue", "symbol", "close_time_us", "horizons", "levels", "model"):
         assert getattr(same, name) == getattr(forecast(raw), name)
-    np.testing.assert_array_equal(told.volatility, [0.01, 0.01])
+    np.testing.assert_array_equal(learned.volatility, [0.01, 0.01])
 
 
-def test_numbers_at_the_edge_of_what_there_is_are_left_alone() -> None:
-    """Four times the largest number is none: the raw forecast is for the message's own check to refuse."""
+def test_quantiles_that_would_overflow_are_left_unchanged() -> None:
+    """If a calibrated quantile is not finite, the raw forecast is returned."""
     made = calibration()
     for _ in range(40):
         made.learn(np.tile(SCORES, (2, 1)), np.full(2, 9.0))
@@ -269,14 +269,14 @@ def test_numbers_at_the_edge_of_what_there_is_are_left_alone() -> None:
     assert np.isfinite(made.log_widths).all()
 
 
-def test_another_forecasts_horizons_are_refused() -> None:
-    """Rows would be calibrated with another horizon's widths."""
+def test_a_forecast_of_other_horizons_is_rejected() -> None:
+    """Otherwise a row would be calibrated with the widths of another horizon."""
     with pytest.raises(ValueError, match="horizons"):
         calibration().calibrated_forecast(forecast(np.tile(SCORES, (2, 1)), (1, 24)))
 
 
-def test_a_changed_configuration_keeps_what_still_fits() -> None:
-    """The same horizon goes on, a new one starts anew; with other levels all do."""
+def test_a_changed_configuration_keeps_the_state_that_still_applies() -> None:
+    """An unchanged horizon keeps its state, a new one starts at zero; with other levels all start at zero."""
     made = calibration()
     made.learn(np.tile(SCORES, (2, 1)), np.array([5.0, 5.0]))
     state = made.to_json()
@@ -288,8 +288,8 @@ def test_a_changed_configuration_keeps_what_still_fits() -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 5.0])
-def test_a_damaged_state_is_refused(bad: float) -> None:
-    """Never served."""
+def test_a_damaged_state_is_rejected(bad: float) -> None:
+    """Widths out of range are an error."""
     state = calibration().to_json()
     state["horizons"]["1"]["log_widths"][0] = bad
     with pytest.raises(ValueError, match="out of range"):

@@ -1,4 +1,4 @@
-"""What a forecast looked at: hours by weight and time, how far the weight is spread, features and their families."""
+"""Explanation of a forecast: weights of hours, their spread, and weights of features and families."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def test_the_newest_hour_ends_at_the_close() -> None:
     assert {hour.known for hour in looked} == {None}
 
 
-def test_a_mask_of_another_window_is_refused() -> None:
-    """Weights and mask belong to the same hours, or to none."""
+def test_a_mask_of_another_window_is_rejected() -> None:
+    """Attention and mask must cover the same hours."""
     with pytest.raises(ValueError, match="attention is over 3 bars, known has 2"):
         hours(np.ones(3) / 3, np.array([True, False]), close_time_us=CLOSE_US, interval_us=HOUR_US)
 
 
 def test_top_hours_are_the_heaviest() -> None:
-    """Descending; of equal ones the newest; never one without weight, even where fewer than five are left."""
+    """Heaviest first, newer before older; hours without weight are left out even if fewer than five remain."""
     attention = np.array([0.0, 0.3, 0.1, 0.3, 0.05, 0.1, 0.15, 0.0])
     looked = hours(attention, None, close_time_us=CLOSE_US, interval_us=HOUR_US)
     assert [(hour.bars_ago, hour.weight) for hour in top_hours(looked)] == [
@@ -56,7 +56,7 @@ def test_top_hours_are_the_heaviest() -> None:
 
 
 def test_spread() -> None:
-    """1 where all lies on one hour, the number of hours where it is even, and in between in between."""
+    """1 if all weight is on one hour, the number of hours if it is even, otherwise between the two."""
     assert spread_over(np.eye(48)[3]) == pytest.approx(1.0)
     assert spread_over(np.full(48, 1 / 48)) == pytest.approx(48.0)
     assert spread_over(np.array([0.5, 0.5, 0.0])) == pytest.approx(2.0)
@@ -81,19 +81,19 @@ def test_features_by_weight_and_family() -> None:
     assert [weight for _, weight, _ in families] == sorted((weight for _, weight, _ in families), reverse=True)
 
 
-def test_a_feature_that_the_catalogue_lost_is_still_told() -> None:
-    """A store outlives a catalogue."""
+def test_a_feature_absent_from_the_catalogue_is_still_listed() -> None:
+    """Stored forecasts may name features of an older catalogue."""
     [kept, gone] = feature_weights(
         WindowReading(np.ones(1, dtype=np.bool_), ("log_return_1", "x"), np.array([0.6, 0.4]))
     )
     assert (kept.family, gone.name, gone.family) == ("return", "x", GONE)
 
 
-def test_a_network_that_selects_nothing_has_no_features_to_tell() -> None:
+def test_a_network_that_selects_no_features_has_no_weights() -> None:
     assert feature_weights(WindowReading(np.ones(1, dtype=np.bool_), ("log_return_1",), None)) == []
 
 
 def test_rows_of_the_heat_map() -> None:
-    """A baseline's row, and one over another number of hours, hold nothing."""
+    """Rows of a baseline, or of another number of hours, are NaN."""
     rows = attention_rows([np.array([0.25, 0.75]), None, np.array([1.0])], 2)
     np.testing.assert_array_equal(rows, [[0.25, 0.75], [np.nan, np.nan], [np.nan, np.nan]])

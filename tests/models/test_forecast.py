@@ -1,4 +1,4 @@
-"""What every forecaster promises, held to the network and the baselines alike."""
+"""Properties of every forecaster, tested on the network and the baselines."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from features.market import Instrument
 from models.baselines import Har, RandomWalk
 from models.forecast import Forecast, Forecaster, ForecastInput, ModelInfo
 from tests.models.synthetic import HOUR_US, START_US, garch_bars
-from tests.models.trained import HORIZONS, LEVELS
+from tests.models.tiny_artifacts import HORIZONS, LEVELS
 
 KINDS = ("random_walk", "har", "attention_lstm")
 SYMBOLS = ("BTC-USDT", "ETH-USDT", "NEW-USDT")
@@ -31,7 +31,7 @@ def forecaster(request: pytest.FixtureRequest, tiny_artifact: Path) -> Forecaste
 
 
 def inputs(bars: pl.DataFrame | None = None, names: tuple[str, ...] = FEATURE_NAMES) -> list[ForecastInput]:
-    """What is known of three instruments at 1,200 hours; the third was never trained on."""
+    """Inputs of three instruments after 1,200 hours; the third was not in training."""
     bars = garch_bars(1300, SYMBOLS) if bars is None else bars
     known = bars.filter(pl.col("open_time_us") < NOW_US)
     instruments = [Instrument("binance", symbol) for symbol in SYMBOLS]
@@ -49,7 +49,7 @@ def for_(forecaster: Forecaster, bars: pl.DataFrame | None = None) -> list[Forec
 
 
 def test_shapes_order_and_finiteness(forecaster: Forecaster) -> None:
-    """One forecast an input, in order: (H, Q) ascending quantiles, positive volatility, probabilities inside (0, 1)."""
+    """One forecast per input, in order: ascending quantiles (H, Q), positive volatility, probabilities in (0, 1)."""
     given = for_(forecaster)
     forecasts = forecaster.forecast(given)
     assert [forecast.symbol for forecast in forecasts] == list(SYMBOLS)
@@ -71,15 +71,15 @@ def test_uncertainty_grows_with_the_horizon(forecaster: Forecaster) -> None:
 
 
 def test_the_same_input_gives_the_same_forecast(forecaster: Forecaster) -> None:
-    """Asked twice, bit for bit the same."""
+    """Two calls give bit for bit the same forecast."""
     given = for_(forecaster)
     for first, second in zip(forecaster.forecast(given), forecaster.forecast(given), strict=True):
         np.testing.assert_array_equal(first.quantiles, second.quantiles)
         np.testing.assert_array_equal(first.volatility, second.volatility)
 
 
-def test_a_forecast_does_not_depend_on_who_is_asked_beside_it(forecaster: Forecaster) -> None:
-    """One instrument alone gets what it gets in a batch, to float32's rounding."""
+def test_a_forecast_does_not_depend_on_the_rest_of_its_batch(forecaster: Forecaster) -> None:
+    """An instrument alone gets the same forecast as in a batch, up to float32 rounding."""
     given = for_(forecaster)
     together, alone = forecaster.forecast(given)[1], forecaster.forecast(given[1:2])[0]
     np.testing.assert_allclose(together.quantiles, alone.quantiles, rtol=1e-4, atol=1e-8)
@@ -98,7 +98,7 @@ def test_nothing_after_the_cut_off_changes_the_forecast(forecaster: Forecaster) 
 
 
 def test_the_last_bar_does_change_the_forecast(forecaster: Forecaster) -> None:
-    """A wild last bar widens the forecast, so that the equality above is not empty."""
+    """A large last bar widens the forecast, so the equality above is not trivial."""
     bars = garch_bars(1300, SYMBOLS)
     last = pl.col("open_time_us") == NOW_US - HOUR_US
     wild = bars.with_columns(
@@ -121,7 +121,7 @@ def test_only_networks_have_attention(forecaster: Forecaster) -> None:
 
 
 def test_no_inputs_no_forecasts(forecaster: Forecaster) -> None:
-    """A round without bars is answered with nothing."""
+    """No inputs give an empty list."""
     assert forecaster.forecast([]) == []
 
 
@@ -129,8 +129,8 @@ def test_no_inputs_no_forecasts(forecaster: Forecaster) -> None:
     ("quantiles", "message"),
     [([[0.0, 1.0]], "shape"), ([[0.1, 0.0, 0.2]], "cross"), ([[0.0, np.nan, 1.0]], "not finite")],
 )
-def test_a_forecast_that_is_none_is_refused(quantiles: list[list[float]], message: str) -> None:
-    """The record itself refuses wrong shapes, crossing quantiles and NaN."""
+def test_an_invalid_forecast_is_rejected(quantiles: list[list[float]], message: str) -> None:
+    """The record rejects wrong shapes, crossing quantiles and NaN."""
     with pytest.raises(ValueError, match=message):
         Forecast(
             venue="binance", symbol="BTC-USDT", close_time_us=0, interval_us=1, horizons=(1,), levels=(0.1, 0.5, 0.9),

@@ -1,4 +1,4 @@
-"""What every forecaster promises, baseline or network: one suite over all kinds."""
+"""Properties of every forecaster, baseline or network: one suite over all kinds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.evaluation.walkforward import ask
 from models.forecast import Forecast
 from models.networks.network_forecaster import NetworkForecaster
 from tests.models.synthetic import HOUR_US, START_US, garch_bars
-from tests.models.trained import HORIZONS, LEVELS
+from tests.models.tiny_artifacts import HORIZONS, LEVELS
 
 BARS = garch_bars(2800)
 CUT_US = START_US + 2600 * HOUR_US  # what the fits know
@@ -41,7 +41,7 @@ def candidates(tiny_artifact: Path) -> dict[str, Candidate]:
 
 
 def forecasts(candidate: Candidate, bars: pl.DataFrame = BARS, times: tuple[int, ...] = ASKED_US) -> list[Forecast]:
-    """Of both series at each time."""
+    """Forecasts of both series at each time."""
     past = PastInputs(bars, interval_us=HOUR_US, window=48)
     closes = [(series, time_us) for series in past.histories for time_us in times]
     answers = ask(candidate, past.inputs(closes, candidate.feature_names))
@@ -57,8 +57,8 @@ def assert_same(left: list[Forecast], right: list[Forecast], *, rtol: float = 0.
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_record_is_whole(candidates: dict[str, Candidate], kind: str) -> None:
-    """Shapes as asked for, finite, ordered, a spread above zero, a probability between the outer levels."""
+def test_the_record_is_valid(candidates: dict[str, Candidate], kind: str) -> None:
+    """Requested shapes, finite, ordered, a spread above zero, a probability between the outer levels."""
     for forecast in forecasts(candidates[kind]):
         assert forecast.model.kind == kind
         assert (forecast.horizons, forecast.levels) == (HORIZONS, LEVELS)
@@ -70,13 +70,13 @@ def test_the_record_is_whole(candidates: dict[str, Candidate], kind: str) -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_asked_twice_it_answers_the_same(candidates: dict[str, Candidate], kind: str) -> None:
-    """Nothing of an answer depends on chance or on what was asked before."""
+def test_two_calls_give_the_same_forecasts(candidates: dict[str, Candidate], kind: str) -> None:
+    """A forecast depends on its input alone, not on chance or earlier calls."""
     assert_same(forecasts(candidates[kind]), forecasts(candidates[kind]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_asked_alone_it_answers_as_among_others(candidates: dict[str, Candidate], kind: str) -> None:
+def test_a_forecast_is_the_same_alone_and_in_a_batch(candidates: dict[str, Candidate], kind: str) -> None:
     """One input's forecast does not depend on the others of its call, beyond the rounding of a batch."""
     together = forecasts(candidates[kind], times=ASKED_US[:2])
     alone = [forecasts(candidates[kind], times=(time_us,)) for time_us in ASKED_US[:2]]
@@ -86,7 +86,7 @@ def test_asked_alone_it_answers_as_among_others(candidates: dict[str, Candidate]
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_future_changes_no_forecast(candidates: dict[str, Candidate], kind: str) -> None:
-    """The bars after a close may be missing, or anything: the forecast of that close is the same."""
+    """If the bars after a close are missing or altered, the forecast of that close is the same."""
     time_us = ASKED_US[1]
     later = pl.col("open_time_us") >= time_us
     spoiled = BARS.with_columns(pl.when(later).then(5.0 * pl.col(name)).otherwise(name).alias(name) for name in PRICES)
@@ -96,14 +96,14 @@ def test_the_future_changes_no_forecast(candidates: dict[str, Candidate], kind: 
 
 
 @pytest.mark.parametrize("kind", RIVALS)
-def test_refitted_on_the_same_bars_it_answers_the_same(candidates: dict[str, Candidate], kind: str) -> None:
+def test_a_refit_on_the_same_bars_gives_the_same_forecasts(candidates: dict[str, Candidate], kind: str) -> None:
     """A fit is a function of its bars."""
     assert_same(forecasts(candidates[kind]), forecasts(fit(kind, known(), SETTINGS)))
 
 
 @pytest.mark.parametrize("kind", RIVALS)
 def test_its_state_survives_json(candidates: dict[str, Candidate], kind: str) -> None:
-    """What is read back answers bit for bit as what was written, under the same name."""
+    """A forecaster read back gives bit for bit the same forecasts, under the same id."""
     candidate = candidates[kind]
     state = json.loads(json.dumps(candidate.forecaster.to_json()))  # type: ignore[attr-defined]  # every baseline has it
     again = STATES[kind].from_json(state)
@@ -112,15 +112,15 @@ def test_its_state_survives_json(candidates: dict[str, Candidate], kind: str) ->
 
 
 @pytest.mark.parametrize("kind", [kind for kind in RIVALS if kind not in {"random_walk", "reversal"}])
-def test_too_little_history_is_refused(kind: str) -> None:
+def test_too_little_history_is_rejected(kind: str) -> None:
     """A fit on eight days of hours raises and says what it needs."""
     with pytest.raises(ValueError, match="need"):
         fit(kind, garch_bars(200), SETTINGS)
 
 
 @pytest.mark.parametrize("kind", RIVALS)
-def test_a_short_past_is_refused_not_guessed(candidates: dict[str, Candidate], kind: str) -> None:
-    """With ten bars of the past nobody speaks."""
+def test_a_short_past_is_rejected(candidates: dict[str, Candidate], kind: str) -> None:
+    """With ten bars of the past every forecaster raises."""
     bars = BARS.filter(pl.col("open_time_us") >= CUT_US - 9 * HOUR_US)
     past = PastInputs(bars, interval_us=HOUR_US, window=48)
     closes = [(series, CUT_US + HOUR_US) for series in past.histories]
@@ -131,6 +131,6 @@ def test_a_short_past_is_refused_not_guessed(candidates: dict[str, Candidate], k
 
 
 def test_an_unknown_kind_is_named_with_those_that_are_known() -> None:
-    """A misspelt kind is one line that helps."""
+    """The error lists the known kinds."""
     with pytest.raises(ValueError, match=r"no kind .arima.; there are .*lightgbm"):
         fit("arima", known(), SETTINGS)

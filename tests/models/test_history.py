@@ -14,8 +14,8 @@ from models.history import (
 from tests.models.synthetic import HOUR_US, START_US, garch_bars
 
 
-def test_a_missing_bar_becomes_a_hole_in_the_grid() -> None:
-    """The grid is regular; what was not in the frame is NaN on it."""
+def test_a_missing_bar_is_nan_on_the_grid() -> None:
+    """The grid is regular; bars absent from the frame are NaN."""
     bars = garch_bars(10, ("BTC-USDT",))
     history = regular_histories(bars.filter(bars["open_time_us"] != START_US + 4 * HOUR_US), interval_us=HOUR_US)
     recent = history["binance", "BTC-USDT"]
@@ -43,7 +43,7 @@ def test_labels_look_forward_by_the_horizon_and_end_with_the_data() -> None:
 
 
 def test_until_keeps_only_bars_that_had_closed() -> None:
-    """A bar that closes later than the instant is not there."""
+    """A bar that closes after the instant is left out."""
     recent = regular_histories(garch_bars(5, ("BTC-USDT",)), interval_us=HOUR_US)["binance", "BTC-USDT"]
     assert len(until(recent, START_US + 3 * HOUR_US).close_time_us) == 3
     assert len(until(recent, START_US + 3 * HOUR_US - 1).close_time_us) == 2

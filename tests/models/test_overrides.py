@@ -12,11 +12,11 @@ from models.overrides import Overrides, settable
 from models.presets import PRESETS
 from models.specification import TrainingSpec
 from models.train import train
-from tests.models.trained import tiny_spec
+from tests.models.tiny_artifacts import tiny_spec
 
 
 def test_what_is_written_is_read_back() -> None:
-    """As a person writes it, as a search prints it, and through the specification's JSON."""
+    """From command-line texts, as printed by a search, and through the specification's JSON."""
     overrides = Overrides.parse(["learning_rate=7e-4", "hidden=96", "dropout=0.15"])
     assert overrides == Overrides(learning_rate=0.0007, hidden=96, dropout=0.15)
     assert str(overrides) == "learning_rate=0.0007 hidden=96 dropout=0.15"
@@ -37,13 +37,13 @@ def test_what_is_written_is_read_back() -> None:
         ("hidden=100", "hidden was 100, must be a multiple of 8"),
     ],
 )
-def test_what_makes_no_sense_is_refused(text: str, says: str) -> None:
-    """Name, value and bounds, in words."""
+def test_invalid_overrides_are_rejected(text: str, says: str) -> None:
+    """The error states name, value and bounds."""
     with pytest.raises(ValueError, match=says):
         Overrides.parse([text])
 
 
-def test_a_kind_has_only_its_own() -> None:
+def test_each_kind_has_its_own_overrides() -> None:
     """The TFT has no layers, trees no dropout, HAR nothing at all."""
     assert "layers" in settable("transformer")
     for kind, overrides, says in (
@@ -70,8 +70,8 @@ def test_what_is_set_replaces_the_presets_and_nothing_else(kind: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_is_trained_as_it_was_told(tmp_path: Path) -> None:
-    """The artifact says what was set; it loads as any other."""
+def test_a_run_is_trained_with_its_overrides(tmp_path: Path) -> None:
+    """The artifact records the overrides and loads as any other."""
     manifest = read_artifact(train(tiny_spec(tmp_path, overrides=Overrides(hidden=32, weight_decay=0.5)))).manifest
     assert manifest.network["hidden"] == 32
     assert manifest.training["weight_decay"] == 0.5

@@ -24,14 +24,14 @@ def test_the_reference_is_what_is_documented() -> None:
 
 
 @pytest.mark.parametrize(("kind", "preset"), [("lstm", "huge"), ("lstm", "large"), ("oracle", "small")])
-def test_an_unknown_preset_is_refused(kind: str, preset: str) -> None:
+def test_an_unknown_preset_is_rejected(kind: str, preset: str) -> None:
     """There is no silent default, and only the transformer is large."""
     with pytest.raises(KeyError):
         choose_preset(kind, preset, on_gpu=False)
 
 
 def test_kinds_and_presets_are_known_without_torch() -> None:
-    """The configuration asks for them before anything of a network is loaded."""
+    """The configuration checks them before any network is loaded."""
     code = "import sys, models.specification as s; print(s.NETWORK_KINDS, s.PRESET_NAMES, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     kinds = "('lstm', 'attention_lstm', 'transformer', 'tft')"

@@ -12,12 +12,12 @@ def spec(**changes: object) -> TrainingSpec:
 
 
 def test_a_specification_survives_json() -> None:
-    """What is written is read back, types included."""
+    """A specification read back equals the written one, types included."""
     given = spec(horizons=(1, 5), epochs=3, time_budget_s=2.5, parent="older", symbols=("A-B",), run_dir=Path("run"))
     assert TrainingSpec.from_json(given.to_json()) == given
 
 
-def test_an_unknown_key_is_refused() -> None:
+def test_an_unknown_key_is_rejected() -> None:
     """A key that this program does not know is an error that names it."""
     with pytest.raises(ValueError, match="nonsense"):
         TrainingSpec.from_json('{"nonsense": 1}')
@@ -34,8 +34,8 @@ def test_an_unknown_key_is_refused() -> None:
         {"seeds": 0},
     ],
 )
-def test_an_impossible_specification_is_refused(changes: dict[str, object]) -> None:
-    """Unknown kinds and presets and unordered horizons are refused where they are made."""
+def test_an_impossible_specification_is_rejected(changes: dict[str, object]) -> None:
+    """Unknown kinds and presets and unordered horizons are rejected at construction."""
     with pytest.raises(ValueError, match=next(iter(changes))):
         spec(**changes)
 

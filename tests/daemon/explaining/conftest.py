@@ -19,7 +19,7 @@ from daemon.forecasting.records import IssuedForecast
 from daemon.forecasting.rounds import InstrumentForecast
 from models.presets import PRESETS
 from tests.daemon.explaining.stores import close_hours, fill, serving
-from tests.models.trained import trained_once
+from tests.models.tiny_artifacts import trained_once
 
 # Hours 16 and 17 are lost: until hour 22 the features of six hours are not known, and HAR stands in.
 BEFORE, AFTER = (1, 2), (*range(3, 16), *range(18, 32))

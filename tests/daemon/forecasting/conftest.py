@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from models.specification import DEFAULT_KIND
-from tests.models.trained import trained_once
+from tests.models.tiny_artifacts import trained_once
 
 
 @pytest.fixture(scope="session")

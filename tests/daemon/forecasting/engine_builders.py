@@ -14,7 +14,7 @@ from daemon.forecasting.rounds import Champion
 from features.market import Bar, Completeness, Instrument
 from models.forecast import Forecast, ForecastInput
 from tests.models.synthetic import HOUR_US, START_US, garch_bars
-from tests.models.trained import HORIZONS, LEVELS
+from tests.models.tiny_artifacts import HORIZONS, LEVELS
 
 INSTRUMENTS = (Instrument("binance", "BTC-USDT"), Instrument("binance", "ETH-USDT"))
 FRAME = garch_bars(1400)

@@ -45,7 +45,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
 
 
 def test_sums_are_readable_by_sha256sum(tmp_path: Path) -> None:
-    """Anyone can verify an artifact with the standard tool."""
+    """The standard tool can verify an artifact."""
     path = write_artifact(tmp_path, artifact())
     subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=path, check=True, capture_output=True)
 
@@ -68,7 +68,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, damage: str) -> None
         read_artifact(file.parent)
 
 
-def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_are_rejected(tmp_path: Path) -> None:
     """NaN weights with a correct sum are damage too."""
     spoiled = replace(artifact(), weights={"b": np.array([1.0, np.nan], dtype=np.float32)})
     with pytest.raises(ArtifactDamaged, match="not finite"):
@@ -76,7 +76,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 
 
 def test_another_format_is_a_mismatch_not_damage(tmp_path: Path) -> None:
-    """A sound artifact of a later program is told apart from a broken one."""
+    """An intact artifact of a later program is distinguished from a damaged one."""
     later = replace(artifact(), manifest=replace(artifact().manifest, format=99))
     with pytest.raises(ArtifactMismatch, match="99"):
         read_artifact(write_artifact(tmp_path, later))
@@ -99,7 +99,7 @@ def test_digest_follows_the_weights_not_their_order() -> None:
 
 
 def test_a_kill_between_write_and_rename_leaves_no_model(tmp_path: Path) -> None:
-    """A writer killed just before the rename leaves nothing that a registry lists, and pruning sweeps it up."""
+    """A writer killed just before the rename leaves no folder that a registry lists, and pruning removes the rest."""
     registry = Registry(tmp_path)
     code = (
         "import os, signal, sys, pathlib\n"

@@ -11,7 +11,7 @@ from models.artifacts.registry import Registry
 from tests.models.artifacts.test_artifact import artifact
 
 
-def shelf(registry: Registry, count: int) -> list[Path]:
+def add_artifacts(registry: Registry, count: int) -> list[Path]:
     paths = []
     for number in range(count):
         made = artifact()
@@ -22,7 +22,7 @@ def shelf(registry: Registry, count: int) -> list[Path]:
 
 
 def test_an_empty_registry_has_no_champion(tmp_path: Path) -> None:
-    """Before anything was trained there is nothing, and asking is no error."""
+    """Before the first training there is no champion, and reading it is no error."""
     registry = Registry(tmp_path / "models")
     assert (registry.champion(), registry.previous(), registry.artifacts()) == (None, None, [])
 
@@ -30,7 +30,7 @@ def test_an_empty_registry_has_no_champion(tmp_path: Path) -> None:
 def test_promotion_and_rollback_move_the_pointer(tmp_path: Path) -> None:
     """The promoted artifact is the champion, the one before it the previous, and rollback swaps them."""
     registry = Registry(tmp_path)
-    first, second = shelf(registry, 2)
+    first, second = add_artifacts(registry, 2)
     registry.promote(first)
     assert (registry.champion(), registry.previous()) == (first, None)
     registry.promote(second)
@@ -40,9 +40,9 @@ def test_promotion_and_rollback_move_the_pointer(tmp_path: Path) -> None:
 
 
 def test_promoting_the_champion_again_keeps_the_previous(tmp_path: Path) -> None:
-    """A repeated promotion does not forget what to roll back to."""
+    """A repeated promotion keeps the artifact to roll back to."""
     registry = Registry(tmp_path)
-    first, second = shelf(registry, 2)
+    first, second = add_artifacts(registry, 2)
     for path in (first, second, second):
         registry.promote(path)
     assert registry.previous() == first
@@ -58,19 +58,19 @@ def test_only_artifacts_of_this_registry_can_be_promoted(tmp_path: Path) -> None
 
 
 def test_a_pointer_to_nowhere_is_an_error(tmp_path: Path) -> None:
-    """A champion whose folder is gone, or a pointer that leaves the registry, raises and says so."""
+    """A champion whose folder was removed, or a pointer out of the registry, is an error."""
     registry = Registry(tmp_path)
-    [path] = shelf(registry, 1)
+    [path] = add_artifacts(registry, 1)
     registry.promote(path)
     (tmp_path / "champion").write_text("../../etc\n")
     with pytest.raises(ArtifactError, match="not in"):
         registry.champion()
 
 
-def test_pruning_keeps_the_newest_and_whatever_is_pointed_at(tmp_path: Path) -> None:
+def test_pruning_keeps_the_newest_the_champion_and_the_previous(tmp_path: Path) -> None:
     """The champion and the previous one survive however old they are."""
     registry = Registry(tmp_path)
-    paths = shelf(registry, 6)
+    paths = add_artifacts(registry, 6)
     registry.promote(paths[0])
     registry.promote(paths[1])
     assert registry.prune(keep=2) == [paths[2], paths[3]]

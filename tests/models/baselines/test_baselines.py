@@ -34,7 +34,7 @@ def test_random_walk_says_the_last_720_returns() -> None:
     np.testing.assert_array_equal(forecast.prob_up, 0.5)
 
 
-def test_random_walk_refuses_too_little_history() -> None:
+def test_random_walk_rejects_too_little_history() -> None:
     """With fewer than 24 known returns it raises rather than guesses."""
     with pytest.raises(ValueError, match="needs 24"):
         RandomWalk(HORIZONS, LEVELS).forecast([given(tail(garch_recent(100, seed=1), 24))])
@@ -88,7 +88,7 @@ def test_har_lives_on_beside_an_outage() -> None:
     assert (np.abs(ratio - 1.0) < 0.15).all()
 
 
-def test_har_refuses_too_little_history() -> None:
+def test_har_rejects_too_little_history() -> None:
     """Fitting on too few bars and forecasting from too few both raise ValueError with the reason."""
     recent = garch_recent(2000, seed=7)
     with pytest.raises(ValueError, match="HAR needs 500"):
@@ -222,7 +222,7 @@ def test_a_variance_baseline_beats_the_random_walk_where_variance_clusters(basel
     assert means[0] < 0.97 * means[1]
 
 
-def test_garch_refuses_a_series_it_was_not_fitted_on() -> None:
+def test_garch_rejects_a_series_it_was_not_fitted_on() -> None:
     """Its parameters are one series' own."""
     recent = garch_recent(2000, seed=19)
     fitted = Garch.fit_histories({("binance", "ETH-USDT"): recent}, horizons=HORIZONS, levels=LEVELS)

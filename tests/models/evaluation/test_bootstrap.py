@@ -99,13 +99,13 @@ def test_the_automatic_length_is_that_of_the_closed_form() -> None:
 
 
 @pytest.mark.parametrize("block", [0, 11])
-def test_a_block_that_does_not_fit_is_refused(block: int) -> None:
+def test_a_block_that_does_not_fit_is_rejected(block: int) -> None:
     """Longer than the series, or of no rows."""
     with pytest.raises(ValueError, match="cannot be cut from 10"):
         BlockBootstrap(10, block=block)
 
 
-def test_columns_of_another_length_are_refused() -> None:
+def test_columns_of_another_length_are_rejected() -> None:
     """The draws are rows of one series."""
     with pytest.raises(ValueError, match="9 rows, the draws are for 10"):
         BlockBootstrap(10, block=2).means(np.zeros((9, 1)))

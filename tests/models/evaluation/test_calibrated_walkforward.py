@@ -11,8 +11,8 @@ from models.conformal import OnlineCalibration
 from models.evaluation.calibrated_walkforward import with_calibrated
 from models.evaluation.measures import horizon_measures
 from models.evaluation.outcomes import Outcomes
+from tests.models.known_outcomes import LEVELS, SCORES, normal, outcomes, with_baselines
 from tests.models.synthetic import HOUR_US
-from tests.models.told import LEVELS, SCORES, normal, outcomes, with_baselines
 
 HORIZONS = (1, 6)
 

@@ -9,8 +9,8 @@ import pytest
 
 from models.evaluation.comparison import diebold_mariano, over_time, pairs
 from models.evaluation.outcomes import Outcomes
+from tests.models.known_outcomes import normal, outcomes, with_baselines
 from tests.models.synthetic import HOUR_US, START_US
-from tests.models.told import normal, outcomes, with_baselines
 
 EVERYWHERE = np.ones(2000, dtype=np.bool_)
 

@@ -82,7 +82,7 @@ def test_only_bars_with_a_price_are_asked_about() -> None:
     ]
 
 
-def test_a_time_at_which_no_bar_closes_is_refused() -> None:
+def test_a_time_at_which_no_bar_closes_is_rejected() -> None:
     """Off the grid, before the first bar and after the last."""
     past = PastInputs(BARS, interval_us=HOUR_US, window=48)
     for time_us in (close_us(5) + 1, close_us(0), close_us(901)):

@@ -37,8 +37,8 @@ from models.evaluation.splits import walk_forward_folds
 from models.evaluation.walkforward import fold_tasks, try_forecasts, walk_forward
 from models.specification import TrainingSpec
 from models.training.dataset import prepare
+from tests.models.known_outcomes import normal, outcomes, with_baselines
 from tests.models.synthetic import HOUR_US, START_US, garch_bars
-from tests.models.told import normal, outcomes, with_baselines
 
 FloatArray = npt.NDArray[np.float64]
 BARS = garch_bars(1500)

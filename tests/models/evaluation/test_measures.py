@@ -10,7 +10,7 @@ import pytest
 
 from models.evaluation.measures import Measures, central_intervals, horizon_measures, pit_densities
 from models.evaluation.outcomes import Answers
-from tests.models.told import LEVELS, normal, outcomes, with_baselines
+from tests.models.known_outcomes import LEVELS, normal, outcomes, with_baselines
 
 COUNT = 4000
 RANDOM = np.random.default_rng(1)

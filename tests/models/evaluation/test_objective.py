@@ -79,7 +79,7 @@ def test_a_share_of_signs_that_nobody_gave_is_no_number(outcomes: Outcomes) -> N
     assert tuple(METRICS) == FIGURES
 
 
-def test_too_few_targets_are_refused(outcomes: Outcomes) -> None:
+def test_too_few_targets_are_rejected(outcomes: Outcomes) -> None:
     """The error names the number of bars that are needed."""
     few = outcomes.close_time_us < np.sort(np.unique(outcomes.close_time_us))[20]
     cut = {

@@ -12,7 +12,7 @@ from models.history import until
 from models.specification import TrainingSpec
 from models.training.dataset import TrainingData, prepare
 from tests.models.synthetic import HOUR_US, garch_bars
-from tests.models.trained import BARS, HORIZONS, LEVELS
+from tests.models.tiny_artifacts import BARS, HORIZONS, LEVELS
 
 SPEC = TrainingSpec(data_file=Path("unused"), output_dir=Path("unused"), horizons=HORIZONS, levels=LEVELS)
 

@@ -53,7 +53,7 @@ def test_what_is_fixed_is_not_drawn() -> None:
     assert bound.given == {**free.given, "hidden": 40}
 
 
-def test_a_kind_without_hyper_parameters_is_refused() -> None:
+def test_a_kind_without_hyper_parameters_is_rejected() -> None:
     """HAR has none."""
     with pytest.raises(ValueError, match="har has no hyper-parameters"):
         space("har", None)

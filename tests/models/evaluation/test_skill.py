@@ -84,7 +84,7 @@ def test_a_baseline_without_loss_has_no_ratio() -> None:
     assert rmse_ratio(np.zeros(30), np.ones(30)) is None
 
 
-def test_losses_of_different_targets_are_refused() -> None:
+def test_losses_of_different_targets_are_rejected() -> None:
     """Unequal lengths cannot be paired."""
     with pytest.raises(ValueError, match="same targets"):
         paired_ratio(np.ones(30), np.ones(31))

@@ -31,7 +31,7 @@ def test_all_series_are_cut_at_the_same_instant() -> None:
     assert times[split.train].max() < 80 <= times[split.validation].min()
 
 
-def test_too_few_samples_are_refused() -> None:
+def test_too_few_samples_are_rejected() -> None:
     """An empty side raises and says what is missing."""
     with pytest.raises(ValueError, match="more history is needed"):
         split_in_time(np.arange(10, dtype=np.int64), cut_us=8, label_span_us=20)
@@ -89,7 +89,7 @@ def test_no_outcome_of_training_overlaps_one_of_the_test(
 
 
 @given(**{**SPANS, "training": st.integers(1, 48)})
-def test_folds_without_a_training_bar_are_refused(
+def test_folds_without_a_training_bar_are_rejected(
     count: int, bars: int, training: int, span: int, history: int | None
 ) -> None:
     """Where the embargo reaches back to where the bars begin the first fold has nothing to learn from."""
@@ -100,7 +100,7 @@ def test_folds_without_a_training_bar_are_refused(
             folds_of(count, bars, training, span, history)
 
 
-def test_more_folds_than_bars_are_refused() -> None:
+def test_more_folds_than_bars_are_rejected() -> None:
     """A fold forecasts at least one bar."""
     with pytest.raises(ValueError, match="3 bars to forecast cannot be cut into 4 folds"):
         folds_of(4, 3, 100, 1, None)

@@ -16,7 +16,7 @@ from models.presets import PRESETS
 from models.specification import DEFAULT_KIND
 from tests.models.synthetic import HOUR_US, garch_bars
 from tests.models.test_forecast import NOW_US, SYMBOLS, inputs
-from tests.models.trained import tiny_spec
+from tests.models.tiny_artifacts import tiny_spec
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_another_feature_schema_is_a_mismatch(tiny_artifact: Path, tmp_path: Pat
             NetworkForecaster.load(write_artifact(tmp_path, changed))
 
 
-def test_a_network_that_answers_otherwise_than_when_saved_is_refused(tiny_artifact: Path, tmp_path: Path) -> None:
+def test_a_network_that_answers_otherwise_than_when_saved_is_rejected(tiny_artifact: Path, tmp_path: Path) -> None:
     """Weights with correct sums that fail the golden windows are not served."""
     artifact = read_artifact(tiny_artifact)
     weights = {**artifact.weights, "score.bias": artifact.weights["score.bias"]}

@@ -333,7 +333,7 @@ def test_conditioning_reads_the_newest_known_hour_of_its_own_features() -> None:
     assert torch.equal(network.signals(given), expected)
 
 
-def test_a_market_without_volatility_features_is_refused() -> None:
+def test_a_market_without_volatility_features_is_rejected() -> None:
     """There is nothing to condition on, and the error says what is lacking."""
     with pytest.raises(ValueError, match="feature of volatility"):
         TFTConfig.columns(("rsi_14", *DIRECTION_FEATURES))

@@ -1,4 +1,4 @@
-"""What each of several processes does in ``test_ranks``: ``torchrun -m tests.models.training.ranked FOLDER``."""
+"""The program that each process of ``test_ranks`` runs: ``torchrun -m tests.models.training.ranked FOLDER``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.models.training.test_fitting import CONFIGS, NORMAL, RECIPE, windows
 
 
 def fit(kind: str, ranks: Ranks = ALONE, *, dropout: float = 0.0, **options: Any) -> Fitted:
-    """Without dropout all depends on the data alone; in two epochs rounding has not grown into the weights."""
+    """Without dropout the result depends on the data alone; in two epochs rounding errors stay small."""
     fitting = Fitting(
         windows(),
         train=np.arange(449),  # the last batch has one window, too few to be shared
@@ -34,7 +34,7 @@ def fit(kind: str, ranks: Ranks = ALONE, *, dropout: float = 0.0, **options: Any
 
 
 def main(folder: Path) -> None:
-    """Fits each kind, and leaves weights and loss of this process."""
+    """Fits each kind, and writes the weights and loss of this process."""
     torch.set_num_threads(1)
     with joined_ranks(torch.device("cpu")) as ranks:
         told: dict[str, Any] = {"size": ranks.size}
@@ -42,7 +42,7 @@ def main(folder: Path) -> None:
             fitted = fit(kind, ranks)
             save_file(fitted.network.state_dict(), folder / f"{kind}-{ranks.rank}.safetensors")
             told[kind] = {"loss": fitted.validation_loss, "best_epoch": fitted.best_epoch}
-        # With dropout, killed after the second epoch and gone on with, as if it had never been killed.
+        # With dropout, killed after the second epoch and resumed, compared with a run that was not killed.
         whole = fit("lstm", ranks, dropout=0.3, epochs=4)
         checkpoint = folder / "lstm.checkpoint"
         part = fit_until(2, ranks, checkpoint)
@@ -60,7 +60,7 @@ class Killed(Exception):
 
 
 def fit_until(epoch: int, ranks: Ranks, checkpoint: Path) -> Fitted:
-    """Broken off in the epoch after ``epoch`` by every process, then begun again."""
+    """Interrupts the fit of every process in the epoch after ``epoch``, then resumes it."""
 
     def fitting() -> Fitting:
         return Fitting(

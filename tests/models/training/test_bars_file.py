@@ -1,4 +1,4 @@
-"""Bars from files: ours and klines as they are published give the same frame."""
+"""Bars from files: our own format and published klines give the same frame."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def test_every_form_gives_the_same_bars(table: pl.DataFrame, tmp_path: Path) -> 
     assert_frame_equal(read_bars(tmp_path / "bars.parquet"), BARS)
 
 
-def test_what_is_absent_or_null_is_null(tmp_path: Path) -> None:
-    """A column that is not there is unknown, never 0; a row without a price is not complete."""
+def test_absent_or_null_values_are_null(tmp_path: Path) -> None:
+    """An absent column is unknown, never 0; a row without a price is not complete."""
     unpriced = pl.when(pl.int_range(pl.len()) == 3).then(None).otherwise(pl.col("close")).alias("close")
     klines().drop("trades").with_columns(unpriced).write_parquet(tmp_path / "bars.parquet")
     bars = read_bars(tmp_path / "bars.parquet")
@@ -73,7 +73,7 @@ def test_the_shipped_sample_is_read() -> None:
 
 @pytest.mark.skipif(not HOURLY.exists(), reason=f"the hourly bars are not at {HOURLY}")
 def test_collected_klines_are_read() -> None:
-    """A folder with a file a symbol, an exchange column and unknown figures is read as it is."""
+    """A folder with a file per symbol, an exchange column and unknown figures is read as it is."""
     bars = read_bars(HOURLY, symbols=["ADA-USDT", "BTCUSDT"])
     assert bars["symbol"].unique().sort().to_list() == ["ADA-USDT", "BTC-USDT"]
     assert bars.filter(symbol="ADA-USDT")["trades"].null_count() > 0
@@ -90,7 +90,7 @@ def test_collected_klines_are_read() -> None:
         (klines().with_columns(close=pl.lit("dear")), "cannot be read as numbers"),
     ],
 )
-def test_what_cannot_be_used_is_said_in_one_line(table: pl.DataFrame, says: str, tmp_path: Path) -> None:
+def test_unusable_files_are_an_error_of_one_line(table: pl.DataFrame, says: str, tmp_path: Path) -> None:
     """The message names the file and the fault."""
     table.write_parquet(tmp_path / "bars.parquet")
     with pytest.raises(BarsRefused, match=says) as refused:
@@ -99,7 +99,7 @@ def test_what_cannot_be_used_is_said_in_one_line(table: pl.DataFrame, says: str,
     assert "\n" not in str(refused.value)
 
 
-def test_paths_and_symbols_that_are_not_there_are_named(tmp_path: Path) -> None:
+def test_missing_paths_and_symbols_are_named(tmp_path: Path) -> None:
     """A missing file, an empty folder, a text file, an unknown symbol."""
     (tmp_path / "words.parquet").write_text("no bars")
     (tmp_path / "empty").mkdir()

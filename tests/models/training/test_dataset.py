@@ -1,4 +1,4 @@
-"""From bars to samples: nothing from after the cut, and every label where it belongs."""
+"""Training data from bars: fits without data after the cut, and labels at their cut-offs."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from models.specification import TrainingSpec
 from models.training.batches import window_tensors
 from models.training.dataset import TrainingData, prepare
 from tests.models.synthetic import HOUR_US, garch_bars
-from tests.models.trained import BARS, HORIZONS, LEVELS
+from tests.models.tiny_artifacts import BARS, HORIZONS, LEVELS
 
 SPEC = TrainingSpec(data_file=Path("unused"), output_dir=Path("unused"), horizons=HORIZONS, levels=LEVELS)
 
@@ -63,7 +63,7 @@ def test_training_ends_and_validation_begins_on_their_sides_of_the_cut(data: Tra
 
 
 def test_the_scale_is_hars(data: TrainingData) -> None:
-    """What labels are divided by is what HAR, knowing only the bars so far, would have said."""
+    """Labels are divided by the forecast of HAR from the bars up to the cut-off."""
     samples = data.samples
     row = 700
     series = data.series[samples.series[row]]
@@ -72,8 +72,8 @@ def test_the_scale_is_hars(data: TrainingData) -> None:
     np.testing.assert_allclose(data.har.sigma_now(series, recent), samples.sigma[row], rtol=1e-9)
 
 
-def test_log_variances_are_told_from_the_mean_of_training(data: TrainingData) -> None:
-    """Their mean in training is 0, for the scale's own level, and an unknown one stays unknown."""
+def test_log_variances_are_relative_to_their_mean_in_training(data: TrainingData) -> None:
+    """Their mean in training is 0, and an unknown one stays unknown."""
     logs = window_tensors(data, SPEC, device=torch.device("cpu")).log_variances.numpy()
     np.testing.assert_allclose(np.nanmean(logs[data.split.train], axis=0), 0.0, atol=1e-5)
     np.testing.assert_array_equal(np.isnan(logs), np.isnan(data.samples.variances))
@@ -81,14 +81,14 @@ def test_log_variances_are_told_from_the_mean_of_training(data: TrainingData) ->
     np.testing.assert_allclose(np.nanstd(plain - logs, axis=0), 0.0, atol=1e-5)
 
 
-def test_too_little_history_is_refused() -> None:
+def test_too_little_history_is_rejected() -> None:
     """A few hundred bars cannot train anything, and the error says so."""
     with pytest.raises(ValueError, match="need"):
         prepare(garch_bars(300), SPEC)
 
 
-def test_a_history_too_short_to_be_judged_by_is_refused() -> None:
-    """Enough bars for features and not for outcomes after the cut: it is said before anything is trained."""
+def test_a_history_too_short_for_validation_is_rejected() -> None:
+    """Enough bars for features but not for outcomes after the cut are an error before training."""
     longest = TrainingSpec(data_file=Path("unused"), output_dir=Path("unused"), horizons=(1, 24), levels=LEVELS)
     with pytest.raises(ValueError, match="700 bars are too few to train on"):
         prepare(garch_bars(700), longest)

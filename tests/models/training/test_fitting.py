@@ -1,4 +1,4 @@
-"""The training loop on windows made up for the purpose."""
+"""The training loop on synthetic windows."""
 
 import math
 from dataclasses import replace
@@ -68,14 +68,14 @@ def fit(
     return fitted, reports
 
 
-def test_every_kind_is_tried_here() -> None:
-    """No network is left out of what follows."""
+def test_every_kind_is_tested() -> None:
+    """The list of kinds below is complete."""
     assert list(CONFIGS) == list(PRESETS)
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_it_learns_a_spread_that_the_scale_does_not_know(kind: str) -> None:
-    """Where a feature tells calm from wild, quantiles and volatility follow it."""
+    """If a feature separates calm from volatile windows, quantiles and volatility follow it."""
     data = windows()
     fitted, _ = fit(data, replace(RECIPE, epochs=25, patience=25), kind)
     quantiles, log_sigma = predict(fitted.network, data, np.arange(470, 600))
@@ -86,7 +86,7 @@ def test_it_learns_a_spread_that_the_scale_does_not_know(kind: str) -> None:
 
 
 def test_two_runs_give_identical_weights_whatever_the_global_seed() -> None:
-    """Data, configuration and seed decide; the process's own random state neither matters nor changes."""
+    """Only data, configuration and seed matter; the global random state has no effect and is unchanged."""
     torch.manual_seed(1)
     first, _ = fit(windows())
     torch.manual_seed(2)
@@ -98,14 +98,14 @@ def test_two_runs_give_identical_weights_whatever_the_global_seed() -> None:
 
 
 class Killed(Exception):
-    """Stands for the end of the process: nothing of the run's own code is reached any more."""
+    """Simulates the end of the process: no further code of the run executes."""
 
 
 @pytest.mark.parametrize(
     ("kind", "killed_at"), [*((kind, 20) for kind in CONFIGS), ("attention_lstm", 1), ("attention_lstm", 46)]
 )
-def test_a_killed_run_goes_on_and_ends_with_the_same_weights(kind: str, killed_at: int, tmp_path: Path) -> None:
-    """Killed in its first, second or fourth epoch and started again, it equals the run that was left alone."""
+def test_a_killed_run_resumes_and_ends_with_the_same_weights(kind: str, killed_at: int, tmp_path: Path) -> None:
+    """Killed in its first, second or fourth epoch and started again, it equals the uninterrupted run."""
     undisturbed = fitting_of(windows(), kind=kind).run(on_report=lambda _: None, stop=lambda: False)
     file, steps = tmp_path / "seed-3.safetensors", iter(range(1, 1000))
 
@@ -130,7 +130,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(kind: str, killed_a
 
 
 def test_a_finished_run_is_not_done_again(tmp_path: Path) -> None:
-    """Killed between its last epoch and its artifact, it only hands over what it has."""
+    """Killed between its last epoch and its artifact, a run returns the result of its checkpoint."""
     file = tmp_path / "seed-3.safetensors"
     first = fitting_of(windows(), checkpoint_file=file).run(on_report=lambda _: None, stop=lambda: False)
     reports: list[EpochReport] = []
@@ -141,8 +141,8 @@ def test_a_finished_run_is_not_done_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", ["data", "recipe", "seed", "cut"])
-def test_a_checkpoint_of_another_run_is_not_taken_up(spoil: str, tmp_path: Path) -> None:
-    """Other data, another recipe or seed, or a file that was cut: the run begins anew."""
+def test_a_checkpoint_of_another_run_is_ignored(spoil: str, tmp_path: Path) -> None:
+    """Other data, another recipe or seed, or a truncated file: the run starts from the beginning."""
     file = tmp_path / "seed-3.safetensors"
     fitting_of(windows(), checkpoint_file=file).run(on_report=lambda _: None, stop=lambda: False)
     data, recipe, seed = windows(), RECIPE, 3
@@ -162,7 +162,7 @@ def test_a_checkpoint_of_another_run_is_not_taken_up(spoil: str, tmp_path: Path)
 def test_half_precision_trains(tmp_path: Path) -> None:
     """In bfloat16, as on CUDA, the loss falls and the weights stay float32."""
     data = windows()
-    # Without oneDNN: whether its LSTM knows bfloat16 depends on the processor.
+    # Without oneDNN: whether its LSTM supports bfloat16 depends on the processor.
     with torch.backends.mkldnn.flags(enabled=False):
         fitting = fitting_of(data, replace(RECIPE, epochs=10), mixed_precision=True)
         before = fitting.evaluate()
@@ -171,7 +171,7 @@ def test_half_precision_trains(tmp_path: Path) -> None:
     assert {tensor.dtype for tensor in fitted.network.state_dict().values()} == {torch.float32}
 
 
-def test_what_is_kept_is_the_average_of_the_weights() -> None:
+def test_the_average_of_the_weights_is_kept() -> None:
     """The average follows its formula, short memory first; without decay it is the weights themselves."""
     weights = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.zeros_(weights.weight)
@@ -188,8 +188,8 @@ def test_what_is_kept_is_the_average_of_the_weights() -> None:
     assert not average.network.weight.requires_grad
 
 
-def test_patience_ends_a_run_that_gets_worse_and_the_best_weights_are_kept() -> None:
-    """Where training teaches what validation contradicts, the untrained network is what comes out."""
+def test_early_stopping_ends_a_run_and_keeps_the_best_weights() -> None:
+    """If validation contradicts training, the untrained network is the result."""
     data = windows()
     data.returns[:450] = 20.0 * torch.randn(450, 1)
     data.returns[450:] = torch.randn(150, 1)
@@ -209,7 +209,7 @@ def test_stop_ends_the_run_between_steps() -> None:
     assert math.isfinite(fitted.validation_loss)
 
 
-def test_reports_never_run_backwards() -> None:
+def test_the_reported_ratio_never_decreases() -> None:
     """The ratio rises from step to step and ends at one."""
     _, reports = fit(windows())
     ratios = [report.ratio for report in reports]
@@ -218,14 +218,14 @@ def test_reports_never_run_backwards() -> None:
 
 
 def test_a_loss_that_is_not_finite_ends_the_run() -> None:
-    """An infinite feature raises TrainingDiverged; no network comes out."""
+    """An infinite feature raises TrainingDiverged; there is no result."""
     data = windows()
     data.values[100] = torch.inf
     with pytest.raises(TrainingDiverged):
         fit(data)
 
 
-def test_the_newer_half_of_two_that_contradict_is_believed() -> None:
+def test_newer_windows_outweigh_older_ones_that_contradict_them() -> None:
     """Spread 3 where the feature is positive in the newer half, where it is negative in the older one."""
     data = windows()
     old = np.arange(600) < 300
@@ -241,7 +241,7 @@ def test_the_newer_half_of_two_that_contradict_is_believed() -> None:
     wild = newest[470:] > 0
 
     def spread_ratio(half_life_days: float | None) -> float:
-        """Predicted spread of what is wild lately over that of what was wild long ago; both are trained on alike."""
+        """Predicted spread of recently volatile windows over that of formerly volatile ones."""
         recipe = replace(RECIPE, epochs=25, patience=25, half_life_days=half_life_days)
         fitting = Fitting(
             data, train=np.r_[150:450], validation=np.arange(470, 600), config=CONFIGS["lstm"], recipe=recipe,
@@ -256,7 +256,7 @@ def test_the_newer_half_of_two_that_contradict_is_believed() -> None:
 
 
 def test_a_long_horizon_counts_by_the_square_of_its_length() -> None:
-    """The validation loss is that of one bar ahead and, for 1/4, that of two; unknown labels count for nothing."""
+    """The validation loss is that of one bar ahead and, for 1/4, that of two; unknown labels have no weight."""
     one = windows()
     longer = one.returns.roll(1, 0)
     longer[:520] = torch.nan

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from models.artifacts.artifact import read_artifact
 from models.networks.network_forecaster import NetworkForecaster
 from models.training.ranks import ALONE, Ranks, joined_ranks
-from tests.models.trained import tiny_spec
+from tests.models.tiny_artifacts import tiny_spec
 from tests.models.training.ranked import fit
 from tests.models.training.test_fitting import CONFIGS
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Two processes of this machine."""
+    """Runs two processes on this machine."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments]
     environ = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=240)
@@ -32,14 +32,14 @@ def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes left."""
+    """The folder with the results of two processes."""
     made = tmp_path_factory.mktemp("ranks")
     done = torchrun("-m", "tests.models.training.ranked", str(made))
     assert done.returncode == 0, done.stderr
     return made
 
 
-def told(folder: Path, rank: int) -> dict[str, Any]:
+def results_of(folder: Path, rank: int) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((folder / f"told-{rank}.json").read_text())
     return content
 
@@ -47,24 +47,24 @@ def told(folder: Path, rank: int) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_both_end_with_the_weights_of_one(folder: Path, kind: str) -> None:
-    """Identical to the last bit among themselves; without dropout as one process alone, but for rounding."""
+    """Bit for bit the same in both; without dropout equal to a single process up to rounding."""
     ours, theirs = (load_file(folder / f"{kind}-{rank}.safetensors") for rank in (0, 1))
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
         assert torch.equal(tensor, theirs[name]), name
     alone = fit(kind)
     assert alone.best_epoch > 0
-    assert told(folder, 0)[kind] == told(folder, 1)[kind]
-    assert told(folder, 0)[kind]["loss"] == pytest.approx(alone.validation_loss, rel=1e-3)
+    assert results_of(folder, 0)[kind] == results_of(folder, 1)[kind]
+    assert results_of(folder, 0)[kind]["loss"] == pytest.approx(alone.validation_loss, rel=1e-3)
     for name, tensor in alone.network.state_dict().items():
         torch.testing.assert_close(ours[name], tensor, atol=2e-3, rtol=2e-2)
 
 
 @pytest.mark.slow
-def test_processes_agree_and_notice_where_they_do_not(folder: Path) -> None:
-    """The first decides; numbers that differ are said; a run that was broken off goes on as if it had not been."""
+def test_processes_agree_and_detect_differences(folder: Path) -> None:
+    """The first process decides, differing values are an error, and an interrupted run resumes to the same result."""
     for rank in (0, 1):
-        content = told(folder, rank)
+        content = results_of(folder, rank)
         assert content["size"] == 2
         assert content["agreed"] is True
         assert content["differ"] == "numbers of process 1 differ from those of process 0"
@@ -75,7 +75,7 @@ def test_processes_agree_and_notice_where_they_do_not(folder: Path) -> None:
 @pytest.mark.long
 @pytest.mark.slow
 def test_the_command_leaves_one_artifact(tmp_path: Path) -> None:
-    """Printed once, with the progress of one; it loads, and says by how many it was trained."""
+    """One process prints progress and path; the artifact loads and records the number of processes."""
     spec = tiny_spec(tmp_path)
     done = torchrun(
         *("-m", "models.train", "--data", str(spec.data_file), "--out", str(spec.output_dir), "--device", "cpu"),
@@ -91,8 +91,8 @@ def test_the_command_leaves_one_artifact(tmp_path: Path) -> None:
     NetworkForecaster.load(Path(path), device="cpu")
 
 
-def test_a_batch_is_shared_out() -> None:
-    """Every window once; a part counts by its weights, so that the mean of the parts is that of the batch."""
+def test_a_batch_is_split_among_processes() -> None:
+    """Every window is used once; a part weighs by its labels, so that the mean of the parts is that of the batch."""
     batch, weights = torch.arange(7), torch.tensor([[1.0], [2.0], [0.5], [1.0], [3.0], [1.0], [0.25]])
     ranks = [Ranks(rank=rank, size=3, joined=True) for rank in range(3)]
     parts = [each.share(batch) for each in ranks]
@@ -109,7 +109,7 @@ def test_a_batch_is_shared_out() -> None:
 
 
 def test_without_torchrun_a_process_is_alone() -> None:
-    """Nothing is joined, nothing is wrapped."""
+    """There is no process group, and the network is not wrapped."""
     with joined_ranks(torch.device("cpu")) as ranks:
         assert ranks is ALONE
         network = torch.nn.Linear(1, 1)

@@ -1,4 +1,4 @@
-"""Whole training runs, tiny, and the command in a process of its own."""
+"""Complete training runs, tiny, and the command in its own process."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from models.networks.network_forecaster import NetworkForecaster
 from models.specification import Progress
 from models.train import main, train
 from models.training.fitting import Fitting
-from tests.models.trained import HORIZONS, tiny_spec
+from tests.models.tiny_artifacts import HORIZONS, tiny_spec
 
 ROOT = Path(__file__).parents[3]
 HOURLY = ROOT.parent / "shared" / "data" / "hourly"
@@ -34,11 +34,11 @@ def test_two_runs_give_identical_weights(tmp_path: Path, tiny_artifact: Path) ->
 
 
 def test_another_seed_gives_other_weights(tmp_path: Path, tiny_artifact: Path) -> None:
-    """The seed matters, so the equality above is not empty."""
+    """The seed matters, so the equality above is not trivial."""
     assert train(tiny_spec(tmp_path, seed=1)).name != tiny_artifact.name
 
 
-def test_scores_stand_beside_both_baselines_with_standard_errors(tiny_artifact: Path) -> None:
+def test_scores_include_both_baselines_and_standard_errors(tiny_artifact: Path) -> None:
     """Every horizon is scored against HAR and the random walk on the same bars."""
     manifest = read_artifact(tiny_artifact).manifest
     assert set(manifest.scores) == {str(horizon) for horizon in HORIZONS}
@@ -52,7 +52,7 @@ def test_scores_stand_beside_both_baselines_with_standard_errors(tiny_artifact: 
 
 
 def test_every_measure_is_documented(tiny_artifact: Path) -> None:
-    """docs/mqtt.md names what the model's message holds under ``scores``."""
+    """docs/mqtt.md names every key of ``scores`` in the model message."""
     documented = (ROOT / "docs" / "mqtt.md").read_text()
     measures = set(read_artifact(tiny_artifact).manifest.scores["1"])
     for measure in measures:
@@ -84,8 +84,8 @@ def test_a_checkpoint_that_raises_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not (tmp_path / "artifacts").exists()
 
 
-def test_several_seeds_are_averaged_where_that_pays(tmp_path: Path) -> None:
-    """The artifact says what each seed and their average lost, and holds whichever lost least."""
+def test_several_seeds_are_averaged_if_that_scores_better(tmp_path: Path) -> None:
+    """The artifact records the loss of each seed and of their average, and holds the best of them."""
     path = train(tiny_spec(tmp_path, seeds=2, epochs=2))
     manifest = read_artifact(path).manifest
     losses, average = manifest.training["seed_losses"], manifest.training["average_loss"]
@@ -96,8 +96,8 @@ def test_several_seeds_are_averaged_where_that_pays(tmp_path: Path) -> None:
     NetworkForecaster.load(path)
 
 
-def test_an_average_that_does_not_pay_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Where it loses more than the best seed, that seed's network is the artifact, as if it had been alone."""
+def test_an_average_that_scores_worse_is_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """If its loss is above that of the best seed, the artifact holds that seed's network."""
     best = train(tiny_spec(tmp_path / "alone", epochs=2))
     judged = Fitting.evaluate
     monkeypatch.setattr(Fitting, "evaluate", lambda self, *given: judged(self, *given) + 9.0 * len(given))
@@ -110,7 +110,7 @@ def test_an_average_that_does_not_pay_is_left(monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_the_time_budget_is_kept(tmp_path: Path) -> None:
-    """With a clock that runs fast, training stops early and still leaves a whole artifact."""
+    """With a clock that runs fast, training stops early and still writes a complete artifact."""
     now = iter(range(10_000))
     path = train(tiny_spec(tmp_path, epochs=50, time_budget_s=40.0), monotonic_s=lambda: float(next(now)))
     training = read_artifact(path).manifest.training
@@ -134,7 +134,7 @@ def test_an_output_that_is_a_file_is_named(tmp_path: Path) -> None:
         (["--data", __file__, "--preset", "huge"], "preset was 'huge'"),
     ],
 )
-def test_what_the_command_cannot_use_is_one_line(
+def test_unusable_arguments_are_an_error_of_one_line(
     arguments: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 2 and one line that names it."""
@@ -144,8 +144,8 @@ def test_what_the_command_cannot_use_is_one_line(
 
 
 @pytest.mark.parametrize("option", ["--epochs", "--interval-seconds", "--time-budget-seconds"])
-def test_numbers_that_make_no_sense_are_refused_first(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Zero epochs never reach the data, which is not there."""
+def test_invalid_numbers_are_rejected_before_data_is_read(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Zero epochs are rejected before the missing data file is opened."""
     with pytest.raises(SystemExit) as refused:
         main(["--data", "nowhere.parquet", "--out", "artifacts", option, "0"])
     assert refused.value.code == 2
@@ -185,8 +185,8 @@ def test_the_command_trains_with_nothing_else_imported(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.slow
-def test_a_killed_process_goes_on(tmp_path: Path) -> None:
-    """After ``kill -9`` in its second epoch the same command goes on there and leaves the same artifact."""
+def test_a_killed_process_resumes(tmp_path: Path) -> None:
+    """After ``kill -9`` in its second epoch the same command resumes there and writes the same artifact."""
     spec, run_dir = tiny_spec(tmp_path), tmp_path / "run"
     command = [
         sys.executable, "-m", "models.train", "--data", str(spec.data_file), "--out", str(spec.output_dir),

@@ -1,4 +1,4 @@
-"""Tiny trained artifacts, each made once per test run."""
+"""Tiny trained artifacts, each trained once per test run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BARS = 1500
 
 
 def tiny_spec(folder: Path, **changes: object) -> TrainingSpec:
-    """A specification that trains in about a second; its data file is written."""
+    """A specification that trains in about a second; writes its data file."""
     folder.mkdir(parents=True, exist_ok=True)
     data_file = folder / "bars.parquet"
     if not data_file.exists():

@@ -1,4 +1,4 @@
-"""Outcomes made by hand: returns, and forecasters that are normal distributions of a given centre and width."""
+"""Builds outcomes by hand: returns, and forecasts that are normal distributions of a given centre and width."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCORES = np.array([NormalDist().inv_cdf(level) for level in LEVELS])
 
 
 def normal(sigma: FloatArray | float, returns: FloatArray, *, centre: FloatArray | float = 0.0) -> Answers:
-    """A forecaster of one horizon that says N(centre, sigma^2) at each cut-off."""
+    """Forecasts N(centre, sigma^2) of one horizon at each cut-off."""
     width = np.broadcast_to(np.asarray(sigma, dtype=np.float64), returns.shape)
     middle = np.broadcast_to(np.asarray(centre, dtype=np.float64), returns.shape)
     quantiles = middle[:, None] + width[:, None] * SCORES
@@ -49,7 +49,7 @@ def outcomes(
 
 
 def with_baselines(returns: FloatArray, sigma: FloatArray | float, **answers: Answers) -> dict[str, Answers]:
-    """The three that always stand beside: the walk and HAR of width ``sigma``, and the reversal rule."""
+    """``answers`` and the usual baselines: random walk and HAR of width ``sigma``, and the reversal rule."""
     last = np.concatenate([[0.0], returns[:-1]])
     return {
         **answers,
