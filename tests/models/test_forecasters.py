@@ -13,7 +13,6 @@ from features.frames import PRICES
 from models.baselines import BoostedTrees, Ewma, Garch, Har, RandomWalk, Reversal
 from models.evaluation.candidates import RIVALS, Candidate, Settings, fit
 from models.evaluation.inputs import PastInputs
-from models.evaluation.walkforward import ask
 from models.forecast import Forecast
 from models.networks.network_forecaster import NetworkForecaster
 from tests.models.synthetic import HOUR_US, START_US, garch_bars
@@ -44,7 +43,7 @@ def forecasts(candidate: Candidate, bars: pl.DataFrame = BARS, times: tuple[int,
     """Forecasts of both series at each time."""
     past = PastInputs(bars, interval_us=HOUR_US, window=48)
     closes = [(series, time_us) for series in past.histories for time_us in times]
-    answers = ask(candidate, past.inputs(closes, candidate.feature_names))
+    answers = try_forecasts(candidate, past.inputs(closes, candidate.feature_names))
     assert None not in answers
     return [answer for answer in answers if answer is not None]
 
@@ -127,7 +126,7 @@ def test_a_short_past_is_rejected(candidates: dict[str, Candidate], kind: str) -
     candidate = candidates[kind]
     with pytest.raises(ValueError, match="BTC-USDT"):
         candidate.forecaster.forecast(past.inputs(closes, candidate.feature_names))
-    assert ask(candidate, past.inputs(closes, candidate.feature_names)) == [None, None]
+    assert try_forecasts(candidate, past.inputs(closes, candidate.feature_names)) == [None, None]
 
 
 def test_an_unknown_kind_is_named_with_those_that_are_known() -> None:

@@ -1,4 +1,4 @@
-"""The baselines: what they claim, when they refuse, and that HAR earns its place."""
+"""The baselines: their formulas, rejected inputs, and skill where variance clusters."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ def given(recent: RecentBars) -> ForecastInput:
     return ForecastInput(*SERIES, int(recent.close_time_us[-1]), recent.interval_us, None, recent)
 
 
-def test_random_walk_says_the_last_720_returns() -> None:
+def test_random_walk_forecasts_the_last_720_returns() -> None:
     """Its one-bar quantiles are those of the last 720 returns, centred on their median."""
     recent = garch_recent(1000, seed=1)
     [forecast] = RandomWalk(HORIZONS, LEVELS).forecast([given(recent)])
@@ -35,7 +35,7 @@ def test_random_walk_says_the_last_720_returns() -> None:
 
 
 def test_random_walk_rejects_too_little_history() -> None:
-    """With fewer than 24 known returns it raises rather than guesses."""
+    """With fewer than 24 known returns it raises ValueError."""
     with pytest.raises(ValueError, match="needs 24"):
         RandomWalk(HORIZONS, LEVELS).forecast([given(tail(garch_recent(100, seed=1), 24))])
 
@@ -74,8 +74,8 @@ def test_har_live_equals_har_over_the_whole_history() -> None:
         np.testing.assert_allclose(har.sigma_now(SERIES, cut), har.sigma(SERIES, recent)[stop - 1], rtol=1e-9)
 
 
-def test_har_lives_on_beside_an_outage() -> None:
-    """Bars without range or price are left out; neither fit nor forecast is poisoned by them."""
+def test_har_leaves_out_an_outage() -> None:
+    """Bars without range or price are left out; fit and forecast stay finite."""
     recent = garch_recent(2000, seed=6)
     whole = Har.fit_histories({SERIES: recent}, horizons=HORIZONS, levels=LEVELS)
     log_close, variance = recent.log_close.copy(), recent.variance.copy()
@@ -98,8 +98,8 @@ def test_har_rejects_too_little_history() -> None:
         har.forecast([given(tail(recent, 80))])
 
 
-def test_har_knows_what_it_says_of_an_hour_that_it_never_saw() -> None:
-    """Fitted on half a day of minutes, it forecasts the next hour as it forecast the last, not a thousandfold."""
+def test_har_forecasts_an_hour_absent_from_its_fit() -> None:
+    """Fitted on half a day of minutes, it forecasts the next hour like the last, not a thousand times larger."""
     recent = garch_recent(1500, seed=5)
     minute_us = HOUR_US // 60
     first_us = int(recent.close_time_us[0])
@@ -117,7 +117,7 @@ def test_har_serves_a_series_it_was_not_fitted_on() -> None:
     assert np.isfinite(har.forecast([given(recent)])[0].quantiles).all()
 
 
-def test_reversal_says_the_opposite_of_the_last_bar() -> None:
+def test_reversal_forecasts_the_opposite_of_the_last_bar() -> None:
     """Its median has the other sign, at every horizon, and its spread is the random walk's."""
     recent = garch_recent(1000, seed=11)
     for stop in range(900, 910):
@@ -128,8 +128,8 @@ def test_reversal_says_the_opposite_of_the_last_bar() -> None:
         np.testing.assert_allclose(np.diff(rule.quantiles), np.diff(walk.quantiles), atol=1e-15)
 
 
-def test_reversal_moves_by_what_the_rule_earned() -> None:
-    """On prices that take back each move by half, the median is half of the mean move, against the last one."""
+def test_reversal_moves_by_the_mean_gain_of_the_rule() -> None:
+    """On prices that reverse each move by half, the median is half of the mean move, against the last one."""
     random = np.random.default_rng(12)
     moves = np.empty(721)
     moves[0] = 0.01
@@ -141,7 +141,7 @@ def test_reversal_moves_by_what_the_rule_earned() -> None:
     assert forecast.quantiles[0, 3] * np.sign(moves[-1]) == pytest.approx(-0.5 * np.abs(moves).mean(), rel=0.15)
 
 
-def test_reversal_takes_no_side_after_a_bar_that_did_not_move() -> None:
+def test_reversal_has_no_sign_after_a_bar_that_did_not_move() -> None:
     """A last return of zero has no opposite."""
     recent = garch_recent(100, seed=13)
     flat = recent.log_close.copy()
@@ -153,7 +153,7 @@ def test_reversal_takes_no_side_after_a_bar_that_did_not_move() -> None:
 
 
 def test_ewma_is_the_recursion_of_riskmetrics() -> None:
-    """s2[t] = 0.94 s2[t-1] + 0.06 v[t], once its start is forgotten; unknown bars are left out."""
+    """s2[t] = 0.94 s2[t-1] + 0.06 v[t], once its start has no weight; unknown bars are left out."""
     recent = garch_recent(900, seed=14)
     level = recent.variance[0]
     for variance in recent.variance[1:]:
@@ -166,7 +166,7 @@ def test_ewma_is_the_recursion_of_riskmetrics() -> None:
 
 
 def test_garch_is_its_recursion_and_sums_the_expected_steps() -> None:
-    """The filter written out over 720 returns is omega + alpha r^2 + beta s2; h bars are the sum of h expectations."""
+    """The filter unrolled over 720 returns is omega + alpha r^2 + beta s2; h bars are the sum of h expectations."""
     log_close = garch_recent(1500, seed=15).log_close
     fitted = GarchParameters(omega=1e-6, alpha=0.1, beta=0.85, nu=5.0, level=2e-5)
     variance = fitted.level
@@ -198,7 +198,7 @@ def test_garch_finds_the_parameters_that_made_the_returns() -> None:
 
 @pytest.mark.parametrize("baseline", [Ewma, Garch])
 def test_live_equals_the_whole_history(baseline: type[Ewma | Garch]) -> None:
-    """A forecaster that is given 721 bars, as live, says what one that sees all of them says."""
+    """From 721 bars, as live, the forecast equals that from all bars."""
     recent = garch_recent(2000, seed=17)
     fitted = baseline.fit_histories({SERIES: recent}, horizons=HORIZONS, levels=LEVELS)
     [short], [long] = fitted.forecast([given(tail(recent, 721))]), fitted.forecast([given(recent)])
@@ -223,7 +223,7 @@ def test_a_variance_baseline_beats_the_random_walk_where_variance_clusters(basel
 
 
 def test_garch_rejects_a_series_it_was_not_fitted_on() -> None:
-    """Its parameters are one series' own."""
+    """Its parameters are fitted per series."""
     recent = garch_recent(2000, seed=19)
     fitted = Garch.fit_histories({("binance", "ETH-USDT"): recent}, horizons=HORIZONS, levels=LEVELS)
     with pytest.raises(ValueError, match="BTC-USDT was not in GARCH's fit"):
@@ -237,14 +237,14 @@ def test_garch_rejects_a_series_it_was_not_fitted_on() -> None:
 def test_a_missing_extra_is_named(
     baseline: type[Garch | BoostedTrees], package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without its package a baseline says how to get it."""
+    """Without its package a baseline raises an error that names the extra."""
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtra, match=extra):
         baseline.fit(garch_bars(600), interval_us=HOUR_US, horizons=HORIZONS, levels=LEVELS)
 
 
 def test_baselines_do_without_torch_and_extras() -> None:
-    """Importing the baselines imports neither torch nor safetensors, nor what only some of them need."""
+    """Importing the baselines imports no torch, safetensors or optional package."""
     code = (
         "import sys, models.baselines, models.evaluation.candidates; "
         "print([m for m in ('torch', 'safetensors', 'arch', 'lightgbm', 'scipy', 'pandas') if m in sys.modules])"

@@ -1,4 +1,4 @@
-"""The block bootstrap: errors known in closed form, and intervals that hold what they promise."""
+"""The block bootstrap: errors known in closed form, and intervals with nominal coverage."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def error_of_mean(values: FloatArray, block: int) -> Estimate:
 
 
 def test_resampled_means_are_means_of_whole_blocks_on_a_circle() -> None:
-    """Three rows in blocks of two: every mean is made of adjacent pairs, the last row followed by the first."""
+    """Three rows in blocks of two: every mean consists of adjacent pairs, the last row followed by the first."""
     draws = BlockBootstrap(3, block=2, replicates=200, seed=1).means(np.array([[0.0], [1.0], [5.0]]))
     pairs = [0.5, 3.0, 2.5]
     possible = {(one + other) / 2 for one in pairs for other in pairs}
@@ -57,8 +57,8 @@ def test_dependent_values_have_the_long_run_error() -> None:
     assert error_of_mean(values, 1).standard_error < 0.6 * estimate.standard_error
 
 
-def test_what_moves_both_alike_has_no_error() -> None:
-    """Resamples are paired: the ratio of a loss to twice itself is a half, without doubt."""
+def test_a_common_factor_has_no_error() -> None:
+    """Resamples are paired: the ratio of a loss to twice itself is a half, without error."""
     loss = np.random.default_rng(3).exponential(size=300)
     estimate = BlockBootstrap(300, block=10).estimate(np.stack([loss, 2 * loss], axis=1), ratio)
     assert estimate.value == pytest.approx(0.5)
@@ -78,7 +78,7 @@ def test_two_standard_errors_hold_the_truth() -> None:
 
 
 def test_blocks_grow_with_dependence_and_stay_in_bounds() -> None:
-    """Short for noise, longer for an AR(1), at least what is asked, a tenth of the data at most."""
+    """Short for noise, longer for an AR(1), at least ``least`` and at most a tenth of the data."""
     random = np.random.default_rng(5)
     noise, persistent = random.standard_normal(3000), autoregression(3000, 0.9, random)
     assert block_length(noise) <= 5
@@ -106,6 +106,6 @@ def test_a_block_that_does_not_fit_is_rejected(block: int) -> None:
 
 
 def test_columns_of_another_length_are_rejected() -> None:
-    """The draws are rows of one series."""
+    """The columns must have as many rows as the resamples."""
     with pytest.raises(ValueError, match="9 rows, the draws are for 10"):
         BlockBootstrap(10, block=2).means(np.zeros((9, 1)))

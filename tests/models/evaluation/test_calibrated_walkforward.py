@@ -1,4 +1,4 @@
-"""Calibration over a walk-forward: in the order of time, without the future, each series by itself."""
+"""Calibration over a walk-forward: in time order, without the future, each series independently."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HORIZONS = (1, 6)
 
 
 def overlapping(hours: int = 400, *, seed: int = 2) -> Outcomes:
-    """One series, one and six bars ahead; "narrow" tells half the width, HAR is silent at some cut-offs."""
+    """One series, one and six bars ahead; "narrow" forecasts half the width, HAR lacks some forecasts."""
     random = np.random.default_rng(seed)
     steps = 0.01 * random.standard_normal(hours + max(HORIZONS))
     path = np.concatenate([[0.0], np.cumsum(steps)])
@@ -39,8 +39,8 @@ def overlapping(hours: int = 400, *, seed: int = 2) -> Outcomes:
     return replace(made, horizons=HORIZONS, returns=returns, variances=returns**2 + 1e-12, answers=answers)
 
 
-def test_it_is_what_step_by_step_calibration_says() -> None:
-    """One forecaster by hand: at each hour the truth of the forecast h hours ago is learned, then it speaks."""
+def test_it_equals_step_by_step_calibration() -> None:
+    """One forecaster by hand: each hour learns the truth of the forecast h hours ago, then calibrates."""
     made = overlapping()
     raw = made.answers["narrow"].quantiles
     calibration = OnlineCalibration(horizons=HORIZONS, levels=LEVELS)
@@ -56,8 +56,8 @@ def test_it_is_what_step_by_step_calibration_says() -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 5, 6, 7, 150])
-def test_the_future_changes_nothing_said_before_it(cut: int) -> None:
-    """Every truth that is not known at the cut replaced by a crash, every later forecast by another."""
+def test_the_future_changes_no_earlier_forecast(cut: int) -> None:
+    """Truths unknown at the cut are replaced by a crash, and later forecasts by others."""
     made = overlapping()
     spoiled = made.returns.copy()
     for column, horizon in enumerate(HORIZONS):
@@ -71,8 +71,8 @@ def test_the_future_changes_nothing_said_before_it(cut: int) -> None:
     assert not np.array_equal(other.calibrated["narrow"][cut + 6], with_calibrated(made).calibrated["narrow"][cut + 6])
 
 
-def test_truths_that_came_during_an_outage_are_learned_after_it() -> None:
-    """Hours 100 to 119 were not forecast: those made before them have met their truth when it goes on."""
+def test_truths_of_an_outage_are_learned_after_it() -> None:
+    """Hours 100 to 119 have no forecast; earlier forecasts have known truths afterwards."""
     made = overlapping()
     kept = np.r_[0:100, 120:400]
     there = replace(
@@ -92,15 +92,15 @@ def test_truths_that_came_during_an_outage_are_learned_after_it() -> None:
     np.testing.assert_array_equal(with_calibrated(there).calibrated["narrow"][100], calibration.calibrated(raw[120]))
 
 
-def test_the_silent_stay_silent() -> None:
+def test_missing_forecasts_stay_missing() -> None:
     """NaN where there was no forecast, and only there."""
     told = with_calibrated(overlapping()).calibrated["har"]
     assert np.isnan(told[20:40]).all()
     assert np.isfinite(np.delete(told, np.s_[20:40], axis=0)).all()
 
 
-def test_series_do_not_touch_one_another_whatever_their_order() -> None:
-    """Three series in one go, and the same with the rows shuffled: each as it is alone."""
+def test_series_are_independent_in_any_order() -> None:
+    """Three series together, also with shuffled rows, are each calibrated as alone."""
     random = np.random.default_rng(4)
     returns = 0.01 * random.standard_normal(900)
     made = outcomes(returns, {"narrow": normal(0.006, returns)}, series=3)
@@ -118,8 +118,8 @@ def test_series_do_not_touch_one_another_whatever_their_order() -> None:
     np.testing.assert_array_equal(with_calibrated(shuffled).calibrated["narrow"], together[order])
 
 
-def test_the_measures_stand_before_and_after() -> None:
-    """Half the true width: coverage comes to nominal and the CRPS falls beyond its error; HAR's hardly moves."""
+def test_measures_before_and_after_calibration() -> None:
+    """Half the true width: coverage becomes nominal and the CRPS falls significantly; HAR's hardly changes."""
     returns = 0.01 * np.random.default_rng(6).standard_normal(3000)
     told = with_calibrated(outcomes(returns, with_baselines(returns, 0.01, narrow=normal(0.005, returns))))
     [board] = horizon_measures(told)
@@ -135,15 +135,15 @@ def test_the_measures_stand_before_and_after() -> None:
     assert har.calibrated.coverage[95].value == pytest.approx(0.95, abs=0.01)
 
 
-def test_without_calibration_there_is_nothing_after() -> None:
-    """Not a copy of what was before."""
+def test_without_calibration_there_are_no_calibrated_measures() -> None:
+    """They are None, not a copy of the raw ones."""
     returns = 0.01 * np.random.default_rng(6).standard_normal(100)
     made = outcomes(returns, with_baselines(returns, 0.01))
     [board] = horizon_measures(made)
     assert board.by_kind["har"].calibrated is None
 
 
-def test_the_shape_is_that_of_the_answers() -> None:
+def test_the_shape_is_that_of_the_forecasts() -> None:
     """(N, H, Q) by kind, sorted as the outcomes are."""
     told = with_calibrated(overlapping())
     assert set(told.calibrated) == set(told.answers)

@@ -1,4 +1,4 @@
-"""Diebold-Mariano between any two, and skill from week to week."""
+"""Diebold-Mariano tests between any two kinds, and skill by week."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def clustered() -> Outcomes:
     return outcomes(returns, with_baselines(returns, 0.0113, model=normal(sigma, returns)))
 
 
-def test_equal_forecasters_are_told_apart_in_one_of_twenty_samples() -> None:
+def test_equal_forecasters_differ_significantly_in_one_of_twenty_samples() -> None:
     """Under equal accuracy the 5% test rejects in about 5%, for one bar and for six that overlap."""
     for horizon in (1, 6):
         random, rejected, trials = np.random.default_rng(2), 0, 500
@@ -48,18 +48,18 @@ def test_the_statistic_by_hand() -> None:
 
 
 def test_a_forecaster_equals_itself() -> None:
-    """No difference, no doubt."""
+    """The statistic is 0 and the p-value 1."""
     loss = np.random.default_rng(4).exponential(size=100)
     assert diebold_mariano(loss, loss, horizon_bars=1) == (0.0, 1.0)
 
 
 def test_too_few_targets_cannot_be_compared() -> None:
-    """None, not a number."""
+    """The result is None."""
     assert diebold_mariano(np.ones(23), np.zeros(23), horizon_bars=1) is None
 
 
 def test_every_two_are_compared_and_the_better_is_below_zero() -> None:
-    """Who knows the width is far below HAR; HAR and its twin the walk are level."""
+    """A forecast of the true width is far below HAR; HAR and the identical random walk are equal."""
     found = {(each.first, each.second): each for each in pairs(clustered(), 0, EVERYWHERE)}
     assert len(found) == 6
     assert found["model", "har"].statistic < -5

@@ -1,4 +1,4 @@
-"""Inputs of the past are those that a daemon had."""
+"""Past inputs equal those of a live daemon."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def buffer() -> FeatureBuffer:
 
 @pytest.mark.parametrize("series", SERIES)
 def test_an_input_is_what_the_buffer_gave_live(buffer: FeatureBuffer, series: tuple[str, str]) -> None:
-    """Closes, variances, mask and features are those of a buffer that saw the bars one by one."""
+    """Closes, variances, mask and features are those of a buffer that received the bars one by one."""
     time_us = close_us(SEEN)
     [given] = PastInputs(BARS, interval_us=HOUR_US, window=48).inputs([(series, time_us)], NAMES)
     live, recent = buffer.window(Instrument(*series), time_us, NAMES), buffer.recent(Instrument(*series), time_us, 721)
@@ -59,7 +59,7 @@ def test_an_input_is_what_the_buffer_gave_live(buffer: FeatureBuffer, series: tu
 
 
 def test_an_input_needs_no_more_than_its_reach() -> None:
-    """From the last ``reach_bars`` bars alone the same input comes out: a fold may leave out the rest."""
+    """The last ``reach_bars`` bars alone give the same input, so a fold may leave out the rest."""
     bars = garch_bars(1500)
     close = [(SERIES[0], close_us(1500))]
     short = bars.filter(pl.col("open_time_us") >= close_us(1500 - reach_bars(48) - 1))
@@ -72,8 +72,8 @@ def test_an_input_needs_no_more_than_its_reach() -> None:
     assert len(cut.recent.log_close) == RECENT_BARS + 1
 
 
-def test_only_bars_with_a_price_are_asked_about() -> None:
-    """An hour in which nothing traded has no forecast to score, nor has one outside the span."""
+def test_only_closes_of_bars_with_a_price_are_listed() -> None:
+    """An hour without trades has no forecast to score; hours outside the span are left out."""
     hole = (pl.col("open_time_us") == close_us(850)) & (pl.col("symbol") == "BTC-USDT")
     past = PastInputs(BARS.filter(~hole), interval_us=HOUR_US, window=48)
     closes = past.closes(close_us(850), close_us(853))
@@ -91,7 +91,7 @@ def test_a_time_at_which_no_bar_closes_is_rejected() -> None:
 
 
 def test_a_series_younger_than_a_window_has_none() -> None:
-    """It is the forecaster that says what it lacks."""
+    """The forecaster rejects an input without a window."""
     past = PastInputs(BARS, interval_us=HOUR_US, window=48)
     [young, old] = past.inputs([(SERIES[0], close_us(47)), (SERIES[0], close_us(48))], NAMES)
     assert young.window is None

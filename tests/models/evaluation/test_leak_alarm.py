@@ -1,4 +1,4 @@
-"""The alarm at its limits."""
+"""The leak alarm at its limits."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_direction_over_the_limit(points: float, error: float, days: float, verd
 
 
 def test_reasons_hold_the_figures() -> None:
-    """Both limits passed are two lines."""
+    """Two exceeded limits give two reasons."""
     alarm = leak_alarm(
         rmse_vs_random_walk=Estimate(0.46, 0.01), direction_over_reversal=Estimate(0.33, 0.01), days=365.0
     )

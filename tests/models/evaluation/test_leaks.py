@@ -1,6 +1,6 @@
-"""Every leak that made somebody's "0.2% RMSE", planted on purpose, and the check or alarm that catches it.
+"""Planted leaks of every kind behind a published "0.2% RMSE", and the check or alarm that detects each.
 
-The honest program goes through the same checks beside it, so that a check which cries always would fail too.
+The program itself passes the same checks, so a check that always fires would fail too.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ HONEST = {"last_return": _close.diff(), "trailing_average": _close.rolling_mean(
 
 
 def linear(expression: pl.Expr, bars: pl.DataFrame) -> tuple[FloatArray, FloatArray]:
-    """A regression of the next return on a feature, fitted on the first third: the rest's returns and medians."""
+    """Returns and medians of a regression of the next return on a feature, fitted on the first third of the rows."""
     feature = with_column(expression, bars)["planted"].fill_null(np.nan).to_numpy()
     close = np.log(bars["close"].to_numpy())
     returns = np.append(np.diff(close), np.nan)
@@ -90,24 +90,24 @@ def measured(expression: pl.Expr, bars: pl.DataFrame = LONG) -> Measures:
 
 
 def test_our_features_are_the_same_without_the_future() -> None:
-    """Truncation: no feature of the catalogue changes when the bars after it are cut off."""
+    """Truncation: no feature of the catalogue changes when later bars are cut off."""
     assert truncation(honest_rows, BARS) == []
 
 
 @pytest.mark.parametrize("name", LEAKS)
 def test_truncation_catches_every_feature_that_reads_ahead(name: str) -> None:
-    """Each planted feature moves when the future goes."""
+    """Each planted feature changes when the future is removed."""
     assert truncation(partial(with_column, LEAKS[name]), BARS) == ["planted"]
 
 
 @pytest.mark.parametrize("name", HONEST)
 def test_truncation_lets_honest_features_pass(name: str) -> None:
-    """The same code with a trailing window is left alone."""
+    """The same code with a trailing window passes."""
     assert truncation(partial(with_column, HONEST[name]), BARS) == []
 
 
 def test_truncation_catches_imputation_from_the_future() -> None:
-    """A hole filled with the series' mean or with the next value reads what came later; the last value does not."""
+    """Filling with the mean of the series or the next value reads later bars; the last value does not."""
     holed = BARS.with_columns(pl.when(pl.int_range(pl.len()) % 50 != 49).then("volume").alias("volume"))
     for leaky in (pl.col("volume").fill_null(strategy="mean"), pl.col("volume").fill_null(strategy="backward")):
         assert truncation(partial(with_column, leaky), holed) == ["planted"]
@@ -115,7 +115,7 @@ def test_truncation_catches_imputation_from_the_future() -> None:
 
 
 def test_truncation_catches_a_forecaster_that_sees_more_than_its_input() -> None:
-    """Held as a function from bars to forecasts, an honest one passes and one that looks up the answer does not."""
+    """As a function from bars to forecasts, one without a leak passes, and one that reads the outcome does not."""
     candidate = fit("ewma", BARS, Settings(interval_us=HOUR_US, horizons=(1,), levels=(0.1, 0.5, 0.9)))
 
     def forecasts(bars: pl.DataFrame, *, peeking: float) -> pl.DataFrame:
@@ -139,8 +139,8 @@ def test_truncation_catches_a_forecaster_that_sees_more_than_its_input() -> None
 
 
 @pytest.mark.parametrize("name", ["off_by_one", "centred_average"])
-def test_the_alarm_sounds_at_absurd_skill(name: str) -> None:
-    """A bar off by one and a centred average are in the release gate's sight by their RMSE and direction alone."""
+def test_the_alarm_fires_at_implausible_skill(name: str) -> None:
+    """A bar off by one and a centred average are detected by RMSE and direction alone."""
     measures = measured(LEAKS[name])
     assert measures.leak_alarm.verdict is LeakVerdict.SUSPECT
     assert measures.rmse_vs_random_walk.value < 0.9
@@ -150,21 +150,21 @@ def test_the_alarm_sounds_at_absurd_skill(name: str) -> None:
 
 @pytest.mark.parametrize("name", HONEST)
 def test_the_alarm_is_quiet_about_honest_features(name: str) -> None:
-    """A regression on what was known is within half a percent of the random walk."""
+    """A regression on known values is within half a percent of the random walk."""
     measures = measured(HONEST[name])
     assert measures.leak_alarm.verdict is LeakVerdict.CLEAR
     assert measures.rmse_vs_random_walk.value == pytest.approx(1.0, abs=0.005)
 
 
-def test_the_alarm_does_not_see_a_z_score_over_look_back_and_horizon() -> None:
-    """The dangerous leak: half a percent of RMSE and 51% of the signs pass for skill. Truncation and shuffling tell."""
+def test_the_alarm_misses_a_z_score_over_look_back_and_horizon() -> None:
+    """Half a percent of RMSE and 51% of the signs look like skill, but truncation and shuffling detect the leak."""
     measures = measured(WINDOW_Z_SCORE)
     assert measures.leak_alarm.verdict is LeakVerdict.CLEAR
     assert 0.98 < measures.rmse_vs_random_walk.value < 0.997
 
 
 def has_skill_in_the_return(measures: Measures) -> bool:
-    """Below the random walk's RMSE or above a coin, by more than 3 standard errors."""
+    """RMSE below the random walk's, or direction above 50%, by more than 3 standard errors."""
     ratio, direction = measures.rmse_vs_random_walk, measures.direction
     assert direction is not None
     return 1 - ratio.value > 3 * ratio.standard_error or direction.value - 0.5 > 3 * direction.standard_error
@@ -172,19 +172,19 @@ def has_skill_in_the_return(measures: Measures) -> bool:
 
 @pytest.mark.parametrize("name", LEAKS)
 def test_skill_that_survives_shuffled_time_is_a_leak(name: str) -> None:
-    """In shuffled hours nothing tells of the next one, yet each planted feature does."""
+    """Shuffled hours carry no information about the next one, yet each planted feature predicts it."""
     assert has_skill_in_the_return(measured(LEAKS[name], shuffled_time(LONG)))
 
 
 @pytest.mark.parametrize("name", HONEST)
 def test_honest_features_have_no_skill_in_shuffled_time(name: str) -> None:
-    """Direction is a coin there, and the median no better than zero."""
+    """Direction is at 50%, and the median no better than zero."""
     assert not has_skill_in_the_return(measured(HONEST[name], shuffled_time(LONG)))
 
 
 @pytest.mark.parametrize("name", ["off_by_one", "centred_average"])
 def test_skill_that_a_gap_of_one_bar_ends_is_a_leak(name: str) -> None:
-    """Shifted labels: what is left of the correlation when the label begins one or two bars later."""
+    """Shifted labels: the correlation vanishes when the label begins one or two bars later."""
     returns, medians = linear(LEAKS[name], LONG)
     skills = []
     for gap in (0, 2, 3):
@@ -193,8 +193,8 @@ def test_skill_that_a_gap_of_one_bar_ends_is_a_leak(name: str) -> None:
     assert skill_under_a_gap(skills)
 
 
-def test_honest_skill_lives_through_a_gap() -> None:
-    """Volatility clusters: HAR's forecast of the next hour still tells of the hours after it. No skill is no leak."""
+def test_honest_skill_survives_a_gap() -> None:
+    """Volatility clusters: HAR's forecast of the next hour still predicts the hours after it. No skill is no leak."""
     har = fit("har", LONG, Settings(interval_us=HOUR_US, horizons=(1,), levels=(0.1, 0.5, 0.9))).forecaster
     [recent] = PastInputs(LONG, interval_us=HOUR_US, window=48).histories.values()
     said = np.log(har.sigma(("binance", "BTC-USDT"), recent)[:, 0])  # type: ignore[attr-defined]  # HAR
@@ -209,7 +209,7 @@ def test_honest_skill_lives_through_a_gap() -> None:
 
 
 def test_our_labels_are_not_known_at_their_cut_off() -> None:
-    """Nothing that is learned is there yet when the forecast is made."""
+    """No label has a value at the time of its forecast."""
     labels = partial(label_rows, interval_us=HOUR_US, horizons=(1, 6))
     assert labels_known_too_early(labels, BARS, cut_us=CUT_US, interval_us=HOUR_US) == []
 
@@ -222,7 +222,7 @@ def test_contemporaneous_and_shifted_labels_are_caught() -> None:
 
 
 def test_our_scaler_and_scale_are_fitted_before_the_cut() -> None:
-    """Spoil every bar after the training span: the scaler and HAR stay bit for bit."""
+    """With every bar after the training span altered, the scaler and HAR are bit for bit the same."""
     cut_us = prepare(BARS, SPEC).split.cut_us
     for fitted in (lambda bars: prepare(bars, SPEC).scaler.centre, lambda bars: prepare(bars, SPEC).scaler.spread):
         assert not fit_reads_the_future(fitted, BARS, cut_us=cut_us, interval_us=HOUR_US)
@@ -234,7 +234,7 @@ def test_our_scaler_and_scale_are_fitted_before_the_cut() -> None:
 
 
 def test_a_scaler_or_imputation_of_the_whole_series_is_caught() -> None:
-    """Fitted on all rows, the middle of a feature, or the mean that fills its holes, holds the future."""
+    """Fitted on all rows, the median of a feature, or the mean that fills its gaps, contains the future."""
 
     def scaler_of_everything(bars: pl.DataFrame) -> FloatArray:
         names = FEATURE_NAMES[:20]
@@ -248,8 +248,8 @@ def test_a_scaler_or_imputation_of_the_whole_series_is_caught() -> None:
         assert fit_reads_the_future(planted, BARS, cut_us=CUT_US, interval_us=HOUR_US)
 
 
-def test_a_price_level_earns_nothing_here() -> None:
-    """Persistence explains more than 99% of the price level; of the return, which is measured, nothing."""
+def test_persistence_of_the_price_level_is_no_skill() -> None:
+    """Persistence explains more than 99% of the price level, but nothing of the return, which is scored."""
     close = LONG["close"].to_numpy()
     residual = np.sum((close[1:] - close[:-1]) ** 2)
     assert 1 - residual / np.sum((close[1:] - close[1:].mean()) ** 2) > 0.99
@@ -264,7 +264,7 @@ def test_a_price_level_earns_nothing_here() -> None:
 
 
 def backtest(bars: pl.DataFrame) -> dict[str, Measures]:
-    """HAR and LightGBM over the last 700 hours, through the program's own walk-forward."""
+    """HAR and LightGBM over the last 700 hours, by the walk-forward of the program."""
     step = 3
     first_us, last_us = (int(getattr(bars["open_time_us"], end)()) for end in ("min", "max"))
     folds = walk_forward_folds(
@@ -290,7 +290,7 @@ def test_shuffled_time_leaves_our_models_no_skill() -> None:
 def test_a_leak_planted_in_the_feature_table_keeps_its_skill_in_shuffled_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The range of the bar to come, put into the real table, is found by LightGBM and so by both checks."""
+    """LightGBM uses the range of the next bar, planted in the real table, and both checks detect it."""
 
     def leaky(bars: pl.DataFrame, **given: object) -> pl.DataFrame:
         rows = feature_rows(bars, **given)  # type: ignore[arg-type]  # as given
@@ -305,7 +305,7 @@ def test_a_leak_planted_in_the_feature_table_keeps_its_skill_in_shuffled_time(
 
 
 def test_shuffling_keeps_the_bars_and_loses_their_order() -> None:
-    """Returns, ranges and volumes are the same set; opens meet closes; what clustered no longer does."""
+    """Returns, ranges and volumes are the same set; opens equal the previous closes; volatility does not cluster."""
     shuffled = shuffled_time(LONG)
     for frame in (LONG, shuffled):
         assert frame.height == LONG.height

@@ -1,4 +1,4 @@
-"""The measures against answers known by hand or by construction."""
+"""The measures against values known by hand or by construction."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def measured(name: str = "model", **answers: Answers) -> Measures:
 
 @pytest.fixture(scope="module")
 def truth() -> Measures:
-    """Who knows the distribution exactly."""
+    """Measures of forecasts of the true distribution."""
     return measured(model=normal(SIGMA, RETURNS))
 
 
-def test_who_knows_the_distribution_is_calibrated(truth: Measures) -> None:
+def test_forecasts_of_the_true_distribution_are_calibrated(truth: Measures) -> None:
     """Coverage is nominal within its error, and every gap between quantiles holds its share."""
     assert set(truth.coverage) == {50, 80, 90, 95}
     for percent, share in truth.coverage.items():
@@ -43,7 +43,7 @@ def test_who_knows_the_distribution_is_calibrated(truth: Measures) -> None:
 
 
 def test_pinball_and_crps_are_those_of_a_normal_distribution() -> None:
-    """For N(0, s^2) told as it is the CRPS is s / sqrt(pi); nine levels come within their trapezoids."""
+    """For N(0, s^2) forecast exactly the CRPS is s / sqrt(pi), up to the trapezoids of nine levels."""
     returns = 0.01 * np.random.default_rng(2).standard_normal(20_000)
     [board] = horizon_measures(outcomes(returns, with_baselines(returns, 0.01, model=normal(0.01, returns))))
     measures = board.by_kind["model"]
@@ -62,13 +62,13 @@ def test_skill_is_the_ratio_of_losses(truth: Measures) -> None:
 
 
 def test_the_same_forecaster_twice_has_the_ratio_one_without_error() -> None:
-    """HAR beside a copy of itself."""
+    """HAR compared with a copy of itself."""
     measures = measured(model=normal(0.0113, RETURNS))
     assert measures.pinball_vs["har"] == pytest.approx((1.0, 0.0), abs=1e-12)
 
 
 def test_r2_of_log_variance_is_what_the_noise_leaves(truth: Measures) -> None:
-    """log v = log s^2 + 0.3 noise: the true s leaves 0.09 of 1.09, and a constant factor takes nothing away."""
+    """log v = log s^2 + 0.3 noise: the true s leaves 0.09 of 1.09, and a constant factor has no effect."""
     assert truth.r2_log_variance is not None
     assert truth.r2_log_variance.value == pytest.approx(1 - 0.09 / 1.09, abs=0.01)
     louder = measured(model=normal(3 * SIGMA, RETURNS))
@@ -89,7 +89,7 @@ def test_qlike_by_hand() -> None:
 
 
 def test_unknown_variances_are_left_out() -> None:
-    """A bar without range does not poison the mean; where none has one there is no figure."""
+    """A bar without range is left out of the mean; if no bar has one, the measure is None."""
     returns = np.random.default_rng(3).standard_normal(1000)
     variances = np.tile([1.0, np.nan], 500)
     [board] = horizon_measures(outcomes(returns, with_baselines(returns, 1.0), variances=variances))
@@ -100,14 +100,14 @@ def test_unknown_variances_are_left_out() -> None:
 
 
 def test_a_median_of_zero_has_the_random_walks_rmse_and_no_direction() -> None:
-    """Its ratio is exactly one; it takes no side."""
+    """Its ratio is exactly one; its direction is None."""
     measures = measured("har")
     assert measures.rmse_vs_random_walk == (1.0, 0.0)
     assert measures.direction is None
     assert measures.direction_over_reversal is None
 
 
-def test_rmse_ratio_and_direction_of_who_knows_a_part() -> None:
+def test_rmse_ratio_and_direction_of_a_partly_informed_median() -> None:
     """A median of a tenth of the return leaves 0.9 of the error and always has the sign."""
     measures = measured(model=normal(SIGMA, RETURNS, centre=0.1 * RETURNS))
     assert measures.rmse_vs_random_walk.value == pytest.approx(0.9)
@@ -119,8 +119,8 @@ def test_rmse_ratio_and_direction_of_who_knows_a_part() -> None:
     assert measures.direction_over_reversal.value == pytest.approx(1.0 - rule.direction.value, abs=1e-3)
 
 
-def test_the_reversal_rule_is_right_where_prices_take_back() -> None:
-    """On an AR(1) of -0.3 the sign is had by 1/2 + asin(0.3) / pi = 59.7% (the orthant probability of two normals)."""
+def test_the_reversal_rule_is_right_where_returns_reverse() -> None:
+    """On an AR(1) of -0.3 it has 1/2 + asin(0.3) / pi = 59.7% right signs (the orthant probability of two normals)."""
     random = np.random.default_rng(4)
     returns = np.empty(20_000)
     returns[0] = 0.0
@@ -140,12 +140,12 @@ def test_pit_by_hand() -> None:
 
 
 def test_central_intervals_are_pairs_around_the_median() -> None:
-    """Levels without a partner make none."""
+    """Levels without a mirror give none."""
     assert central_intervals((0.05, 0.1, 0.25, 0.5, 0.75, 0.95)) == [(50, 2, 4), (90, 0, 5)]
 
 
-def test_all_are_scored_on_the_targets_that_all_have() -> None:
-    """Where one was silent nobody is scored, and the board says who was."""
+def test_all_are_scored_on_common_targets() -> None:
+    """A target that one kind did not forecast is scored for none, and ``silent`` counts it."""
     quiet = normal(SIGMA, RETURNS)
     quiet.quantiles[:100], quiet.volatility[:100] = np.nan, np.nan
     told = outcomes(RETURNS, with_baselines(RETURNS, 0.0113, model=quiet), variances=VARIANCES)
@@ -156,7 +156,7 @@ def test_all_are_scored_on_the_targets_that_all_have() -> None:
 
 
 def test_too_few_targets_have_no_measures() -> None:
-    """Below 24 there is a board that says how many, and no number that looks like one."""
+    """Below 24 targets the record holds their number and no measures."""
     told = outcomes(RETURNS[:23], with_baselines(RETURNS[:23], 0.01))
     [board] = horizon_measures(told)
     assert (board.scored, board.by_kind) == (23, {})
@@ -180,8 +180,8 @@ def test_a_panel_counts_an_instant_once() -> None:
     assert boards[3].scored == 3 * COUNT
 
 
-def test_figures_without_a_unit_do_not_depend_on_the_unit() -> None:
-    """Returns in percent have the same ratios: no figure becomes small by scaling, as a min-max scaled error does."""
+def test_dimensionless_measures_do_not_depend_on_the_unit() -> None:
+    """Returns in percent have the same ratios: scaling lowers no figure, as it does a min-max scaled error."""
     answers = with_baselines(100 * RETURNS, 1.13, model=normal(100 * SIGMA, 100 * RETURNS, centre=5 * RETURNS))
     [percent] = horizon_measures(outcomes(100 * RETURNS, answers, variances=1e4 * VARIANCES))
     plain = measured(model=normal(SIGMA, RETURNS, centre=0.05 * RETURNS))
@@ -192,7 +192,7 @@ def test_figures_without_a_unit_do_not_depend_on_the_unit() -> None:
 
 
 def test_nothing_is_measured_on_the_price_level() -> None:
-    """There is no field for what persistence gets 0.998 in."""
+    """No field holds R2, MAPE or RMSE of the price level."""
     names = " ".join(field.name for field in fields(Measures))
     for word in ("mape", "price", "minmax", "r2_return", "accuracy"):
         assert word not in names

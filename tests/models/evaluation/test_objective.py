@@ -1,4 +1,4 @@
-"""The number that a search goes by: the measures' own figures, averaged over horizons."""
+"""The search objective: the figures of the measures, averaged over horizons."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIGURES = ("pinball", "crps", "qlike", "rmse", "coverage", "direction")
 
 @pytest.fixture(scope="module")
 def outcomes() -> Outcomes:
-    """EWMA beside the yardsticks, two series, horizons 1 and 3."""
+    """EWMA and the yardsticks, two series, horizons 1 and 3."""
     return walk_forward(fold_tasks(BARS, folds(), ("ewma",), SETTINGS))
 
 
@@ -59,7 +59,7 @@ def test_each_metric_is_the_measures_figure(outcomes: Outcomes) -> None:
 
 
 def test_horizons_count_alike(outcomes: Outcomes) -> None:
-    """The figure is the mean of each horizon's own."""
+    """The figure is the mean over the horizons."""
     for name in ("pinball", "qlike", "coverage"):
         each = [objective(nearest(outcomes, column), "ewma", METRICS[name]).value for column in (0, 1)]
         assert objective(outcomes, "ewma", METRICS[name]).value == pytest.approx(np.mean(each), rel=1e-9)
@@ -72,8 +72,8 @@ def test_the_yardstick_is_one_without_error(outcomes: Outcomes) -> None:
         assert (value, error) == pytest.approx((1.0, 0.0), abs=1e-12)
 
 
-def test_a_share_of_signs_that_nobody_gave_is_no_number(outcomes: Outcomes) -> None:
-    """The random walk's median is 0; the reversal rule takes a side."""
+def test_a_share_of_signs_without_predicted_signs_is_nan(outcomes: Outcomes) -> None:
+    """The random walk's median is 0; that of the reversal rule is not."""
     assert np.isnan(objective(outcomes, "random_walk", METRICS["direction"]).value)
     assert 0.3 < objective(outcomes, "reversal", METRICS["direction"]).value < 0.7
     assert tuple(METRICS) == FIGURES

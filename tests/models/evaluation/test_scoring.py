@@ -1,4 +1,4 @@
-"""Scores of a validation span, checked against the forecasters that they stand for."""
+"""Scores of a validation span, checked against the forecasters themselves."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def data() -> TrainingData:
 
 
 def test_the_random_walk_scored_is_the_random_walk_served(data: TrainingData) -> None:
-    """Row by row it says what the forecaster says at the same close."""
+    """Each row equals the forecaster's quantiles at the same close."""
     chosen = data.split.validation[[0, -1]]
     for quantiles, row in zip(random_walk_quantiles(data, chosen, LEVELS), chosen, strict=True):
         series, now_us = data.series[data.samples.series[row]], int(data.samples.close_time_us[row])
@@ -32,8 +32,8 @@ def test_the_random_walk_scored_is_the_random_walk_served(data: TrainingData) ->
         np.testing.assert_allclose(quantiles, forecast.quantiles[0])
 
 
-def test_hars_own_answer_scores_exactly_one(data: TrainingData) -> None:
-    """A network that says what HAR says has a ratio of one, and nothing to tell it apart by."""
+def test_hars_own_forecast_scores_exactly_one(data: TrainingData) -> None:
+    """A network with HAR's forecasts has a ratio of one and a standard error of zero."""
     chosen = data.split.validation
     har = np.stack([data.har.residual_quantiles(series) for series in data.series])[data.samples.series[chosen]]
     zeros = np.zeros((len(chosen), len(HORIZONS)))
@@ -45,7 +45,7 @@ def test_hars_own_answer_scores_exactly_one(data: TrainingData) -> None:
         assert score["coverage_50"] < score["coverage_90"]
 
 
-def test_a_worse_answer_scores_above_one(data: TrainingData) -> None:
+def test_a_worse_forecast_scores_above_one(data: TrainingData) -> None:
     """Quantiles three times too wide lose to HAR, by many standard errors."""
     chosen = data.split.validation
     har = np.stack([data.har.residual_quantiles(series) for series in data.series])[data.samples.series[chosen]]

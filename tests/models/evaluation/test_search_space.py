@@ -1,4 +1,4 @@
-"""What a search draws: reproducible, sensible for every kind, and exactly what is printed."""
+"""Draws of a search: reproducible, valid for every kind, and equal to the printed values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPACES: list[tuple[str, Preset | None]] = [
 
 @pytest.mark.parametrize(("kind", "preset"), SPACES)
 def test_every_draw_can_be_trained(kind: str, preset: Preset | None) -> None:
-    """Within the bounds, printed as it is, with whatever can be set set; heads share the width evenly."""
+    """A draw is within bounds, equals its printed form, and sets every value of the kind; heads divide the width."""
     dimensions = space(kind, preset)
     assert tuple(dimensions) == settable(kind)
     for number in range(1, 40):
@@ -35,7 +35,7 @@ def test_every_draw_can_be_trained(kind: str, preset: Preset | None) -> None:
 
 
 def test_a_trial_depends_on_seed_and_number_alone() -> None:
-    """So that a search can go on, and be longer the next time."""
+    """So a search can resume, and be extended later."""
     dimensions = space("lstm", PRESETS["lstm"]["small"])
     first = [drawn(dimensions, number, seed=1) for number in range(5)]
     assert first == [drawn(dimensions, number, seed=1) for number in range(5)]
@@ -44,8 +44,8 @@ def test_a_trial_depends_on_seed_and_number_alone() -> None:
     assert drawn(dimensions, 3, seed=2) != first[3]
 
 
-def test_what_is_fixed_is_not_drawn() -> None:
-    """It holds in every trial, the preset's among them, and the others are drawn as without it."""
+def test_fixed_values_are_not_drawn() -> None:
+    """They apply to every trial, the first included, and the others are drawn as without them."""
     dimensions = space("lstm", PRESETS["lstm"]["small"])
     fixed = Overrides(hidden=40)
     assert drawn(dimensions, 0, seed=1, fixed=fixed) == fixed

@@ -1,4 +1,4 @@
-"""The measures of skill: values known by hand, and standard errors that hold what they promise."""
+"""The measures of skill: values known by hand, and standard errors with nominal coverage."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def test_an_interval_holds_its_ends() -> None:
 
 
 def test_equal_losses_have_the_ratio_one_without_error() -> None:
-    """A forecast compared with itself is neither better nor worse, and that is certain."""
+    """A forecast compared with itself has ratio one and standard error zero."""
     losses = np.random.default_rng(1).exponential(size=50)
     assert paired_ratio(losses, losses) == (1.0, 0.0)
     assert rmse_ratio(losses, losses) == (1.0, 0.0)
 
 
 def test_half_the_loss_everywhere_is_the_ratio_one_half_without_error() -> None:
-    """Pairing removes what moves both: a constant factor has no sampling error."""
+    """Pairing removes common changes: a constant factor has no sampling error."""
     losses = np.random.default_rng(2).exponential(size=50)
     ratio = paired_ratio(losses / 2, losses)
     assert ratio is not None
@@ -79,7 +79,7 @@ def test_there_is_no_estimate_below_the_minimum(horizon_bars: int, fewest: int) 
 
 
 def test_a_baseline_without_loss_has_no_ratio() -> None:
-    """Nothing is divided by zero: the ratio is None."""
+    """The ratio is None instead of a division by zero."""
     assert paired_ratio(np.ones(30), np.zeros(30)) is None
     assert rmse_ratio(np.zeros(30), np.ones(30)) is None
 
@@ -101,7 +101,7 @@ def test_coverage_counts_hits_and_is_never_certain() -> None:
     assert 0.02 < every.standard_error < 0.05
 
 
-def test_direction_leaves_out_who_took_no_side() -> None:
+def test_direction_leaves_out_zeros() -> None:
     """A forecast or a truth of exactly zero is neither right nor wrong."""
     said = np.array([1.0, -1.0] * 15 + [0.0] * 10)
     was = np.array([0.1, 0.1] * 15 + [0.1] * 10)
@@ -133,7 +133,7 @@ def test_two_standard_errors_hold_the_truth(count: int, horizon_bars: int, least
     assert least <= held / trials <= 0.98
 
 
-def test_ignoring_the_overlap_would_promise_too_much() -> None:
+def test_ignoring_the_overlap_would_give_too_small_errors() -> None:
     """The error for overlapping losses is well above the one that takes them for independent."""
     common, own = np.random.default_rng(7).exponential(size=(2, 1005))
     ours, theirs = _overlapping(0.7 * common + 0.3 * own, 6), _overlapping(common, 6)

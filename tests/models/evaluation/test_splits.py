@@ -18,8 +18,8 @@ def test_no_training_label_is_known_after_the_cut_and_validation_waits_a_label_s
     assert times[split.validation].min() == 80
 
 
-def test_validation_takes_its_share_but_no_more_than_it_is_given() -> None:
-    """Of a long history only the last stretch is held back."""
+def test_validation_takes_its_share_up_to_the_limit() -> None:
+    """Of a long history only the last part, of limited length, is used for validation."""
     assert cut_time(0, 1000, validation_share=0.15, at_most_us=200) == 850
     assert cut_time(0, 1000, validation_share=0.15, at_most_us=40) == 960
 
@@ -47,7 +47,7 @@ SPANS = {
 
 
 def folds_of(count: int, bars: int, training: int, span: int, history: int | None) -> tuple[Fold, ...]:
-    """On a grid of one hour that begins at 0."""
+    """Folds on an hourly grid that begins at 0."""
     return walk_forward_folds(
         first_us=0,
         from_us=training * HOUR_US,
@@ -92,7 +92,7 @@ def test_no_outcome_of_training_overlaps_one_of_the_test(
 def test_folds_without_a_training_bar_are_rejected(
     count: int, bars: int, training: int, span: int, history: int | None
 ) -> None:
-    """Where the embargo reaches back to where the bars begin the first fold has nothing to learn from."""
+    """Where the embargo reaches back to where the bars begin the first fold has nothing to train on."""
     if training > span:
         assert folds_of(count, bars, training, span, history)
     else:

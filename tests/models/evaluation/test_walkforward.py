@@ -53,7 +53,7 @@ def outcomes() -> Outcomes:
 
 
 def test_every_close_is_forecast_once_by_every_kind(outcomes: Outcomes) -> None:
-    """Two series, 250 hours; the random walk, the rule and HAR are there although nobody named them."""
+    """Two series, 250 hours; the random walk, the reversal rule and HAR are always included."""
     assert outcomes.series == (("binance", "BTC-USDT"), ("binance", "ETH-USDT"))
     assert set(outcomes.answers) == {"ewma", *ALWAYS}
     for index in (0, 1):
@@ -78,8 +78,8 @@ def test_truths_are_the_returns_that_followed(outcomes: Outcomes) -> None:
     assert 0.7 < np.nanmean(ratio) < 1.4
 
 
-def test_the_answers_are_the_forecasters_own(outcomes: Outcomes) -> None:
-    """A fold's HAR is that of the bars known before it, asked with the input of that close."""
+def test_the_forecasts_are_those_of_the_forecasters(outcomes: Outcomes) -> None:
+    """HAR of a fold is fitted on the bars known before it, and forecasts from the input of each close."""
     fold = folds()[1]
     har = fit("har", training_bars(BARS, fold, HOUR_US), SETTINGS)
     close = (outcomes.series[1], fold.test_from_us + 10 * HOUR_US)
@@ -98,7 +98,7 @@ def test_training_ends_at_the_embargo() -> None:
 
 @pytest.mark.parametrize("kind", ["har", "ewma"])
 def test_bars_after_the_cut_change_no_fit(outcomes: Outcomes, kind: str) -> None:
-    """Spoil every bar from the embargo on: the first forecast that has not seen one of them is the same."""
+    """With every bar from the embargo on altered, the first forecast that reads none of them is the same."""
     fold = folds()[0]
     whole = fit(kind, training_bars(BARS, fold, HOUR_US), SETTINGS).forecaster
     again = fit(kind, training_bars(spoiled_after(fold.train_until_us), fold, HOUR_US), SETTINGS).forecaster
@@ -106,8 +106,8 @@ def test_bars_after_the_cut_change_no_fit(outcomes: Outcomes, kind: str) -> None
     np.testing.assert_array_equal(whole.forecast(past)[0].quantiles, again.forecast(past)[0].quantiles)
 
 
-def test_the_future_changes_no_answer(outcomes: Outcomes) -> None:
-    """Whatever comes after a close, the answers up to it stay what they were; only outcomes change."""
+def test_the_future_changes_no_forecast(outcomes: Outcomes) -> None:
+    """Altered bars after a close change outcomes, but no forecast up to it."""
     cut_us = FROM_US + 180 * HOUR_US
     spoiled = run(spoiled_after(cut_us))
     before = outcomes.close_time_us <= cut_us
@@ -117,7 +117,7 @@ def test_the_future_changes_no_answer(outcomes: Outcomes) -> None:
 
 
 def test_folds_done_elsewhere_in_any_order_give_the_same(outcomes: Outcomes) -> None:
-    """A mapper that works backwards changes nothing."""
+    """A mapper that evaluates the folds in reverse order gives the same outcomes."""
 
     def backwards(work: Callable[[FoldTask], Outcomes], tasks: Iterable[FoldTask]) -> list[Outcomes]:
         return [work(task) for task in reversed(list(tasks))]
@@ -135,7 +135,7 @@ def test_a_task_holds_what_its_fold_needs_and_no_more(outcomes: Outcomes) -> Non
 
 
 def test_a_symbol_that_is_listed_later_joins_when_it_has_bars() -> None:
-    """It is forecast from its first close with enough of a past, by what was fitted on the others before."""
+    """It is forecast from its first close with enough history, by a fit on the other symbols."""
     listed_us = FROM_US + 60 * HOUR_US
     bars = BARS.filter((pl.col("symbol") == "BTC-USDT") | (pl.col("open_time_us") >= listed_us))
     told = run(bars)
@@ -146,8 +146,8 @@ def test_a_symbol_that_is_listed_later_joins_when_it_has_bars() -> None:
     assert spoken[25:].all()
 
 
-def test_steps_go_through_every_kind_from_nothing_to_one() -> None:
-    """Whoever waits is told which kind of which fold is at work."""
+def test_steps_report_every_kind_from_zero_to_one() -> None:
+    """A step names the kind and the fold in progress."""
     steps: list[Step] = []
     evaluate_fold(fold_tasks(BARS, folds(), ("ewma",), SETTINGS)[1], on_step=steps.append)
     assert [step.kind for step in steps[:-1]] == ["ewma", *ALWAYS]
@@ -172,13 +172,13 @@ def test_too_little_history_names_kind_and_fold() -> None:
 
 
 def test_all_baselines_are_installed_where_the_tests_run() -> None:
-    """The development set holds every extra, so that no baseline goes untested."""
+    """The development environment has every optional package, so that no baseline goes untested."""
     assert installed_rivals() == ("random_walk", "reversal", "har", "ewma", "garch", "lightgbm")
 
 
 @pytest.mark.slow
 def test_a_network_is_trained_for_each_fold_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trained on the fold's bars only, served with attention; a second run takes up what the first left behind."""
+    """Trained on the fold's bars only, served with attention; a second run uses the artifact of the first."""
     settings = replace(SETTINGS, preset="small", device="cpu", epochs=1, keep_in=tmp_path)
     reports: list[Progress] = []
     task = fold_tasks(BARS, folds(1), ("attention_lstm",), settings)[0]
@@ -202,7 +202,7 @@ def test_a_network_is_trained_for_each_fold_and_found_again(tmp_path: Path, monk
 
 
 def test_har_gives_the_level_of_the_variances(outcomes: Outcomes) -> None:
-    """Realised variances stand at the level that HAR's fit of the same fold found."""
+    """Realised variances are scaled by the variance level of HAR's fit of the same fold."""
     fold = folds()[0]
     har = fit("har", training_bars(BARS, fold, HOUR_US), SETTINGS).forecaster
     assert isinstance(har, Har)

@@ -1,4 +1,4 @@
-"""The attention LSTM beyond what every network promises: where its attention starts, and its unknown symbol."""
+"""Properties of the attention LSTM alone: its initial attention, and its unknown symbol."""
 
 import pytest
 import torch

@@ -18,8 +18,8 @@ def test_quantiles_never_cross_whatever_the_input() -> None:
     assert (quantiles.diff(dim=-1) >= 0).all()
 
 
-def test_an_untrained_head_answers_the_quantiles_it_was_started_at() -> None:
-    """With a zero context the answer is exactly the given quantiles."""
+def test_an_untrained_head_outputs_its_start_quantiles() -> None:
+    """With a zero context the output is exactly the given quantiles."""
     start = np.array([[-2.0, -1.0, 0.0, 1.1, 2.2], [-3.0, -1.5, 0.1, 1.0, 4.0]])
     head = QuantileHead(8, 2, LEVELS)
     head.start_at(start)
@@ -34,7 +34,7 @@ def test_volatility_is_bounded_and_starts_at_the_scale() -> None:
 
 
 def test_losses_leave_unknown_labels_out() -> None:
-    """A NaN label neither counts nor poisons, and the torch loss equals the NumPy one."""
+    """A NaN label has no effect, and the torch loss equals the NumPy one."""
     quantiles = torch.randn(4, 2, 5).sort(dim=-1).values
     truth = torch.tensor([[0.1, torch.nan], [torch.nan, torch.nan], [0.5, -0.5], [1.0, 2.0]])
     known = truth.isfinite().numpy()
@@ -44,7 +44,7 @@ def test_losses_leave_unknown_labels_out() -> None:
 
 
 def test_a_weight_counts_a_window_as_often() -> None:
-    """A window of weight two is one that is there twice, one of weight zero is not there."""
+    """A window of weight two equals two copies of it, and one of weight zero has no effect."""
     truth, quantiles, log_sigma = torch.randn(3, 2), torch.randn(3, 2, 5).sort(dim=-1).values, torch.randn(3, 2)
     truth[0, 1] = torch.nan
     weights, twice = torch.tensor([[2.0], [0.0], [1.0]]), torch.tensor([0, 0, 2])
@@ -60,7 +60,7 @@ def test_a_weight_counts_a_window_as_often() -> None:
 
 
 def test_the_variance_loss_is_least_at_the_realised_standard_deviation() -> None:
-    """The gradient vanishes where sigma squared is the variance, and is bounded where it is next to nothing."""
+    """The gradient vanishes where sigma squared is the variance, and is bounded where the variance is almost zero."""
     log_sigma = torch.full((2, 1), float(np.log(2.0)), requires_grad=True)
     log_variance_loss(torch.tensor([[4.0], [1e-30]]).log(), log_sigma).backward()
     assert abs(log_sigma.grad[0].item()) < 1e-6

@@ -1,4 +1,4 @@
-"""Loading a network: what must not be served is refused by name, and what it refuses to forecast."""
+"""Loading a network: artifacts that must not be served, and inputs that cannot be forecast, are rejected."""
 
 import json
 import shutil
@@ -58,7 +58,7 @@ def test_nothing_after_the_cut_off_changes_the_forecast(forecaster: NetworkForec
             assert np.array_equal(one.quantiles, other.quantiles) != changes
 
 
-def test_an_answer_has_attention_over_the_window(forecaster: NetworkForecaster) -> None:
+def test_a_forecast_has_attention_over_the_window(forecaster: NetworkForecaster) -> None:
     """48 weights that sum to one, and quantiles in order."""
     for forecast in forecaster.forecast(inputs(names=forecaster.manifest.feature_names)):
         assert forecast.attention.shape == (48,)
@@ -66,8 +66,8 @@ def test_an_answer_has_attention_over_the_window(forecaster: NetworkForecaster) 
         assert (np.diff(forecast.quantiles, axis=1) >= 0).all()
 
 
-def test_an_answer_carries_what_lay_behind_it(forecaster: NetworkForecaster) -> None:
-    """Which hours were known and, of the network that selects features, what each weighed; as the network said it."""
+def test_a_forecast_carries_the_reading_of_its_window(forecaster: NetworkForecaster) -> None:
+    """The known hours and, from a network that selects features, the weight of each, as the network returned them."""
     [given, *_] = inputs(names=forecaster.manifest.feature_names)
     mask = given.window.mask.copy()
     mask[3:6] = False
@@ -103,7 +103,7 @@ def test_an_artifact_from_before_the_calendar_is_served(tmp_path: Path, monkeypa
 
 
 def test_a_kind_that_this_program_lacks_is_a_mismatch(tiny_artifact: Path, tmp_path: Path) -> None:
-    """A later program's network is refused by its kind."""
+    """A network of a later program is rejected by its kind."""
     artifact = read_artifact(tiny_artifact)
     later = replace(artifact, manifest=replace(artifact.manifest, kind="oracle"))
     with pytest.raises(ArtifactMismatch, match="'oracle'"):
@@ -111,7 +111,7 @@ def test_a_kind_that_this_program_lacks_is_a_mismatch(tiny_artifact: Path, tmp_p
 
 
 def test_another_feature_schema_is_a_mismatch(tiny_artifact: Path, tmp_path: Path) -> None:
-    """A sound artifact of other features is refused, and told apart from a damaged one."""
+    """An intact artifact of other features is rejected, and distinguished from a damaged one."""
     artifact = read_artifact(tiny_artifact)
     for change, words in (
         ({"schema_hash": "f" * 64}, "schema ffffffffffff"),
@@ -122,7 +122,7 @@ def test_another_feature_schema_is_a_mismatch(tiny_artifact: Path, tmp_path: Pat
             NetworkForecaster.load(write_artifact(tmp_path, changed))
 
 
-def test_a_network_that_answers_otherwise_than_when_saved_is_rejected(tiny_artifact: Path, tmp_path: Path) -> None:
+def test_a_network_whose_outputs_differ_from_those_saved_is_rejected(tiny_artifact: Path, tmp_path: Path) -> None:
     """Weights with correct sums that fail the golden windows are not served."""
     artifact = read_artifact(tiny_artifact)
     weights = {**artifact.weights, "score.bias": artifact.weights["score.bias"]}
@@ -132,7 +132,7 @@ def test_a_network_that_answers_otherwise_than_when_saved_is_rejected(tiny_artif
 
 
 def test_weights_of_another_network_are_a_mismatch(tiny_artifact: Path, tmp_path: Path) -> None:
-    """A manifest that describes another network than the weights is refused."""
+    """A manifest that describes another network than the weights is rejected."""
     artifact = read_artifact(tiny_artifact)
     network = {**json.loads(json.dumps(artifact.manifest.network)), "hidden": 40}
     changed = replace(artifact, manifest=replace(artifact.manifest, network=network))
@@ -140,8 +140,8 @@ def test_weights_of_another_network_are_a_mismatch(tiny_artifact: Path, tmp_path
         NetworkForecaster.load(write_artifact(tmp_path, changed))
 
 
-def test_what_cannot_be_forecast_is_said(forecaster: NetworkForecaster) -> None:
-    """No window, a masked newest bar, half of the bars missing and another interval are each refused by name."""
+def test_rejection_reasons_of_inputs(forecaster: NetworkForecaster) -> None:
+    """No window, a masked newest bar, half of the bars missing and another interval each have their reason."""
     good = inputs(names=forecaster.manifest.feature_names)[0]
     assert forecaster.rejection_reason(good) is None
     newest, half = good.window.mask.copy(), good.window.mask.copy()

@@ -1,4 +1,4 @@
-"""The season that a network reads is the clock's, and sharp enough for one hour of the day."""
+"""Seasonal inputs follow the clock, and can represent a single hour of the day."""
 
 import numpy as np
 import torch
@@ -24,8 +24,8 @@ def test_columns_are_the_harmonics_of_the_next_bars_hour() -> None:
     np.testing.assert_allclose(found, np.stack(columns, axis=1), atol=1e-5)
 
 
-def test_one_hour_of_the_day_can_be_told_from_its_neighbours() -> None:
-    """A line through the columns draws a burst of 14:00 alone nearly whole, which the plain waves cannot."""
+def test_one_hour_of_the_day_differs_from_its_neighbours() -> None:
+    """A linear function of the columns fits a burst at 14:00 alone almost fully; plain waves cannot."""
     burst = (WEEK_OF_HOURS // HOUR_US % 24 == 14).astype(float)
 
     def left(columns: np.ndarray) -> float:
@@ -38,6 +38,6 @@ def test_one_hour_of_the_day_can_be_told_from_its_neighbours() -> None:
 
 
 def test_a_longer_target_is_read_by_the_hour_in_which_it_begins() -> None:
-    """Only the first of the targets counts; without harmonics there is nothing to read."""
+    """Only the first target is read; without harmonics there are no columns."""
     np.testing.assert_allclose(of(WEEK_OF_HOURS, horizons=(1, 6, 24)), of(WEEK_OF_HOURS), atol=1e-5)
     assert of(WEEK_OF_HOURS, day=0, week=0).shape == (168, 0)
