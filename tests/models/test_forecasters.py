@@ -13,6 +13,7 @@ from features.frames import PRICES
 from models.baselines import BoostedTrees, Ewma, Garch, Har, RandomWalk, Reversal
 from models.evaluation.candidates import RIVALS, Candidate, Settings, fit
 from models.evaluation.inputs import PastInputs
+from models.evaluation.walkforward import try_forecasts
 from models.forecast import Forecast
 from models.networks.network_forecaster import NetworkForecaster
 from tests.models.synthetic import HOUR_US, START_US, garch_bars
