@@ -20,7 +20,6 @@ from daemon.forecasting.scoreboard import Scoreboard
 from daemon.forecasting.target_history import BASELINES
 from daemon.ingest.rest_client import RestClient
 from daemon.ingest.stream import MarketStream
-from daemon.pipeline.events import BarReconciled
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.timeouts import Timeouts, timeouts_for_bars
 from daemon.publishing.message_builder import MessageBuilder
@@ -76,47 +75,16 @@ def build(config: Config, *, clock: Clock, hooks: Hooks, broker_port: int | None
     broker_port: where the embedded broker listens; None where another broker is configured.
     """
     core = _Core(config, clock=clock, hooks=hooks, broker_port=broker_port)
-    feeds: dict[str, VenueFeed] = {}
-    rests: dict[str, RestClient] = {}
-    rounds = ForecastRounds(
-        pipeline=core.pipeline,
-        inference=core.inference,
-        metrics=core.metrics,
-        health=core.health,
-        clock=clock,
-        deadline_s=min(_MAX_INFERENCE_S, config.bars.interval_us / 1e6 / clock.speed / 4),
-        on_forecasts=lambda: dispatcher.drain(),  # noqa: PLW0108  # the dispatcher is built below
-    )
-    reconciler = _reconciler(
-        config,
-        clock,
-        rests,
-        core.pipeline,
-        lambda event: dispatcher.bar_reconciled(event),  # noqa: PLW0108  # as above
-    )
-    dispatcher = Dispatcher(
-        pipeline=core.pipeline,
-        feeds=feeds,
-        writer=StoreWriter(core.ledger, core.store),
-        rounds=rounds,
-        messages=core.messages,
-        metrics=core.metrics,
-        health=core.health,
-        clock=clock,
-        reconciler=reconciler,
-        hooks=hooks,
-    )
-    feeds |= _feeds(config, clock=clock, pipeline=core.pipeline, metrics=core.metrics, wake=dispatcher.wake)
-    rests |= {name: feed.rest for name, feed in feeds.items()}
+    flow = _Flow(config, core, hooks)
     history = HistoryLoader(
-        rests,
+        flow.rests,
         ledger=core.ledger,
         store=core.store,
         interval_us=config.bars.interval_us,
         history_us=config.retrain.history.microseconds,
     )
-    promoter, retrainer = _retraining(config, core, rounds=rounds, history=history, hooks=hooks)
-    _prepare_metrics(config, core, rounds)
+    promoter, retrainer = _retraining(config, core, rounds=flow.rounds, history=history, hooks=hooks)
+    _prepare_metrics(config, core, flow.rounds)
     return Components(
         clock=clock,
         metrics=core.metrics,
@@ -127,10 +95,10 @@ def build(config: Config, *, clock: Clock, hooks: Hooks, broker_port: int | None
         inference=core.inference,
         publisher=core.publisher,
         messages=core.messages,
-        feeds=feeds,
-        rounds=rounds,
-        dispatcher=dispatcher,
-        reconciler=reconciler,
+        feeds=flow.feeds,
+        rounds=flow.rounds,
+        dispatcher=flow.dispatcher,
+        reconciler=flow.reconciler,
         history=history,
         promoter=promoter,
         retrainer=retrainer,
@@ -171,6 +139,50 @@ class _Core:
         )
 
 
+class _Flow:
+    """The components that pass trades, bars and forecasts to one another, which therefore know one another."""
+
+    def __init__(self, config: Config, core: _Core, hooks: Hooks) -> None:
+        self.feeds: dict[str, VenueFeed] = {}
+        self.rests: dict[str, RestClient] = {}
+        self.rounds = ForecastRounds(
+            pipeline=core.pipeline,
+            inference=core.inference,
+            metrics=core.metrics,
+            health=core.health,
+            clock=core.clock,
+            deadline_s=min(_MAX_INFERENCE_S, config.bars.interval_us / 1e6 / core.clock.speed / 4),
+            on_forecasts=lambda: self.dispatcher.drain(),  # noqa: PLW0108  # the dispatcher is built below
+        )
+        self.reconciler = self._reconciler(config, core)
+        self.dispatcher = Dispatcher(
+            pipeline=core.pipeline,
+            feeds=self.feeds,
+            writer=StoreWriter(core.ledger, core.store),
+            rounds=self.rounds,
+            messages=core.messages,
+            metrics=core.metrics,
+            health=core.health,
+            clock=core.clock,
+            reconciler=self.reconciler,
+            hooks=hooks,
+        )
+        self.feeds |= _feeds(config, core, wake=self.dispatcher.wake)
+        self.rests |= {name: feed.rest for name, feed in self.feeds.items()}
+
+    def _reconciler(self, config: Config, core: _Core) -> Reconciler | None:
+        if not config.bars.audit:
+            return None
+        return Reconciler(
+            self.rests,
+            clock=core.clock,
+            bar_wall_s=config.bars.interval_us / 1e6 / core.clock.speed,
+            on_reconciled=lambda event: self.dispatcher.bar_reconciled(event),  # noqa: PLW0108  # built later
+            on_rebuilt=core.pipeline.rebuild,
+            on_contradicted=core.pipeline.replace_with_candle,
+        )
+
+
 def _pipeline(config: Config, clock: Clock) -> Pipeline:
     calibration = Calibration(
         interval_us=config.bars.interval_us, horizons=config.model.horizons, levels=config.model.quantiles
@@ -199,28 +211,8 @@ def _engine(config: Config) -> ForecastEngine:
     )
 
 
-def _reconciler(
-    config: Config,
-    clock: Clock,
-    rests: Mapping[str, RestClient],
-    pipeline: Pipeline,
-    on_reconciled: Callable[[BarReconciled], None],
-) -> Reconciler | None:
-    if not config.bars.audit:
-        return None
-    return Reconciler(
-        rests,
-        clock=clock,
-        bar_wall_s=config.bars.interval_us / 1e6 / clock.speed,
-        on_reconciled=on_reconciled,
-        on_rebuilt=pipeline.rebuild,
-        on_contradicted=pipeline.replace_with_candle,
-    )
-
-
-def _feeds(
-    config: Config, *, clock: Clock, pipeline: Pipeline, metrics: Metrics, wake: Callable[[], None]
-) -> Mapping[str, VenueFeed]:
+def _feeds(config: Config, core: _Core, *, wake: Callable[[], None]) -> Mapping[str, VenueFeed]:
+    clock = core.clock
     feeds: dict[str, VenueFeed] = {}
     for section in config.feeds:
         symbols = [each.symbol for each in config.instruments if each.venue == section.venue]
@@ -228,7 +220,7 @@ def _feeds(
             continue
         wire = venue(section.venue, symbols)
         rest = RestClient(wire, section.rest_url, clock=clock)
-        feed = VenueFeed(wire, symbols, pipeline=pipeline, rest=rest, clock=clock, metrics=metrics, wake=wake)
+        feed = VenueFeed(wire, symbols, pipeline=core.pipeline, rest=rest, clock=clock, metrics=core.metrics, wake=wake)
         feed.stream = MarketStream(wire, symbols, section.ws_url, listener=feed, clock=clock)
         feeds[section.venue] = feed
     return feeds
