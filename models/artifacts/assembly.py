@@ -63,12 +63,7 @@ def assemble(
         training={**training, "parameters": parameter_count(network)},
         seed=spec.seed,
         parent=spec.parent,
-        versions={
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "polars": pl.__version__,
-        },
+        versions=_versions(),
     )
     return Artifact(
         manifest=manifest,
@@ -77,6 +72,15 @@ def assemble(
         har=data.har.to_json(),
         golden=_golden(windows, chosen, network),
     )
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "polars": pl.__version__,
+    }
 
 
 def _golden(windows: WindowTensors, chosen: npt.NDArray[np.int64], network: Network | Ensemble) -> Tensors:

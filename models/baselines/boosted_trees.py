@@ -99,11 +99,8 @@ class BoostedTrees:
         log_variance, returns, close_us = log_variance[usable], returns[usable], close_us[usable]
         if len(close_us) < 2 * LEAST_ROWS:
             raise ValueError(f"LightGBM needs {2 * LEAST_ROWS} bars with all features, there are {len(close_us)}")
-        split = split_in_time(
-            close_us,
-            cut_us=cut_time(int(close_us.min()), int(close_us.max())),
-            label_span_us=max(horizons) * interval_us,
-        )
+        cut_us = cut_time(int(close_us.min()), int(close_us.max()))
+        split = split_in_time(close_us, cut_us=cut_us, label_span_us=max(horizons) * interval_us)
         grower = _Grower(lightgbm, {**_SHAPE, **(shape or {}), "seed": seed, "num_threads": threads}, inputs)
         everything = np.concatenate([split.train, split.validation])
         boosters, predicted = [], []

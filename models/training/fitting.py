@@ -28,6 +28,7 @@ from models.training.checkpoint import (
     restore_optimiser,
     write_checkpoint,
 )
+from models.training.label_weights import age_weights, horizon_weights
 from models.training.ranks import ALONE, Ranks
 
 VOLATILITY_WEIGHT = (
@@ -99,13 +100,8 @@ class Fitting:
         self.recipe = recipe
         self.epochs = epochs
         self.levels = torch.tensor(config.levels, device=device)
-        # Outcomes of h bars overlap, so long horizons have the fewest independent ones and, weighted alike, overfit
-        # before the shortest horizon is learned. A window adds 1/h of an independent outcome; the square of that
-        # scored better, because all horizons share the layers below the heads.
-        self._horizon_weights = torch.tensor(horizons, dtype=torch.float32, device=device) ** -2.0  # (H,)
-        half_life = recipe.half_life_days
-        ages = torch.zeros_like(windows.age_days) if half_life is None else windows.age_days / half_life
-        self._weights = torch.exp2(-ages).unsqueeze(1) * self._horizon_weights  # (N, H)
+        self._horizon_weights = horizon_weights(horizons, device)  # (H,)
+        self._weights = age_weights(windows.age_days, recipe.half_life_days) * self._horizon_weights  # (N, H)
         self._mixed_precision = on_gpu if mixed_precision is None else mixed_precision
         self._steps_per_reading = _STEPS_PER_READING if on_gpu else 1
         self._order = torch.Generator().manual_seed(seed)

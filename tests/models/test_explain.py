@@ -72,9 +72,9 @@ def test_features_by_weight_and_family() -> None:
     """Each feature of the catalogue once, the heaviest first; families add up to the same."""
     weights = np.arange(len(FEATURE_NAMES), dtype=np.float64)
     weights /= weights.sum()
-    told = feature_weights(WindowReading(np.ones(48, dtype=np.bool_), FEATURE_NAMES, weights))
-    assert [each.name for each in told] == list(reversed(FEATURE_NAMES))
-    families = family_weights(told)
+    weighted = feature_weights(WindowReading(np.ones(48, dtype=np.bool_), FEATURE_NAMES, weights))
+    assert [each.name for each in weighted] == list(reversed(FEATURE_NAMES))
+    families = family_weights(weighted)
     assert sum(weight for _, weight, _ in families) == pytest.approx(1.0)
     assert sum(count for *_, count in families) == len(FEATURES)
     assert {name for name, *_ in families} == {feature.family for feature in FEATURES}

@@ -66,8 +66,8 @@ def test_the_future_changes_no_earlier_forecast(cut: int) -> None:
     for each in answers.values():
         each.quantiles[cut + 1 :] *= 3.0
     other = with_calibrated(replace(made, returns=spoiled, answers=answers))
-    for kind, told in with_calibrated(made).calibrated.items():
-        np.testing.assert_array_equal(other.calibrated[kind][: cut + 1], told[: cut + 1])
+    for kind, quantiles in with_calibrated(made).calibrated.items():
+        np.testing.assert_array_equal(other.calibrated[kind][: cut + 1], quantiles[: cut + 1])
     assert not np.array_equal(other.calibrated["narrow"][cut + 6], with_calibrated(made).calibrated["narrow"][cut + 6])
 
 
@@ -94,9 +94,9 @@ def test_truths_of_an_outage_are_learned_after_it() -> None:
 
 def test_missing_forecasts_stay_missing() -> None:
     """NaN where there was no forecast, and only there."""
-    told = with_calibrated(overlapping()).calibrated["har"]
-    assert np.isnan(told[20:40]).all()
-    assert np.isfinite(np.delete(told, np.s_[20:40], axis=0)).all()
+    result = with_calibrated(overlapping()).calibrated["har"]
+    assert np.isnan(result[20:40]).all()
+    assert np.isfinite(np.delete(result, np.s_[20:40], axis=0)).all()
 
 
 def test_series_are_independent_in_any_order() -> None:
@@ -121,8 +121,8 @@ def test_series_are_independent_in_any_order() -> None:
 def test_measures_before_and_after_calibration() -> None:
     """Half the true width: coverage becomes nominal and the CRPS falls significantly; HAR's hardly changes."""
     returns = 0.01 * np.random.default_rng(6).standard_normal(3000)
-    told = with_calibrated(outcomes(returns, with_baselines(returns, 0.01, narrow=normal(0.005, returns))))
-    [board] = horizon_measures(told)
+    result = with_calibrated(outcomes(returns, with_baselines(returns, 0.01, narrow=normal(0.005, returns))))
+    [board] = horizon_measures(result)
     narrow, har = board.by_kind["narrow"], board.by_kind["har"]
     assert narrow.calibrated is not None
     assert har.calibrated is not None
@@ -145,8 +145,8 @@ def test_without_calibration_there_are_no_calibrated_measures() -> None:
 
 def test_the_shape_is_that_of_the_forecasts() -> None:
     """(N, H, Q) by kind, sorted as the outcomes are."""
-    told = with_calibrated(overlapping())
-    assert set(told.calibrated) == set(told.answers)
-    for kind, each in told.calibrated.items():
-        assert each.shape == told.answers[kind].quantiles.shape == (400, 2, len(SCORES))
-    assert (np.diff(told.close_time_us) == HOUR_US).all()
+    result = with_calibrated(overlapping())
+    assert set(result.calibrated) == set(result.answers)
+    for kind, each in result.calibrated.items():
+        assert each.shape == result.answers[kind].quantiles.shape == (400, 2, len(SCORES))
+    assert (np.diff(result.close_time_us) == HOUR_US).all()

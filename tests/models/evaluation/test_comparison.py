@@ -71,10 +71,10 @@ def test_every_two_are_compared_and_the_better_is_below_zero() -> None:
 
 def test_weeks_are_adjacent_and_hold_every_target() -> None:
     """2000 hours are eleven weeks and a bit; the mean over all is the ratio of all."""
-    told = clustered()
-    weeks = over_time(told, 0, EVERYWHERE, period_us=168 * HOUR_US)
+    scored = clustered()
+    weeks = over_time(scored, 0, EVERYWHERE, period_us=168 * HOUR_US)
     assert [week.from_us for week in weeks] == [START_US + 168 * HOUR_US * number for number in range(12)]
     assert sum(week.scored for week in weeks) == 2000
     assert all(week.pinball_vs_har["har"] == 1.0 for week in weeks)
     assert np.mean([week.pinball_vs_har["model"] for week in weeks]) < 0.97
-    assert over_time(told, 0, ~EVERYWHERE, period_us=168 * HOUR_US) == []
+    assert over_time(scored, 0, ~EVERYWHERE, period_us=168 * HOUR_US) == []

@@ -75,16 +75,16 @@ def linear(expression: pl.Expr, bars: pl.DataFrame) -> tuple[FloatArray, FloatAr
     feature = with_column(expression, bars)["planted"].fill_null(np.nan).to_numpy()
     close = np.log(bars["close"].to_numpy())
     returns = np.append(np.diff(close), np.nan)
-    fitted, told = slice(100, len(close) // 3), slice(len(close) // 3 + 24, len(close) - 50)
+    fitted, tested = slice(100, len(close) // 3), slice(len(close) // 3 + 24, len(close) - 50)
     slope, intercept = np.polyfit(feature[fitted], returns[fitted], 1)
-    return returns[told], intercept + slope * feature[told]
+    return returns[tested], intercept + slope * feature[tested]
 
 
 def measured(expression: pl.Expr, bars: pl.DataFrame = LONG) -> Measures:
     returns, medians = linear(expression, bars)
     spread = float(np.std(returns))
-    told = outcomes(returns, with_baselines(returns, spread, model=normal(spread, returns, centre=medians)))
-    [board] = horizon_measures(told)
+    scored = outcomes(returns, with_baselines(returns, spread, model=normal(spread, returns, centre=medians)))
+    [board] = horizon_measures(scored)
     assert board.days > 90
     return board.by_kind["model"]
 

@@ -20,8 +20,8 @@ VARIANCES = SIGMA**2 * np.exp(0.3 * RANDOM.standard_normal(COUNT) - 0.045)
 
 
 def measured(name: str = "model", **answers: Answers) -> Measures:
-    told = outcomes(RETURNS, with_baselines(RETURNS, 0.0113, **answers), variances=VARIANCES)
-    [board] = horizon_measures(told)
+    scored = outcomes(RETURNS, with_baselines(RETURNS, 0.0113, **answers), variances=VARIANCES)
+    [board] = horizon_measures(scored)
     return board.by_kind[name]
 
 
@@ -81,8 +81,8 @@ def test_qlike_by_hand() -> None:
     """v/f - log(v/f) - 1 with v/f of 1 and 4 in turn: 0 and 3 - log 4, whose mean is 0.807."""
     returns = np.random.default_rng(3).standard_normal(1000)
     variances = np.tile([1.0, 4.0], 500)
-    told = outcomes(returns, with_baselines(returns, 1.0), variances=variances)
-    [board] = horizon_measures(told)
+    scored = outcomes(returns, with_baselines(returns, 1.0), variances=variances)
+    [board] = horizon_measures(scored)
     measures = board.by_kind["har"]
     assert measures.qlike is not None
     assert measures.qlike.value == pytest.approx((3 - math.log(4)) / 2)
@@ -148,17 +148,17 @@ def test_all_are_scored_on_common_targets() -> None:
     """A target that one kind did not forecast is scored for none, and ``silent`` counts it."""
     quiet = normal(SIGMA, RETURNS)
     quiet.quantiles[:100], quiet.volatility[:100] = np.nan, np.nan
-    told = outcomes(RETURNS, with_baselines(RETURNS, 0.0113, model=quiet), variances=VARIANCES)
-    told.returns[-1] = np.nan
-    [board] = horizon_measures(told)
+    scored = outcomes(RETURNS, with_baselines(RETURNS, 0.0113, model=quiet), variances=VARIANCES)
+    scored.returns[-1] = np.nan
+    [board] = horizon_measures(scored)
     assert board.scored == COUNT - 101
     assert board.silent == {"model": 100, "random_walk": 0, "reversal": 0, "har": 0}
 
 
 def test_too_few_targets_have_no_measures() -> None:
     """Below 24 targets the record holds their number and no measures."""
-    told = outcomes(RETURNS[:23], with_baselines(RETURNS[:23], 0.01))
-    [board] = horizon_measures(told)
+    scored = outcomes(RETURNS[:23], with_baselines(RETURNS[:23], 0.01))
+    [board] = horizon_measures(scored)
     assert (board.scored, board.by_kind) == (23, {})
 
 

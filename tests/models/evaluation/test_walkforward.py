@@ -138,10 +138,10 @@ def test_a_symbol_that_is_listed_later_joins_when_it_has_bars() -> None:
     """It is forecast from its first close with enough history, by a fit on the other symbols."""
     listed_us = FROM_US + 60 * HOUR_US
     bars = BARS.filter((pl.col("symbol") == "BTC-USDT") | (pl.col("open_time_us") >= listed_us))
-    told = run(bars)
-    late = told.index == 1
-    assert told.close_time_us[late].min() == listed_us + HOUR_US
-    spoken = told.answers["random_walk"].spoken[late]
+    outcomes = run(bars)
+    late = outcomes.index == 1
+    assert outcomes.close_time_us[late].min() == listed_us + HOUR_US
+    spoken = outcomes.answers["random_walk"].spoken[late]
     assert not spoken[:23].any()
     assert spoken[25:].all()
 

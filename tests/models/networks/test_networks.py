@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +12,6 @@ import torch
 from safetensors.torch import load, save
 
 from features.calendar import CALENDAR
-from features.catalogue import FEATURE_NAMES
-from models.networks.__main__ import parameter_counts
 from models.networks.builder import build_network, config_from_json, ensemble, network_config
 from models.networks.heads import log_variance_loss, pinball_loss
 from models.networks.network import UNKNOWN_SYMBOL, Encoded, Network, NetworkInput, NetworkOutput
@@ -298,12 +293,12 @@ def signalled(change: Callable[[torch.Tensor], torch.Tensor], columns: slice) ->
     """Changes the signals that condition the attention block, and nothing else of the network."""
 
     def apply(network: TFT) -> TFT:
-        heard = network.signals
+        original = network.signals
 
         def signals(given: NetworkInput) -> torch.Tensor:
-            told = heard(given).clone()
-            told[:, columns] = change(told[:, columns])
-            return told
+            changed = original(given).clone()
+            changed[:, columns] = change(changed[:, columns])
+            return changed
 
         network.signals = signals  # type: ignore[method-assign]
         return network
@@ -316,10 +311,10 @@ def test_conditioning_changes_output_and_attention(columns: slice) -> None:
     """With the same window, signals of higher volatility or of the other direction change the output."""
     given = windows()
     plain = run(build("tft"), given)
-    told = run(signalled(lambda signal: -2.0 * signal - 1.0, columns)(build("tft")), given)
-    assert difference(plain, told) > 0.01
-    assert (plain.attention - told.attention).abs().max() > 1e-4
-    assert torch.equal(plain.importance, told.importance)
+    conditioned = run(signalled(lambda signal: -2.0 * signal - 1.0, columns)(build("tft")), given)
+    assert difference(plain, conditioned) > 0.01
+    assert (plain.attention - conditioned.attention).abs().max() > 1e-4
+    assert torch.equal(plain.importance, conditioned.importance)
 
 
 def test_conditioning_reads_the_newest_known_hour_of_its_own_features() -> None:
@@ -337,32 +332,3 @@ def test_a_market_without_volatility_features_is_rejected() -> None:
     """There is no signal to condition on, and the error names it."""
     with pytest.raises(ValueError, match="feature of volatility"):
         TFTConfig.columns(("rsi_14", *DIRECTION_FEATURES))
-
-
-# ---------------------------------------------------------------- size
-
-
-def test_parameter_counts_are_documented_as_counted() -> None:
-    """docs/networks.md holds the count of every kind and preset; the large transformer has 8 to 10 million."""
-    documented = (Path(__file__).parents[3] / "docs" / "networks.md").read_text("utf-8")
-    counts = parameter_counts()
-    for (kind, preset), count in counts.items():
-        assert f"| `{kind}` | `{preset}` | {count:,} |" in documented, (kind, preset, count)
-    assert 8_000_000 <= counts["transformer", "large"] <= 10_000_000
-
-
-def test_the_counts_are_printed() -> None:
-    """``python -m models.networks`` prints one line for each kind and preset."""
-    done = subprocess.run([sys.executable, "-m", "models.networks"], capture_output=True, text=True, check=True)
-    assert len(done.stdout.splitlines()) == sum(len(presets) for presets in PRESETS.values())
-
-
-def test_every_preset_is_built_for_all_features() -> None:
-    """The transformer has eight heads in every size."""
-    for preset in PRESETS["transformer"].values():
-        config = network_config(
-            "transformer", preset.shape, feature_names=FEATURE_NAMES, window=L, symbols=4, horizons=H, levels=LEVELS
-        )
-        network = build_network(config)
-        assert all(layer.self_attn.num_heads == 8 for layer in network.layers)
-        assert all(layer.norm_first for layer in network.layers)

@@ -37,22 +37,22 @@ def main(folder: Path) -> None:
     """Fits each kind, and writes the weights and loss of this process."""
     torch.set_num_threads(1)
     with joined_ranks(torch.device("cpu")) as ranks:
-        told: dict[str, Any] = {"size": ranks.size}
+        results: dict[str, Any] = {"size": ranks.size}
         for kind in CONFIGS:
             fitted = fit(kind, ranks)
             save_file(fitted.network.state_dict(), folder / f"{kind}-{ranks.rank}.safetensors")
-            told[kind] = {"loss": fitted.validation_loss, "best_epoch": fitted.best_epoch}
+            results[kind] = {"loss": fitted.validation_loss, "best_epoch": fitted.best_epoch}
         # With dropout, killed after the second epoch and resumed, compared with a run that was not killed.
         whole = fit("lstm", ranks, dropout=0.3, epochs=4)
         checkpoint = folder / "lstm.checkpoint"
         part = fit_until(2, ranks, checkpoint)
-        told["resumed"] = [whole.validation_loss, part.validation_loss]
+        results["resumed"] = [whole.validation_loss, part.validation_loss]
         try:
             ranks.check_alike("numbers", {"rank": torch.tensor(ranks.rank)})
         except RanksDiffer as error:
-            told["differ"] = str(error)
-        told["agreed"] = ranks.agreed(ranks.first, torch.device("cpu"))
-        (folder / f"told-{ranks.rank}.json").write_text(json.dumps(told))
+            results["differ"] = str(error)
+        results["agreed"] = ranks.agreed(ranks.first, torch.device("cpu"))
+        (folder / f"results-{ranks.rank}.json").write_text(json.dumps(results))
 
 
 class Killed(Exception):

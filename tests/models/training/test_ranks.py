@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def results_of(folder: Path, rank: int) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / f"told-{rank}.json").read_text())
+    content: dict[str, Any] = json.loads((folder / f"results-{rank}.json").read_text())
     return content
 
 
