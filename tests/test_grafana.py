@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from daemon.clock import SystemClock
+from daemon.config.types import listen_address
 from daemon.forecasting.records import Skill
 from daemon.serving.gpu import GpuCollector
 from daemon.serving.health import Health
@@ -215,7 +216,7 @@ async def busy_daemon(metrics: Metrics) -> AsyncIterator[str]:
     nvml = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(nvml)
     health = Health(SystemClock(), [])
-    server = HttpServer("127.0.0.1:0", registry=metrics.registry, status=_no_document, health=health)
+    server = HttpServer(listen_address("127.0.0.1:0"), registry=metrics.registry, status=_no_document, health=health)
     address = await server.start()
     tasks = [
         asyncio.create_task(update_metrics(metrics)),

@@ -153,7 +153,7 @@ class App:
     def _http_server(self) -> HttpServer:
         token_file = self.config.http.token_file
         return HttpServer(
-            str(self.config.http.listen),
+            self.config.http.listen,
             registry=self.components.metrics.registry,
             status=self.status,
             health=self.components.health,

@@ -15,6 +15,7 @@ from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 
+from daemon.config.types import ListenAddress
 from daemon.errors import ConfigError, Retryable
 from daemon.serving.health import Health
 from daemon.serving.status import StatusDocument
@@ -31,7 +32,7 @@ PAGE_POLICY = (
 
 
 class HttpServer:
-    """Serves on ``listen`` ("host:port", port 0 picks a free one).
+    """Serves on ``listen``; port 0 picks a free one.
 
     On loopback only requests for a loopback host name are answered, so that a web site cannot read the API through a
     DNS name of its own that points here. With ``token`` every path but the health checks needs it, as
@@ -40,14 +41,13 @@ class HttpServer:
 
     def __init__(
         self,
-        listen: str,
+        listen: ListenAddress,
         *,
         registry: CollectorRegistry,
         status: Callable[[], StatusDocument],
         health: Health,
         token: str | None = None,
     ) -> None:
-        self._host, self._port = split_listen(listen)
         self._listen = listen
         self._status = status
         self._health = health
@@ -64,7 +64,7 @@ class HttpServer:
         runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
         await runner.setup()
         try:
-            await web.TCPSite(runner, self._host.strip("[]"), self._port).start()
+            await web.TCPSite(runner, self._listen.host, self._listen.port).start()
         except OSError as error:
             await runner.cleanup()
             if error.errno == errno.EADDRINUSE:
@@ -74,7 +74,7 @@ class HttpServer:
             raise ConfigError([f"[http] listen {self._listen}: {error.strerror}"]) from error
         self._runner = runner
         port = runner.addresses[0][1]
-        return f"http://{self._host}:{port}"
+        return f"http://{self._listen._replace(port=port)}"
 
     async def stop(self) -> None:
         """Stops listening; requests under way have a second to end."""
@@ -96,7 +96,8 @@ class HttpServer:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if is_loopback(self._host) and _host_name(request) not in {self._host, *LOOPBACK_NAMES}:
+        host = str(self._listen).rpartition(":")[0]  # an IPv6 host in brackets, as in the request's header
+        if self._listen.is_loopback and _host_name(request) not in {host, *LOOPBACK_NAMES}:
             return web.Response(status=421, text="ask for this address by a loopback name, e.g. localhost\n")
         if request.path not in OPEN_PATHS and not self._authorised(request):
             challenge = {hdrs.WWW_AUTHENTICATE: 'Bearer, Basic realm="forecastd", charset="UTF-8"'}
@@ -129,20 +130,6 @@ class HttpServer:
         problems = self._health.readiness_problems()
         body = {"ready": not problems, "problems": problems}
         return web.json_response(body, status=503 if problems else 200)
-
-
-def split_listen(listen: str) -> tuple[str, int]:
-    """``"127.0.0.1:9464"`` as host and port; an IPv6 host keeps its brackets. Raises ConfigError."""
-    host, separator, port = listen.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if not separator or not host or (":" in host and not bracketed) or not port.isdecimal() or int(port) > 65535:
-        raise ConfigError([f'[http] listen: "{listen}" is not host:port; write e.g. "127.0.0.1:9464"'])
-    return host, int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach ``host``."""
-    return host in {"localhost", "[::1]"} or host.startswith("127.")
 
 
 def _host_name(request: web.Request) -> str:
