@@ -53,7 +53,7 @@ class BoostedTrees:
     def __init__(
         self,
         boosters: Sequence[Any],
-        calibration: VarianceScale,
+        variance_scale: VarianceScale,
         *,
         feature_names: Sequence[str],
         series: Sequence[Series],
@@ -66,7 +66,7 @@ class BoostedTrees:
         self.levels = tuple(levels)
         self.info = ModelInfo(id=f"lightgbm-{trained_until_us}", kind="lightgbm", trained_until_us=trained_until_us)
         self._boosters = tuple(boosters)
-        self._calibration = calibration
+        self._variance_scale = variance_scale
         self._series = tuple(series)
         self._category = {name: index for index, name in enumerate(self._series)}
 
@@ -108,12 +108,12 @@ class BoostedTrees:
             first = grower.grow_with_early_stopping(target, split.train, split.validation)
             predicted.append(np.exp(first.predict(inputs[split.validation], num_threads=threads)))
             boosters.append(grower.grow(target, everything, trees=max(first.best_iteration, 1)))
-        calibration = VarianceScale.fit(np.stack(predicted, axis=1), returns[split.validation], levels)
-        if calibration is None:
+        variance_scale = VarianceScale.fit(np.stack(predicted, axis=1), returns[split.validation], levels)
+        if variance_scale is None:
             raise ValueError(f"LightGBM needs {LEAST_ROWS} bars to calibrate on, in the last 15% of its history")
         return cls(
             boosters,
-            calibration,
+            variance_scale,
             feature_names=names,
             series=table.keys,
             horizons=horizons,
@@ -132,11 +132,11 @@ class BoostedTrees:
                 given,
                 horizons=self.horizons,
                 levels=self.levels,
-                quantiles=sigma[:, None] * self._calibration.residual_quantiles,
+                quantiles=sigma[:, None] * self._variance_scale.residual_quantiles,
                 volatility=sigma,
                 model=self.info,
             )
-            for given, sigma in zip(inputs, self._calibration.sigma(np.exp(log_variance)), strict=True)
+            for given, sigma in zip(inputs, self._variance_scale.sigma(np.exp(log_variance)), strict=True)
         ]
 
     def _row(self, given: ForecastInput) -> FloatArray:
@@ -152,7 +152,7 @@ class BoostedTrees:
         """The state as plain JSON values; the trees in LightGBM's text format."""
         return {
             "boosters": [booster.model_to_string() for booster in self._boosters],
-            "calibration": self._calibration.to_json(),
+            "calibration": self._variance_scale.to_json(),
             "feature_names": list(self.feature_names),
             "series": [list(name) for name in self._series],
             "horizons": list(self.horizons),

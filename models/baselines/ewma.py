@@ -10,8 +10,8 @@ import numpy.typing as npt
 import polars as pl
 
 from features.windows import RecentBars
-from models.baselines.calibrated import Calibrations, fit_calibrations
 from models.baselines.common import baseline_forecast
+from models.baselines.variance_scales import VarianceScales, fit_variance_scales
 from models.forecast import Forecast, ForecastInput, ModelInfo
 from models.history import Series, last_known, regular_histories, tail
 
@@ -49,11 +49,11 @@ class Ewma:
     are those of past returns over their predicted standard deviation.
     """
 
-    def __init__(self, calibrations: Calibrations, *, trained_until_us: int) -> None:
-        self.horizons = calibrations.horizons
-        self.levels = calibrations.levels
+    def __init__(self, scales: VarianceScales, *, trained_until_us: int) -> None:
+        self.horizons = scales.horizons
+        self.levels = scales.levels
         self.info = ModelInfo(id=f"ewma-{trained_until_us}", kind="ewma", trained_until_us=trained_until_us)
-        self._calibrations = calibrations
+        self._scales = scales
         self._growth = np.asarray(self.horizons, dtype=np.float64)  # (H,)
 
     @classmethod
@@ -68,15 +68,15 @@ class Ewma:
         """As ``fit``, from series that are already on their grids."""
         growth = np.asarray(horizons, dtype=np.float64)
         variances = {series: ewma_variance(recent)[:, None] * growth for series, recent in histories.items()}
-        calibrations = fit_calibrations("EWMA", histories, variances, horizons=horizons, levels=levels)
-        return cls(calibrations, trained_until_us=calibrations.newest_us)
+        scales = fit_variance_scales("EWMA", histories, variances, horizons=horizons, levels=levels)
+        return cls(scales, trained_until_us=scales.newest_us)
 
     def forecast(self, inputs: Sequence[ForecastInput]) -> list[Forecast]:
         """Raises ValueError if an instrument has too few known bars."""
         return [self._forecast(given) for given in inputs]
 
     def _forecast(self, given: ForecastInput) -> Forecast:
-        calibration = self._calibrations.of((given.venue, given.symbol))
+        variance_scale = self._scales.of((given.venue, given.symbol))
         recent = tail(given.recent, _BARS)
         variance = ewma_variance(recent)[-1] if len(recent.variance) else np.nan
         if not np.isfinite(variance):
@@ -84,22 +84,22 @@ class Ewma:
                 f"{given.venue}:{given.symbol} has too few bars with a range: EWMA needs {_LEAST_BARS}, one of them "
                 f"among the last {_NEWEST_REACH + 1}"
             )
-        sigma = calibration.sigma(variance * self._growth)
+        sigma = variance_scale.sigma(variance * self._growth)
         return baseline_forecast(
             given,
             horizons=self.horizons,
             levels=self.levels,
-            quantiles=sigma[:, None] * calibration.residual_quantiles,
+            quantiles=sigma[:, None] * variance_scale.residual_quantiles,
             volatility=sigma,
             model=self.info,
         )
 
     def to_json(self) -> dict[str, Any]:
         """The state as plain JSON values."""
-        return self._calibrations.to_json()
+        return self._scales.to_json()
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Ewma:
         """The inverse of ``to_json``. Raises KeyError or ValueError for a state of another shape."""
-        calibrations = Calibrations.from_json(state)
-        return cls(calibrations, trained_until_us=calibrations.newest_us)
+        scales = VarianceScales.from_json(state)
+        return cls(scales, trained_until_us=scales.newest_us)

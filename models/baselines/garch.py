@@ -11,8 +11,8 @@ import numpy.typing as npt
 import polars as pl
 
 from features.windows import RecentBars
-from models.baselines.calibrated import Calibrations, fit_calibrations
 from models.baselines.common import LEAST_ROWS, MissingExtra, baseline_forecast
+from models.baselines.variance_scales import VarianceScales, fit_variance_scales
 from models.forecast import Forecast, ForecastInput, ModelInfo
 from models.history import Series, regular_histories, tail
 
@@ -69,13 +69,13 @@ class Garch:
     """
 
     def __init__(
-        self, parameters: Mapping[Series, GarchParameters], calibrations: Calibrations, *, trained_until_us: int
+        self, parameters: Mapping[Series, GarchParameters], scales: VarianceScales, *, trained_until_us: int
     ) -> None:
-        self.horizons = calibrations.horizons
-        self.levels = calibrations.levels
+        self.horizons = scales.horizons
+        self.levels = scales.levels
         self.parameters = dict(parameters)
         self.info = ModelInfo(id=f"garch-{trained_until_us}", kind="garch", trained_until_us=trained_until_us)
-        self._calibrations = calibrations
+        self._scales = scales
 
     @classmethod
     def fit(cls, bars: pl.DataFrame, *, interval_us: int, horizons: Sequence[int], levels: Sequence[float]) -> Garch:
@@ -98,8 +98,8 @@ class Garch:
         variances = {
             series: parameters[series].variance(recent.log_close, horizons) for series, recent in known.items()
         }
-        calibrations = fit_calibrations("GARCH", known, variances, horizons=horizons, levels=levels)
-        return cls(parameters, calibrations, trained_until_us=calibrations.newest_us)
+        scales = fit_variance_scales("GARCH", known, variances, horizons=horizons, levels=levels)
+        return cls(parameters, scales, trained_until_us=scales.newest_us)
 
     def forecast(self, inputs: Sequence[ForecastInput]) -> list[Forecast]:
         """Raises ValueError for a series that was not in the fit, or with too few known returns."""
@@ -116,13 +116,13 @@ class Garch:
                 f"{given.venue}:{given.symbol} has {known} known returns of the last {_RETURNS}, "
                 f"GARCH needs {_LEAST_RETURNS}"
             )
-        calibration = self._calibrations.of(series)
-        sigma = calibration.sigma(self.parameters[series].variance(recent.log_close, self.horizons)[-1])
+        variance_scale = self._scales.of(series)
+        sigma = variance_scale.sigma(self.parameters[series].variance(recent.log_close, self.horizons)[-1])
         return baseline_forecast(
             given,
             horizons=self.horizons,
             levels=self.levels,
-            quantiles=sigma[:, None] * calibration.residual_quantiles,
+            quantiles=sigma[:, None] * variance_scale.residual_quantiles,
             volatility=sigma,
             model=self.info,
         )
@@ -132,7 +132,7 @@ class Garch:
         parameters = [
             {"venue": venue, "symbol": symbol, **asdict(fitted)} for (venue, symbol), fitted in self.parameters.items()
         ]
-        return {"calibrations": self._calibrations.to_json(), "parameters": parameters}
+        return {"calibrations": self._scales.to_json(), "parameters": parameters}
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Garch:
@@ -143,8 +143,8 @@ class Garch:
             )
             for entry in state["parameters"]
         }
-        calibrations = Calibrations.from_json(state["calibrations"])
-        return cls(parameters, calibrations, trained_until_us=calibrations.newest_us)
+        scales = VarianceScales.from_json(state["calibrations"])
+        return cls(parameters, scales, trained_until_us=scales.newest_us)
 
 
 def fit_parameters(log_close: FloatArray) -> GarchParameters | None:

@@ -17,7 +17,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Calibrations:
+class VarianceScales:
     """``by_series`` includes ``ANY_SERIES``, the pooled one. newest_us: the last close used in the fit."""
 
     horizons: tuple[int, ...]
@@ -36,28 +36,28 @@ class Calibrations:
             "levels": list(self.levels),
             "trained_until_us": self.newest_us,
             "series": [
-                {"venue": venue, "symbol": symbol, **calibration.to_json()}
-                for (venue, symbol), calibration in self.by_series.items()
+                {"venue": venue, "symbol": symbol, **variance_scale.to_json()}
+                for (venue, symbol), variance_scale in self.by_series.items()
             ],
         }
 
     @classmethod
-    def from_json(cls, state: Mapping[str, Any]) -> Calibrations:
+    def from_json(cls, state: Mapping[str, Any]) -> VarianceScales:
         """The inverse of ``to_json``. Raises KeyError or ValueError for a state of another shape."""
         by_series = {(entry["venue"], entry["symbol"]): VarianceScale.from_json(entry) for entry in state["series"]}
         if ANY_SERIES not in by_series:
-            raise ValueError("the state lacks the pooled calibration")
+            raise ValueError("the state lacks the pooled variance scale")
         return cls(tuple(state["horizons"]), tuple(state["levels"]), int(state["trained_until_us"]), by_series)
 
 
-def fit_calibrations(
+def fit_variance_scales(
     name: str,
     histories: Mapping[Series, RecentBars],
     variances: Mapping[Series, FloatArray],
     *,
     horizons: Sequence[int],
     levels: Sequence[float],
-) -> Calibrations:
+) -> VarianceScales:
     """Fits on the predicted ``variances`` (N, H) at each bar of the ``histories`` and the returns that followed.
 
     Raises ValueError, naming the baseline, if the series have too few of both.
@@ -65,9 +65,9 @@ def fit_calibrations(
     returns = {series: returns_ahead(recent, horizons) for series, recent in histories.items()}
     fitted: dict[Series, VarianceScale] = {}
     for series in histories:
-        calibration = VarianceScale.fit(variances[series], returns[series], levels)
-        if calibration is not None:
-            fitted[series] = calibration
+        variance_scale = VarianceScale.fit(variances[series], returns[series], levels)
+        if variance_scale is not None:
+            fitted[series] = variance_scale
     width = len(horizons)
     pooled = VarianceScale.fit(
         np.concatenate([np.empty((0, width)), *variances.values()]),
@@ -77,7 +77,7 @@ def fit_calibrations(
     if pooled is None:
         raise ValueError(f"{name} needs {LEAST_ROWS} bars with a known past and future, no series has them")
     newest_us = max(int(recent.close_time_us[-1]) for recent in histories.values())
-    return Calibrations(tuple(horizons), tuple(levels), newest_us, {**fitted, ANY_SERIES: pooled})
+    return VarianceScales(tuple(horizons), tuple(levels), newest_us, {**fitted, ANY_SERIES: pooled})
 
 
 def returns_ahead(recent: RecentBars, horizons: Sequence[int]) -> FloatArray:
