@@ -43,7 +43,7 @@ class TFTConfig(NetworkConfig):
 
 
 class TFT(Network):
-    """Selects features, encodes the hours with an LSTM, and lets each horizon, given its calendar, attend to them.
+    """Selects features, encodes the hours with an LSTM, and reads them by attention from each horizon's calendar.
 
     Two departures from the source: the decoder's steps are the horizons, which need not be adjacent, and the input
     of the attention block is scaled and shifted (feature-wise linear modulation, Perez et al. 2018) by the newest

@@ -39,7 +39,7 @@ def test_flags_keep_a_spread_and_constants_are_reported() -> None:
 
 
 def test_masked_rows_are_not_learned_from_and_stay_zero() -> None:
-    """Rows outside the mask change neither centre nor spread, and leave as zeros."""
+    """Rows outside the mask have no effect on centre and spread, and become zeros."""
     values, mask = training_rows()
     expected = RobustScaler.fit(values, mask, NAMES)
     poisoned = np.vstack([values, np.full((500, 3), 1e9, np.float32)])

@@ -29,7 +29,7 @@ SYMBOLS = tuple(f"COIN{number}-USDT" for number in range(300))
     ],
 )
 def test_spell(written: str, spelt: str | None) -> None:
-    """A foreign spelling becomes BASE-QUOTE wherever base and quote can be told apart."""
+    """A foreign spelling becomes BASE-QUOTE if base and quote can be distinguished."""
     assert spell(written) == spelt
 
 

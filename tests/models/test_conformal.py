@@ -198,7 +198,7 @@ def test_a_band_without_width_learns_nothing() -> None:
 
 
 def test_missing_forecasts_and_unknown_truths_are_not_learned() -> None:
-    """NaN in either changes neither widths nor count."""
+    """NaN in either leaves widths and count unchanged."""
     made = calibration()
     made.learn(np.full((2, 9), np.nan), np.array([0.01, 0.02]))
     made.learn(np.tile(SCORES, (2, 1)), np.full(2, np.nan))

@@ -102,7 +102,7 @@ def test_coverage_counts_hits_and_is_never_certain() -> None:
 
 
 def test_direction_leaves_out_zeros() -> None:
-    """A forecast or a truth of exactly zero is neither right nor wrong."""
+    """A forecast or a truth of exactly zero counts as no target."""
     said = np.array([1.0, -1.0] * 15 + [0.0] * 10)
     was = np.array([0.1, 0.1] * 15 + [0.1] * 10)
     share = direction(said, was)
@@ -111,7 +111,7 @@ def test_direction_leaves_out_zeros() -> None:
 
 
 def test_a_panel_is_averaged_per_instant_first() -> None:
-    """Instruments of one instant count as one: doubling them changes neither ratio nor error."""
+    """Instruments of one instant count as one: doubling them leaves ratio and error unchanged."""
     ours, theirs = np.random.default_rng(5).exponential(size=(2, 60))
     times = np.arange(60)
     once = loss_ratio(ours, theirs, times, lag=0)
