@@ -8,7 +8,7 @@ DOWNLOAD := Installing into $(VENV): about 300 MB are downloaded with a CPU buil
 # Seconds for each venue in `make fuzz`.
 FUZZ_SECONDS ?= 60
 
-.PHONY: run test check lint bench skill soak fuzz dashboards clean
+.PHONY: run test check lint bench skill soak fuzz simulate dashboards clean
 
 run: $(VENV)/.ready-run
 	$(BIN)/forecastd demo
@@ -45,6 +45,11 @@ fuzz: $(VENV)/.ready-fuzz
 SOAK ?= --bars 500 --report soak-report.json
 soak: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.soak $(SOAK)
+
+# Seeded worlds on a simulated clock, around the pipeline; SIMULATE=... for other seeds and faults, see --help.
+SIMULATE ?= --seconds 60 --without huge_ids_per_minute,rest_twice_chance,rest_slow_chance
+simulate: $(VENV)/.ready-dev
+	$(BIN)/python -m tests.simulation $(SIMULATE)
 
 dashboards: $(VENV)/.ready-dev
 	$(BIN)/python -m grafana.build

@@ -152,5 +152,5 @@ def test_a_reading_of_other_hours_is_damage(filled_by_tft: Filled, tmp_path: Pat
     with sqlite3.connect(tmp_path / LEDGER_NAME) as damaged:
         damaged.execute("UPDATE forecasts SET known = x'0101' WHERE known IS NOT NULL")
     damaged.close()
-    with pytest.raises(StoreDamaged, match="attention is over 48 bars, 2 are"):
+    with pytest.raises(StoreDamaged, match="attention is over 48 bars, known has 2"):
         found(tmp_path)

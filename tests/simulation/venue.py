@@ -1,0 +1,251 @@
+"""One simulated venue for one instrument: a stream that fails, and REST answers that come late, twice, cut or never."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from daemon.exchanges.base import Ids
+from daemon.pipeline.events import CandleRequested, RepairRequested, SnapshotRequested
+from daemon.pipeline.pipeline import Pipeline
+from features.market import Bar, Completeness, Instrument, Trade
+from tests.daemon.pipeline.stream_records import stream_records
+from tests.simulation.faults import Faults
+from tests.simulation.market import Market
+
+_SECOND_US = 1_000_000
+_DELAY_US = (20_000, 400_000)
+_RECENT_TRADES = 60
+HUGE_ID = 9_000_000_000_000_000_000
+
+Request = SnapshotRequested | RepairRequested | CandleRequested
+Schedule = Callable[[int, str, Callable[[], None]], None]
+
+
+class SimulatedVenue:
+    """``schedule`` runs a call after so many microseconds, unless the process dies before."""
+
+    def __init__(
+        self,
+        instrument: Instrument,
+        market: Market,
+        ids: Ids,
+        faults: Faults,
+        rng: random.Random,
+        *,
+        interval_us: int,
+        schedule: Schedule,
+        now_us: Callable[[], int],
+        clock: Callable[[], tuple[int, float]],
+    ) -> None:
+        self.instrument = instrument
+        self.market = market
+        self.faults = faults
+        self._ids = ids
+        self._rng = rng
+        self._interval_us = interval_us
+        self._schedule = schedule
+        self._now_us = now_us
+        self._clock = clock
+        self._pipeline: Pipeline
+        self._connection = 0
+        self._subscribed = False
+        self._silent = False
+        self._last_delivery_us = 0
+        self._last_receipt_us = 0
+
+    def start(self, pipeline: Pipeline) -> None:
+        """A process has started: its connection is new."""
+        self._pipeline = pipeline
+        self._subscribed = False
+        self._connection += 1
+        self._reconnect_later()
+
+    # ---------------------------------------------------------------- stream
+
+    def traded(self, trade: Trade) -> None:
+        """A trade happened: the stream delivers it, or does not."""
+        rng, faults = self._rng, self.faults
+        if not self._subscribed or self._silent or rng.random() < faults.drop_chance:
+            return
+        delay_us = rng.randrange(*_DELAY_US)
+        if rng.random() >= faults.reorder_chance:
+            self._last_delivery_us = max(self._last_delivery_us, self._now_us() + delay_us)
+            delay_us = self._last_delivery_us - self._now_us()
+        copies = 2 if rng.random() < faults.duplicate_chance else 1
+        for copy in range(copies):
+            self._schedule(delay_us + copy * 50_000, "trade", self._delivery(trade, self._connection))
+
+    def disconnect(self) -> None:
+        """The connection stalls now; the daemon notices seconds later and connects again."""
+        if not self._subscribed:
+            return
+        self._subscribed = False
+        self._connection += 1
+        stalled_s = self._rng.choice([0.0, self._rng.uniform(0, 20)])
+        self._schedule(int(stalled_s * _SECOND_US), "stream lost", self._lost)
+
+    def fall_silent(self) -> None:
+        """The connection lives, and trades of this instrument do not come any more."""
+        self._silent = self._subscribed
+
+    def resubscribe(self) -> None:
+        """The daemon distrusts the subscription and makes a new one."""
+        if self._subscribed:
+            self._subscribed = False
+            self._connection += 1
+            self._lost()
+
+    def send_huge_id(self) -> None:
+        """One valid frame whose id no venue can have reached."""
+        if self._subscribed and self._ids is Ids.CONTIGUOUS and self.market.trades:
+            last = self.market.trades[-1]
+            wrong = Trade(HUGE_ID, self._now_us(), last.price, last.size, last.taker_buys)
+            self._delivery(wrong, self._connection)()
+
+    def heartbeat(self) -> None:
+        """A frame without trades shows that everything sent before it has come."""
+        if self._subscribed:
+            self._last_receipt_us = self._clock()[0]
+
+    def _delivery(self, trade: Trade, connection: int) -> Callable[[], None]:
+        def deliver() -> None:
+            if connection != self._connection:
+                return
+            now_us, wall_s = self._clock()
+            self._last_receipt_us = now_us
+            records = stream_records([trade])
+            if not self._pipeline.instruments[self.instrument].take_next(records):
+                self._pipeline.trades_received(self.instrument, [trade], now_us, wall_s)
+
+        return deliver
+
+    def _lost(self) -> None:
+        self._pipeline.stream_lost(self.instrument, self._last_receipt_us, self._clock()[0])
+        self._reconnect_later()
+
+    def _reconnect_later(self) -> None:
+        wait_us = int(self._rng.choice([0.1, 0.5, self._rng.uniform(0, 15)]) * _SECOND_US)
+        self._schedule(wait_us, "subscribe", self._subscribe)
+
+    def _subscribe(self) -> None:
+        self._connection += 1
+        self._subscribed, self._silent = True, False
+        self._last_receipt_us = self._clock()[0]
+        self._pipeline.subscribed(self.instrument, self._clock()[0])
+
+    # ---------------------------------------------------------------- REST
+
+    def request(self, request: Request) -> None:
+        """Answers in its own time: soon, late, twice, with an error, or never."""
+        rng, faults = self._rng, self.faults
+        asked_at_us = self._clock()[0]
+        if rng.random() < faults.rest_never_chance:
+            return
+        latency_s = rng.uniform(0.03, 0.5)
+        if rng.random() < faults.rest_slow_chance:
+            latency_s += rng.expovariate(1 / 60)
+        latency_us = int(latency_s * _SECOND_US)
+        if rng.random() < faults.rest_refused_chance:
+            self._schedule(latency_us, "refusal", lambda: self._refuse(request))
+            return
+        served_us = int(latency_us * rng.random())
+        again_us = int(rng.uniform(0.1, 30) * _SECOND_US) if rng.random() < faults.rest_twice_chance else None
+        self._schedule(served_us, "served", lambda: self._serve(request, asked_at_us, latency_us - served_us, again_us))
+
+    def _refuse(self, request: Request) -> None:
+        self._pipeline.request_failed(request.instrument, "HTTP 503", *self._clock())
+
+    def _serve(self, request: Request, asked_at_us: int, back_us: int, again_us: int | None) -> None:
+        """The venue looks at its books now; the answer arrives ``back_us`` later, and perhaps once more."""
+        match request:
+            case SnapshotRequested():
+                answer = self._snapshot(request)
+            case RepairRequested():
+                answer = self._repair(request, asked_at_us)
+            case CandleRequested():
+                answer = self._candle(request)
+        name = type(request).__name__
+        self._schedule(back_us, f"answer to {name}", answer)
+        if again_us is not None:
+            self._schedule(back_us + again_us, f"second answer to {name}", answer)
+
+    def _snapshot(self, request: SnapshotRequested) -> Callable[[], None]:
+        page = self.market.between(request.from_time_us, self._now_us())
+        latest = None if page or not self.market.trades else self.market.between(0, self._now_us())[-1:]
+
+        def arrive() -> None:
+            now_us, wall_s = self._clock()
+            self._pipeline.snapshot_received(
+                self.instrument,
+                page,
+                latest[0] if latest else None,
+                from_time_us=request.from_time_us,
+                now_us=now_us,
+                wall_s=wall_s,
+            )
+
+        return arrive
+
+    def _repair(self, request: RepairRequested, asked_at_us: int) -> Callable[[], None]:
+        trades, complete = self._found(request)
+        if trades and self._rng.random() < self.faults.rest_truncated_chance:
+            complete = False
+            keep = self._rng.randrange(len(trades))
+            trades = trades[:keep] if self._ids is Ids.CONTIGUOUS else trades[keep:]
+        head_reached = request.until_id is None and (complete or self._ids is not Ids.CONTIGUOUS)
+
+        def arrive() -> None:
+            now_us, wall_s = self._clock()
+            self._pipeline.repair_received(
+                self.instrument,
+                trades,
+                head_reached=head_reached,
+                complete=complete,
+                asked_at_us=asked_at_us,
+                now_us=now_us,
+                wall_s=wall_s,
+            )
+
+        return arrive
+
+    def _found(self, request: RepairRequested) -> tuple[list[Trade], bool]:
+        """The trades that the venue gives, and whether they are all that were asked for."""
+        now_us = self._now_us()
+        if request.from_id is not None:
+            last_id = HUGE_ID * 10 if request.until_id is None else request.until_id
+            return [t for t in self.market.between(0, now_us) if request.from_id <= t.trade_id <= last_id], True
+        recent = self.market.between(0, now_us)[-_RECENT_TRADES:]
+        complete = len(recent) < _RECENT_TRADES or recent[0].time_us < request.after_us
+        return [trade for trade in recent if trade.time_us >= request.after_us], complete
+
+    def _candle(self, request: CandleRequested) -> Callable[[], None]:
+        candle = None
+        if self._now_us() > request.open_us + self._interval_us + _SECOND_US:
+            candle = self._candle_bar(request.open_us)
+        return lambda: self._pipeline.candle_received(self.instrument, candle, *self._clock())
+
+    def _candle_bar(self, open_us: int) -> Bar:
+        trades = self.market.between(open_us, open_us + self._interval_us - 1)
+        prices = [trade.price for trade in trades]
+        return Bar(
+            venue=self.instrument.venue,
+            symbol=self.instrument.symbol,
+            interval_us=self._interval_us,
+            open_time_us=open_us,
+            open=prices[0] if prices else None,
+            high=max(prices, default=None),
+            low=min(prices, default=None),
+            close=prices[-1] if prices else None,
+            volume=sum(trade.size for trade in trades),
+            quote_volume=None,
+            trades=None,
+            taker_buy_volume=None,
+            taker_buy_quote_volume=None,
+            completeness=Completeness.VENUE_CANDLE,
+            known_at_us=self._clock()[0],
+        )
+
+    def behave(self) -> None:
+        """From now on nothing goes wrong any more."""
+        self.faults = Faults()

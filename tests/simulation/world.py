@@ -1,0 +1,241 @@
+"""One simulated world: instruments, venues, store, process and time, all decided by one seed."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from daemon.exchanges.base import Ids
+from daemon.forecasting.scoreboard import Scoreboard
+from daemon.pipeline.events import (
+    BarClosed,
+    BarRevised,
+    CandleRequested,
+    FeedSilent,
+    RepairRequested,
+    SnapshotRequested,
+)
+from daemon.pipeline.pipeline import Pipeline
+from daemon.pipeline.timeouts import Timeouts
+from daemon.runtime.restore import restore_pipeline
+from features.market import Completeness, Instrument, Trade
+from tests.daemon.pipeline.stream_records import traits_of
+from tests.simulation.faults import Faults, draw_faults
+from tests.simulation.invariants import BarChecker, InvariantBroken
+from tests.simulation.market import Market
+from tests.simulation.store import SimulatedStore
+from tests.simulation.venue import SimulatedVenue
+
+_START_US = 1_700_000_000_000_000 // 60_000_000 * 60_000_000
+_SECOND_US = 1_000_000
+_TICK_US = 500_000
+_FLUSH_US = 1_000_000
+_KEPT_BARS = 80
+_CLOCK_ERROR_US = 200_000
+_BEFORE_US = 3_600_000_000  # of history at the start
+_CALM_S = 240
+_TRACED = 60
+_SETTLED = {Completeness.PROVEN, Completeness.EMPTY}
+
+
+class World:
+    """``run`` plays it; a broken promise is an InvariantBroken, and ``trace`` holds what happened last."""
+
+    def __init__(self, seed: int, *, without: frozenset[str] = frozenset()) -> None:
+        self.seed = seed
+        self.now_us = _START_US
+        self.trace: deque[str] = deque(maxlen=_TRACED)
+        rng = random.Random(seed)
+        self.faults: Faults = draw_faults(rng, without=without)
+        self._rng = rng
+        self._interval_us = rng.choice([10, 60]) * _SECOND_US
+        self._clock_error_us = rng.randrange(-_CLOCK_ERROR_US, _CLOCK_ERROR_US)
+        self._heap: list[tuple[int, int, int, str, Callable[[], None]]] = []
+        self._count = 0
+        self._process = 0  # which life of the daemon; what an earlier one waited for died with it
+        self._store = SimulatedStore()
+        self._venues: dict[Instrument, SimulatedVenue] = {}
+        self._checkers: dict[Instrument, BarChecker] = {}
+        for number, ids in enumerate(rng.sample(list(Ids), rng.randrange(1, 3))):
+            self._add_instrument(Instrument(ids.value, f"S{number}-USD"), ids)
+        self._start_process()
+        self._every(_TICK_US, "tick", self._tick)
+        self._every(_FLUSH_US, "flush", self._flush)
+        self._every(self._interval_us * _KEPT_BARS // 4, "forget", self._forget)
+
+    @property
+    def bars(self) -> int:
+        return sum(checker.bars for checker in self._checkers.values())
+
+    @property
+    def proven(self) -> int:
+        return sum(checker.proven for checker in self._checkers.values())
+
+    def run(self, bars: int) -> None:
+        """Plays until so many bars have closed, then lets the world behave and asks that everything recovers."""
+        while self.bars < bars:
+            self._step()
+        for venue in self._venues.values():
+            venue.behave()
+        self.faults = Faults()
+        until_us = self.now_us + _CALM_S * _SECOND_US
+        while self.now_us < until_us:
+            self._step()
+        self._demand_recovery()
+
+    # ---------------------------------------------------------------- set-up
+
+    def _add_instrument(self, instrument: Instrument, ids: Ids) -> None:
+        market = Market(
+            random.Random(self._rng.random()), ids, interval_us=self._interval_us, start_us=_START_US - _BEFORE_US
+        )
+        self._checkers[instrument] = BarChecker(market, ids, loses_silently=self.faults.loses_silently)
+        venue = self._venues[instrument] = SimulatedVenue(
+            instrument,
+            market,
+            ids,
+            self.faults,
+            random.Random(self._rng.random()),
+            interval_us=self._interval_us,
+            schedule=self._schedule_in_process,
+            now_us=lambda: self.now_us,
+            clock=self._clock,
+        )
+        while (trade := market.next_trade()).time_us < _START_US:
+            pass
+        self._schedule(trade.time_us - _START_US, "trade happens", lambda: self._trade_happens(venue, trade))
+        self._every(_SECOND_US, "heartbeat", venue.heartbeat)
+        self._at_random(lambda: self.faults.disconnects_per_minute, "disconnect", venue.disconnect)
+        self._at_random(lambda: self.faults.silences_per_minute, "silence", venue.fall_silent)
+        self._at_random(lambda: self.faults.huge_ids_per_minute, "huge id", venue.send_huge_id)
+        if len(self._venues) == 1:
+            self._at_random(lambda: self.faults.kills_per_minute, "kill", self._kill)
+
+    def _start_process(self) -> None:
+        self._process += 1
+        self._pipeline = Pipeline(
+            tuple(self._venues),
+            interval_us=self._interval_us,
+            traits={each.venue: traits_of(Ids(each.venue)) for each in self._venues},
+            timeouts=Timeouts(grace_us=self._interval_us // 20, proof_wait_us=self._interval_us // 10),
+            scoreboard=Scoreboard(interval_us=self._interval_us, levels=(0.025, 0.1, 0.5, 0.9, 0.975)),
+        )
+        restore_pipeline(self._pipeline, self._store, tuple(self._venues), self._clock()[0])  # type: ignore[arg-type]
+        for venue in self._venues.values():
+            venue.start(self._pipeline)
+
+    # ---------------------------------------------------------------- time
+
+    def _clock(self) -> tuple[int, float]:
+        """Market time as the daemon has it, and wall time."""
+        return self.now_us + self._clock_error_us, (self.now_us - _START_US) / _SECOND_US
+
+    def _schedule(self, after_us: int, name: str, call: Callable[[], None], process: int = 0) -> None:
+        self._count += 1
+        heapq.heappush(self._heap, (self.now_us + after_us, self._count, process, name, call))
+
+    def _schedule_in_process(self, after_us: int, name: str, call: Callable[[], None]) -> None:
+        self._schedule(after_us, name, call, self._process)
+
+    def _every(self, period_us: int, name: str, call: Callable[[], None]) -> None:
+        def repeat() -> None:
+            call()
+            self._schedule(period_us, name, repeat)
+
+        self._schedule(period_us, name, repeat)
+
+    def _at_random(self, per_minute: Callable[[], float], name: str, call: Callable[[], None]) -> None:
+        def happen() -> None:
+            if self._rng.random() < per_minute() / 60:
+                self.trace.append(f"{self._at()} {name}")
+                call()
+
+        self._every(_SECOND_US, f"chance of {name}", happen)
+
+    def _step(self) -> None:
+        at_us, _, process, name, call = heapq.heappop(self._heap)
+        self.now_us = max(self.now_us, at_us)
+        if process not in {0, self._process}:
+            return
+        if process and name != "trade":
+            self.trace.append(f"{self._at()} {name}")
+        call()
+        if self._pipeline.has_events:
+            self._handle_events()
+
+    def _at(self) -> str:
+        return f"{(self.now_us - _START_US) / _SECOND_US:10.3f}"
+
+    # ---------------------------------------------------------------- what happens
+
+    def _trade_happens(self, venue: SimulatedVenue, trade: Trade) -> None:
+        """The stream has the trade, and the next one is drawn: the market holds one trade of the future."""
+        venue.traded(trade)
+        following = venue.market.next_trade()
+        self._schedule(
+            max(following.time_us - self.now_us, 0),
+            "trade happens",
+            lambda: self._trade_happens(venue, following),
+        )
+
+    def _tick(self) -> None:
+        self._pipeline.time_advanced(*self._clock())
+
+    def _flush(self) -> None:
+        for instrument, trades, state in self._pipeline.unsaved_trades():
+            self._store.save_trades(instrument, trades, state)
+
+    def _forget(self) -> None:
+        for venue in self._venues.values():
+            venue.market.forget_before(self.now_us - _KEPT_BARS * self._interval_us)
+        self._store.forget_before(self.now_us - _KEPT_BARS * self._interval_us)
+
+    def _kill(self) -> None:
+        if self._rng.random() < self.faults.power_cut_share:
+            self._store.cut_power(self._rng)
+        for checker in self._checkers.values():
+            checker.restarted()
+        self._start_process()
+
+    def _handle_events(self) -> None:
+        for event in self._pipeline.events():
+            self._note(event)
+            match event:
+                case BarClosed(bar=bar) | BarRevised(bar=bar):
+                    for instrument, trades, state in self._pipeline.unsaved_trades([bar.instrument]):
+                        self._store.save_trades(instrument, trades, state)
+                    self._store.save_bar(bar)
+                    checker = self._checkers[bar.instrument]
+                    latest_us = self.now_us + 2 * _CLOCK_ERROR_US
+                    (checker.closed if isinstance(event, BarClosed) else checker.revised)(bar, latest_us)
+                case SnapshotRequested() | RepairRequested() | CandleRequested():
+                    self._venues[event.instrument].request(event)
+                case FeedSilent():
+                    self._venues[event.instrument].resubscribe()
+                case _:
+                    pass
+
+    def _note(self, event: Any) -> None:
+        match event:
+            case BarClosed(bar=bar) | BarRevised(bar=bar):
+                what = f"{bar.label} {bar.completeness} {bar.trades} trades, {bar.missing_trades} missing"
+            case _:
+                what = str(event)[:160]
+        self.trace.append(f"{self._at()} {type(event).__name__} {what}")
+
+    def _demand_recovery(self) -> None:
+        """After some minutes without faults every instrument closes its bars in time, and proven where ids allow."""
+        for instrument, checker in self._checkers.items():
+            checker.settled()
+            pipeline = self._pipeline.instruments[instrument]
+            if pipeline.next_close_us < self.now_us - self._interval_us:
+                raise InvariantBroken(f"{instrument} stands still: its next bar should have closed long ago")
+            last = self._pipeline.last_bar(instrument)
+            if instrument.venue == Ids.CONTIGUOUS.value:
+                if pipeline.missing_trades:
+                    raise InvariantBroken(f"{instrument} still reports {pipeline.missing_trades} missing trades")
+                if last is None or last.completeness not in _SETTLED:
+                    raise InvariantBroken(f"{instrument} closes bars {last and last.completeness} without any fault")
