@@ -5,7 +5,7 @@ pipeline into open bars. Both sides of the ratio take short turns on the same fr
 machine; the ratio is the median over the turns.
 
 A frame is done when its trades are checked, known to be the next, and kept for their bar. What the daemon does once a
-second with all that came, to make trades of the venue's records, note them in the account and add them up, is told
+second with all that came, to make trades of the venue's records, note them in the account and add them up, is reported
 beside it, and as a second ratio.
 """
 
@@ -96,11 +96,11 @@ class DaemonsWay:
         def take_all(frames: Sequence[bytes]) -> None:
             # As in Connection._read.
             for frame in frames:
-                told = read(frame)
-                if type(told) is TradesMessage:
-                    trades(told.symbol, told.trades)
-                elif type(told) is TradesBatch:
-                    for part in told.messages:
+                parsed = read(frame)
+                if type(parsed) is TradesMessage:
+                    trades(parsed.symbol, parsed.trades)
+                elif type(parsed) is TradesBatch:
+                    for part in parsed.messages:
                         trades(part.symbol, part.trades)
 
         return take_all
@@ -158,7 +158,7 @@ def _seed(pipeline: Pipeline, wire: Venue, loaded: Frames) -> None:
 
 
 def venue_feed(wire: Venue, symbols: Sequence[str], pipeline: Pipeline, clock: Clock) -> VenueFeed:
-    """The feed as the daemon builds it, with nobody to wake."""
+    """The feed as the daemon builds it, with no task to wake."""
     return VenueFeed(
         wire,
         symbols,

@@ -53,7 +53,7 @@ from models.networks.network_forecaster import use_one_thread
 
 ROUNDS = 150
 WARM_UP = 20  # rounds that are not counted: caches, allocators and the first scores
-_PATIENCE_S = 30.0
+_TIMEOUT_S = 30.0
 _MINUTE_US = 60_000_000
 
 
@@ -230,13 +230,13 @@ class Rounds:
             self._take(instrument, trade)
         started_s = time.perf_counter()
         self._take(INSTRUMENTS[-1], trades[-1])
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(_TIMEOUT_S):
             await self._done.wait()
         ended_s = time.perf_counter()
         return await self._beside_bare(ended_s - started_s, ended_s)
 
     def _take(self, instrument: Instrument, trade: Trade) -> None:
-        """As Binance's stream tells it; every trade of ours is one fill."""
+        """In the form of Binance's stream; every simulated trade is one fill."""
         record = AggregateTrade(
             e="aggTrade",
             s=instrument.symbol.replace("-", ""),

@@ -1,4 +1,4 @@
-"""Frames as each venue spells them, made up from a random walk: the shape is the venue's, the market is nobody's.
+"""Synthetic frames in each venue's format, generated from a random walk.
 
 A few hours of three symbols, the last of them now. The same count gives the same frames but for their times. Ids
 are without holes where the venue's are; one taker order often makes several trades, which some venues send in one
@@ -69,7 +69,7 @@ class _Walk:
 
 
 class _Shape(NamedTuple):
-    """How a venue tells trades. together: whether one message holds all that a taker order made.
+    """How a venue sends trades. together: whether one message holds all that a taker order made.
 
     merges: whether one record does. crowds: whether a message may hold several symbols.
     """

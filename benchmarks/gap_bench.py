@@ -1,4 +1,4 @@
-"""From a gap of 10,000 trades to the last of them fetched by REST, at every venue whose ids tell of gaps.
+"""From a gap of 10,000 trades to the last of them fetched by REST, at every venue whose ids reveal gaps.
 
 The venue is another process that answers at once, so that what is measured is the daemon: the pipeline that asks,
 the pace that keeps within the venue's limits, the pages read and joined. Beside it what the limits themselves allow:
@@ -22,7 +22,7 @@ from features.market import HOUR_US, Instrument, Trade, interval_start
 MISSING = 10_000
 GOAL = 1.5
 GUIDE_S = 3.0  # where a venue allows so much that only round trips remain
-_PATIENCE_S = 60.0
+_TIMEOUT_S = 60.0
 _LOOK_S = 0.005
 
 
@@ -78,7 +78,7 @@ async def _repaired_s(name: str, url: str, begin_us: int) -> float:
         components.pipeline.trades_received(instrument, [beyond], now_us, wall_s)
         components.dispatcher.wake()
         assert series.missing_trades == MISSING
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(_TIMEOUT_S):
             while series.missing_trades:  # noqa: ASYNC110  # the pipeline knows no events of ours
                 await asyncio.sleep(_LOOK_S)
         taken_s = time.perf_counter() - started_s

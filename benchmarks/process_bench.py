@@ -31,7 +31,7 @@ from daemon.simulator.loading import load_sample
 STARTS = 15
 KINDS = {"attention_lstm": ("with torch", 600), "har": ('with kind = "har"', 150)}
 _GROWTH_MB = 20
-_TRAINING_PATIENCE_S = 300.0
+_TRAINING_TIMEOUT_S = 300.0
 _SYMBOLS = ("BTC-USDT", "ETH-USDT", "SOL-USDT")
 _BIN = Path(sys.executable).parent
 
@@ -95,7 +95,7 @@ async def _demo(kind: str, minutes: float, folder: Path) -> dict[str, object]:
     )
     running = asyncio.create_task(app.run())
     try:
-        async with asyncio.timeout(_TRAINING_PATIENCE_S):
+        async with asyncio.timeout(_TRAINING_TIMEOUT_S):
             while not (app.started.is_set() and _forecasts(app, _SYMBOLS[0])):  # noqa: ASYNC110  # a sample, not a signal
                 await asyncio.sleep(0.5)
         early_minutes = min(1.0, minutes / 2)

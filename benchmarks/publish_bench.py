@@ -148,7 +148,7 @@ def _bare_trip(client: aiomqtt.Client, payload: bytes, mqtt_5: bool) -> RoundTri
 
 
 def bare_properties() -> Properties:
-    """What the contract asks to be sent with a message, made anew for each as its expiry needs it."""
+    """What the contract asks to be sent with a message, built for each message because the expiry differs."""
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     properties.PayloadFormatIndicator = 1
     properties.ContentType = "application/json"

@@ -31,7 +31,7 @@ async def running(venue: str, symbols: Sequence[str], *, ws_url: str = "", rest_
             "instance.state_dir": str(Path(folder) / "state"),
             "feeds": [feed],
             "model.kind": "har",
-            "mqtt.url": "mqtt://127.0.0.1:9",  # nobody is there, and nobody connects
+            "mqtt.url": "mqtt://127.0.0.1:9",  # no broker runs there, and no client connects
         }
         config = load_config(None, command_line=values, environ={})
         components = build(config, clock=SystemClock(), hooks=Hooks(), broker_port=None)

@@ -35,7 +35,7 @@ WARM_UP_S = 5.0
 MEASURED_S = 15.0
 GOAL = 0.6
 _SENT_S = WARM_UP_S + MEASURED_S + 5.0
-_PATIENCE_S = 60.0
+_TIMEOUT_S = 60.0
 
 
 def run() -> list[Row]:
@@ -52,7 +52,7 @@ def run() -> list[Row]:
 async def _measured(url: str) -> tuple[float, float]:
     async with running("binance", SYMBOLS, ws_url=url, rest_url="http://127.0.0.1:9") as components:
         _seed(components)
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(_TIMEOUT_S):
             while _taken(components) < RATE:  # noqa: ASYNC110  # the pipeline knows no events of ours
                 await asyncio.sleep(0.05)
         await asyncio.sleep(WARM_UP_S)

@@ -24,7 +24,7 @@ RETURNS = SIGMA * RANDOM.standard_normal(COUNT)
 KIND = "lstm"
 
 
-def told(mine: np.ndarray) -> Outcomes:
+def published(mine: np.ndarray) -> Outcomes:
     """A year's part in which ``mine`` is the network's standard deviation, and HAR and LightGBM know one width only."""
     answers = with_baselines(RETURNS, 0.0113, **{KIND: normal(mine, RETURNS), "lightgbm": normal(0.0113, RETURNS)})
     return outcomes(RETURNS, answers, variances=SIGMA**2)
@@ -56,7 +56,7 @@ def months(klines: Path) -> list[FoldTask]:
 
 
 def test_a_year_that_is_not_over_has_the_months_that_have_begun(klines: Path) -> None:
-    """The last of them as far as it goes; of a year that has not begun nothing is told."""
+    """The last of them as far as it goes; of a year that has not begun nothing is included."""
     run = SkillRun(data=klines, folder=klines / "report")
     *_, march = tasks(run)
     assert march.fold.index == 2
@@ -77,7 +77,7 @@ def test_each_month_is_fitted_a_day_before_it_begins(months: list[FoldTask]) -> 
 def test_what_is_kept_is_what_was_made(months: list[FoldTask], tmp_path: Path) -> None:
     """Read again whole; another recipe, other data or another seed is another file."""
     task = replace(months[0], kinds=(KIND, "lightgbm", "har", "random_walk", "reversal"))
-    made = told(SIGMA)
+    made = published(SIGMA)
     task = replace(
         task, series=made.series, settings=replace(task.settings, horizons=made.horizons, levels=made.levels)
     )
@@ -96,7 +96,7 @@ def test_what_is_kept_is_what_was_made(months: list[FoldTask], tmp_path: Path) -
 
 def test_who_knows_more_meets_the_targets_and_who_does_not_misses_them() -> None:
     """The table says yes and no by the figures, not by the name."""
-    knows, guesses = (account(told(sigma), KIND) for sigma in (SIGMA, np.full(COUNT, 0.03)))
+    knows, guesses = (account(published(sigma), KIND) for sigma in (SIGMA, np.full(COUNT, 0.03)))
     assert knows[0].calibrated["har"].value < 0.98 < guesses[0].raw["har"].value
     said = {name: "\n".join(tables(lines, KIND)) for name, lines in (("knows", knows), ("guesses", guesses))}
     assert "| pinball at least 2% below HAR | yes |" in said["knows"]
@@ -107,6 +107,6 @@ def test_who_knows_more_meets_the_targets_and_who_does_not_misses_them() -> None
 
 def test_too_little_is_not_told() -> None:
     """No table without outcomes."""
-    few = told(SIGMA)
+    few = published(SIGMA)
     with pytest.raises(ValueError, match="too few"):
         account(replace(few, returns=np.full_like(few.returns, np.nan)), KIND)

@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-# An idle OpenMP worker that spins takes the core of whoever else runs here; read where torch is imported.
+# An idle OpenMP worker that spins takes a core from other processes; read where torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from benchmarks.skill.account import Line, account

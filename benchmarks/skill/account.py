@@ -37,19 +37,19 @@ class Line:
 
 
 def account(outcomes: Outcomes, kind: str) -> list[Line]:
-    """Lines of every series, then of all together, for the horizons that are told.
+    """Lines of every series, then of all together, for the published horizons.
 
-    Raises ValueError where there are too few outcomes to tell anything by.
+    Raises ValueError where there are too few outcomes for any estimate.
     """
-    told = _published(outcomes)
+    published = _published(outcomes)
     raw = {(board.series, board.horizon): board for board in horizon_measures(outcomes)}
     lines = [
-        _line(board, raw[board.series, board.horizon], told, kind)
-        for board in horizon_measures(told)
+        _line(board, raw[board.series, board.horizon], published, kind)
+        for board in horizon_measures(published)
         if board.horizon in HORIZONS_TOLD and board.by_kind
     ]
     if not lines:
-        raise ValueError("there are too few outcomes to tell anything by")
+        raise ValueError("there are too few outcomes for any estimate")
     return lines
 
 
@@ -62,7 +62,7 @@ def _published(outcomes: Outcomes) -> Outcomes:
     return replace(outcomes, answers=answers)
 
 
-def _line(board: HorizonMeasures, raw: HorizonMeasures, told: Outcomes, kind: str) -> Line:
+def _line(board: HorizonMeasures, raw: HorizonMeasures, published: Outcomes, kind: str) -> Line:
     mine = board.by_kind[kind]
     rivals = ("har", RIVAL)
     return Line(
@@ -73,7 +73,7 @@ def _line(board: HorizonMeasures, raw: HorizonMeasures, told: Outcomes, kind: st
         raw={rival: raw.by_kind[kind].pinball_vs[rival] for rival in rivals},
         r2={each: _r2(board.by_kind[each]) for each in (kind, *rivals)},
         coverage={percent: mine.coverage[percent] for percent in INTERVALS},
-        worst={percent: _worst_quarter(told, board, kind, percent) for percent in INTERVALS},
+        worst={percent: _worst_quarter(published, board, kind, percent) for percent in INTERVALS},
         rmse_vs_random_walk=mine.rmse_vs_random_walk,
         pinball_bp={each: board.by_kind[each].pinball_bp.value for each in (kind, *rivals)},
     )
@@ -85,17 +85,17 @@ def _r2(measures: Measures) -> Estimate:
     return measures.r2_log_variance
 
 
-def _worst_quarter(told: Outcomes, board: HorizonMeasures, kind: str, percent: int) -> float:
+def _worst_quarter(published: Outcomes, board: HorizonMeasures, kind: str, percent: int) -> float:
     """The coverage of the quarter in which it is furthest from ``percent``."""
-    column = told.horizons.index(board.horizon)
-    levels = np.asarray(told.levels)
+    column = published.horizons.index(board.horizon)
+    levels = np.asarray(published.levels)
     lower, upper = (int(np.abs(levels - each).argmin()) for each in (0.5 - percent / 200, 0.5 + percent / 200))
-    truth, quantiles = told.returns[:, column], told.answers[kind].quantiles[:, column]
-    names = np.array([f"{venue}:{symbol}" for venue, symbol in told.series])[told.index]
-    chosen = np.isfinite(truth) & told.answers[kind].spoken
+    truth, quantiles = published.returns[:, column], published.answers[kind].quantiles[:, column]
+    names = np.array([f"{venue}:{symbol}" for venue, symbol in published.series])[published.index]
+    chosen = np.isfinite(truth) & published.answers[kind].spoken
     if board.series != "all":
         chosen &= names == board.series
     inside = (quantiles[:, lower] <= truth) & (truth <= quantiles[:, upper])
-    quarters = np.array([(datetime.fromtimestamp(us / 1e6, UTC).month - 1) // 3 for us in told.close_time_us])
+    quarters = np.array([(datetime.fromtimestamp(us / 1e6, UTC).month - 1) // 3 for us in published.close_time_us])
     shares = [float(inside[chosen & (quarters == each)].mean()) for each in np.unique(quarters[chosen])]
     return max(shares, key=lambda share: abs(share - percent / 100))

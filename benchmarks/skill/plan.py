@@ -14,7 +14,7 @@ from models.evaluation.walkforward import FoldTask, fold_tasks
 from models.training.bars_file import read_bars
 
 KIND, PRESET, SEEDS = "attention_lstm", "small", 3
-"""Chosen on 2024, forecast by what was known before it; ``--year 2024`` tells what it was chosen by."""
+"""Chosen on 2024, forecast by what was known before it; ``--year 2024`` shows the scores of that choice."""
 RIVAL = "lightgbm"
 SYMBOLS = ("BTC-USDT", "ETH-USDT", "SOL-USDT")
 HISTORY_DAYS = 4 * 365

@@ -80,7 +80,7 @@ class Plan:
 
 
 def make_plan(config: Config, options: BacktestOptions) -> Plan:
-    """Raises BacktestRefused where the options fit neither one another nor the data, NoBars for an empty store."""
+    """Raises BacktestRefused where the options contradict one another or the data, NoBars for an empty store."""
     kinds = chosen_kinds(options)
     interval_us = config.bars.interval_us
     bars = _from_files(options) if options.data else _from_store(config, options)

@@ -24,7 +24,7 @@ _SHOWN_BARS = 168
 
 
 def fan_chart(outcomes: Outcomes, kind: str, row: int) -> str:
-    """The price before one cut-off, the quantiles of ``kind`` over the horizons after it, and what came."""
+    """The price before one cut-off, then the quantiles of ``kind`` and the prices at each horizon after it."""
     levels, centre = outcomes.levels, central_index(outcomes.levels)
     quantiles = outcomes.answers[kind].quantiles[row]  # (H, Q)
     reference = outcomes.log_close[row]
@@ -183,5 +183,5 @@ def time_ticks(low_us: float, high_us: float) -> list[tuple[float, str]]:
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:
-    room = 0.06 * (high - low)
-    return low - room, high + room
+    margin = 0.06 * (high - low)
+    return low - margin, high + margin

@@ -67,8 +67,8 @@ def _by_horizon(series: str, results: Sequence[Mapping[str, Any]]) -> Table:
     for result in results:
         table.add_column(str(result["horizon"]), justify="right")
     for kind in dict.fromkeys(kind for result in results for kind in result["measures"] if kind != "har"):
-        told = (result["measures"].get(kind, {"pinball_vs": {}}) for result in results)
-        table.add_row(kind, *(figure(measures["pinball_vs"].get("har"), 4) for measures in told))
+        by_horizon = (result["measures"].get(kind, {"pinball_vs": {}}) for result in results)
+        table.add_row(kind, *(figure(measures["pinball_vs"].get("har"), 4) for measures in by_horizon))
     return table
 
 

@@ -1,4 +1,4 @@
-"""Which engine does the work: from a command's options."""
+"""Selection of the task engine from a command's options."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ ENGINES = ("local", "ray")
 
 
 class EngineRefused(Fatal):
-    """There is no such engine, or not here."""
+    """The engine does not exist, or cannot be used here."""
 
     exit_code = EXIT_USAGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """What was asked for. workers: processes at a time, None for what suits the machine.
+    """Engine options of a command. workers: processes at a time, None for what suits the machine.
 
     ray_address: of a Ray cluster, None for that in the environment, or one that is started here.
     """
@@ -38,7 +38,7 @@ class EngineOptions:
 
 
 def check_engine(options: EngineOptions) -> None:
-    """Raises EngineRefused; asked before anything is read, so that a slip costs no time."""
+    """Checks the options before any data is read. Raises EngineRefused."""
     if options.engine not in ENGINES:
         raise EngineRefused(f"--engine was {options.engine!r}; there are {', '.join(ENGINES)}")
     if options.engine == "ray" and find_spec("ray") is None:

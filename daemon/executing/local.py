@@ -76,7 +76,7 @@ def _cancelled(done: int, of: int) -> Cancelled:
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """A process, our end of the pipe to it, and the task that it is at; None while it has none."""
+    """A process, this end of its pipe, and the index of its current task; None while idle."""
 
     process: SpawnProcess
     pipe: Connection
@@ -111,7 +111,7 @@ class _Job(Generic[Task, Step, Result]):
             self._start()
         while len(self.results) < len(self._tasks):
             for pipe in wait(list(self._workers)):
-                self._hear(self._workers[pipe])  # type: ignore[index]  # pipes are what was waited for
+                self._receive(self._workers[pipe])  # type: ignore[index]  # pipes are what was waited for
 
     def end(self) -> None:
         """Ends every worker, whatever it is at."""
@@ -140,11 +140,11 @@ class _Job(Generic[Task, Step, Result]):
             with suppress(BrokenPipeError, ConnectionResetError):
                 worker.pipe.send((self._work, worker.index, self._tasks[worker.index]))
 
-    def _hear(self, worker: _Worker) -> None:
+    def _receive(self, worker: _Worker) -> None:
         try:
             message = worker.pipe.recv()
         except (EOFError, ConnectionResetError):
-            self._bury(worker)
+            self._mark_dead(worker)
             return
         match message:
             case Stepped(index, step):
@@ -156,7 +156,7 @@ class _Job(Generic[Task, Step, Result]):
             case TaskFailed(error):
                 raise error
 
-    def _bury(self, worker: _Worker) -> None:
+    def _mark_dead(self, worker: _Worker) -> None:
         """The worker died: its task is begun again by another, up to a bound."""
         reason = self._drop(worker)
         if (index := worker.index) is not None:

@@ -125,13 +125,13 @@ class _Job(Generic[Task, Step, Result]):
         while len(self._results) < len(self._tasks):
             self._send()
             ready, _ = self._ray.wait([*self._under_way], num_returns=1, timeout=_POLL_S)
-            self._tell_steps()
+            self._report_steps()
             for reference in ready:
                 self._finish(reference, self._under_way.pop(reference))
 
     def _send(self) -> None:
-        room = _AHEAD * max(int(self._ray.cluster_resources().get("CPU", 0)), 1) - len(self._under_way)
-        for _ in range(min(room, len(self._waiting))):
+        capacity = _AHEAD * max(int(self._ray.cluster_resources().get("CPU", 0)), 1) - len(self._under_way)
+        for _ in range(min(capacity, len(self._waiting))):
             index = self._waiting.popleft()
             self._begun[index] += 1
             reference = self._perform.remote(self._work, index, self._tasks[index], self._steps)
@@ -154,8 +154,8 @@ class _Job(Generic[Task, Step, Result]):
         self._waiting.appendleft(index)
         self._on_lost(index, reason)
 
-    def _tell_steps(self) -> None:
-        """What has come since the last time; the question is never waited for."""
+    def _report_steps(self) -> None:
+        """Reports the steps since the last call, if the actor has answered; never waits."""
         ready, _ = self._ray.wait([self._asked], timeout=0)
         if not ready:
             return
@@ -189,15 +189,15 @@ def _steps_here(ray: ModuleType) -> Any:
 
 def _perform(work: Callable[..., Any], index: int, task: Any, steps: Any) -> TaskDone | TaskFailed:
     """Performs one task on the cluster and reports its steps, a few times a second at most."""
-    told_s = -1.0
+    reported_s = -1.0
 
-    def tell(step: Any) -> None:
-        nonlocal told_s
-        if time.monotonic() - told_s >= _POLL_S:
-            told_s = time.monotonic()
+    def report_step(step: Any) -> None:
+        nonlocal reported_s
+        if time.monotonic() - reported_s >= _POLL_S:
+            reported_s = time.monotonic()
             steps.put.remote(index, step)
 
-    return attempt(work, index, task, tell)
+    return attempt(work, index, task, report_step)
 
 
 def _reason(error: Exception) -> str:

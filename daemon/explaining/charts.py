@@ -101,6 +101,6 @@ def _times(looked: Sequence[Hour], interval_us: int, columns: Columns) -> list[s
 
 def _write(line: list[str], at: int, text: str) -> None:
     """Puts ``text`` there where it fits and touches no other."""
-    room = line[max(at - 1, 0) : at + len(text) + 1]
-    if at >= 0 and at + len(text) <= len(line) and all(each == " " for each in room):
+    space = line[max(at - 1, 0) : at + len(text) + 1]
+    if at >= 0 and at + len(text) <= len(line) and all(each == " " for each in space):
         line[at : at + len(text)] = text

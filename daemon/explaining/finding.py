@@ -1,4 +1,4 @@
-"""Which stored forecast is meant, and those before it; or one line that says why there is nothing to explain."""
+"""Finds a stored forecast and its predecessors, or states why it cannot be explained."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LOOK_BACK = 500
 
 
 class ExplainRefused(Fatal):
-    """There is no such forecast, or it looked at nothing."""
+    """The forecast does not exist, or has no attention."""
 
     exit_code = EXIT_USAGE
 
@@ -108,7 +108,7 @@ def _is(stored: StoredForecast, symbol: str) -> bool:
 def _explained(ledger: Ledger, stored: StoredForecast, last: int) -> Explained:
     message = _message(ledger, stored)
     if message.attention is None:
-        raise ExplainRefused(_why_nothing(ledger, stored, message))
+        raise ExplainRefused(_rejection_reason(ledger, stored, message))
     attention, reading = np.asarray(message.attention, dtype=np.float64), ledger.reading(stored.id)
     try:
         looked = hours(
@@ -157,8 +157,8 @@ def _missing(kind: str, reading: WindowReading | None) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _why_nothing(ledger: Ledger, stored: StoredForecast, message: ForecastMessage) -> str:
-    """One line: who made it, and what to do."""
+def _rejection_reason(ledger: Ledger, stored: StoredForecast, message: ForecastMessage) -> str:
+    """One line: the model that made the forecast, and the remedy."""
     kind, instrument = message.model.kind, Instrument(stored.venue, stored.symbol)
     said = f"{stored.id} was made by the baseline {kind}, which looks at no hours"
     for each in reversed(ledger.forecasts_until(instrument, stored.interval_us, stored.close_time_us, _LOOK_BACK)):

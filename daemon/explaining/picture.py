@@ -131,8 +131,8 @@ def _draw_heat(axes: Axes, found: Explained) -> AxesImage:
     noun = bars(found.stored.interval_us)
     count = len(recent)
     silent = " (grey: a baseline's)" if np.isnan(weights).any() else ""
-    told = "This forecast alone" if count == 1 else f"The last {count} forecasts, the newest on top{silent}"
-    axes.set_title(told, loc="left", fontsize=10)
+    title = "This forecast alone" if count == 1 else f"The last {count} forecasts, the newest on top{silent}"
+    axes.set_title(title, loc="left", fontsize=10)
     axes.set_ylabel("bar close (UTC)")
     rows = list(range(0, count, max(1, -(-count // _MOST_ROW_LABELS))))
     axes.set_yticks(rows, [day_and_minute(recent[row].close_time_us) for row in rows], fontsize=8)

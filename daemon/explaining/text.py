@@ -15,7 +15,7 @@ from daemon.explaining.finding import Explained, Recent
 from daemon.explaining.labels import bars, before_close, moment, percent
 from models.explain import family_weights, newest_share, spread_over, top_hours
 
-# Of the charts: room for a time at the left, for the heaviest hour at the right, and no wider than is pleasant.
+# Chart margins: a time at the left, the heaviest hour at the right, and a maximum width.
 _LEFT, _RIGHT, _WIDEST = 19, 12, 160
 _BAR_CELLS = 24
 _SHOWN_FEATURES = 12

@@ -95,7 +95,7 @@ class SearchPlan:
 
 
 def make_search_plan(config: Config, options: SearchOptions) -> SearchPlan:
-    """Raises BacktestRefused where the options fit neither one another nor the data, NoBars for an empty store."""
+    """Raises BacktestRefused where the options contradict one another or the data, NoBars for an empty store."""
     kind = options.kind or config.model.kind
     _check(options, kind)
     whole = make_plan(config, replace(options.over, models=(kind,), baselines=("har",)))
@@ -132,7 +132,7 @@ def make_search_plan(config: Config, options: SearchOptions) -> SearchPlan:
 
 
 def identity(plan: SearchPlan) -> dict[str, Any]:
-    """All that decides what a trial forecasts, as JSON values; neither metric, nor strategy, nor how many trials."""
+    """Everything that determines a trial's forecasts, as JSON values; excludes the metric, strategy and trial count."""
     settings = plan.backtest.settings
     return {
         "kind": plan.kind,

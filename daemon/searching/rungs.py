@@ -1,4 +1,4 @@
-"""Which trials go on: successive halving over folds, or all of them over all folds."""
+"""Successive halving: the rungs of a search, and which trials survive each of them."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ def rungs(strategy: str, *, trials: int, folds: int) -> tuple[Rung, ...]:
 
 
 def survivors(ranked: Sequence[int], count: int) -> list[int]:
-    """The first ``count`` of the trials' numbers, best first, and the preset's own wherever it stands."""
+    """The first ``count`` of the trials' numbers, best first, and always the preset's own trial."""
     kept = list(ranked[:count])
     return kept if PRESETS_TRIAL in kept or PRESETS_TRIAL not in ranked else [*kept, PRESETS_TRIAL]

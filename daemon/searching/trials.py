@@ -1,7 +1,7 @@
 """The run folder: trials as JSON, their forecasts beside them, so that a search that was killed goes on.
 
 search.json                what the search is; another one is refused here
-fold-0.npz                 what came true in a fold, and what HAR, random walk and reversal had said
+fold-0.npz                 a fold's outcomes, and the forecasts of HAR, random walk and reversal
 trial-003.json             what the trial sets, and how it stands
 trial-003-fold-0.npz       what it had said in a fold
 """

@@ -46,15 +46,15 @@ def run_backtest(config_file: Path | None, options: BacktestOptions, engine: Eng
         outcomes = _walk(plan, executor, view)
     finally:
         view.close()
-    told = document(plan, outcomes)
+    results = document(plan, outcomes)
     if json:
-        sys.stdout.write(jsonlib.dumps(told) + "\n")
+        sys.stdout.write(jsonlib.dumps(results) + "\n")
     else:
-        print_document(open_console(), told)
+        print_document(open_console(), results)
     if options.report is not None:
-        (options.report / "backtest.json").write_text(jsonlib.dumps(told, indent=1) + "\n", "utf-8")
+        (options.report / "backtest.json").write_text(jsonlib.dumps(results, indent=1) + "\n", "utf-8")
         page = options.report / "report.html"
-        page.write_text(render(told, outcomes), "utf-8")
+        page.write_text(render(results, outcomes), "utf-8")
         sys.stderr.write(f"report: {page}\n")
 
 

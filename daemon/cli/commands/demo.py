@@ -169,7 +169,7 @@ def demo_config(options: DemoOptions, addresses: Addresses, folder: Path) -> Con
 
 
 def usual_or_free(port: int) -> int:
-    """``port`` where it can be listened on, else 0: the address is printed at the start either way."""
+    """``port`` if it is free, else 0 for any free port; the address is printed at the start either way."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

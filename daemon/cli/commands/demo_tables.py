@@ -19,7 +19,7 @@ from models.specification import Progress
 
 _SHADES = " ▁▂▃▄▅▆▇█"
 _STRIP_CELLS = 24
-# Terminal columns from which there is room for the skill, the top of the attention, and its whole strip.
+# Terminal columns from which the skill, the top of the attention, and its whole strip are shown.
 _WITH_SKILL, _WITH_ATTENTION, _WITH_STRIP = 86, 100, 128
 _SKILL_LEGEND = (
     "loss: mean pinball loss in basis points; walk: random walk; ratios below 1 beat the baseline;\n"
@@ -50,7 +50,7 @@ def head(document: StatusDocument, *, http: str, subscribe: str) -> RenderableTy
 
 
 def live_table(symbols: Sequence[SymbolStatus], *, width: int) -> Table:
-    """Three lines a symbol, one a horizon. The right-hand columns appear where ``width`` columns leave room."""
+    """Three lines a symbol, one a horizon. The right-hand columns appear where ``width`` is sufficient."""
     strip_shown = width >= _WITH_STRIP
     columns = [
         Column("symbol", no_wrap=True),

@@ -1,4 +1,4 @@
-"""``forecastd explain``: which hours and which features a stored forecast looked at. Neither torch nor the model."""
+"""``forecastd explain``: the attention and feature weights of a stored forecast. Needs no torch and no model."""
 
 from __future__ import annotations
 

@@ -121,9 +121,9 @@ def _summarise(file: Path, replayed: Replayed, *, json: bool) -> None:
         }
         sys.stdout.write(jsonlib.dumps(summary) + "\n")
         return
-    told = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
     sys.stdout.write(
-        f"{replayed.trades} trades ({replayed.duplicates} duplicates dropped), {len(replayed.bars)} bars ({told}), "
+        f"{replayed.trades} trades ({replayed.duplicates} duplicates dropped), {len(replayed.bars)} bars ({counts}), "
         f"{len(replayed.forecasts)} forecasts\n"
     )
     if silence := _silence(replayed):

@@ -36,12 +36,12 @@ def run_search_command(config_file: Path | None, options: SearchOptions, engine:
     plan = make_search_plan(load_config(config_file, secrets=Secrets.UNCHECKED), options)
     trials = Trials(plan.run, identity(plan), kind=plan.kind, empty=plan.no_outcomes)
     results = _searched(plan, trials, engine)
-    told = search_document(plan, results)
-    (plan.run / "result.json").write_text(jsonlib.dumps(told, indent=1) + "\n", "utf-8")
+    result_document = search_document(plan, results)
+    (plan.run / "result.json").write_text(jsonlib.dumps(result_document, indent=1) + "\n", "utf-8")
     if json:
-        sys.stdout.write(jsonlib.dumps(told) + "\n")
+        sys.stdout.write(jsonlib.dumps(result_document) + "\n")
     else:
-        print_search(open_console(), told)
+        print_search(open_console(), result_document)
 
 
 def _searched(plan: SearchPlan, trials: Trials, engine: EngineOptions) -> list[TrialResult]:

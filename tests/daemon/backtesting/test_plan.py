@@ -111,7 +111,7 @@ def test_a_symbol_that_no_file_holds_is_named(config: Config, data: Path) -> Non
 
 
 def test_a_baseline_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Left out where nobody asked for it, refused where somebody did."""
+    """Left out by default, refused where it is requested."""
     monkeypatch.setattr("models.evaluation.candidates.find_spec", lambda _: None)
     assert chosen_kinds(BacktestOptions()) == ("random_walk", "reversal", "har", "ewma")
     with pytest.raises(BacktestRefused, match=r'lightgbm is not installed: pip install "forecastd\[lightgbm\]"'):

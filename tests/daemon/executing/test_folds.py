@@ -33,7 +33,7 @@ def tasks() -> list[FoldTask]:
 @pytest.mark.long
 @pytest.mark.slow
 def test_processes_give_what_map_gives() -> None:
-    """A network included; both folds tell their steps to the end."""
+    """A network included; both folds report their steps to the end."""
     steps: dict[int, list[Step]] = {0: [], 1: []}
     spread = walk_forward(
         tasks(),
@@ -42,7 +42,7 @@ def test_processes_give_what_map_gives() -> None:
         ),
     )
     equal(spread, walk_forward(tasks()))
-    for index, told in steps.items():
-        assert {step.fold for step in told} == {index}
-        assert told[-1].ratio == 1.0
-        assert any(step.training is not None for step in told)
+    for index, reported in steps.items():
+        assert {step.fold for step in reported} == {index}
+        assert reported[-1].ratio == 1.0
+        assert any(step.training is not None for step in reported)

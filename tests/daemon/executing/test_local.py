@@ -30,7 +30,7 @@ def gone(process: int) -> bool:
 
 @pytest.mark.parametrize("executor", BOTH, ids=lambda each: type(each).__name__)
 def test_results_come_in_the_order_of_the_tasks(executor: Executor, tmp_path: Path) -> None:
-    """The first task takes longest; every step and every result is told with its task's index."""
+    """The first task takes longest; every step and every result is reported with its task's index."""
     errands = [Errand(number, tmp_path, pause_s=0.4 if number == 3 else 0.0) for number in (3, 4, 5)]
     steps: list[tuple[int, str]] = []
     done: dict[int, int] = {}

@@ -73,7 +73,7 @@ def test_results_steps_and_errors_are_as_of_the_local_engine(cluster: TwoNodes, 
 
 @pytest.mark.long
 def test_a_task_that_always_kills_its_process_ends_the_run(cluster: TwoNodes, tmp_path: Path) -> None:
-    """Twice it is begun again, the third time it is told."""
+    """Retried twice; the third loss raises."""
     engine = RayCluster(address=cluster.address, workers=2)
     lost: list[str] = []
     with pytest.raises(WorkerLost, match="task 1 of 1 was lost 3 times, at last to WorkerCrashedError"):

@@ -65,7 +65,7 @@ def threads(errand: Errand, *, on_step: Callable[[str], None]) -> tuple[int, int
 
 
 def wait_for_ever(errand: Errand, *, on_step: Callable[[int], None]) -> int:
-    """Tells its process id and never ends."""
+    """Reports its process id and never ends."""
     on_step(os.getpid())
     time.sleep(600)
     return 0
@@ -79,7 +79,7 @@ class GatedFold(NamedTuple):
 
 
 def evaluate_gated(gated: GatedFold, *, on_step: Callable[[Step], None]) -> Outcomes:
-    """Tells that it has begun, waits, and does the fold."""
+    """Reports that it has begun, waits, and does the fold."""
     on_step(Step(gated.task.fold.index, "waiting", 0.0))
     while not gated.gate.exists():
         time.sleep(0.05)

@@ -40,7 +40,7 @@ class Filled:
 
 @pytest.fixture(scope="session")
 def fill_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Filled]:
-    """By kind; a fixture with parameters is made anew in every file that asks for it."""
+    """By kind; a fixture with parameters is created again in every file that requests it."""
 
     @cache
     def make(kind: str) -> Filled:

@@ -33,7 +33,7 @@ MINUTE_US = HOUR_US // 60
     ],
 )
 def test_columns_fit(length: int, cells: int, columns: Columns) -> None:
-    """Two characters an hour where there is room, several hours a column where there is not; nothing is lost."""
+    """Two characters an hour where the width allows it, several hours a column where there is not; nothing is lost."""
     assert Columns.within(length, cells) == columns
     weights = np.arange(1.0, length + 1)
     assert columns.sums(weights).sum() == weights.sum()
@@ -73,7 +73,7 @@ def test_the_times_under_the_axis() -> None:
 
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 48, 200])
 def test_any_window_has_a_chart(length: int) -> None:
-    """One hour or two hundred: as many columns as there is room for, and times that do not run into one another."""
+    """One hour or two hundred: as many columns as fit, and times that do not run into one another."""
     looked = hours(np.full(length, 1 / length), None, close_time_us=CLOSE_US, interval_us=MINUTE_US)
     lines = column_chart(looked, MINUTE_US, Columns.within(length, 49), left=10)
     assert len(lines) == 11

@@ -39,7 +39,7 @@ def explain(folder: Path, *arguments: str, **changes: str) -> subprocess.Complet
 
 def test_text_and_picture(filled_by_tft: Filled, tmp_path: Path) -> None:
     """Text on standard output, the picture in its file, and nothing else."""
-    file = tmp_path / "explained.png"
+    file = tmp_path / "report.png"
     done = explain(filled_by_tft.folder, "--plot", str(file), "--last", "3", MPLCONFIGDIR=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "What it looked at most" in done.stdout
@@ -53,18 +53,18 @@ def test_json(filled: Filled) -> None:
     newest = [each for each in filled.issued if each.forecast.symbol == "ETH-USDT"][-1]
     done = explain(filled.folder, newest.id, "--last", "4", "--json")
     assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
-    assert (told["schema"], told["id"], told["model"]["kind"]) == (
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert (report["schema"], report["id"], report["model"]["kind"]) == (
         "forecastd.explanation.v1",
         newest.id,
         filled.kind,
     )
-    assert sum(hour["weight"] for hour in told["hours"]) == pytest.approx(1.0, abs=1e-6)
-    assert told["hours"][-1]["to"] == told["bar_close"]
-    assert [hour in told["hours"] for hour in told["top_hours"]] == [True] * (1 if filled.kind == "lstm" else 5)
-    assert (told["features"] is None) == (told["families"] is None) == (filled.kind != "tft")
-    assert [each["id"] for each in told["recent"]][-1] == newest.id
-    assert len(told["recent"]) == 4
+    assert sum(hour["weight"] for hour in report["hours"]) == pytest.approx(1.0, abs=1e-6)
+    assert report["hours"][-1]["to"] == report["bar_close"]
+    assert [hour in report["hours"] for hour in report["top_hours"]] == [True] * (1 if filled.kind == "lstm" else 5)
+    assert (report["features"] is None) == (report["families"] is None) == (filled.kind != "tft")
+    assert [each["id"] for each in report["recent"]][-1] == newest.id
+    assert len(report["recent"]) == 4
 
 
 @pytest.mark.long
@@ -96,7 +96,7 @@ def test_without_matplotlib_only_the_picture_is_refused(filled_by_tft: Filled, t
 
 
 async def test_the_running_daemon_s_store_is_read(filled_by_tft: Filled, tmp_path: Path) -> None:
-    """Without a configuration file whoever runs says where its store is; a folder that is named comes first."""
+    """Without a configuration file the running instance says where its store is; a folder that is named comes first."""
     document = StatusDocument(
         instance="demo",
         version="1",

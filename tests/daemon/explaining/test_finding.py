@@ -38,37 +38,37 @@ def test_what_is_told_is_what_the_network_said(filled: Filled) -> None:
         forecast = made.issued
         if forecast.attention is None:
             continue
-        told = found(filled.folder, issued.id)
-        np.testing.assert_allclose(told.attention, forecast.attention, rtol=5e-8)
+        shown = found(filled.folder, issued.id)
+        np.testing.assert_allclose(shown.attention, forecast.attention, rtol=5e-8)
         assert forecast.reading is not None
-        assert [hour.known for hour in told.hours] == forecast.reading.known.tolist()
-        assert sum(hour.weight for hour in told.hours if not hour.known) == 0.0
+        assert [hour.known for hour in shown.hours] == forecast.reading.known.tolist()
+        assert sum(hour.weight for hour in shown.hours if not hour.known) == 0.0
         if filled.kind == "tft":
             said = dict(zip(forecast.reading.feature_names, forecast.reading.importance, strict=True))
-            assert {each.name for each in told.features} == set(said)
-            for each in told.features:
+            assert {each.name for each in shown.features} == set(said)
+            for each in shown.features:
                 assert each.weight == pytest.approx(said[each.name], rel=1e-7)
 
 
 def test_hours_that_are_lost_are_in_the_store(filled: Filled) -> None:
     """The newest window has the gap in it, and it is said to be one."""
-    told = found(filled.folder)
-    unknown = [hour.bars_ago for hour in told.hours if hour.known is False]
+    shown = found(filled.folder)
+    unknown = [hour.bars_ago for hour in shown.hours if hour.known is False]
     assert unknown
     assert len(unknown) < 24
-    assert told.hours[-1].known is True
+    assert shown.hours[-1].known is True
 
 
 def test_what_cannot_be_told_is_said(filled: Filled) -> None:
     """Only tft selects features; for the others one sentence says so."""
-    told = found(filled.folder)
+    shown = found(filled.folder)
     if filled.kind == "tft":
-        assert told.missing == ()
-        assert [each.weight for each in told.features] == sorted((e.weight for e in told.features), reverse=True)
-        assert {each.name for each in told.features} <= set(FEATURE_NAMES)
+        assert shown.missing == ()
+        assert [each.weight for each in shown.features] == sorted((e.weight for e in shown.features), reverse=True)
+        assert {each.name for each in shown.features} <= set(FEATURE_NAMES)
     else:
-        assert told.features == ()
-        assert f"not known of {filled.kind}: only tft" in told.missing[-1]
+        assert shown.features == ()
+        assert f"not known of {filled.kind}: only tft" in shown.missing[-1]
 
 
 def test_the_newest_of_the_symbol(filled_by_tft: Filled) -> None:
@@ -77,21 +77,21 @@ def test_the_newest_of_the_symbol(filled_by_tft: Filled) -> None:
     assert found(folder).instrument.symbol == "BTC-USDT"
     assert found(folder, preferred=(ETH,)).instrument == ETH
     for name in ("ETH-USDT", "eth-usdt", "binance:ETH-USDT"):
-        told = found(folder, symbol=name)
-        assert told.stored.id == [each.id for each in filled_by_tft.issued if each.forecast.symbol == "ETH-USDT"][-1]
+        shown = found(folder, symbol=name)
+        assert shown.stored.id == [each.id for each in filled_by_tft.issued if each.forecast.symbol == "ETH-USDT"][-1]
 
 
 def test_the_last_forecasts_of_the_same_instrument(filled_by_tft: Filled) -> None:
     """Until the explained one, oldest first, baselines among them without weights."""
     made = filled_by_tft.of("BTC-USDT")
-    told = found(filled_by_tft.folder, last=1000)
-    assert [each.close_time_us for each in told.recent] == [each.issued.close_time_us for each in made]
-    assert [each.kind for each in told.recent] == [each.issued.model.kind for each in made]
-    assert [each.attention is None for each in told.recent] == [each.issued.attention is None for each in made]
-    assert {"har", "tft"} == {each.kind for each in told.recent}
-    earlier = told.recent[5].id
+    shown = found(filled_by_tft.folder, last=1000)
+    assert [each.close_time_us for each in shown.recent] == [each.issued.close_time_us for each in made]
+    assert [each.kind for each in shown.recent] == [each.issued.model.kind for each in made]
+    assert [each.attention is None for each in shown.recent] == [each.issued.attention is None for each in made]
+    assert {"har", "tft"} == {each.kind for each in shown.recent}
+    earlier = shown.recent[5].id
     assert [each.id for each in found(filled_by_tft.folder, earlier, last=3).recent] == [
-        each.id for each in told.recent[3:6]
+        each.id for each in shown.recent[3:6]
     ]
 
 
@@ -108,7 +108,7 @@ def test_a_baseline_looked_at_nothing(filled_by_tft: Filled) -> None:
 
 
 def test_a_configured_baseline_has_another_cure(tmp_path: Path) -> None:
-    """Retraining would help nobody who configured HAR."""
+    """Retraining is not suggested where HAR is configured."""
     fill(tmp_path, close_hours(serving(None, "har"), (1,)))
     assert "set [model] kind to one of lstm, attention_lstm, transformer, tft" in refusal(tmp_path)
 
@@ -132,17 +132,17 @@ def test_an_empty_store(tmp_path: Path) -> None:
 
 
 def test_a_forecast_of_an_earlier_version(filled_by_tft: Filled, tmp_path: Path) -> None:
-    """Its attention was published, so it is told; that the rest was not kept is said."""
+    """Its attention was published, so it is shown; that the rest was not kept is said."""
     with Ledger(filled_by_tft.folder / LEDGER_NAME) as ledger:
         ledger._connection.execute("VACUUM INTO ?", (str(tmp_path / LEDGER_NAME),))
     name = found(tmp_path).stored.id
     with sqlite3.connect(tmp_path / LEDGER_NAME) as earlier:
         earlier.execute("UPDATE forecasts SET feature_list = NULL, known = NULL, importance = NULL")
     earlier.close()
-    told = found(tmp_path, name)
-    assert {hour.known for hour in told.hours} == {None}
-    assert told.features == ()
-    assert "An earlier forecastd stored this forecast" in told.missing[0]
+    shown = found(tmp_path, name)
+    assert {hour.known for hour in shown.hours} == {None}
+    assert shown.features == ()
+    assert "An earlier forecastd stored this forecast" in shown.missing[0]
 
 
 def test_a_reading_of_other_hours_is_damage(filled_by_tft: Filled, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from tests.daemon.explaining.conftest import Filled
 from tests.daemon.explaining.test_finding import found
 
 
-def words(told: Explained) -> str:
-    figure = _figure(told)
+def words(explained: Explained) -> str:
+    figure = _figure(explained)
     texts = [
         text for axes in figure.axes for text in (axes.get_title(loc="left"), axes.get_xlabel(), axes.get_ylabel())
     ]
@@ -35,27 +35,27 @@ def test_a_picture_is_a_png(filled: Filled, tmp_path: Path) -> None:
 
 def test_the_bars_are_the_weights(filled: Filled) -> None:
     """In percent, oldest hour first, and the heat map's top row is the same forecast."""
-    told = found(filled.folder)
-    hours, heat, *_ = _figure(told).axes
-    heights = [bar.get_height() for bar in hours.patches[: len(told.hours)]]  # type: ignore[attr-defined]
+    explained = found(filled.folder)
+    hours, heat, *_ = _figure(explained).axes
+    heights = [bar.get_height() for bar in hours.patches[: len(explained.hours)]]  # type: ignore[attr-defined]
     drawn = [height for height in heights if height <= 100.0]
-    np.testing.assert_allclose(drawn[: len(told.hours)], 100.0 * told.attention)
+    np.testing.assert_allclose(drawn[: len(explained.hours)], 100.0 * explained.attention)
     (image,) = heat.images
     pixels = np.ma.filled(image.get_array(), np.nan)
-    np.testing.assert_allclose(pixels[0], 100.0 * told.attention)
+    np.testing.assert_allclose(pixels[0], 100.0 * explained.attention)
     assert pixels.shape == (12, 48)
-    silent = [each.attention is None for each in reversed(told.recent)]
+    silent = [each.attention is None for each in reversed(explained.recent)]
     assert np.isnan(pixels).all(axis=1).tolist() == silent
 
 
 def test_it_says_what_it_shows(filled: Filled) -> None:
     """The instrument, the forecast, who made it, and every axis with its unit."""
-    told = found(filled.folder)
-    said = words(told)
+    explained = found(filled.folder)
+    said = words(explained)
     for word in (
         "binance:BTC-USDT",
-        told.stored.id,
-        told.message.model.id,
+        explained.stored.id,
+        explained.message.model.id,
         "weight (%)",
         "(UTC)",
         "before",
@@ -67,9 +67,9 @@ def test_it_says_what_it_shows(filled: Filled) -> None:
 
 def test_the_top_hours_are_named(filled_by_tft: Filled) -> None:
     """Above their bars."""
-    told = found(filled_by_tft.folder)
-    names = [text.get_text() for text in _figure(told).axes[0].texts]
-    assert {f"-{hour.bars_ago}h" for hour in top_hours(told.hours)} <= set(names)
+    explained = found(filled_by_tft.folder)
+    names = [text.get_text() for text in _figure(explained).axes[0].texts]
+    assert {f"-{hour.bars_ago}h" for hour in top_hours(explained.hours)} <= set(names)
 
 
 def test_one_forecast_alone_has_a_picture(filled_by_tft: Filled, tmp_path: Path) -> None:

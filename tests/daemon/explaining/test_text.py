@@ -18,47 +18,47 @@ from tests.daemon.explaining.conftest import Filled
 from tests.daemon.explaining.test_finding import found
 
 
-def printed(told: Explained, width: int | None = None) -> str:
+def printed(explained: Explained, width: int | None = None) -> str:
     file = io.StringIO()
-    print_explanation(open_console(file, width=width), told)
+    print_explanation(open_console(file, width=width), explained)
     return file.getvalue()
 
 
 def test_the_five_heaviest_hours(filled: Filled) -> None:
     """Each on a line of its own, with its place before the close, its time in UTC and its weight."""
-    told = found(filled.folder)
-    lines = printed(told).splitlines()
-    shown = top_hours(told.hours)
+    explained = found(filled.folder)
+    lines = printed(explained).splitlines()
+    shown = top_hours(explained.hours)
     assert len(shown) == (1 if filled.kind == "lstm" else 5)
     for hour in shown:
-        cells = (before_close(hour.bars_ago, told.stored.interval_us), moment(hour.from_us), percent(hour.weight))
+        cells = (before_close(hour.bars_ago, explained.stored.interval_us), moment(hour.from_us), percent(hour.weight))
         assert any(all(cell in line for cell in cells) for line in lines), cells
 
 
 def test_every_recent_forecast_has_a_row(filled: Filled) -> None:
     """Oldest first, each with its close; a baseline's says so."""
-    told = found(filled.folder, last=20)
-    text = printed(told)
+    explained = found(filled.folder, last=20)
+    text = printed(explained)
     rows = text.split("The last 20 forecasts")[1].splitlines()[1:21]
-    assert [row[:17] for row in rows] == [moment(each.close_time_us) for each in told.recent]
-    assert ["har, a baseline" in row for row in rows] == [each.attention is None for each in told.recent]
+    assert [row[:17] for row in rows] == [moment(each.close_time_us) for each in explained.recent]
+    assert ["har, a baseline" in row for row in rows] == [each.attention is None for each in explained.recent]
     assert any("har, a baseline" in row for row in rows)
 
 
 def test_hours_that_were_not_known_are_marked(filled_by_tft: Filled) -> None:
     """On the axis, as many as there are."""
-    told = found(filled_by_tft.folder)
-    (axis,) = [line for line in printed(told).splitlines() if "┼" in line]
-    assert axis.count(UNKNOWN) == sum(hour.known is False for hour in told.hours) > 0
+    explained = found(filled_by_tft.folder)
+    (axis,) = [line for line in printed(explained).splitlines() if "┼" in line]
+    assert axis.count(UNKNOWN) == sum(hour.known is False for hour in explained.hours) > 0
 
 
 def test_features_are_told_of_tft_alone(filled: Filled) -> None:
     """Where they are not, a sentence stands at the end."""
-    told = found(filled.folder)
-    text = printed(told)
+    explained = found(filled.folder)
+    text = printed(explained)
     assert ("By family" in text) == (filled.kind == "tft")
     if filled.kind == "tft":
-        assert told.features[0].name in text
+        assert explained.features[0].name in text
         assert "and 98 more" in text
     else:
         assert text.endswith(f"not known of {filled.kind}: only tft selects features ([model] kind).\n")
@@ -76,8 +76,8 @@ def test_nothing_is_wider_than_the_terminal(filled_by_tft: Filled, width: int) -
 
 def test_a_terminal_gets_colours_and_a_pipe_does_not(filled_by_tft: Filled, tmp_path: Path) -> None:
     """The same words either way."""
-    told = found(filled_by_tft.folder, last=5)
-    assert "\x1b" not in printed(told)
+    explained = found(filled_by_tft.folder, last=5)
+    assert "\x1b" not in printed(explained)
     file = io.StringIO()
-    print_explanation(Console(file=file, force_terminal=True, width=80, color_system="standard"), told)
+    print_explanation(Console(file=file, force_terminal=True, width=80, color_system="standard"), explained)
     assert "\x1b[32m" in file.getvalue()

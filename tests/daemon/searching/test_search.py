@@ -1,4 +1,4 @@
-"""A search: what it may know, that it goes on after a kill, and what it tells."""
+"""A search: what it may know, that it goes on after a kill, and what it reports."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ def test_what_does_not_fit_is_refused_in_words(config: Config, tmp_path: Path) -
     make_search_plan(config, replace(short, strategy="random"))
 
 
-class Told:
-    """Listens; as if Ctrl-C had come after ``stop_after`` pieces."""
+class RecordedProgress:
+    """Records a search's progress; simulates Ctrl-C after ``stop_after`` pieces."""
 
     def __init__(self, stop_after: int = 99) -> None:
         self.planned: list[Piece] = []
@@ -109,9 +109,9 @@ class Told:
             raise KeyboardInterrupt
 
 
-def searched(plan: SearchPlan, told: Told) -> list[TrialResult]:
+def searched(plan: SearchPlan, recorded: RecordedProgress) -> list[TrialResult]:
     trials = Trials(plan.run, identity(plan), kind=plan.kind, empty=plan.no_outcomes)
-    return run_search(plan, trials, InProcess(), told.listener)
+    return run_search(plan, trials, InProcess(), recorded.listener)
 
 
 @pytest.mark.slow
@@ -119,18 +119,18 @@ def test_a_search_that_was_stopped_goes_on(config: Config, tmp_path: Path) -> No
     """It does only what is missing and ends where one that was left alone ends; by another metric it does nothing."""
     plan = make_search_plan(config, options(bars_file(tmp_path)))
     with pytest.raises(Cancelled, match="cancelled; 1 of 2 tasks"):
-        searched(plan, Told(stop_after=1))
-    rest = Told()
+        searched(plan, RecordedProgress(stop_after=1))
+    rest = RecordedProgress()
     results = searched(plan, rest)
     # Two trials on the newest fold, one of them done before; both, the preset being one, on the other.
     # Both on the newest fold, of which one was done before; then the better and the preset, be it one or two, on both.
     assert rest.planned[0] == Piece(1, 1)
     assert Piece(0, 0) in rest.planned
     assert {each.trial: each.folds for each in results}[0] == 2
-    alone, told = replace(plan, run=tmp_path / "alone"), Told()
-    assert searched(alone, told) == results
-    assert told.done == 1 + rest.done
-    again = Told()
+    alone, recorded = replace(plan, run=tmp_path / "alone"), RecordedProgress()
+    assert searched(alone, recorded) == results
+    assert recorded.done == 1 + rest.done
+    again = RecordedProgress()
     by_qlike = searched(replace(plan, metric_name="qlike", strategy="random", trials=1), again)
     assert again.planned == []
     assert by_qlike[0].value not in {each.value for each in results}
@@ -211,14 +211,14 @@ def test_the_command_searches_in_processes(tmp_path: Path) -> None:
         timeout=180,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told == json.loads((tmp_path / "run" / "result.json").read_text())
-    assert (told["schema"], told["kind"], told["preset"], told["fixed"]) == (
+    recorded = json.loads(done.stdout)
+    assert recorded == json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (recorded["schema"], recorded["kind"], recorded["preset"], recorded["fixed"]) == (
         *(SCHEMA, "lstm", "small"),
         {"batch_size": 512, "hidden": 16},
     )
-    assert {each["trial"] for each in told["trials"]} == {0, 1}
-    for each in told["trials"]:
+    assert {each["trial"] for each in recorded["trials"]} == {0, 1}
+    for each in recorded["trials"]:
         assert 0.8 < each["value"]["value"] < 1.3
         assert each["value"]["se"] > 0
         assert each["har"] == {"value": pytest.approx(1.0), "se": pytest.approx(0.0, abs=1e-9)}

@@ -65,13 +65,13 @@ def report(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(report: Path) -> dict[str, Any]:
+def published(report: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((report / "backtest.json").read_text())
     return content
 
 
 def gone(process: psutil.Process) -> bool:
-    """Whether it has ended, within a few seconds, whoever is to take note of that."""
+    """Whether it has ended, within a few seconds."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return process.status() == psutil.STATUS_ZOMBIE or process.wait(5) is None
     return True
@@ -85,17 +85,17 @@ def keys(value: Any) -> set[str]:
 
 
 @pytest.mark.slow
-def test_the_document_holds_every_measure_beside_every_baseline(report: Path, told: dict[str, Any]) -> None:
+def test_the_document_holds_every_measure_beside_every_baseline(report: Path, published: dict[str, Any]) -> None:
     """What is printed with --json is what the report's folder holds."""
-    assert json.loads((report / "stdout.json").read_text()) == told
-    assert told["schema"] == SCHEMA
-    assert told["kinds"] == ["attention_lstm", "ewma", "random_walk", "reversal", "har"]
-    assert [fold["from"][:10] for fold in told["folds"]] == [BEGIN, "2024-03-12"]
-    names = {(result["series"], result["horizon"]) for result in told["results"]}
+    assert json.loads((report / "stdout.json").read_text()) == published
+    assert published["schema"] == SCHEMA
+    assert published["kinds"] == ["attention_lstm", "ewma", "random_walk", "reversal", "har"]
+    assert [fold["from"][:10] for fold in published["folds"]] == [BEGIN, "2024-03-12"]
+    names = {(result["series"], result["horizon"]) for result in published["results"]}
     assert names == {(name, bars) for name in ("binance:BTC-USDT", "binance:ETH-USDT", "all") for bars in (1, 6)}
-    for result in told["results"]:
+    for result in published["results"]:
         assert result["scored"] == (720 if result["series"] == "all" else 360)
-        assert set(result["measures"]) == set(told["kinds"])
+        assert set(result["measures"]) == set(published["kinds"])
         assert len(result["diebold_mariano"]) == 10
         network = result["measures"]["attention_lstm"]
         assert set(network["pinball_vs"]) == {"ewma", "random_walk", "reversal", "har"}
@@ -114,10 +114,10 @@ def test_the_document_holds_every_measure_beside_every_baseline(report: Path, to
 
 
 @pytest.mark.slow
-def test_nothing_is_told_of_the_price_level(told: dict[str, Any], report: Path) -> None:
+def test_no_measure_of_the_price_level_is_reported(published: dict[str, Any], report: Path) -> None:
     """No R2 of a price, no MAPE, no min-max error: neither in the document nor on the page."""
     words = ("mape", "price_r2", "r2_price", "min_max", "accuracy")
-    assert not {name for name in keys(told) if any(word in name.lower() for word in words)}
+    assert not {name for name in keys(published) if any(word in name.lower() for word in words)}
     assert "MAPE" not in (report / "report.html").read_text()
 
 
@@ -140,46 +140,46 @@ def test_the_page_is_whole_in_itself(report: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_network_of_each_fold_is_kept(report: Path, told: dict[str, Any]) -> None:
+def test_the_network_of_each_fold_is_kept(report: Path, published: dict[str, Any]) -> None:
     """So that the same command after a kill trains only what is missing."""
     kept = list((report / "models").glob("attention_lstm-*/attention_lstm-*"))
-    assert len(kept) == len(told["folds"]) == 2
+    assert len(kept) == len(published["folds"]) == 2
 
 
-def test_the_tables_say_what_the_document_says(report: Path, told: dict[str, Any]) -> None:
+def test_the_tables_say_what_the_document_says(report: Path, published: dict[str, Any]) -> None:
     """One table a series, every kind a row, a second table over the horizons."""
     out = io.StringIO()
-    print_document(open_console(out, width=200), told)
+    print_document(open_console(out, width=200), published)
     text = out.getvalue()
     assert "binance:BTC-USDT, 1 bar ahead, 360 targets" in text
     assert "all, 1 bar ahead, 720 targets" in text
     assert "all, vs HAR by bars ahead" in text
-    network = told["results"][0]["measures"]["attention_lstm"]
+    network = published["results"][0]["measures"]["attention_lstm"]
     assert figure(network["pinball_vs"]["har"], 4) in text
     assert "LEAK" not in text
 
 
-def test_calibration_is_told_where_it_was_measured(report: Path, told: dict[str, Any]) -> None:
+def test_calibration_is_reported_where_it_was_measured(report: Path, published: dict[str, Any]) -> None:
     """A table of before and after for each series, on the page too; without calibration not a word of it."""
     with_it, without = io.StringIO(), io.StringIO()
-    print_document(open_console(with_it, width=200), told)
+    print_document(open_console(with_it, width=200), published)
     assert with_it.getvalue().count("before and after calibration") == 3
     assert "Before and after online calibration" in (report / "report.html").read_text()
     results = [
         {**result, "measures": {kind: {**each, "calibrated": None} for kind, each in result["measures"].items()}}
-        for result in told["results"]
+        for result in published["results"]
     ]
-    print_document(open_console(without, width=200), {**told, "results": results})
+    print_document(open_console(without, width=200), {**published, "results": results})
     assert "calibrat" not in without.getvalue()
 
 
-def test_a_suspected_leak_and_a_silent_model_are_told(told: dict[str, Any]) -> None:
+def test_a_suspected_leak_and_a_silent_model_are_reported(published: dict[str, Any]) -> None:
     """Both stand under the table that they concern."""
-    result = json.loads(json.dumps(told["results"][0]))
+    result = json.loads(json.dumps(published["results"][0]))
     result["measures"]["ewma"]["leak_alarm"] = {"verdict": "suspect", "reasons": ["RMSE is 0.4600"]}
     result["silent"]["har"] = 7
     out = io.StringIO()
-    print_document(open_console(out, width=200), {**told, "results": [result]})
+    print_document(open_console(out, width=200), {**published, "results": [result]})
     assert "LEAK SUSPECTED in ewma (binance:BTC-USDT, 1 ahead): RMSE is 0.4600" in out.getvalue()
     assert "har was silent on 7 targets" in out.getvalue()
 

@@ -45,9 +45,9 @@ def test_json_lines_are_the_published_payloads(capsys: pytest.CaptureFixture[str
 def test_the_start_is_announced_in_one_machine_readable_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Scripts wait for demo_started and read the addresses from it."""
     HeadlessView(json=False).started(app(), Path("/state"))  # type: ignore[arg-type]
-    told = json.loads(capsys.readouterr().err)
-    assert (told["event"], told["http"]) == ("demo_started", "http://127.0.0.1:9464")
-    assert told["subscribe"] == "mosquitto_sub -p 4711 -v -t 'forecastd/v1/demo/#'"
+    started = json.loads(capsys.readouterr().err)
+    assert (started["event"], started["http"]) == ("demo_started", "http://127.0.0.1:9464")
+    assert started["subscribe"] == "mosquitto_sub -p 4711 -v -t 'forecastd/v1/demo/#'"
 
 
 def test_progress_is_told_in_tenths(capsys: pytest.CaptureFixture[str]) -> None:
