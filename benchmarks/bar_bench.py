@@ -91,7 +91,7 @@ class DaemonsWay:
         return flushed_s
 
     def _taker(self, wire: Venue) -> Callable[[Sequence[bytes]], None]:
-        read, trades = wire.read, self._feed.trades
+        read, trades = wire.read, self._feed.trades_received
 
         def take_all(frames: Sequence[bytes]) -> None:
             # As in Connection._read.

@@ -248,7 +248,7 @@ class Rounds:
             time=trade.time_us // 1000,
             m=not trade.taker_buys,
         )
-        self._components.feeds["binance"].trades(instrument.symbol, [record])
+        self._components.feeds["binance"].trades_received(instrument.symbol, [record])
 
     async def _beside_bare(self, total_s: float, ended_s: float) -> Taken:
         await asyncio.sleep(0.02)  # whatever the round left to be done is done

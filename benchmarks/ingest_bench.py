@@ -81,12 +81,12 @@ class _Counted:
     def __init__(self, feed: VenueFeed, expected: int) -> None:
         self.done = asyncio.Event()
         self.started_s = self.ended_s = 0.0
-        self._take = feed.trades
+        self._take = feed.trades_received
         self._expected = self._left = expected
-        self.malformed, self.subscribed, self.refused = feed.malformed, feed.subscribed, feed.refused
+        self.frame_malformed, self.subscribed, self.refused = feed.frame_malformed, feed.subscribed, feed.refused
         self.connected, self.disconnected = feed.connected, feed.disconnected
 
-    def trades(self, symbol: str, records: Sequence[TradeRecord]) -> None:
+    def trades_received(self, symbol: str, records: Sequence[TradeRecord]) -> None:
         self._take(symbol, records)
         if self._left == self._expected:
             self.started_s = time.perf_counter()

@@ -32,7 +32,7 @@ class Clock(Protocol):
         """Monotonic wall time in seconds, for durations only."""
         ...
 
-    def follow(self, skew_us: int) -> bool:
+    def correct_skew(self, skew_us: int) -> bool:
         """Takes note that a venue's clock is ``skew_us`` ahead of market time; True where market time was stepped."""
         ...
 
@@ -45,7 +45,7 @@ class SystemClock:
     """Market time follows the venue, not the system's clock, which may jump or be wrong.
 
     It starts at the system's UTC time and is carried on by the boot-time clock, which neither jumps nor stops
-    while the machine is suspended. ``follow`` steps it where a venue's clock is known to differ.
+    while the machine is suspended. ``correct_skew`` steps it where a venue's clock is known to differ.
     """
 
     speed = 1.0
@@ -66,7 +66,7 @@ class SystemClock:
     def wall_s(self) -> float:
         return time.monotonic()
 
-    def follow(self, skew_us: int) -> bool:
+    def correct_skew(self, skew_us: int) -> bool:
         if abs(skew_us) < _TOLERATED_SKEW_US:
             return False
         self._offset_us += skew_us
@@ -93,7 +93,7 @@ class ScaledClock:
     def wall_s(self) -> float:
         return time.monotonic()
 
-    def follow(self, skew_us: int) -> bool:  # noqa: ARG002  # the port's signature
+    def correct_skew(self, skew_us: int) -> bool:  # noqa: ARG002  # the port's signature
         """Never steps: components that share this clock have no other time."""
         return False
 
@@ -118,7 +118,7 @@ class ManualClock:
     def set(self, market_us: int) -> None:
         self.now_us = market_us
 
-    def follow(self, skew_us: int) -> bool:  # noqa: ARG002  # the port's signature
+    def correct_skew(self, skew_us: int) -> bool:  # noqa: ARG002  # the port's signature
         """Never steps: components that share this clock have no other time."""
         return False
 

@@ -19,7 +19,7 @@ class TradeRecord(Protocol):
     """A trade as the venue's frame tells it. Making a ``Trade`` of it costs as much as taking it: that can wait.
 
     trade_id: as ``Trade.trade_id``, or what that number is made of. time: in the venue's own unit, see
-    ``Venue.moment``. count: only where ``Venue.merges``.
+    ``Venue.to_record_time``. count: only where ``Venue.merges``.
     """
 
     @property
@@ -81,7 +81,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
 
 
 Control = Acknowledged | Listed | Refused | ClosingSoon | Heartbeat
-Told = TradesMessage[TradeRecord] | TradesBatch[TradeRecord] | Control
+ParsedFrame = TradesMessage[TradeRecord] | TradesBatch[TradeRecord] | Control
 Message = TradesMessage[Trade] | TradesBatch[Trade] | Control
 
 
@@ -142,7 +142,7 @@ class TradesPage(msgspec.Struct):
 
     trades: list[Trade]
     next: RestRequest | None = None
-    whole: bool = True
+    complete: bool = True
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,7 +209,7 @@ class Venue(Protocol):
         """The question for a ``Listed``; None where the venue has none and an acknowledgement is all there is."""
         ...
 
-    def read(self, frame: bytes | str) -> Told:
+    def read(self, frame: bytes | str) -> ParsedFrame:
         """Trades as the venue's records. Raises DataFault for anything malformed; never another exception."""
         ...
 
@@ -217,7 +217,7 @@ class Venue(Protocol):
         """Trades of the stream's records. Raises DataFault for a time that cannot be, or for ids that cannot."""
         ...
 
-    def moment(self, time_us: int) -> Any:
+    def to_record_time(self, time_us: int) -> Any:
         """A time as the stream's records spell it, rounded down to their unit."""
         ...
 
@@ -284,8 +284,10 @@ class Traits(NamedTuple):
     opens_at_previous_close: bool
     merges: bool
     to_trades: Callable[[Sequence[Any]], list[Trade]]
-    moment: Callable[[int], Any]
+    to_record_time: Callable[[int], Any]
 
 
 def traits(venue: Venue) -> Traits:
-    return Traits(venue.ids, venue.decimals, venue.opens_at_previous_close, venue.merges, venue.to_trades, venue.moment)
+    return Traits(
+        venue.ids, venue.decimals, venue.opens_at_previous_close, venue.merges, venue.to_trades, venue.to_record_time
+    )

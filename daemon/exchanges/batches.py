@@ -16,7 +16,7 @@ def sort_by_id(records: list[Any]) -> None:
     records.sort(key=_by_id)
 
 
-def joined(
+def merge_messages(
     messages: list[TradesMessage[TradeRecord]],
 ) -> TradesMessage[TradeRecord] | TradesBatch[TradeRecord] | Heartbeat:
     """One message for a whole frame; a frame without trades shows only that the connection lives."""

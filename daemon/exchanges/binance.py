@@ -21,9 +21,9 @@ from daemon.exchanges.base import (
     KeepAlive,
     Limits,
     Listed,
+    ParsedFrame,
     Refused,
     RestRequest,
-    Told,
     TradesMessage,
     TradesPage,
     TradesWanted,
@@ -41,8 +41,8 @@ from daemon.exchanges.binance_wire import (
     ServerTime,
 )
 from daemon.exchanges.decoding import MALFORMED, as_milliseconds, decode_body
-from daemon.exchanges.names import Names
-from daemon.exchanges.record_reader import RecordReader
+from daemon.exchanges.record_reader import RecordDecoder
+from daemon.exchanges.symbol_map import SymbolMap
 from daemon.intervals import parse_interval
 from features.market import Bar, Completeness, Trade
 from features.symbols import spell
@@ -65,7 +65,7 @@ _decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_event = msgspec.json.Decoder(Event).decode
 
 
-class Binance(RecordReader):
+class Binance(RecordDecoder):
     """Binance's wire knowledge; see ``Venue``. Raises ConfigError for symbols it cannot spell."""
 
     name = "binance"
@@ -87,14 +87,14 @@ class Binance(RecordReader):
     decimals = 8
     opens_at_previous_close = False
     keep_alive: KeepAlive | None = None  # the server pings, and the websocket library answers
-    moment = staticmethod(as_milliseconds)
+    to_record_time = staticmethod(as_milliseconds)
 
     def __init__(self, symbols: Sequence[str] | None) -> None:
-        self._names = Names(self.name, symbols, native=lambda base, quote: base + quote, spell=spell)
-        self._find = self._names.find
+        self._symbol_map = SymbolMap(self.name, symbols, native=lambda base, quote: base + quote, spell=spell)
+        self._find = self._symbol_map.find
 
     def native(self, symbol: str) -> str:
-        return self._names.native(symbol)
+        return self._symbol_map.native(symbol)
 
     def stream_url(self, ws_url: str) -> str:
         return f"{ws_url.rstrip('/').removesuffix('/stream')}/stream"
@@ -109,7 +109,7 @@ class Binance(RecordReader):
     def list_subscriptions(self, request_id: int) -> str:
         return msgspec.json.encode({"method": "LIST_SUBSCRIPTIONS", "id": request_id}).decode()
 
-    def read(self, frame: bytes | str) -> Told:
+    def read(self, frame: bytes | str) -> ParsedFrame:
         """Aggregate trades first: they are nearly every frame, and one typed pass decides and converts."""
         try:
             trade = _decode_combined(frame).data
@@ -120,8 +120,8 @@ class Binance(RecordReader):
             return self._trades_message(trade)  # raises what is wrong with it
         return TradesMessage(symbol, [trade])
 
-    def _trades_message(self, trade: AggregateTrade) -> Told:
-        symbol = self._names.known(trade.s)
+    def _trades_message(self, trade: AggregateTrade) -> ParsedFrame:
+        symbol = self._symbol_map.require(trade.s)
         if not trade.f <= trade.l < trade.f + MOST_FILLS:
             raise DataFault(f"binance aggTrade {trade.trade_id} holds raw trades {trade.f} to {trade.l}")
         return TradesMessage(symbol, [trade])
@@ -132,13 +132,13 @@ class Binance(RecordReader):
             Trade(each.trade_id, each.time * 1000, each.p, each.q, not each.m, each.l - each.f + 1) for each in records
         ]
 
-    def _read_other(self, frame: bytes | str) -> Told:
+    def _read_other(self, frame: bytes | str) -> ParsedFrame:
         try:
             return self._classify(frame, _decode_envelope(frame))
         except MALFORMED as error:
             raise DataFault(f"binance frame: {error}") from error
 
-    def _classify(self, frame: bytes | str, envelope: Envelope) -> Told:
+    def _classify(self, frame: bytes | str, envelope: Envelope) -> ParsedFrame:
         if envelope.stream is not None and envelope.data:
             return self._classify_stream(frame, envelope.stream, envelope.data)
         if envelope.e == "aggTrade":
@@ -149,14 +149,14 @@ class Binance(RecordReader):
             return _HEARTBEAT
         return self._classify_answer(envelope)
 
-    def _classify_stream(self, frame: bytes | str, stream: str, data: msgspec.Raw) -> Told:
+    def _classify_stream(self, frame: bytes | str, stream: str, data: msgspec.Raw) -> ParsedFrame:
         if stream.endswith("@aggTrade"):
             _decode_combined(frame)  # raises what is wrong with it
         if stream == "!serverShutdown" and _decode_event(data).e == "serverShutdown":
             return _SERVER_SHUTDOWN
         return _HEARTBEAT
 
-    def _classify_answer(self, envelope: Envelope) -> Told:
+    def _classify_answer(self, envelope: Envelope) -> ParsedFrame:
         request_id = envelope.id if isinstance(envelope.id, int) else None
         if envelope.error is not None:
             return Refused(request_id, f"{envelope.error.msg} (code {envelope.error.code})")
@@ -167,7 +167,7 @@ class Binance(RecordReader):
         if envelope.result is None:
             return Acknowledged(request_id)
         natives = [stream.removesuffix("@aggTrade").upper() for stream in envelope.result]
-        return Listed(request_id, self._names.present(natives))
+        return Listed(request_id, self._symbol_map.watched(natives))
 
     def trades(self, wanted: TradesWanted) -> RestRequest:
         if wanted.from_id is not None:
@@ -246,7 +246,7 @@ class BinanceRawTrades(Binance):
     They are another sequence than the aggregate ids: a recording is read as one or as the other.
     """
 
-    def read(self, frame: bytes | str) -> Told:
+    def read(self, frame: bytes | str) -> ParsedFrame:
         told = super().read(frame)
         if isinstance(told, TradesMessage):
             return _HEARTBEAT
@@ -258,7 +258,7 @@ class BinanceRawTrades(Binance):
             trade = _decode_raw_trade(frame if envelope.stream is None else envelope.data)
         except MALFORMED as error:
             raise DataFault(f"binance frame: {error}") from error
-        return TradesMessage(self._names.known(trade.s), [trade])
+        return TradesMessage(self._symbol_map.require(trade.s), [trade])
 
     @staticmethod
     def to_trades(records: Sequence[RawTrade]) -> list[Trade]:  # type: ignore[override]  # another stream's records

@@ -85,7 +85,7 @@ class Event(msgspec.Struct):
     e: str | None = None
 
 
-class Complaint(msgspec.Struct):
+class ErrorDetail(msgspec.Struct):
     code: int
     msg: str
 
@@ -103,7 +103,7 @@ class Envelope(msgspec.Struct):
     id: int | str | None = None
     code: int | None = None
     msg: str = ""
-    error: Complaint | None = None
+    error: ErrorDetail | None = None
     book: int | None = msgspec.field(name="lastUpdateId", default=None)
     ticker: int | None = msgspec.field(name="u", default=None)
 

@@ -22,17 +22,17 @@ from daemon.exchanges.base import (
     Ids,
     KeepAlive,
     Limits,
+    ParsedFrame,
     Refused,
     RestRequest,
-    Told,
     TradesMessage,
     TradesPage,
     TradesWanted,
 )
 from daemon.exchanges.bitstamp_wire import (
     CandlesAnswer,
-    Complaint,
     Envelope,
+    ErrorAnswer,
     ErrorFrame,
     LiveTrade,
     Pair,
@@ -41,8 +41,8 @@ from daemon.exchanges.bitstamp_wire import (
 )
 from daemon.exchanges.candles import finished_bars
 from daemon.exchanges.decoding import MALFORMED, as_microseconds, decode_body, microseconds
-from daemon.exchanges.names import Names
-from daemon.exchanges.record_reader import RecordReader
+from daemon.exchanges.record_reader import RecordDecoder
+from daemon.exchanges.symbol_map import SymbolMap
 from features.market import Bar, Trade
 from features.symbols import is_symbol, spell
 
@@ -65,7 +65,7 @@ def _native(base: str, quote: str) -> str:
     return (base + quote).lower()
 
 
-class Bitstamp(RecordReader):
+class Bitstamp(RecordDecoder):
     """Bitstamp's wire knowledge; see ``Venue``. Raises ConfigError for symbols it cannot spell."""
 
     name = "bitstamp"
@@ -86,14 +86,14 @@ class Bitstamp(RecordReader):
     decimals = 8
     opens_at_previous_close = False
     keep_alive: KeepAlive | None = KeepAlive('{"event":"bts:heartbeat"}', 20)
-    moment = staticmethod(as_microseconds)
+    to_record_time = staticmethod(as_microseconds)
 
     def __init__(self, symbols: Sequence[str] | None) -> None:
-        self._names = Names(self.name, symbols, native=_native, spell=spell)
+        self._symbol_map = SymbolMap(self.name, symbols, native=_native, spell=spell)
         self._channels: dict[str, str] = {}  # the symbol of each that was seen
 
     def native(self, symbol: str) -> str:
-        return self._names.native(symbol)
+        return self._symbol_map.native(symbol)
 
     def stream_url(self, ws_url: str) -> str:
         return ws_url.rstrip("/")
@@ -110,7 +110,7 @@ class Bitstamp(RecordReader):
     def list_subscriptions(self, request_id: int) -> None:
         """Bitstamp has no such question."""
 
-    def read(self, frame: bytes | str) -> Told:
+    def read(self, frame: bytes | str) -> ParsedFrame:
         """Trades first: they are nearly every frame, and one typed pass decides and converts."""
         try:
             push = _decode_trade(frame)
@@ -120,20 +120,20 @@ class Bitstamp(RecordReader):
         if symbol is None:
             if not push.channel.startswith(_CHANNEL):
                 return _HEARTBEAT
-            symbol = self._channels[push.channel] = self._names.known(push.channel[len(_CHANNEL) :])
+            symbol = self._channels[push.channel] = self._symbol_map.require(push.channel[len(_CHANNEL) :])
         return TradesMessage(symbol, [push.data])
 
     @staticmethod
     def to_trades(records: Sequence[LiveTrade]) -> list[Trade]:
         return [Trade(each.trade_id, each.time, each.price_str, each.amount_str, each.type == 0) for each in records]
 
-    def _read_other(self, frame: bytes | str) -> Told:
+    def _read_other(self, frame: bytes | str) -> ParsedFrame:
         try:
             return self._classify(frame, _decode_envelope(frame))
         except MALFORMED as error:
             raise DataFault(f"bitstamp frame: {error}") from error
 
-    def _classify(self, frame: bytes | str, envelope: Envelope) -> Told:
+    def _classify(self, frame: bytes | str, envelope: Envelope) -> ParsedFrame:
         """Order books and orders come as ``data`` and ``order_*`` events of their channels."""
         match envelope.event:
             case "bts:subscription_succeeded":
@@ -153,7 +153,7 @@ class Bitstamp(RecordReader):
 
     def _symbols(self, channel: str) -> tuple[str, ...]:
         native = channel.removeprefix(_CHANNEL)
-        return self._names.present([native]) if native != channel else ()
+        return self._symbol_map.watched([native]) if native != channel else ()
 
     def trades(self, wanted: TradesWanted) -> RestRequest:
         """The shortest window that surely holds what is wanted, or the longest there is."""
@@ -169,7 +169,7 @@ class Bitstamp(RecordReader):
         begins_us = wanted.asked_at_us + _MARGIN_US - window_us
         trades = [_to_trade(each, wanted.from_time_us) for each in transactions]
         older_seen = bool(trades) and trades[0].time_us < wanted.from_time_us
-        return TradesPage(trades, whole=older_seen or begins_us <= wanted.from_time_us)
+        return TradesPage(trades, complete=older_seen or begins_us <= wanted.from_time_us)
 
     def latest_trade(self, symbol: str) -> RestRequest:
         """A day would be a large answer; a pair without a trade for an hour has none to show."""
@@ -236,10 +236,10 @@ class Bitstamp(RecordReader):
         """Lists are good answers; an object may be a complaint, though Bitstamp mostly complains with a status."""
         if not body.lstrip().startswith(b"{"):
             return
-        complaint = decode_body(self.name, body, Complaint)
-        if complaint.status == "error" or complaint.error:
-            words = bytes(complaint.reason or complaint.error).decode(errors="replace")
-            raise DataFault(f"bitstamp: {words} {complaint.code}".rstrip())
+        answer = decode_body(self.name, body, ErrorAnswer)
+        if answer.status == "error" or answer.error:
+            reason = bytes(answer.reason or answer.error).decode(errors="replace")
+            raise DataFault(f"bitstamp: {reason} {answer.code}".rstrip())
 
 
 def _to_trade(transaction: Transaction, from_time_us: int) -> Trade:

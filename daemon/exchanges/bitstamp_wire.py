@@ -93,7 +93,7 @@ class Pair(msgspec.Struct):
     trading: str
 
 
-class Complaint(msgspec.Struct):
+class ErrorAnswer(msgspec.Struct):
     """What an answer looks like that is an error; a good one has none of this."""
 
     status: str = ""

@@ -25,14 +25,15 @@ from daemon.exchanges.base import (
     Ids,
     KeepAlive,
     Limits,
+    ParsedFrame,
     Refused,
     RestRequest,
-    Told,
     TradesMessage,
     TradesPage,
     TradesWanted,
 )
 from daemon.exchanges.bybit_wire import (
+    AnswerStatus,
     CandlesAnswer,
     Envelope,
     InstrumentsAnswer,
@@ -41,12 +42,11 @@ from daemon.exchanges.bybit_wire import (
     TradesAnswer,
     TradesPush,
     Uuid,
-    Verdict,
 )
 from daemon.exchanges.candles import finished_bars
 from daemon.exchanges.decoding import MALFORMED, Id, as_milliseconds, decode_body, request_number
-from daemon.exchanges.names import Names
-from daemon.exchanges.record_reader import RecordReader
+from daemon.exchanges.record_reader import RecordDecoder
+from daemon.exchanges.symbol_map import SymbolMap
 from features.market import Bar, Trade
 from features.symbols import spell
 
@@ -58,7 +58,7 @@ _INTERVALS = {minutes * _MINUTE_US: str(minutes) for minutes in (1, 3, 5, 15, 30
 _INTERVALS[1440 * _MINUTE_US] = "D"
 
 _RATE_LIMITED = frozenset({10006, 10018})
-_PASSING = frozenset({10000, 10016})  # timeout, internal error
+_TRANSIENT = frozenset({10000, 10016})  # timeout, internal error
 
 _HEARTBEAT = Heartbeat()
 _by_time = attrgetter("time")
@@ -79,7 +79,7 @@ def _limits(symbols_per_request: int) -> Limits:
     )
 
 
-class Bybit(RecordReader):
+class Bybit(RecordDecoder):
     """Bybit's wire knowledge, of spot; see ``Venue``. Raises ConfigError for symbols it cannot spell."""
 
     name = "bybit"
@@ -92,14 +92,14 @@ class Bybit(RecordReader):
     decimals = 8  # turnovers have eight digits, sizes fewer
     opens_at_previous_close = True
     keep_alive: KeepAlive | None = KeepAlive('{"op":"ping"}', 20)
-    moment = staticmethod(as_milliseconds)
+    to_record_time = staticmethod(as_milliseconds)
 
     _trades_per_page = 60
     _decode_push: Callable[[bytes | str], TradesPush[Any]] = msgspec.json.Decoder(TradesPush[Id], strict=False).decode
     _trades_answer: type[TradesAnswer[Any]] = TradesAnswer[Id]
 
     def __init__(self, symbols: Sequence[str] | None) -> None:
-        self._names = Names(self.name, symbols, native=lambda base, quote: base + quote, spell=spell)
+        self._symbol_map = SymbolMap(self.name, symbols, native=lambda base, quote: base + quote, spell=spell)
         self._topics: dict[str, tuple[str, str]] = {}  # the native name and the symbol of each that was seen
 
     @staticmethod
@@ -112,7 +112,7 @@ class Bybit(RecordReader):
         return int(trade_id)
 
     def native(self, symbol: str) -> str:
-        return self._names.native(symbol)
+        return self._symbol_map.native(symbol)
 
     def stream_url(self, ws_url: str) -> str:
         path = _STREAM_PATH + self.category
@@ -128,7 +128,7 @@ class Bybit(RecordReader):
     def list_subscriptions(self, request_id: int) -> None:
         """Bybit has no such question."""
 
-    def read(self, frame: bytes | str) -> Told:
+    def read(self, frame: bytes | str) -> ParsedFrame:
         """Trades first: they are nearly every frame. Every push is called a snapshot, and none is one."""
         try:
             push = self._decode_push(frame)
@@ -139,7 +139,7 @@ class Bybit(RecordReader):
             if not push.topic.startswith(_TOPIC):
                 return _HEARTBEAT
             native = push.topic[len(_TOPIC) :]
-            known = self._topics[push.topic] = native, self._names.known(native)
+            known = self._topics[push.topic] = native, self._symbol_map.require(native)
         native, symbol = known
         moment, is_one_time = records[0].time, True
         for record in records:
@@ -151,13 +151,13 @@ class Bybit(RecordReader):
             records.sort(key=_by_time)
         return TradesMessage(symbol, records)
 
-    def _read_other(self, frame: bytes | str) -> Told:
+    def _read_other(self, frame: bytes | str) -> ParsedFrame:
         try:
             return self._classify(frame, _decode_envelope(frame))
         except MALFORMED as error:
             raise DataFault(f"{self.name} frame: {error}") from error
 
-    def _classify(self, frame: bytes | str, envelope: Envelope) -> Told:
+    def _classify(self, frame: bytes | str, envelope: Envelope) -> ParsedFrame:
         if envelope.topic is not None:
             if envelope.topic.startswith(_TOPIC):
                 self._decode_push(frame)  # raises what is wrong with it
@@ -191,7 +191,7 @@ class Bybit(RecordReader):
             for each in records
         ]
         all_there_are = len(trades) < int(request.query["limit"])
-        return TradesPage(trades, whole=all_there_are or trades[0].time_us < wanted.from_time_us)
+        return TradesPage(trades, complete=all_there_are or trades[0].time_us < wanted.from_time_us)
 
     def latest_trade(self, symbol: str) -> RestRequest:
         return self._recent_trades(symbol, 1)
@@ -246,15 +246,15 @@ class Bybit(RecordReader):
         return decode_body(self.name, body, TimeAnswer).result.time_ns // 1000
 
     def check_answer(self, body: bytes) -> None:
-        verdict = decode_body(self.name, body, Verdict)
-        if verdict.code == 0:
+        answer = decode_body(self.name, body, AnswerStatus)
+        if answer.code == 0:
             return
-        words = f"{self.name}: {verdict.message} (code {verdict.code})"
-        if verdict.code in _RATE_LIMITED:
-            raise RateLimited(words, retry_after_s=5)
-        if verdict.code in _PASSING:
-            raise Retryable(words)
-        raise DataFault(words)
+        text = f"{self.name}: {answer.message} (code {answer.code})"
+        if answer.code in _RATE_LIMITED:
+            raise RateLimited(text, retry_after_s=5)
+        if answer.code in _TRANSIENT:
+            raise Retryable(text)
+        raise DataFault(text)
 
 
 class BybitLinear(Bybit):

@@ -47,7 +47,7 @@ class Envelope(msgspec.Struct):
     req_id: str | None = None
 
 
-class Verdict(msgspec.Struct):
+class AnswerStatus(msgspec.Struct):
     """What every answer says of itself; 0 is success."""
 
     code: int = msgspec.field(name="retCode")

@@ -21,14 +21,14 @@ from daemon.exchanges.base import (
     Ids,
     KeepAlive,
     Limits,
+    ParsedFrame,
     Refused,
     RestRequest,
-    Told,
     TradesMessage,
     TradesPage,
     TradesWanted,
 )
-from daemon.exchanges.batches import joined, sort_by_id
+from daemon.exchanges.batches import merge_messages, sort_by_id
 from daemon.exchanges.candles import finished_bars
 from daemon.exchanges.coinbase_wire import (
     AdvancedTrade,
@@ -43,9 +43,9 @@ from daemon.exchanges.coinbase_wire import (
     Subscriptions,
     TradesEvent,
 )
-from daemon.exchanges.decoding import MALFORMED, as_datetime, decode_body, many_microseconds, microseconds
-from daemon.exchanges.names import Names
-from daemon.exchanges.record_reader import RecordReader
+from daemon.exchanges.decoding import MALFORMED, all_microseconds, as_datetime, decode_body, microseconds
+from daemon.exchanges.record_reader import RecordDecoder
+from daemon.exchanges.symbol_map import SymbolMap
 from daemon.timestamps import iso
 from features.market import Bar, Trade
 from features.symbols import spell
@@ -76,7 +76,7 @@ _decode_subscriptions = msgspec.json.Decoder(Subscriptions).decode
 _decode_exchange_subscriptions = msgspec.json.Decoder(ExchangeSubscriptions).decode
 
 
-class Coinbase(RecordReader):
+class Coinbase(RecordDecoder):
     """Coinbase's wire knowledge; see ``Venue``. Raises ConfigError for symbols it cannot spell.
 
     A symbol quoted in USDC is another name of the USD book. Both may be watched: each gets the book's trades.
@@ -100,10 +100,10 @@ class Coinbase(RecordReader):
     decimals = 8
     opens_at_previous_close = False
     keep_alive: KeepAlive | None = None  # its heartbeats keep the connection up
-    moment = staticmethod(as_datetime)
+    to_record_time = staticmethod(as_datetime)
 
     def __init__(self, symbols: Sequence[str] | None) -> None:
-        self._names = Names(self.name, symbols, native=lambda base, quote: f"{base}-{quote}", spell=spell)
+        self._symbol_map = SymbolMap(self.name, symbols, native=lambda base, quote: f"{base}-{quote}", spell=spell)
         self._watching: dict[str, tuple[str, ...]] = {}
         for symbol in dict.fromkeys(symbols or ()):
             product = _product(symbol)
@@ -111,7 +111,7 @@ class Coinbase(RecordReader):
         self._only_watchers = {product: each[0] for product, each in self._watching.items() if len(each) == 1}
 
     def native(self, symbol: str) -> str:
-        return _product(self._names.native(symbol))
+        return _product(self._symbol_map.native(symbol))
 
     def stream_url(self, ws_url: str) -> str:
         return ws_url.rstrip("/")
@@ -128,26 +128,26 @@ class Coinbase(RecordReader):
     def list_subscriptions(self, request_id: int) -> None:
         """Coinbase has no such question; its acknowledgement is the list."""
 
-    def read(self, frame: bytes | str) -> Told:
+    def read(self, frame: bytes | str) -> ParsedFrame:
         """Trades first: they are nearly every frame, and one typed pass decides and converts."""
         try:
             events = _decode_market_trades(frame).events
         except MALFORMED:
             return self._read_other(frame)
         if len(events) != 1 or not (records := events[0].trades):
-            return self._of_several(events)
+            return self._split_by_product(events)
         product = records[0].product_id
         symbol = self._only_watchers.get(product)
         if symbol is None:
-            return self._of_several(events)
+            return self._split_by_product(events)
         if len(records) > 1:
             for record in records:
                 if record.product_id != product:
-                    return self._of_several(events)
+                    return self._split_by_product(events)
             sort_by_id(records)
         return TradesMessage(symbol, records)
 
-    def _of_several(self, events: Sequence[TradesEvent]) -> Told:
+    def _split_by_product(self, events: Sequence[TradesEvent]) -> ParsedFrame:
         """A snapshot of several products, or a product that is watched by two names."""
         found: dict[str, list[AdvancedTrade]] = {}
         for event in events:
@@ -155,13 +155,13 @@ class Coinbase(RecordReader):
                 found.setdefault(record.product_id, []).append(record)
         for records in found.values():
             sort_by_id(records)
-        return joined(
+        return merge_messages(
             [TradesMessage(symbol, found[product]) for product in found for symbol in self._watchers(product)]
         )
 
     @staticmethod
     def to_trades(records: Sequence[AdvancedTrade | Match]) -> list[Trade]:
-        times_us = many_microseconds([each.time for each in records])
+        times_us = all_microseconds([each.time for each in records])
         return [
             Trade(each.trade_id, time_us, each.price, each.size, each.side in _MAKER_SELLS)
             for each, time_us in zip(records, times_us, strict=True)
@@ -169,15 +169,15 @@ class Coinbase(RecordReader):
 
     def _watchers(self, product: str) -> tuple[str, ...]:
         watchers = self._watching.get(product)
-        return (self._names.known(product),) if watchers is None else watchers
+        return (self._symbol_map.require(product),) if watchers is None else watchers
 
-    def _read_other(self, frame: bytes | str) -> Told:
+    def _read_other(self, frame: bytes | str) -> ParsedFrame:
         try:
             return self._classify(frame, _decode_envelope(frame))
         except MALFORMED as error:
             raise DataFault(f"coinbase frame: {error}") from error
 
-    def _classify(self, frame: bytes | str, envelope: Envelope) -> Told:
+    def _classify(self, frame: bytes | str, envelope: Envelope) -> ParsedFrame:
         if envelope.channel == "market_trades":
             _decode_market_trades(frame)  # raises what is wrong with it
         if envelope.channel == "subscriptions":
@@ -188,10 +188,10 @@ class Coinbase(RecordReader):
             raise DataFault(f"coinbase frame is of the channel {envelope.channel!r}, which is not known")
         return self._classify_type(frame, envelope)
 
-    def _classify_type(self, frame: bytes | str, envelope: Envelope) -> Told:
+    def _classify_type(self, frame: bytes | str, envelope: Envelope) -> ParsedFrame:
         if envelope.type in {"match", "last_match"}:
             match = _decode_match(frame)
-            return joined([TradesMessage(symbol, [match]) for symbol in self._watchers(match.product_id)])
+            return merge_messages([TradesMessage(symbol, [match]) for symbol in self._watchers(match.product_id)])
         if envelope.type == "subscriptions":
             return self._acknowledged(_decode_exchange_subscriptions(frame).products())
         if envelope.type == "error":
@@ -200,9 +200,9 @@ class Coinbase(RecordReader):
             return _HEARTBEAT
         raise DataFault(f"coinbase frame is neither a channel's nor of a known type: {envelope.type!r}")
 
-    def _acknowledged(self, products: Sequence[str]) -> Told:
+    def _acknowledged(self, products: Sequence[str]) -> ParsedFrame:
         """The list says what the connection has, whichever request it answers; others' channels are no answer."""
-        named = [self._watching.get(product) or self._names.present([product]) for product in products]
+        named = [self._watching.get(product) or self._symbol_map.watched([product]) for product in products]
         symbols = tuple(dict.fromkeys(symbol for each in named for symbol in each))
         return Acknowledged(None, symbols) if symbols else _HEARTBEAT
 
@@ -216,7 +216,7 @@ class Coinbase(RecordReader):
         trades = [record.to_trade() for record in decode_body(self.name, body, list[RestTrade])]
         self._check(trades, wanted, request)
         if not trades:
-            return TradesPage([], whole=wanted.from_id is None)
+            return TradesPage([], complete=wanted.from_id is None)
         trades.reverse()
         oldest = trades[0]
         if wanted.from_id is not None:

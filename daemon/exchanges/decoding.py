@@ -47,7 +47,7 @@ def microseconds(moment: datetime) -> int:
     raise DataFault(f"time {moment.isoformat()} is no market time")
 
 
-def many_microseconds(moments: Iterable[datetime]) -> list[int]:
+def all_microseconds(moments: Iterable[datetime]) -> list[int]:
     """``microseconds`` of each; trades of one order, which happened at one time, mostly come together."""
     times_us: list[int] = []
     before, time_us = None, 0

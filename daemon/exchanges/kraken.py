@@ -21,17 +21,18 @@ from daemon.exchanges.base import (
     Ids,
     KeepAlive,
     Limits,
+    ParsedFrame,
     Refused,
     RestRequest,
-    Told,
     TradesMessage,
     TradesPage,
     TradesWanted,
 )
-from daemon.exchanges.batches import joined, sort_by_id
+from daemon.exchanges.batches import merge_messages, sort_by_id
 from daemon.exchanges.candles import finished_bars
-from daemon.exchanges.decoding import MALFORMED, as_datetime, decode_body, many_microseconds
+from daemon.exchanges.decoding import MALFORMED, all_microseconds, as_datetime, decode_body
 from daemon.exchanges.kraken_wire import (
+    AnswerStatus,
     AssetPairsAnswer,
     CandlesAnswer,
     Envelope,
@@ -40,10 +41,9 @@ from daemon.exchanges.kraken_wire import (
     TimeAnswer,
     TradesAnswer,
     TradesFrame,
-    Verdict,
 )
-from daemon.exchanges.names import Names
-from daemon.exchanges.record_reader import RecordReader
+from daemon.exchanges.record_reader import RecordDecoder
+from daemon.exchanges.symbol_map import SymbolMap
 from features.market import Bar, Trade
 from features.symbols import is_symbol
 
@@ -62,7 +62,7 @@ _TRADES_PER_PAGE = 1000
 _MARGIN_US = 1000
 
 _RATE_LIMITED = ("EAPI:Rate limit exceeded", "EGeneral:Too many requests", "EService:Throttled")
-_PASSING = ("EService:", "EGeneral:Internal error", "EGeneral:Temporary lockout")
+_TRANSIENT = ("EService:", "EGeneral:Internal error", "EGeneral:Temporary lockout")
 
 _HEARTBEAT = Heartbeat()
 
@@ -70,7 +70,7 @@ _decode_trades = msgspec.json.Decoder(TradesFrame).decode
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 
 
-class Kraken(RecordReader):
+class Kraken(RecordDecoder):
     """Kraken's wire knowledge; see ``Venue``. Raises ConfigError for symbols it cannot spell."""
 
     name = "kraken"
@@ -92,14 +92,14 @@ class Kraken(RecordReader):
     decimals = 8
     opens_at_previous_close = False
     keep_alive: KeepAlive | None = KeepAlive('{"method":"ping"}', 20)  # it closes after a minute of silence
-    moment = staticmethod(as_datetime)
+    to_record_time = staticmethod(as_datetime)
 
     def __init__(self, symbols: Sequence[str] | None) -> None:
-        self._names = Names(self.name, symbols, native=lambda base, quote: f"{base}/{quote}", spell=_spell)
-        self._find = self._names.find
+        self._symbol_map = SymbolMap(self.name, symbols, native=lambda base, quote: f"{base}/{quote}", spell=_spell)
+        self._find = self._symbol_map.find
 
     def native(self, symbol: str) -> str:
-        base, slash, quote = self._names.native(symbol).partition("/")
+        base, slash, quote = self._symbol_map.native(symbol).partition("/")
         return _REST_NAMES.get(base, base) + _REST_NAMES.get(quote, quote) if slash else base
 
     def stream_url(self, ws_url: str) -> str:
@@ -110,14 +110,14 @@ class Kraken(RecordReader):
 
     def subscribe(self, symbols: Sequence[str], request_id: int) -> str:
         """With a snapshot: 50 trades that close short gaps. Its default differs from page to page."""
-        pairs = [self._names.native(symbol) for symbol in symbols]
+        pairs = [self._symbol_map.native(symbol) for symbol in symbols]
         parameters = {"channel": _CHANNEL, "symbol": pairs, "snapshot": True}
         return msgspec.json.encode({"method": "subscribe", "params": parameters, "req_id": request_id}).decode()
 
     def list_subscriptions(self, request_id: int) -> None:
         """Kraken has no such question; it acknowledges every symbol."""
 
-    def read(self, frame: bytes | str) -> Told:
+    def read(self, frame: bytes | str) -> ParsedFrame:
         """Trades first: they are nearly every frame, and one typed pass decides and converts."""
         try:
             records = _decode_trades(frame).data
@@ -129,48 +129,48 @@ class Kraken(RecordReader):
         if len(records) > 1:
             for record in records:
                 if record.symbol != pair:
-                    return self._of_several(records)
+                    return self._split_by_pair(records)
             sort_by_id(records)
-        return TradesMessage(self._find(pair) or self._names.known(pair), records)
+        return TradesMessage(self._find(pair) or self._symbol_map.require(pair), records)
 
-    def _of_several(self, records: Sequence[StreamTrade]) -> Told:
+    def _split_by_pair(self, records: Sequence[StreamTrade]) -> ParsedFrame:
         """Mostly trades of one order; those of several pairs come together now and then."""
         found: dict[str, list[StreamTrade]] = {}
         for record in records:
             found.setdefault(record.symbol, []).append(record)
         for pair_records in found.values():
             sort_by_id(pair_records)
-        return joined([TradesMessage(self._names.known(pair), found[pair]) for pair in found])
+        return merge_messages([TradesMessage(self._symbol_map.require(pair), found[pair]) for pair in found])
 
     @staticmethod
     def to_trades(records: Sequence[StreamTrade]) -> list[Trade]:
-        times_us = many_microseconds([each.time for each in records])
+        times_us = all_microseconds([each.time for each in records])
         return [
             Trade(each.trade_id, time_us, each.price, each.qty, each.side == "buy")
             for each, time_us in zip(records, times_us, strict=True)
         ]
 
-    def _read_other(self, frame: bytes | str) -> Told:
+    def _read_other(self, frame: bytes | str) -> ParsedFrame:
         try:
             return self._classify(frame, _decode_envelope(frame))
         except MALFORMED as error:
             raise DataFault(f"kraken frame: {error}") from error
 
-    def _classify(self, frame: bytes | str, envelope: Envelope) -> Told:
+    def _classify(self, frame: bytes | str, envelope: Envelope) -> ParsedFrame:
         if envelope.channel == _CHANNEL:
             _decode_trades(frame)  # raises what is wrong with it
         if envelope.channel in _OTHER_CHANNELS or envelope.method in {"ping", "pong", "unsubscribe"}:
             return _HEARTBEAT
         if envelope.error is not None or envelope.success is False:
-            symbols = () if envelope.symbol is None else self._names.present([envelope.symbol])
+            symbols = () if envelope.symbol is None else self._symbol_map.watched([envelope.symbol])
             return Refused(envelope.req_id, envelope.error or "no reason given", symbols)
         if envelope.method == "subscribe" and envelope.success and envelope.result is not None:
             return self._acknowledged(envelope.req_id, envelope.result)
         raise DataFault("kraken frame is neither a channel's nor an answer")
 
-    def _acknowledged(self, request_id: int | None, subscribed: Subscribed) -> Told:
+    def _acknowledged(self, request_id: int | None, subscribed: Subscribed) -> ParsedFrame:
         """Another channel, or a symbol that is not watched, is no answer."""
-        symbols = self._names.present([subscribed.symbol])
+        symbols = self._symbol_map.watched([subscribed.symbol])
         if subscribed.channel != _CHANNEL or not symbols:
             return _HEARTBEAT
         return Acknowledged(request_id, symbols)
@@ -245,15 +245,15 @@ class Kraken(RecordReader):
 
     def check_answer(self, body: bytes) -> None:
         """Kraken complains with HTTP 200; what begins with a W is only a warning."""
-        complaints = [text for text in decode_body(self.name, body, Verdict).error if not text.startswith("W")]
-        if not complaints:
+        errors = [text for text in decode_body(self.name, body, AnswerStatus).error if not text.startswith("W")]
+        if not errors:
             return
-        words = f"kraken: {', '.join(complaints)}"
-        if any(text.startswith(_RATE_LIMITED) for text in complaints):
-            raise RateLimited(words, retry_after_s=5)
-        if any(text.startswith(_PASSING) for text in complaints):
-            raise Retryable(words)
-        raise DataFault(words)
+        text = f"kraken: {', '.join(errors)}"
+        if any(error.startswith(_RATE_LIMITED) for error in errors):
+            raise RateLimited(text, retry_after_s=5)
+        if any(error.startswith(_TRANSIENT) for error in errors):
+            raise Retryable(text)
+        raise DataFault(text)
 
 
 def _spell(native: str) -> str | None:

@@ -58,7 +58,7 @@ class Envelope(msgspec.Struct):
     result: Subscribed | None = None
 
 
-class Verdict(msgspec.Struct):
+class AnswerStatus(msgspec.Struct):
     """What every answer says of itself: each complaint a letter for its weight, its kind and its words."""
 
     error: list[str]

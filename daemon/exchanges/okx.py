@@ -22,9 +22,9 @@ from daemon.exchanges.base import (
     Ids,
     KeepAlive,
     Limits,
+    ParsedFrame,
     Refused,
     RestRequest,
-    Told,
     TradesMessage,
     TradesPage,
     TradesWanted,
@@ -32,8 +32,8 @@ from daemon.exchanges.base import (
 from daemon.exchanges.batches import sort_by_id
 from daemon.exchanges.candles import finished_bars
 from daemon.exchanges.decoding import MALFORMED, as_milliseconds, decode_body, request_number
-from daemon.exchanges.names import Names
 from daemon.exchanges.okx_wire import (
+    AnswerStatus,
     CandlesAnswer,
     Envelope,
     InstrumentsAnswer,
@@ -41,9 +41,9 @@ from daemon.exchanges.okx_wire import (
     TimeAnswer,
     TradesAnswer,
     TradesPush,
-    Verdict,
 )
-from daemon.exchanges.record_reader import RecordReader
+from daemon.exchanges.record_reader import RecordDecoder
+from daemon.exchanges.symbol_map import SymbolMap
 from daemon.intervals import parse_interval
 from features.market import Bar, Trade
 from features.symbols import spell
@@ -68,7 +68,7 @@ _BY_ID, _BY_TIME = 1, 2
 _SURELY_SERVED_US = 60 * 86_400 * _SECOND_US
 
 _RATE_LIMITED = "50011"
-_PASSING = frozenset({"50001", "50004", "50013", "50026"})  # unavailable, timeout, busy, system error
+_TRANSIENT = frozenset({"50001", "50004", "50013", "50026"})  # unavailable, timeout, busy, system error
 
 _HEARTBEAT = Heartbeat()
 _PONGS = ("pong", b"pong")
@@ -77,7 +77,7 @@ _decode_push = msgspec.json.Decoder(TradesPush, strict=False).decode
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 
 
-class Okx(RecordReader):
+class Okx(RecordDecoder):
     """OKX's wire knowledge; see ``Venue``. Raises ConfigError for symbols it cannot spell.
 
     Recordings may hold swaps, futures and options: they keep OKX's name, and sizes in contracts.
@@ -102,14 +102,14 @@ class Okx(RecordReader):
     opens_at_previous_close = False
     merges = True
     keep_alive: KeepAlive | None = KeepAlive("ping", 20)  # it closes after 30 quiet seconds
-    moment = staticmethod(as_milliseconds)
+    to_record_time = staticmethod(as_milliseconds)
 
     def __init__(self, symbols: Sequence[str] | None) -> None:
-        self._names = Names(self.name, symbols, native=lambda base, quote: f"{base}-{quote}", spell=spell)
-        self._find = self._names.find
+        self._symbol_map = SymbolMap(self.name, symbols, native=lambda base, quote: f"{base}-{quote}", spell=spell)
+        self._find = self._symbol_map.find
 
     def native(self, symbol: str) -> str:
-        return self._names.native(symbol)
+        return self._symbol_map.native(symbol)
 
     def stream_url(self, ws_url: str) -> str:
         return f"{ws_url.rstrip('/').removesuffix(_STREAM_PATH)}{_STREAM_PATH}"
@@ -124,14 +124,14 @@ class Okx(RecordReader):
     def list_subscriptions(self, request_id: int) -> None:
         """OKX has no such question; it acknowledges every symbol."""
 
-    def read(self, frame: bytes | str) -> Told:
+    def read(self, frame: bytes | str) -> ParsedFrame:
         """Trades first: they are nearly every frame, and one typed pass decides and converts."""
         try:
             push = _decode_push(frame)
         except MALFORMED:
             return self._read_other(frame)
         instrument, records = push.arg.inst_id, push.data
-        symbol = self._find(instrument) or self._names.known(instrument)
+        symbol = self._find(instrument) or self._symbol_map.require(instrument)
         for record in records:
             if record.inst_id != instrument:
                 raise DataFault(f"okx sent a trade of {record.inst_id!r} among those of {instrument!r}")
@@ -143,7 +143,7 @@ class Okx(RecordReader):
     def to_trades(records: Sequence[Record]) -> list[Trade]:
         return [record.to_trade() for record in records]
 
-    def _read_other(self, frame: bytes | str) -> Told:
+    def _read_other(self, frame: bytes | str) -> ParsedFrame:
         if frame in _PONGS:
             return _HEARTBEAT
         try:
@@ -151,7 +151,7 @@ class Okx(RecordReader):
         except MALFORMED as error:
             raise DataFault(f"okx frame: {error}") from error
 
-    def _classify(self, frame: bytes | str, envelope: Envelope) -> Told:
+    def _classify(self, frame: bytes | str, envelope: Envelope) -> ParsedFrame:
         if envelope.event == "subscribe":
             return self._acknowledged(envelope)
         if envelope.event == "error":
@@ -166,10 +166,10 @@ class Okx(RecordReader):
             _decode_push(frame)  # raises what is wrong with it
         return _HEARTBEAT
 
-    def _acknowledged(self, envelope: Envelope) -> Told:
+    def _acknowledged(self, envelope: Envelope) -> ParsedFrame:
         if envelope.arg is None:
             raise DataFault("okx acknowledged nothing")
-        symbols = self._names.present([envelope.arg.inst_id])
+        symbols = self._symbol_map.watched([envelope.arg.inst_id])
         if envelope.arg.channel not in _TRADES_CHANNELS or not symbols:
             return _HEARTBEAT
         return Acknowledged(request_number(envelope.id), symbols)
@@ -186,7 +186,7 @@ class Okx(RecordReader):
         self._check_trades(records, wanted, request)
         trades = self.to_trades(records)
         if not trades:
-            return TradesPage([], whole=self._ends_whole(wanted, request))
+            return TradesPage([], complete=self._ends_whole(wanted, request))
         if _reached(trades[0], wanted) or request.query.get("type") == _BY_TIME:
             return TradesPage(trades)
         return TradesPage(trades, self._older(wanted.symbol, trades[0].trade_id))
@@ -270,15 +270,15 @@ class Okx(RecordReader):
         return decode_body(self.name, body, TimeAnswer).data[0].ts * 1000
 
     def check_answer(self, body: bytes) -> None:
-        verdict = decode_body(self.name, body, Verdict)
-        if verdict.code == "0":
+        answer = decode_body(self.name, body, AnswerStatus)
+        if answer.code == "0":
             return
-        words = f"okx: {verdict.msg} (code {verdict.code})"
-        if verdict.code == _RATE_LIMITED:
-            raise RateLimited(words, retry_after_s=2)
-        if verdict.code in _PASSING:
-            raise Retryable(words)
-        raise DataFault(words)
+        text = f"okx: {answer.msg} (code {answer.code})"
+        if answer.code == _RATE_LIMITED:
+            raise RateLimited(text, retry_after_s=2)
+        if answer.code in _TRANSIENT:
+            raise Retryable(text)
+        raise DataFault(text)
 
 
 def _reached(oldest: Trade, wanted: TradesWanted) -> bool:

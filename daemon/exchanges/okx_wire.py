@@ -66,7 +66,7 @@ class Envelope(msgspec.Struct):
     data: msgspec.Raw = msgspec.Raw()  # empty where there is none
 
 
-class Verdict(msgspec.Struct):
+class AnswerStatus(msgspec.Struct):
     """What every answer says of itself; ``"0"`` is success."""
 
     code: str

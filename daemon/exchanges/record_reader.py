@@ -6,17 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from daemon.exchanges.base import Message, Told, TradeRecord, TradesBatch, TradesMessage
+from daemon.exchanges.base import Message, ParsedFrame, TradeRecord, TradesBatch, TradesMessage
 from features.market import Trade
 
 
-class RecordReader(ABC):
+class RecordDecoder(ABC):
     """The half of a ``Venue`` that follows from how it reads its own records."""
 
     merges = False
 
     @abstractmethod
-    def read(self, frame: bytes | str) -> Told: ...
+    def read(self, frame: bytes | str) -> ParsedFrame: ...
 
     @staticmethod
     @abstractmethod

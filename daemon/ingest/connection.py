@@ -17,14 +17,14 @@ from daemon.exchanges.base import (
     Heartbeat,
     KeepAlive,
     Listed,
+    ParsedFrame,
     Refused,
-    Told,
     TradesBatch,
     TradesMessage,
     Venue,
 )
+from daemon.ingest.http_errors import error_for_status, is_loopback
 from daemon.ingest.listener import StreamListener, StreamSettings
-from daemon.ingest.refusals import is_loopback, refusal
 from daemon.ingest.subscriptions import Subscriptions
 
 _ALIVE_PERIOD_S = 1.0
@@ -75,14 +75,14 @@ class StreamConnection:
         return self.ended is not None or self.replace_reason is not None
 
     @property
-    def served(self) -> tuple[str, ...]:
+    def confirmed(self) -> tuple[str, ...]:
         """The symbols whose subscription the venue has confirmed."""
-        return self._subscriptions.served
+        return self._subscriptions.confirmed
 
     @property
-    def unserved(self) -> tuple[str, ...]:
+    def unconfirmed(self) -> tuple[str, ...]:
         """The symbols that the venue did not take."""
-        return self._subscriptions.unserved
+        return self._subscriptions.unconfirmed
 
     def served_s(self) -> float:
         """Wall seconds since the venue confirmed the subscriptions."""
@@ -142,7 +142,7 @@ class StreamConnection:
                 max_queue=1024,  # frames read from the socket at one go; above it the socket waits, nothing is dropped
             )
         except InvalidStatus as error:
-            raise self._refusal(error) from error
+            raise self._status_error(error) from error
         except ssl.SSLCertVerificationError as error:
             raise Unreachable(f"{self._url} shows a certificate that nobody vouches for: {error}") from error
         except InvalidURI as error:
@@ -150,9 +150,9 @@ class StreamConnection:
         except InvalidHandshake as error:
             raise Retryable(f"{self._url} did not open a websocket: {error}") from error
 
-    def _refusal(self, error: InvalidStatus) -> ForecastdError:
+    def _status_error(self, error: InvalidStatus) -> ForecastdError:
         status, retry_after = error.response.status_code, error.response.headers.get("Retry-After")
-        refused = refusal(self._venue.name, status, retry_after, key="ws_url")
+        refused = error_for_status(self._venue.name, status, retry_after, key="ws_url")
         return refused or Retryable(f"{self._url} answered the handshake with HTTP {status}")
 
     # Subscribing
@@ -160,8 +160,8 @@ class StreamConnection:
     async def _verify(self) -> None:
         for frame in self._venue.opening():
             await self._send(frame)
-        await self._subscriptions.ask()
-        if not self.served:
+        await self._subscriptions.subscribe_missing()
+        if not self.confirmed:
             raise Retryable(f"{self._venue.name} confirmed none of {', '.join(self.symbols)}")
 
     async def _send(self, text: str) -> None:
@@ -177,7 +177,7 @@ class StreamConnection:
         except TimeoutError as error:
             raise Retryable(f"{self._venue.name} takes nothing any more") from error
         except ConnectionClosed as error:
-            raise Retryable(f"connection ended: {closing_words(error)}") from error
+            raise Retryable(f"connection ended: {close_reason(error)}") from error
         if self.ended is not None:
             raise Retryable(f"connection ended: {self.ended}")
 
@@ -186,29 +186,29 @@ class StreamConnection:
     async def _read(self, socket: ClientConnection) -> None:
         # Binding the names once is worth a tenth of the loop's speed.
         receive, read = socket.recv, self._venue.read
-        trades, malformed = self._listener.trades, self._listener.malformed
+        trades, malformed = self._listener.trades_received, self._listener.frame_malformed
         while True:
             frame = await receive(decode=False)
             self._frames += 1
             try:
-                told = read(frame)
-                if type(told) is TradesMessage:
-                    trades(told.symbol, told.trades)
+                message = read(frame)
+                if type(message) is TradesMessage:
+                    trades(message.symbol, message.trades)
                     continue
-                if type(told) is TradesBatch:
-                    for each in told.messages:
+                if type(message) is TradesBatch:
+                    for each in message.messages:
                         trades(each.symbol, each.trades)
                     continue
             except DataFault as error:
                 malformed(frame, error)
                 continue
-            self._take(told)
+            self._handle(message)
 
-    def _take(self, message: Told) -> None:
+    def _handle(self, message: ParsedFrame) -> None:
         if isinstance(message, ClosingSoon):
             self.request_replacement(message.reason)
         elif isinstance(message, Acknowledged | Listed | Refused):
-            self._subscriptions.take(message)
+            self._subscriptions.handle_answer(message)
         else:
             assert isinstance(message, Heartbeat)
 
@@ -218,19 +218,19 @@ class StreamConnection:
         """Asks again for symbols that are not confirmed, and notices a socket on which nothing comes any more."""
         subscriptions = self._subscriptions
         while True:
-            frames, served, unserved = self._frames, self.served, self.unserved
+            frames, confirmed, unconfirmed = self._frames, self.confirmed, self.unconfirmed
             confirmed_at_us = subscriptions.confirmed_at_us
-            await asyncio.sleep(self._settings.resubscribe_s if unserved else self._settings.quiet_s)
-            if unserved:
-                await subscriptions.ask()
-            elif frames == self._frames and not await subscriptions.check_list():
+            await asyncio.sleep(self._settings.resubscribe_s if unconfirmed else self._settings.quiet_s)
+            if unconfirmed:
+                await subscriptions.subscribe_missing()
+            elif frames == self._frames and not await subscriptions.verify_list():
                 raise Retryable(f"{self._venue.name} sent nothing for {self._settings.quiet_s:g} s")
-            self._tell_changes(served, confirmed_at_us)
+            self._report_changes(confirmed, confirmed_at_us)
 
-    def _tell_changes(self, before: tuple[str, ...], confirmed_at_us: int) -> None:
-        if fresh := [symbol for symbol in self.served if symbol not in before]:
+    def _report_changes(self, before: tuple[str, ...], confirmed_at_us: int) -> None:
+        if fresh := [symbol for symbol in self.confirmed if symbol not in before]:
             self._listener.connected(fresh)
-        if lost := [symbol for symbol in self.unserved if symbol in before]:
+        if lost := [symbol for symbol in self.unconfirmed if symbol in before]:
             self._listener.disconnected(
                 lost, "the venue lists it no more", self._settings.resubscribe_s, confirmed_at_us
             )
@@ -265,7 +265,7 @@ class StreamConnection:
         if error is None:
             return  # the connection has reached its age
         if isinstance(error, ConnectionClosed):
-            self._end(closing_words(error))
+            self._end(close_reason(error))
         elif isinstance(error, Retryable):
             self._end(str(error))
         else:
@@ -276,11 +276,11 @@ class StreamConnection:
         if self.ended is not None:
             return
         self.ended = reason
-        self._subscriptions.end(f"connection ended: {reason}")
+        self._subscriptions.fail_pending(f"connection ended: {reason}")
         self._on_change(self)
 
 
-def closing_words(error: ConnectionClosed) -> str:
+def close_reason(error: ConnectionClosed) -> str:
     """Who closed the connection, with which code and reason."""
     if error.rcvd is not None and (error.rcvd_then_sent or error.sent is None):
         return f"the venue closed it: {error.rcvd}"

@@ -14,14 +14,14 @@ from daemon.exchanges.base import TradeRecord
 class StreamListener(Protocol):
     """Who hears of the stream. Called on the event loop, one call at a time; nothing here may block or wait."""
 
-    def trades(self, symbol: str, records: Sequence[TradeRecord]) -> None:
+    def trades_received(self, symbol: str, records: Sequence[TradeRecord]) -> None:
         """Trades as they came, oldest first, never none; twice while two connections overlap.
 
         Raises DataFault for records that make no trades; those before them may have been taken.
         """
         ...
 
-    def malformed(self, frame: bytes, error: DataFault) -> None:
+    def frame_malformed(self, frame: bytes, error: DataFault) -> None:
         """A frame could not be read and was left out; the connection lives on."""
         ...
 

@@ -34,11 +34,11 @@ class TradesAnswer(msgspec.Struct, frozen=True):
 
     trades: list[Trade]
     head_reached: bool
-    whole: bool
+    complete: bool
     asked_at_us: int
 
 
-class Start(msgspec.Struct, frozen=True):
+class SequenceStart(msgspec.Struct, frozen=True):
     """Where a sequence begins, see ``Series.seed``: the trades from a time on, or where there are none the last."""
 
     trades: list[Trade]
@@ -98,12 +98,12 @@ class RestClient:
         )
         return await self._walk(wanted, self._settings.pages_per_call)
 
-    async def start(self, symbol: str, from_time_us: int) -> Start:
+    async def sequence_start(self, symbol: str, from_time_us: int) -> SequenceStart:
         """Where the sequence of a symbol stands at ``from_time_us``. Raises Retryable where the venue has too much."""
         if (request := self._venue.last_trade_before(symbol, from_time_us)) is not None:
             before = await self._newest_of(symbol, request)
             if before is not None:
-                return Start([], before)
+                return SequenceStart([], before)
         wanted = TradesWanted(
             symbol=symbol,
             from_id=None,
@@ -112,11 +112,11 @@ class RestClient:
             asked_at_us=self._clock.market_us(),
         )
         answer = await self._walk(wanted, self._settings.pages_per_start if self._venue.newest_first else 1)
-        if self._venue.newest_first and not answer.whole:
+        if self._venue.newest_first and not answer.complete:
             raise Retryable(f"{self._venue.name} has too many trades of {symbol} in the open interval to page through")
         if answer.trades:
-            return Start(answer.trades, None)
-        return Start([], await self._newest_of(symbol, self._venue.latest_trade(symbol)))
+            return SequenceStart(answer.trades, None)
+        return SequenceStart([], await self._newest_of(symbol, self._venue.latest_trade(symbol)))
 
     async def _newest_of(self, symbol: str, request: RestRequest) -> Trade | None:
         answer = await self._transport.get(request)
@@ -144,7 +144,7 @@ class RestClient:
         return TradesAnswer(
             trades=_in_order(wanted, pages),
             head_reached=wanted.until_id is None and (over or self._venue.newest_first),
-            whole=over and all(page.whole for page in pages),
+            complete=over and all(page.complete for page in pages),
             asked_at_us=asked_at_us,
         )
 

@@ -13,8 +13,8 @@ import msgspec
 from daemon.clock import Clock
 from daemon.errors import DataFault, RateLimited, RegionRefused, Retryable, Unreachable
 from daemon.exchanges.base import RestRequest, Venue
+from daemon.ingest.http_errors import error_for_status, is_loopback
 from daemon.ingest.pacing import Backoff, Sleep, TokenBucket
-from daemon.ingest.refusals import is_loopback, refusal
 
 
 class RestSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +32,7 @@ class RestSettings(msgspec.Struct, frozen=True, kw_only=True):
     pages_per_start: int = 400
 
 
-class Answer(NamedTuple):
+class RestAnswer(NamedTuple):
     """The body of an answer, and its Date header, empty where there is none.
 
     at_s: the middle of the round trip that brought it, in wall seconds, without the waiting and the attempts before.
@@ -76,7 +76,7 @@ class RestTransport:
             await self._session.close()
             self._session = None
 
-    async def get(self, request: RestRequest) -> Answer:
+    async def get(self, request: RestRequest) -> RestAnswer:
         """The venue's answer.
 
         Raises RateLimited for a pause that is too long to wait out, RegionRefused, DataFault where the venue calls
@@ -113,7 +113,7 @@ class RestTransport:
                 raise RateLimited(f"{self._venue.name} asks for {pause_s:.0f} s of silence", retry_after_s=pause_s)
             await self._sleep(pause_s)
 
-    async def _attempt(self, request: RestRequest) -> Answer:
+    async def _attempt(self, request: RestRequest) -> RestAnswer:
         sent_s = self._clock.wall_s()
         try:
             async with self._opened_session().get(
@@ -127,10 +127,10 @@ class RestTransport:
             raise Unreachable(f"{self._url} shows a certificate that nobody vouches for: {error}") from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Retryable(f"GET {self._url}{request.path}: {str(error) or type(error).__name__}") from error
-        self._judge(request, response, body)
+        self._check_status(request, response, body)
         self._venue.check_answer(body)
         took_s = self._clock.wall_s() - sent_s
-        return Answer(body, response.headers.get("Date", ""), at_s=sent_s + took_s / 2, took_s=took_s)
+        return RestAnswer(body, response.headers.get("Date", ""), at_s=sent_s + took_s / 2, took_s=took_s)
 
     def _opened_session(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -147,14 +147,14 @@ class RestTransport:
                 raise DataFault(f"{self._venue.name} answered with more than {self._settings.most_body_bytes} bytes")
         return bytes(body)
 
-    def _judge(self, request: RestRequest, response: aiohttp.ClientResponse, body: bytes) -> None:
+    def _check_status(self, request: RestRequest, response: aiohttp.ClientResponse, body: bytes) -> None:
         status = response.status
         if status == 200:
             self._was_served = True
             return
-        refused = refusal(self._venue.name, status, response.headers.get("Retry-After"), key="rest_url")
+        error = error_for_status(self._venue.name, status, response.headers.get("Retry-After"), key="rest_url")
         # A region does not change while we run: once served, a refusal is the venue's mood and passes.
-        if refused is not None and not (isinstance(refused, RegionRefused) and self._was_served):
-            raise refused
+        if error is not None and not (isinstance(error, RegionRefused) and self._was_served):
+            raise error
         words = f"GET {self._url}{request.path} was answered with HTTP {status}: {body[:200]!r}"
-        raise Retryable(words) if status >= 500 or refused is not None else DataFault(words)
+        raise Retryable(words) if status >= 500 or error is not None else DataFault(words)

@@ -24,7 +24,7 @@ _DEFAULT_SETTINGS = StreamSettings()
 _LONGEST_LIFETIME_S = 7 * 24 * 3600.0  # where a venue names no limit
 
 
-class FeedState(msgspec.Struct, frozen=True, kw_only=True):
+class ConnectionState(msgspec.Struct, frozen=True, kw_only=True):
     """How one feed stands. ``failures`` counts since the last settled connection; ``next_try_s`` is from now."""
 
     symbols: tuple[str, ...]
@@ -57,7 +57,7 @@ class SymbolGroup:
         self._budget = budget
         self._backoff = backoff
         self._sleep = sleep
-        self._serving: StreamConnection | None = None
+        self._active: StreamConnection | None = None
         self._was_connected = False
         self._replacement_due = asyncio.Event()
         self._next_try_at_s = clock.wall_s()
@@ -65,8 +65,8 @@ class SymbolGroup:
         self._complete_until_us = 0
 
     @property
-    def state(self) -> FeedState:
-        return FeedState(
+    def state(self) -> ConnectionState:
+        return ConnectionState(
             symbols=self.symbols,
             connected=self._connected,
             failures=self._backoff.failures,
@@ -78,32 +78,32 @@ class SymbolGroup:
         """Connects and replaces for ever. Raises only what no further attempt can cure."""
         try:
             while True:
-                connection = await self._establish()
-                await self._take_over(connection)
+                connection = await self._connect_with_retries()
+                await self._put_into_service(connection)
                 await self._replacement_due.wait()
                 await self._close_if_ended(connection)
         finally:
-            if self._serving is not None:
-                await self._serving.close()
+            if self._active is not None:
+                await self._active.close()
 
     def reconnect(self, reason: str) -> None:
         """Asks for another connection; while an attempt is under way that attempt is it."""
-        if self._serving is not None:
-            self._serving.request_replacement(reason)
+        if self._active is not None:
+            self._active.request_replacement(reason)
 
     # Attempts
 
-    async def _establish(self) -> StreamConnection:
+    async def _connect_with_retries(self) -> StreamConnection:
         while True:
             await self._sleep(self._until_next_try_s())
             try:
                 return await self._open()
             except (ForecastdError, OSError) as error:
-                self._note_failure(error)
+                self._record_failure(error)
 
     async def _open(self) -> StreamConnection:
         await self._budget.take(1)
-        connection = self._connect(self._notice)
+        connection = self._connect(self._connection_changed)
         try:
             await connection.open()
         except BaseException:
@@ -112,21 +112,21 @@ class SymbolGroup:
             raise
         return connection
 
-    def _note_failure(self, error: ForecastdError | OSError) -> None:
+    def _record_failure(self, error: ForecastdError | OSError) -> None:
         # A region does not change while we run: once connected, a refusal is the venue's mood and passes.
         if classify(error) is ErrorHandling.STOP and not self._was_connected:
             raise error
-        self._plan_next_try(at_least_s=error.retry_after_s if isinstance(error, RateLimited) else 0.0)
+        self._schedule_next_try(at_least_s=error.retry_after_s if isinstance(error, RateLimited) else 0.0)
         self._last_failure = str(error) or repr(error)
         if not self._connected:
-            self._tell_disconnected(self._last_failure)
+            self._report_disconnected(self._last_failure)
 
-    def _tell_disconnected(self, reason: str) -> None:
-        if self._serving is not None:
-            self._complete_until_us = max(self._complete_until_us, self._serving.complete_until_us)
+    def _report_disconnected(self, reason: str) -> None:
+        if self._active is not None:
+            self._complete_until_us = max(self._complete_until_us, self._active.complete_until_us)
         self._listener.disconnected(self.symbols, reason, self._until_next_try_s(), self._complete_until_us)
 
-    def _plan_next_try(self, *, at_least_s: float = 0.0) -> None:
+    def _schedule_next_try(self, *, at_least_s: float = 0.0) -> None:
         self._next_try_at_s = self._clock.wall_s() + max(at_least_s, self._backoff.next_s())
 
     def _until_next_try_s(self) -> float:
@@ -136,22 +136,22 @@ class SymbolGroup:
 
     @property
     def _connected(self) -> bool:
-        return self._serving is not None and self._serving.ended is None
+        return self._active is not None and self._active.ended is None
 
-    async def _take_over(self, connection: StreamConnection) -> None:
+    async def _put_into_service(self, connection: StreamConnection) -> None:
         """Puts a verified connection into service, and only then lets the old one go."""
-        old, self._serving = self._serving, connection
+        old, self._active = self._active, connection
         self._was_connected = True
         self._replacement_due.clear()
-        self._listener.connected(connection.served)
+        self._listener.connected(connection.confirmed)
         if connection.must_be_replaced:
-            self._notice(connection)
+            self._connection_changed(connection)
         if old is not None:
             self._complete_until_us = max(self._complete_until_us, old.complete_until_us)
             await self._retire(old)
-        if connection.ended is None and (unserved := connection.unserved):
+        if connection.ended is None and (unconfirmed := connection.unconfirmed):
             self._listener.disconnected(
-                unserved, "the venue did not take it", self._settings.resubscribe_s, self._complete_until_us
+                unconfirmed, "the venue did not take it", self._settings.resubscribe_s, self._complete_until_us
             )
 
     async def _retire(self, old: StreamConnection) -> None:
@@ -167,18 +167,18 @@ class SymbolGroup:
             await connection.close()
             connection.raise_fault()
 
-    def _notice(self, connection: StreamConnection) -> None:
+    def _connection_changed(self, connection: StreamConnection) -> None:
         """The connection in service ended or asks to be replaced. Others are still being opened, or retired."""
-        if connection is not self._serving:
+        if connection is not self._active:
             return
         if not self._replacement_due.is_set():
             if connection.served_s() >= self._settings.settled_s:
                 self._backoff.reset()
-            self._plan_next_try()
+            self._schedule_next_try()
             self._replacement_due.set()
         if connection.ended is not None:
             self._last_failure = connection.ended
-            self._tell_disconnected(connection.ended)
+            self._report_disconnected(connection.ended)
 
 
 class MarketStream:
@@ -205,13 +205,13 @@ class MarketStream:
         self._draw = draw
         self._budget = TokenBucket.within(venue.limits.connections_per_5_minutes, per_s=300, clock=clock, sleep=sleep)
         size = venue.limits.streams_per_connection
-        self._feeds = [self._feed(symbols[start : start + size]) for start in range(0, len(symbols), size)]
+        self._groups = [self._symbol_group(symbols[start : start + size]) for start in range(0, len(symbols), size)]
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
-    def states(self) -> list[FeedState]:
+    def states(self) -> list[ConnectionState]:
         """One per connection, as they stand now."""
-        return [feed.state for feed in self._feeds]
+        return [group.state for group in self._groups]
 
     async def run(self) -> None:
         """Runs until ``close`` is called.
@@ -220,8 +220,10 @@ class MarketStream:
         and whatever a listener raises.
         """
         try:
-            async with asyncio.TaskGroup() as group:
-                self._tasks = [group.create_task(feed.run(), name=f"feed-{feed.symbols[0]}") for feed in self._feeds]
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = [
+                    tasks.create_task(group.run(), name=f"feed-{group.symbols[0]}") for group in self._groups
+                ]
         except ExceptionGroup as errors:
             # The first cause is what its reader must see; a group of one says less.
             raise errors.exceptions[0] from None
@@ -235,11 +237,11 @@ class MarketStream:
 
     def reconnect(self, symbol: str, reason: str = "acknowledged but mute") -> None:
         """Replaces the connection that serves ``symbol``: the venue trades and the connection does not say so."""
-        for feed in self._feeds:
-            if symbol in feed.symbols:
-                feed.reconnect(reason)
+        for group in self._groups:
+            if symbol in group.symbols:
+                group.reconnect(reason)
 
-    def _feed(self, symbols: Sequence[str]) -> SymbolGroup:
+    def _symbol_group(self, symbols: Sequence[str]) -> SymbolGroup:
         def connect(on_change: Callable[[StreamConnection], None]) -> StreamConnection:
             return StreamConnection(
                 self._venue,

@@ -68,28 +68,28 @@ class Subscriptions:
         self._confirmed: set[str] = set()
 
     @property
-    def served(self) -> tuple[str, ...]:
+    def confirmed(self) -> tuple[str, ...]:
         """The symbols whose subscription the venue has confirmed."""
         return tuple(symbol for symbol in self._symbols if symbol in self._confirmed)
 
     @property
-    def unserved(self) -> tuple[str, ...]:
+    def unconfirmed(self) -> tuple[str, ...]:
         """The symbols that the venue did not take."""
         return tuple(symbol for symbol in self._symbols if symbol not in self._confirmed)
 
-    async def ask(self) -> None:
+    async def subscribe_missing(self) -> None:
         """Asks for every symbol that is not served.
 
         Raises Retryable where the venue answers nothing at all, or what ``send`` raises.
         """
-        symbols = self.unserved
+        symbols = self.unconfirmed
         size = min(self._settings.symbols_per_request, self._venue.limits.symbols_per_request)
         for start in range(0, len(symbols), size):
             await self._subscribe(symbols[start : start + size])
-        if not await self.check_list():
+        if not await self.verify_list():
             self._confirm(self._acknowledged)
 
-    async def check_list(self) -> bool:
+    async def verify_list(self) -> bool:
         """Asks for the venue's own list, and believes only that; False where the venue has no such question.
 
         Raises like ``ask``.
@@ -109,7 +109,7 @@ class Subscriptions:
         self._confirm(self._acknowledged)
         return True
 
-    def take(self, message: Answer) -> None:
+    def handle_answer(self, message: Answer) -> None:
         """Takes what the venue answered.
 
         Requests go one at a time: an answer without an id belongs to the one that waits. An acknowledgement that
@@ -130,7 +130,7 @@ class Subscriptions:
         else:
             self._acknowledged |= settled
 
-    def end(self, reason: str) -> None:
+    def fail_pending(self, reason: str) -> None:
         """No answer will come any more."""
         if self._request is not None and not self._request.answer.done():
             self._request.answer.set_exception(Retryable(reason))

@@ -43,7 +43,7 @@ class FastPath(ABC, Generic[C]):
         self.buffer: list[Any] = []
         self.in_sync = False
         self._to_trades: Callable[[Sequence[Any]], list[Trade]] = traits.to_trades
-        self._to_venue_time: Callable[[int], Any] = traits.moment
+        self._to_venue_time: Callable[[int], Any] = traits.to_record_time
         self._open_time: Any = None  # of the bar, in the time unit of the venue's records
         self._close_time: Any = None
 

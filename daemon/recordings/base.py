@@ -16,7 +16,7 @@ class RecordingRefused(Fatal):
     exit_code = EXIT_USAGE
 
 
-def bare(name: str) -> str:
+def letters_and_digits(name: str) -> str:
     """``BTC-USDT``, ``BTC/USDT`` and ``btcusdt`` alike."""
     return "".join(filter(str.isalnum, name)).upper()
 

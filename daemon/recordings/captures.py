@@ -14,9 +14,9 @@ from daemon.errors import DataFault
 from daemon.exchanges import VENUE_NAMES, Venue, venue
 from daemon.exchanges.base import Acknowledged, Message, TradesBatch, TradesMessage
 from daemon.exchanges.binance import Binance, BinanceRawTrades
-from daemon.recordings.base import RecordedEvent, RecordedTrades, Recording, RecordingRefused, bare
-from daemon.recordings.connections import Connections
-from daemon.recordings.lines import Line, lines
+from daemon.recordings.base import RecordedEvent, RecordedTrades, Recording, RecordingRefused, letters_and_digits
+from daemon.recordings.capture_connections import CaptureConnections
+from daemon.recordings.capture_lines import Line, lines
 from features.market import Trade
 
 log = structlog.get_logger(__name__)
@@ -84,7 +84,7 @@ def _chosen(file: Path, found: tuple[str, ...], symbol: str | None) -> Mapping[s
         return {name: name for name in found}
     if symbol in found:
         return {symbol: symbol}
-    alike = [name for name in found if bare(name) == bare(symbol)]
+    alike = [name for name in found if letters_and_digits(name) == letters_and_digits(symbol)]
     if not alike:
         raise RecordingRefused(f"{file}: holds no {symbol}; the symbols in it: {', '.join(sorted(found))}")
     return {alike[0]: symbol}
@@ -105,7 +105,7 @@ def _without_trades(file: Path, venue_name: str, survey: _Survey) -> RecordingRe
 
 
 def _happenings(file: Path, wire: Venue, names: Mapping[str, str]) -> Iterator[RecordedEvent]:
-    connections = Connections()
+    connections = CaptureConnections()
     faults = 0
     for line in lines(file):
         if line.frame is None:
@@ -130,7 +130,7 @@ def _happenings(file: Path, wire: Venue, names: Mapping[str, str]) -> Iterator[R
 
 
 def _events_of(
-    line: Line, symbol: str, message: TradesMessage[Trade], connections: Connections, since_us: int | None
+    line: Line, symbol: str, message: TradesMessage[Trade], connections: CaptureConnections, since_us: int | None
 ) -> Iterator[RecordedEvent]:
     trades = message.trades
     first_us = line.received_us or trades[0].time_us

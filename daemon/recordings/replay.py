@@ -31,7 +31,7 @@ _KIND = "har"
 
 
 @dataclass(slots=True)
-class Replayed:
+class ReplayResult:
     """What came out: the last revision of each bar, and the forecasts as published, oldest first."""
 
     bars: dict[tuple[Instrument, int], Bar] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Replay:
     """
 
     def __init__(self, instruments: list[Instrument], *, interval_us: int, traits: Mapping[str, Traits]) -> None:
-        self.result = Replayed()
+        self.result = ReplayResult()
         self._interval_us = interval_us
         self._traits = traits
         # A recording answers no requests: no bar waits for answers after the start.
@@ -71,7 +71,7 @@ class Replay:
         self._now_us = 0
         self._due_us: float = inf
 
-    def run(self, recording: Iterable[RecordedEvent], venue_name: str) -> Replayed:
+    def run(self, recording: Iterable[RecordedEvent], venue_name: str) -> ReplayResult:
         """Feeds all that happened in its order, then closes the last interval, unproven as its end was not seen."""
         for each in recording:
             instrument = Instrument(venue_name, each.symbol)

@@ -9,7 +9,7 @@ import polars as pl
 
 from daemon.exchanges import venue
 from daemon.exchanges.base import Ids
-from daemon.recordings.base import RecordedTrades, Recording, RecordingRefused, bare
+from daemon.recordings.base import RecordedTrades, Recording, RecordingRefused, letters_and_digits
 from features.market import Trade
 from features.symbols import is_symbol, spell
 
@@ -94,7 +94,7 @@ def _symbols(file: Path, table: pl.DataFrame, symbol: str | None) -> pl.Expr:
     names = sorted(table["symbol"].unique())
     if symbol is None:
         return pl.col("symbol").replace_strict({name: _spelled(file, name) for name in names})
-    if other := [name for name in names if bare(name) != bare(symbol)]:
+    if other := [name for name in names if letters_and_digits(name) != letters_and_digits(symbol)]:
         raise RecordingRefused(f"{file}: its symbol column says {', '.join(other)}, not {symbol}; leave --symbol out")
     return pl.lit(symbol)
 

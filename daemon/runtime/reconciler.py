@@ -145,7 +145,7 @@ class Reconciler:
             if not answer.trades:
                 return None
             trades += answer.trades
-            if answer.whole:
+            if answer.complete:
                 break
             # Newest first or oldest first: the rest lies on the other side of the received ids.
             lowest_id, highest_id = answer.trades[0].trade_id, answer.trades[-1].trade_id

@@ -73,7 +73,7 @@ class VenueFeed:
 
     # ---------------------------------------------------------------- StreamListener
 
-    def trades(self, symbol: str, records: Sequence[TradeRecord]) -> None:
+    def trades_received(self, symbol: str, records: Sequence[TradeRecord]) -> None:
         if not self._sample_due:
             # Nearly every trade is next in sequence for the open bar: it needs no clock and makes no event.
             taken = self._take_next[symbol](records)
@@ -104,7 +104,7 @@ class VenueFeed:
         elif not self.clock_known.is_set() and max(self._ahead_us) < -_MAX_DELAY_S * 1e6 * self._clock.speed:
             self._follow(max(self._ahead_us))
 
-    def malformed(self, frame: bytes, error: DataFault) -> None:
+    def frame_malformed(self, frame: bytes, error: DataFault) -> None:
         self._metrics.frames_malformed.labels(self.venue).inc()
         reason = str(error)[:_SAMPLE_LENGTH]  # a fault may quote the frame
         log.warning("frame_malformed", venue=self.venue, reason=reason, frame=frame[:_SAMPLE_LENGTH])
@@ -171,7 +171,7 @@ class VenueFeed:
         self._metrics.clock_skew.labels(self.venue).set(local_ms / 1000)
 
     def _follow(self, skew_us: int) -> bool:
-        stepped = self._clock.follow(skew_us)
+        stepped = self._clock.correct_skew(skew_us)
         if stepped:
             self._ahead_us.clear()
             cure = "let NTP set this machine's clock"
@@ -232,7 +232,7 @@ class VenueFeed:
 
     async def _seed(self, wanted: SnapshotRequested) -> None:
         symbol = wanted.instrument.symbol
-        start = await self.rest.start(symbol, wanted.from_time_us)
+        start = await self.rest.sequence_start(symbol, wanted.from_time_us)
         now_us, wall_s = self._now()
         self._pipeline.snapshot_received(
             wanted.instrument,
@@ -252,7 +252,7 @@ class VenueFeed:
             wanted.instrument,
             answer.trades,
             head_reached=answer.head_reached,
-            complete=answer.whole,
+            complete=answer.complete,
             asked_at_us=answer.asked_at_us,
             now_us=now_us,
             wall_s=wall_s,

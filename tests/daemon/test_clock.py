@@ -39,9 +39,9 @@ def test_a_venue_corrects_a_wrong_clock() -> None:
     """A machine that starts an hour off is stepped to the venue's time; a few milliseconds are left alone."""
     machine = Machine()
     clock = machine.clock()
-    assert not clock.follow(40_000)
+    assert not clock.correct_skew(40_000)
     assert clock.ahead_of_system_us() == 0
-    assert clock.follow(HOUR_US)
+    assert clock.correct_skew(HOUR_US)
     assert clock.market_us() == machine.system_us + HOUR_US
     assert clock.ahead_of_system_us() == HOUR_US
 
@@ -50,7 +50,7 @@ def test_a_scaled_clock_is_its_own_authority() -> None:
     """It goes on from its start, faster than wall time, and follows nobody."""
     clock = ScaledClock(start_us=0, speed=360_000.0)
     first_us = clock.market_us()
-    assert not clock.follow(HOUR_US)
+    assert not clock.correct_skew(HOUR_US)
     assert 0 <= first_us <= clock.market_us() < 1000 * HOUR_US
 
 

@@ -21,7 +21,7 @@ from random import Random
 import atheris
 
 with atheris.instrument_imports(include=["daemon.exchanges"]):
-    from tests.daemon.exchanges.contract.entrances import Entrance, entrances
+    from tests.daemon.exchanges.contract.decoders import Entrance, entrances
     from tests.daemon.exchanges.contract.mutations import mutate
     from tests.daemon.exchanges.sample import Sample
     from tests.daemon.exchanges.samples import SAMPLES

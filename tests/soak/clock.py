@@ -10,7 +10,7 @@ _TOLERATED_SKEW_S = 0.5
 class SharedClock:
     """Market time is ``start_us`` at monotonic ``origin_s`` and runs ``speed`` times as fast.
 
-    wrong_us: how far off this process's clock is; ``follow`` finds out, as ``SystemClock`` does.
+    wrong_us: how far off this process's clock is; ``correct_skew`` finds out, as ``SystemClock`` does.
     """
 
     def __init__(self, *, start_us: int, origin_s: float, speed: float, wrong_us: int = 0) -> None:
@@ -25,7 +25,7 @@ class SharedClock:
     def wall_s(self) -> float:
         return time.monotonic()
 
-    def follow(self, skew_us: int) -> bool:
+    def correct_skew(self, skew_us: int) -> bool:
         if abs(skew_us) < _TOLERATED_SKEW_S * 1e6 * self.speed:
             return False
         self._corrected_us += skew_us

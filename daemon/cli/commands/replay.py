@@ -18,7 +18,7 @@ from daemon.intervals import parse_interval
 from daemon.logs import start_logging
 from daemon.publishing import payloads
 from daemon.recordings import read
-from daemon.recordings.replay import Replay, Replayed
+from daemon.recordings.replay import Replay, ReplayResult
 from features.market import Audit, Instrument
 from features.symbols import is_symbol, spell
 from models.baselines import RANDOM_WALK_LEAST_RETURNS
@@ -81,7 +81,7 @@ def _check_folder(option: str, file: Path | None) -> None:
         raise ReplayRefused(f"{option} was {file}, which cannot be written")
 
 
-def bars_table(replayed: Replayed) -> pl.DataFrame:
+def bars_table(replayed: ReplayResult) -> pl.DataFrame:
     """The bars with the columns of ``forecastd.bar.v1``; times as UTC datetimes."""
     rows = [
         msgspec.json.decode(payloads.bar(msgspec.structs.replace(bar, audit=Audit.UNAVAILABLE)))
@@ -107,7 +107,7 @@ def _times(texts: pl.Expr) -> pl.Expr:
     return texts.str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", time_zone="UTC")
 
 
-def _summarise(file: Path, replayed: Replayed, *, json: bool) -> None:
+def _summarise(file: Path, replayed: ReplayResult, *, json: bool) -> None:
     verdicts = Counter(bar.completeness.value for bar in replayed.bars.values())
     if json:
         summary = {
@@ -130,7 +130,7 @@ def _summarise(file: Path, replayed: Replayed, *, json: bool) -> None:
         sys.stdout.write(f"{silence}\n")
 
 
-def _silence(replayed: Replayed) -> str | None:
+def _silence(replayed: ReplayResult) -> str | None:
     """Why nothing was forecast."""
     if replayed.forecasts:
         return None

@@ -153,14 +153,14 @@ def test_windows(bitstamp: Venue, age_us: int, window: str, whole: bool) -> None
     request = bitstamp.trades(asked)
     assert (request.path, request.query) == ("/api/v2/transactions/btcusd/", {"time": window})
     page = page_of(bitstamp, asked)
-    assert (page.trades, page.next, page.whole) == ([], None, whole)
+    assert (page.trades, page.next, page.complete) == ([], None, whole)
 
 
 def test_an_older_trade_proves_the_window(bitstamp: Venue) -> None:
     """Where the answer holds a trade from before what is wanted, nothing wanted is missing at its beginning."""
     from_us = NOW_US - DAY_US + 5 * SECOND_US
-    assert page_of(bitstamp, wanted(from_us), (1, from_us - SECOND_US), (2, NOW_US)).whole
-    assert not page_of(bitstamp, wanted(from_us), (1, from_us), (2, NOW_US)).whole
+    assert page_of(bitstamp, wanted(from_us), (1, from_us - SECOND_US), (2, NOW_US)).complete
+    assert not page_of(bitstamp, wanted(from_us), (1, from_us), (2, NOW_US)).complete
 
 
 def test_oldest_first(bitstamp: Venue) -> None:

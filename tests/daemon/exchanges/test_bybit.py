@@ -174,18 +174,18 @@ def test_pages_are_small_and_alone(spot: Venue, linear: Venue) -> None:
 def test_a_full_page_must_reach_back(spot: Venue, oldest_wanted_s: int, whole: bool) -> None:
     """Of 60 trades the oldest has to be older than what is wanted: one at that very time may not be the first."""
     page = page_of(spot, seconds_ago(*range(60)), wanted(NOW_US - oldest_wanted_s * 1_000_000))
-    assert (len(page.trades), page.next, page.whole) == (60, None, whole)
+    assert (len(page.trades), page.next, page.complete) == (60, None, whole)
 
 
 @pytest.mark.parametrize("number", [0, 1, 59])
 def test_a_short_page_is_all_there_is(spot: Venue, number: int) -> None:
     """Fewer trades than asked for: there never were more."""
-    assert page_of(spot, seconds_ago(*range(number)), wanted(NOW_US - HOUR_US)).whole
+    assert page_of(spot, seconds_ago(*range(number)), wanted(NOW_US - HOUR_US)).complete
 
 
 def test_a_page_of_one_trade_is_no_proof(spot: Venue) -> None:
     """The page that shows the newest trade is full with one."""
-    assert not page_of(spot, seconds_ago(0), wanted(NOW_US - HOUR_US), limit=1).whole
+    assert not page_of(spot, seconds_ago(0), wanted(NOW_US - HOUR_US), limit=1).complete
 
 
 def test_pages_in_either_order(spot: Venue, linear: Venue) -> None:
@@ -312,7 +312,7 @@ def test_recorded_answers(linear: Venue) -> None:
     """A short page is whole; the candle starts at no full minute and is no bar."""
     asked = wanted(1_709_891_600_000_000)
     page = linear.decode_trades((RECORDINGS / "rest_recent_trade.json").read_bytes(), asked, linear.trades(asked))
-    assert ([trade.price for trade in page.trades], page.whole) == ([27450.5], True)
+    assert ([trade.price for trade in page.trades], page.complete) == ([27450.5], True)
     body = (RECORDINGS / "rest_kline.json").read_bytes()
     linear.check_answer(body)
     assert linear.decode_candles(body, symbol="BTC-USDT", interval_us=MINUTE_US, known_at_us=NOW_US) == []

@@ -228,7 +228,7 @@ def test_walk_back_by_id() -> None:
     for oldest in (95, 93):
         last = decode(range(98, oldest - 1, -1), asked, after=99)
         assert last.next is None
-        assert last.whole
+        assert last.complete
     assert decode(range(98, 95, -1), asked, after=99).next is not None
 
 
@@ -255,7 +255,7 @@ def test_walk_back_by_time() -> None:
 
 def test_trades_that_are_not_given() -> None:
     """A page without trades ends the walk; what was wanted by id exists and is not to be had."""
-    assert decode([], wanted(95, 104)) == TradesPage([], whole=False)
+    assert decode([], wanted(95, 104)) == TradesPage([], complete=False)
 
 
 @pytest.mark.parametrize("trade_ids", [[103, 104], [104, 104], [105, 104]])

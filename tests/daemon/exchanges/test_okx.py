@@ -200,14 +200,14 @@ def test_walk_from_the_newest(okx: Okx) -> None:
     assert ids == list(range(1301, 2001))
     assert [request.path.rpartition("/")[2] for request in requests] == ["trades", "history-trades", "history-trades"]
     assert [request.query.get("after") for request in requests] == [None, 1501, 1401]
-    assert page.whole
+    assert page.complete
 
 
 def test_walk_up_to_an_id(okx: Okx) -> None:
     """A gap is asked for from its last id down: the id after it is exclusive."""
     ids, requests, page = walk(okx, Tape(1, 2000), wanted(from_id=1000, until_id=1150))
     assert requests[0].query["after"] == 1151
-    assert (ids[0], ids[-1], len(requests), page.whole) == (951, 1150, 2, True)
+    assert (ids[0], ids[-1], len(requests), page.complete) == (951, 1150, 2, True)
 
 
 def test_walk_by_time(okx: Okx) -> None:
@@ -216,13 +216,13 @@ def test_walk_by_time(okx: Okx) -> None:
     ids, _, page = walk(okx, tape, wanted(from_time_us=tape.time_us(1501)))
     assert ids[0] <= 1500
     ids, _, page = walk(okx, tape, wanted(from_time_us=tape.time_us(1502)))
-    assert (ids[0], page.whole) == (1501, True)
+    assert (ids[0], page.complete) == (1501, True)
 
 
 def test_nothing_new(okx: Okx) -> None:
     """The known trade is the newest: the page shows it, and the walk is over."""
     ids, requests, page = walk(okx, Tape(1, 2000), wanted(from_id=2001))
-    assert (ids[-1], len(requests), page.whole) == (2000, 1, True)
+    assert (ids[-1], len(requests), page.complete) == (2000, 1, True)
 
 
 def test_newest_from_behind_what_is_known(okx: Okx) -> None:
@@ -235,20 +235,20 @@ def test_newest_from_behind_what_is_known(okx: Okx) -> None:
 def test_ids_that_are_served_no_more(okx: Okx) -> None:
     """Three months are served: a walk that ends above the first wanted id is not whole."""
     ids, _, page = walk(okx, Tape(300, 2000), wanted(from_id=100))
-    assert (ids[0], page.trades, page.whole) == (300, [], False)
+    assert (ids[0], page.trades, page.complete) == (300, [], False)
 
 
 def test_walk_by_time_beyond_the_first_trade(okx: Okx) -> None:
     """Within what is surely served, the end of the walk is the beginning of the market; further back, who knows."""
-    assert walk(okx, Tape(1, 50), wanted())[2].whole
-    assert not walk(okx, Tape(1, 50), wanted(from_time_us=NOW_US - 100 * DAY_US))[2].whole
+    assert walk(okx, Tape(1, 50), wanted())[2].complete
+    assert not walk(okx, Tape(1, 50), wanted(from_time_us=NOW_US - 100 * DAY_US))[2].complete
 
 
 @pytest.mark.parametrize(("from_id", "whole"), [(None, True), (7, False)])
 def test_market_without_trades(okx: Okx, from_id: int | None, whole: bool) -> None:
     """No trade at all is an answer by time; where ids are known it contradicts them."""
     _, requests, page = walk(okx, Tape(1, 0), wanted(from_id=from_id))
-    assert (len(requests), page.trades, page.whole) == (1, [], whole)
+    assert (len(requests), page.trades, page.complete) == (1, [], whole)
 
 
 def test_answers_that_are_not_what_was_asked(okx: Okx) -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from daemon.exchanges import binance
 from daemon.ingest.rest_client import RestClient
+from tests.daemon.ingest.background_stream import RecordingListener
 from tests.daemon.ingest.fake_binance import FakeBinance
-from tests.daemon.ingest.fake_rest import SYMBOLS, Connect, FakeRest, SleepingClock, SmallPages
-from tests.daemon.ingest.listening import RecordingListener
+from tests.daemon.ingest.fake_binance_rest import SYMBOLS, Connect, FakeRest, SleepingClock, SmallPages
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from daemon.timestamps import iso
-from tests.daemon.ingest.fake_rest import T0_MS, T0_US
+from tests.daemon.ingest.fake_binance_rest import T0_MS, T0_US
 
 Query = Mapping[str, str]
 Page = Callable[["FakeVenueRest", str, Query], Any]

@@ -8,7 +8,7 @@ import pytest
 from daemon.errors import DataFault
 from daemon.ingest.rest_client import combine
 from features.market import Bar, Completeness
-from tests.daemon.ingest.fake_rest import (
+from tests.daemon.ingest.fake_binance_rest import (
     BTC,
     HOUR_US,
     SECOND_US,

@@ -13,8 +13,8 @@ from websockets.asyncio.server import ServerConnection
 
 from daemon.clock import SystemClock
 from daemon.ingest.stream import MarketStream
+from tests.daemon.ingest.background_stream import BTC, ETH, FAST, RecordingListener, streaming
 from tests.daemon.ingest.fake_binance import FakeBinance, SwiftBinance
-from tests.daemon.ingest.listening import BTC, ETH, FAST, RecordingListener, streaming
 
 
 def once_each(ids: list[int]) -> list[int]:

@@ -6,16 +6,9 @@ import msgspec
 import pytest
 
 from daemon.errors import ConfigError, DataFault
-from daemon.ingest.rest_client import Start
+from daemon.ingest.rest_client import SequenceStart
 from daemon.ingest.rest_transport import RestSettings
-from tests.daemon.ingest.fake_rest import (
-    BTC,
-    T0_MS,
-    T0_US,
-    Connect,
-    FakeRest,
-    SleepingClock,
-)
+from tests.daemon.ingest.fake_binance_rest import BTC, T0_MS, T0_US, Connect, FakeRest, SleepingClock
 
 
 async def test_trades_are_paged_to_the_head(rest: FakeRest, connect: Connect, clock: SleepingClock) -> None:
@@ -23,7 +16,7 @@ async def test_trades_are_paged_to_the_head(rest: FakeRest, connect: Connect, cl
     answer = await connect().trades(BTC, from_id=3, until_id=None, after_us=0)
     assert [trade.trade_id for trade in answer.trades] == list(range(3, 96))
     assert answer.head_reached
-    assert answer.whole
+    assert answer.complete
     assert answer.asked_at_us == clock.market_us()
     assert [query["fromId"] for _, query in rest.queries] == [str(first) for first in range(3, 94, 10)]
 
@@ -33,7 +26,7 @@ async def test_trades_stop_at_the_last_id_that_is_wanted(rest: FakeRest, connect
     answer = await connect().trades(BTC, from_id=3, until_id=15, after_us=0)
     assert [trade.trade_id for trade in answer.trades] == list(range(3, 16))
     assert not answer.head_reached
-    assert answer.whole
+    assert answer.complete
     assert len(rest.queries) == 2
 
 
@@ -43,7 +36,7 @@ async def test_pages_per_call_are_bounded(rest: FakeRest, connect: Connect) -> N
     answer = await client.trades(BTC, from_id=1, until_id=None, after_us=0)
     assert [trade.trade_id for trade in answer.trades] == list(range(1, 21))
     assert not answer.head_reached
-    assert not answer.whole
+    assert not answer.complete
     assert len(rest.queries) == 2
 
 
@@ -85,15 +78,15 @@ async def test_page_from_before_the_id_that_was_asked_for(rest: FakeRest, connec
 async def test_where_a_sequence_starts(rest: FakeRest, connect: Connect) -> None:
     """The first page from a time on, or the newest trade where there are none, or nothing at all."""
     client = connect()
-    start = await client.start(BTC, T0_US + 50_000)
+    start = await client.sequence_start(BTC, T0_US + 50_000)
     assert [trade.trade_id for trade in start.trades] == list(range(50, 60))
     assert start.latest is None
-    start = await client.start(BTC, T0_US + 96_000)
+    start = await client.sequence_start(BTC, T0_US + 96_000)
     assert start.trades == []
     assert start.latest is not None
     assert start.latest.trade_id == 95
     rest.newest_id = 0
-    assert await client.start(BTC, T0_US) == Start([], None)
+    assert await client.sequence_start(BTC, T0_US) == SequenceStart([], None)
 
 
 async def test_unknown_symbols(connect: Connect) -> None:

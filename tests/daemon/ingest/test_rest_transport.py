@@ -12,7 +12,7 @@ from daemon.errors import DataFault, RateLimited, RegionRefused, Retryable, Unre
 from daemon.exchanges.binance import Binance
 from daemon.ingest.rest_client import RestClient
 from daemon.ingest.rest_transport import RestSettings
-from tests.daemon.ingest.fake_rest import (
+from tests.daemon.ingest.fake_binance_rest import (
     BTC,
     SECOND_US,
     SYMBOLS,

@@ -12,8 +12,8 @@ import pytest
 from daemon.clock import SystemClock
 from daemon.exchanges.base import TradeRecord
 from daemon.ingest.stream import MarketStream
+from tests.daemon.ingest.background_stream import BTC, DOT, ETH, FAST, RecordingListener, streaming
 from tests.daemon.ingest.fake_binance import FakeBinance, SwiftBinance, stream_name
-from tests.daemon.ingest.listening import BTC, DOT, ETH, FAST, RecordingListener, streaming
 
 
 async def test_subscribes_verifies_and_delivers(server: FakeBinance, listener: RecordingListener) -> None:
@@ -197,7 +197,7 @@ async def test_listener_defects_are_not_swallowed(server: FakeBinance) -> None:
     """What a listener raises ends the run: it is a defect of ours, and no reconnect mends it."""
 
     class Defective(RecordingListener):
-        def trades(self, symbol: str, records: Sequence[TradeRecord]) -> None:
+        def trades_received(self, symbol: str, records: Sequence[TradeRecord]) -> None:
             raise ZeroDivisionError("defect")
 
     listener = Defective()

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from daemon.ingest.stream import MarketStream
+from tests.daemon.ingest.background_stream import BTC, DOT, ETH, FAST, RecordingListener, streaming
 from tests.daemon.ingest.fake_venues import STYLES, FakeVenue, KrakenStyle, swift
-from tests.daemon.ingest.listening import BTC, DOT, ETH, FAST, RecordingListener, streaming
 
 SYMBOLS = (BTC, ETH, DOT)
 

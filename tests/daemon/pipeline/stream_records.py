@@ -30,5 +30,5 @@ def traits_of(ids: Ids = Ids.CONTIGUOUS, *, merges: bool = False) -> Traits:
         opens_at_previous_close=False,
         merges=merges,
         to_trades=lambda records: [record.trade for record in records],
-        moment=lambda time_us: time_us,
+        to_record_time=lambda time_us: time_us,
     )

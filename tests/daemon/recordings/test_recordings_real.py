@@ -21,8 +21,8 @@ from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.reconciliation import differences
 from daemon.pipeline.timeouts import Timeouts
 from daemon.recordings import RecordedTrades, Recording, read
-from daemon.recordings.lines import lines
-from daemon.recordings.replay import Replay, Replayed
+from daemon.recordings.capture_lines import lines
+from daemon.recordings.replay import Replay, ReplayResult
 from features.bars import OpenBar
 from features.market import Bar, Completeness, Instrument, Trade, interval_start
 from models.specification import DEFAULT_LEVELS
@@ -49,7 +49,7 @@ CAPTURES = {
 }
 
 
-def replay(recording: Recording, venue_name: str, interval_us: int) -> Replayed:
+def replay(recording: Recording, venue_name: str, interval_us: int) -> ReplayResult:
     instruments = [Instrument(venue_name, symbol) for symbol in recording.symbols]
     known = {venue_name: traits(venue(venue_name, None))}
     return Replay(instruments, interval_us=interval_us, traits=known).run(recording, venue_name)

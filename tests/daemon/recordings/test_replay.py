@@ -17,7 +17,7 @@ from daemon.exchanges import venue
 from daemon.exchanges.base import traits
 from daemon.publishing.schemas import schema
 from daemon.recordings import RecordingRefused, read
-from daemon.recordings.replay import Replay, Replayed
+from daemon.recordings.replay import Replay, ReplayResult
 from features.market import Completeness, Instrument
 from tests.daemon.recordings import captures
 from tests.daemon.recordings.captures import START_S, capture, connected, received
@@ -29,7 +29,7 @@ START = datetime(2024, 1, 1, 0, 10, tzinfo=UTC)
 
 def replay(
     file: Path, *, venue_name: str = "binance", symbol: str | None = None, interval_us: int = HOUR_US
-) -> Replayed:
+) -> ReplayResult:
     recording = read(file, venue_name=venue_name, symbol=symbol)
     instruments = [Instrument(venue_name, name) for name in recording.symbols]
     known = {venue_name: traits(venue(venue_name, None))}

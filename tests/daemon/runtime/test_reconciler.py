@@ -59,7 +59,7 @@ class FakeRest:
             raise self.trades_error
         found = [trade for trade in self.kept if from_id <= trade.trade_id <= until_id]
         page = found[-self.page :] if self.newest else found[: self.page]
-        return TradesAnswer(page, head_reached=False, whole=len(page) == len(found), asked_at_us=0)
+        return TradesAnswer(page, head_reached=False, complete=len(page) == len(found), asked_at_us=0)
 
 
 class Reconciliation:

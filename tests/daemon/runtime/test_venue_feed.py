@@ -13,7 +13,7 @@ from daemon.clock import ManualClock
 from daemon.errors import DataFault, RegionRefused, Retryable
 from daemon.exchanges.binance import Binance
 from daemon.exchanges.binance_wire import AggregateTrade
-from daemon.ingest.rest_client import RestClient, Start, TradesAnswer
+from daemon.ingest.rest_client import RestClient, SequenceStart, TradesAnswer
 from daemon.ingest.stream import MarketStream
 from daemon.pipeline.events import FeedSilent, RepairReason, RepairRequested, SnapshotRequested
 from daemon.pipeline.pipeline import Pipeline
@@ -58,15 +58,15 @@ class FakeRest:
         if self.error is not None:
             raise self.error
 
-    async def start(self, symbol: str, from_time_us: int) -> Start:
+    async def sequence_start(self, symbol: str, from_time_us: int) -> SequenceStart:
         await self._answer("start")
         found = [each for each in self.trades_there if each.time_us >= from_time_us]
-        return Start(found, None if found or not self.trades_there else self.trades_there[-1])
+        return SequenceStart(found, None if found or not self.trades_there else self.trades_there[-1])
 
     async def trades(self, symbol: str, *, from_id: int, until_id: int | None, after_us: int) -> TradesAnswer:
         await self._answer(f"from {from_id} until {until_id}")
         found = [each for each in self.trades_there if from_id <= each.trade_id <= (until_id or each.trade_id)]
-        return TradesAnswer(found, head_reached=True, whole=True, asked_at_us=NOW_US)
+        return TradesAnswer(found, head_reached=True, complete=True, asked_at_us=NOW_US)
 
     async def server_time_skew_ms(self) -> int:
         await self._answer("time")
@@ -183,7 +183,7 @@ async def test_malformed_frames_and_connections_are_counted() -> None:
     """Each symbol has its gauge, each loss is counted once, when it is over; a bad frame is sampled to the log."""
     at = FeedSetup(FakeRest())
     with capture_logs() as logs:
-        at.feed.malformed(b"x" * 10_000, DataFault("no JSON"))
+        at.feed.frame_malformed(b"x" * 10_000, DataFault("no JSON"))
     assert at.sample("frames_malformed_total", venue="binance") == 1
     assert len(logs[0]["frame"]) < 1000
     btc = BTC._asdict()
@@ -202,7 +202,7 @@ async def test_counters_follow_the_pipeline() -> None:
     shown: dict[Instrument, Counts] = {}
     at.pipeline.snapshot_received(BTC, [trade(1, 0.1)], None, from_time_us=START_US, now_us=NOW_US, wall_s=0.0)
     for _ in range(2):
-        at.feed.trades("BTC-USDT", [stream_record(trade(2, 0.2))])
+        at.feed.trades_received("BTC-USDT", [stream_record(trade(2, 0.2))])
         at.feed.update_counters(shown)
     assert at.sample("trades_total", **BTC._asdict()) == 2
     assert at.sample("trades_duplicate_total", **BTC._asdict()) == 1

@@ -159,7 +159,7 @@ async def walked(feed: Feed, wanted: TradesWanted) -> tuple[list[Trade], bool]:
             return sorted(found.values(), key=lambda trade: (trade.time_us, trade.trade_id)), whole
         page = feed.protocol.decode_trades((await feed.body(request))[0], wanted, request)
         found.update({trade.trade_id: trade for trade in page.trades})
-        whole, request = page.whole, page.next
+        whole, request = page.complete, page.next
         await asyncio.sleep(0.15)
     raise AssertionError("the walk does not end")
 

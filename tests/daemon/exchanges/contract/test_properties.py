@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from daemon.exchanges.base import TradesMessage
 from features.market import Trade
 from tests.daemon.exchanges.contract.bounds import check_message
-from tests.daemon.exchanges.contract.entrances import Entrance, entrances
+from tests.daemon.exchanges.contract.decoders import Entrance, entrances
 from tests.daemon.exchanges.contract.mutations import mutate
 from tests.daemon.exchanges.samples import SAMPLES
 

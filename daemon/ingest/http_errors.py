@@ -8,18 +8,20 @@ from urllib.parse import urlsplit
 
 from daemon.errors import RateLimited, RegionRefused
 
-REGION_REFUSED = (403, 451)
-RATE_LIMITED = (418, 429)
+REGION_STATUSES = (403, 451)
+RATE_LIMIT_STATUSES = (418, 429)
 
 
-def refusal(venue_name: str, status: int, retry_after: str | None, *, key: str) -> RateLimited | RegionRefused | None:
+def error_for_status(
+    venue_name: str, status: int, retry_after: str | None, *, key: str
+) -> RateLimited | RegionRefused | None:
     """The error for a status that refuses us; None for any other. ``key`` is the configuration key that cures it."""
-    if status in REGION_REFUSED:
+    if status in REGION_STATUSES:
         return RegionRefused(
             f"{venue_name} refuses this region or address (HTTP {status}): "
             f"set {key} of its feed to a host that serves your region, or choose another venue"
         )
-    if status in RATE_LIMITED:
+    if status in RATE_LIMIT_STATUSES:
         return RateLimited(f"{venue_name} asks for a pause (HTTP {status})", retry_after_s=retry_after_s(retry_after))
     return None
 

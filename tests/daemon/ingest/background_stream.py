@@ -50,12 +50,12 @@ class RecordingListener:
         self.ids: dict[str, list[int]] = {}
         self._heard = asyncio.Event()
 
-    def trades(self, symbol: str, records: Sequence[TradeRecord]) -> None:
+    def trades_received(self, symbol: str, records: Sequence[TradeRecord]) -> None:
         ids = (record.trade_id for record in records)
         self.ids.setdefault(symbol, []).extend(UUID(each).int >> 65 if isinstance(each, str) else each for each in ids)
         self._heard.set()
 
-    def malformed(self, frame: bytes, error: DataFault) -> None:
+    def frame_malformed(self, frame: bytes, error: DataFault) -> None:
         self._note("malformed", frame, str(error))
 
     def subscribed(self, symbol: str) -> None:

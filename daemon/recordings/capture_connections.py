@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from daemon.recordings.base import StreamLost, StreamRestored
 
 
-class Connections:
+class CaptureConnections:
     """A capture is one uninterrupted subscription, except where one of its connections is opened again.
 
     Recorders with several connections name them. Lines without a name belong to the connection opened last.

@@ -12,7 +12,7 @@ from daemon.errors import DataFault, RateLimited, Retryable
 from daemon.exchanges import venue as venue_of
 from daemon.ingest.rest_client import RestClient
 from tests.daemon.ingest import fake_venue_rest
-from tests.daemon.ingest.fake_rest import BTC, HOUR_US, SECOND_US, SYMBOLS, T0_US, SleepingClock
+from tests.daemon.ingest.fake_binance_rest import BTC, HOUR_US, SECOND_US, SYMBOLS, T0_US, SleepingClock
 from tests.daemon.ingest.fake_venue_rest import FakeVenueRest, Page
 
 ETH = "ETH-USDT"

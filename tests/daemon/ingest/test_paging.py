@@ -10,11 +10,11 @@ import pytest
 
 from daemon.errors import Retryable
 from daemon.exchanges import venue as venue_of
-from daemon.ingest.rest_client import RestClient, Start
+from daemon.ingest.rest_client import RestClient, SequenceStart
 from daemon.ingest.rest_transport import RestSettings
 from features.market import Trade
 from tests.daemon.ingest import fake_venue_rest
-from tests.daemon.ingest.fake_rest import BTC, SECOND_US, SYMBOLS, T0_US, SleepingClock
+from tests.daemon.ingest.fake_binance_rest import BTC, SECOND_US, SYMBOLS, T0_US, SleepingClock
 from tests.daemon.ingest.fake_venue_rest import FakeVenueRest
 
 PAGES = {
@@ -62,7 +62,7 @@ async def test_everything_from_an_id_on(name: str, requests: int) -> None:
         answer = await client.trades(BTC, from_id=53, until_id=None, after_us=time_us(52))
         assert ids(answer.trades) == list(range(53, 96))
         assert answer.head_reached
-        assert answer.whole
+        assert answer.complete
         assert answer.asked_at_us == asked_at_us
         assert len(rest.queries) == requests
 
@@ -74,7 +74,7 @@ async def test_a_gap_in_the_midst(name: str) -> None:
         answer = await client.trades(BTC, from_id=300, until_id=345, after_us=time_us(299))
         assert ids(answer.trades) == list(range(300, 346))
         assert not answer.head_reached
-        assert answer.whole
+        assert answer.complete
         if name != "kraken":
             assert rest.queries[0]["after"] == "346"
 
@@ -95,11 +95,11 @@ async def test_a_downward_walk_that_is_too_long() -> None:
         answer = await client.trades(BTC, from_id=1, until_id=None, after_us=0)
         assert ids(answer.trades) == list(range(66, 96))
         assert answer.head_reached
-        assert not answer.whole
+        assert not answer.complete
         answer = await client.trades(BTC, from_id=1, until_id=65, after_us=0)
         assert ids(answer.trades) == list(range(36, 66))
         assert not answer.head_reached
-        assert not answer.whole
+        assert not answer.complete
         assert len(rest.queries) == 6
 
 
@@ -109,7 +109,7 @@ async def test_pages_that_overlap() -> None:
         answer = await client.trades(BTC, from_id=11, until_id=None, after_us=time_us(10))
         assert ids(answer.trades) == list(range(11, 2501))
         assert answer.head_reached
-        assert answer.whole
+        assert answer.complete
         sinces = [int(query["since"]) for query in rest.queries]
         assert len(sinces) == 3
         assert sinces == sorted(sinces)
@@ -121,7 +121,7 @@ async def test_an_upward_walk_that_is_too_long() -> None:
         answer = await client.trades(BTC, from_id=11, until_id=None, after_us=time_us(10))
         assert ids(answer.trades) == list(range(11, 2009))
         assert not answer.head_reached
-        assert not answer.whole
+        assert not answer.complete
 
 
 @pytest.mark.parametrize(("ago_s", "whole"), [(30, True), (59, True), (60, False), (300, False)])
@@ -131,7 +131,7 @@ async def test_by_time_where_only_the_newest_are_given(ago_s: int, whole: bool) 
         answer = await client.trades(BTC, from_id=None, until_id=None, after_us=time_us(1000 - ago_s + 1))
         assert ids(answer.trades) == list(range(max(1000 - ago_s + 1, 941), 1001))
         assert answer.head_reached
-        assert answer.whole is whole
+        assert answer.complete is whole
 
 
 @pytest.mark.parametrize(
@@ -144,13 +144,13 @@ async def test_by_time_where_a_window_is_given(ago_s: int, window: str, whole: b
         answer = await client.trades(BTC, from_id=None, until_id=None, after_us=time_us(100_000 - ago_s))
         assert rest.queries == [{"time": window}]
         assert ids(answer.trades) == list(range(100_000 - min(ago_s, 86_399), 100_001))
-        assert answer.whole is whole
+        assert answer.complete is whole
 
 
 async def test_the_start_after_the_last_trade_before_it() -> None:
     """OKX can be asked for it: one small question, and the trades since then come by id."""
     async with asking("okx", newest_id=5000) as (rest, client, _):
-        start = await client.start(BTC, time_us(4200))
+        start = await client.sequence_start(BTC, time_us(4200))
         assert start.trades == []
         assert start.latest is not None
         assert start.latest.trade_id == 4199
@@ -160,7 +160,7 @@ async def test_the_start_after_the_last_trade_before_it() -> None:
 async def test_the_start_of_a_market_that_is_new() -> None:
     """Nothing was traded before the start: the first trades there ever were come with it."""
     async with asking("okx", newest_id=950, first_id=700) as (_, client, _):
-        start = await client.start(BTC, time_us(500))
+        start = await client.sequence_start(BTC, time_us(500))
         assert ids(start.trades) == list(range(700, 951))
         assert start.latest is None
 
@@ -168,7 +168,7 @@ async def test_the_start_of_a_market_that_is_new() -> None:
 async def test_the_start_that_is_paged_down_to() -> None:
     """Coinbase cannot be asked by time: as many pages as a start may take are walked, down to before it."""
     async with asking("coinbase", newest_id=500, pages_per_call=2) as (rest, client, _):
-        start = await client.start(BTC, time_us(400))
+        start = await client.sequence_start(BTC, time_us(400))
         assert ids(start.trades) == list(range(400, 501))
         assert len(rest.queries) == 11
 
@@ -177,14 +177,14 @@ async def test_a_start_that_is_too_far_away() -> None:
     """A start with a hole behind it would be none."""
     async with asking("coinbase", newest_id=500, pages_per_start=3) as (rest, client, _):
         with pytest.raises(Retryable, match="too many trades of BTC-USDT"):
-            await client.start(BTC, time_us(400))
+            await client.sequence_start(BTC, time_us(400))
         assert len(rest.queries) == 3
 
 
 async def test_the_start_by_time() -> None:
     """Kraken is asked by time: the first page from there on, and nothing of before it."""
     async with asking("kraken", newest_id=2500) as (rest, client, _):
-        start = await client.start(BTC, time_us(400))
+        start = await client.sequence_start(BTC, time_us(400))
         assert ids(start.trades)[0] == 400
         assert len(rest.queries) == 1
 
@@ -194,7 +194,7 @@ async def test_the_start_of_a_quiet_market(name: str) -> None:
     """Nothing since the start: the newest trade there is says where the ids stand."""
     async with asking(name, newest_id=95) as (_, client, clock):
         clock.now_us += 3600 * SECOND_US
-        start = await client.start(BTC, time_us(2000))
+        start = await client.sequence_start(BTC, time_us(2000))
         assert start.trades == []
         assert start.latest is not None
         assert start.latest.trade_id == 95
@@ -204,4 +204,4 @@ async def test_the_start_of_a_quiet_market(name: str) -> None:
 async def test_the_start_of_a_market_that_never_traded(name: str) -> None:
     """There is nothing to begin behind."""
     async with asking(name, newest_id=0) as (_, client, _):
-        assert await client.start(BTC, time_us(-100)) == Start([], None)
+        assert await client.sequence_start(BTC, time_us(-100)) == SequenceStart([], None)

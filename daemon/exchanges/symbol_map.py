@@ -8,7 +8,7 @@ from daemon.errors import ConfigError, DataFault
 from features.symbols import is_symbol
 
 
-class Names:
+class SymbolMap:
     """A venue's spellings of the watched symbols; ``symbols`` None watches all.
 
     native: BASE-QUOTE as the venue spells it in its frames. spell: the reverse, None where it cannot be derived.
@@ -33,7 +33,7 @@ class Names:
             if self._symbols.setdefault(spelling, symbol) != symbol:
                 raise ConfigError([f"{venue} spells {self._symbols[spelling]} and {symbol} alike; leave one out"])
         # The hot path: a bound method of the dict costs a third of a method of ours.
-        self.find: Callable[[str], str | None] = self._spelt if self._open else self._symbols.get
+        self.find: Callable[[str], str | None] = self._derive if self._open else self._symbols.get
 
     def native(self, symbol: str) -> str:
         """BASE-QUOTE as the venue spells it."""
@@ -44,18 +44,18 @@ class Names:
         base, _, quote = symbol.partition("-")
         return self._native(base, quote)
 
-    def known(self, native: str) -> str:
+    def require(self, native: str) -> str:
         """The symbol; raises DataFault for one that is not watched."""
         symbol = self.find(native)
         if symbol is None:
             raise DataFault(f"{self._venue} sent trades of {native!r}, which nobody asked for")
         return symbol
 
-    def present(self, natives: Sequence[str]) -> tuple[str, ...]:
+    def watched(self, natives: Sequence[str]) -> tuple[str, ...]:
         """The symbols among ``natives``, others left out."""
         return tuple(symbol for native in natives if (symbol := self.find(native)) is not None)
 
-    def _spelt(self, native: str) -> str | None:
+    def _derive(self, native: str) -> str | None:
         symbol = self._symbols.get(native)
         if symbol is None:
             symbol = self._symbols[native] = self._spell(native) or native

@@ -13,8 +13,8 @@ import pytest
 from daemon.clock import SystemClock
 from daemon.errors import ConfigError, RegionRefused, Unreachable
 from daemon.ingest.stream import MarketStream
+from tests.daemon.ingest.background_stream import BTC, ETH, FAST, RecordingListener, streaming
 from tests.daemon.ingest.fake_binance import FakeBinance, SwiftBinance
-from tests.daemon.ingest.listening import BTC, ETH, FAST, RecordingListener, streaming
 from tests.daemon.ingest.self_signed import self_signed
 
 

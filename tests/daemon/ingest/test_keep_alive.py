@@ -13,8 +13,8 @@ from daemon.clock import SystemClock
 from daemon.exchanges.base import KeepAlive
 from daemon.ingest import connection
 from daemon.ingest.stream import MarketStream
+from tests.daemon.ingest.background_stream import BTC, ETH, FAST, RecordingListener, streaming
 from tests.daemon.ingest.fake_venues import STYLES, FakeVenue, swift
-from tests.daemon.ingest.listening import BTC, ETH, FAST, RecordingListener, streaming
 
 KEPT_ALIVE = [name for name, style in STYLES.items() if style.keep_alive is not None]
 ANNOUNCING = [name for name, style in STYLES.items() if style.closing_soon]

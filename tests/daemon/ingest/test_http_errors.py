@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 
 from daemon.errors import RateLimited, RegionRefused
-from daemon.ingest.refusals import is_loopback, refusal, retry_after_s
+from daemon.ingest.http_errors import error_for_status, is_loopback, retry_after_s
 
 
 def test_refusals() -> None:
     """451 and 403 refuse the region, 429 and 418 ask for a pause, anything else is nothing of the kind."""
     for status in (403, 451):
-        assert isinstance(refusal("binance", status, None, key="ws_url"), RegionRefused)
+        assert isinstance(error_for_status("binance", status, None, key="ws_url"), RegionRefused)
     for status in (418, 429):
-        limited = refusal("binance", status, "3.5", key="ws_url")
+        limited = error_for_status("binance", status, "3.5", key="ws_url")
         assert isinstance(limited, RateLimited)
         assert limited.retry_after_s == 3.5
-    assert refusal("binance", 500, "3", key="ws_url") is None
+    assert error_for_status("binance", 500, "3", key="ws_url") is None
 
 
 @pytest.mark.parametrize("header", [None, "", "soon", "-1", "nan", "inf", "Wed, 21 Oct 2015 07:28:00 GMT"])
