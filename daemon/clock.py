@@ -1,8 +1,7 @@
-"""Two clocks: market time, for bars and messages, and wall time, for waiting.
+"""Clocks for market time (bars and messages) and wall time (timeouts and other durations).
 
 On the system clock both run at the same speed. In the demo and in tests market time runs faster: one wall second is
-``speed`` market seconds. All waits (grace, timeouts, backoff, keep-alive) are in
-wall seconds.
+``speed`` market seconds. All durations (grace, timeouts, backoff, keep-alive) are in wall seconds.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from typing import Protocol
 
 from daemon.timestamps import MICROSECONDS_PER_SECOND
 
-_TOLERATED_SKEW_US = 500_000  # what NTP and a round trip leave; stepping for less would only add noise
+_TOLERATED_SKEW_US = 500_000  # the usual error of NTP and of a round trip; correcting less would only add noise
 
 
 class Clock(Protocol):
-    """What the daemon asks of time."""
+    """The clock that the daemon's components share."""
 
     @property
     def speed(self) -> float:
@@ -33,19 +32,19 @@ class Clock(Protocol):
         ...
 
     def correct_skew(self, skew_us: int) -> bool:
-        """Takes note that a venue's clock is ``skew_us`` ahead of market time; True where market time was stepped."""
+        """Steps market time forward by ``skew_us``, the lead of a venue's clock; returns whether it was stepped."""
         ...
 
     def ahead_of_system_us(self) -> int:
-        """Market time minus the system's clock: how wrong the latter is known to be."""
+        """Market time minus the system clock: the known error of the system clock."""
         ...
 
 
 class SystemClock:
     """Market time follows the venue, not the system's clock, which may jump or be wrong.
 
-    It starts at the system's UTC time and is carried on by the boot-time clock, which neither jumps nor stops
-    while the machine is suspended. ``correct_skew`` steps it where a venue's clock is known to differ.
+    Market time starts at the system's UTC time and advances with the boot-time clock, which does not jump and
+    continues while the machine is suspended. ``correct_skew`` steps it to the venue's clock.
     """
 
     speed = 1.0
@@ -94,7 +93,7 @@ class ScaledClock:
         return time.monotonic()
 
     def correct_skew(self, skew_us: int) -> bool:  # noqa: ARG002  # the port's signature
-        """Never steps: components that share this clock have no other time."""
+        """Never steps: all components share this clock."""
         return False
 
     def ahead_of_system_us(self) -> int:
@@ -102,7 +101,7 @@ class ScaledClock:
 
 
 class ManualClock:
-    """Time stands still until it is set: for replay and tests."""
+    """A clock that advances only when it is set: for replay and tests."""
 
     speed = 1.0
 
@@ -119,7 +118,7 @@ class ManualClock:
         self.now_us = market_us
 
     def correct_skew(self, skew_us: int) -> bool:  # noqa: ARG002  # the port's signature
-        """Never steps: components that share this clock have no other time."""
+        """Never steps: all components share this clock."""
         return False
 
     def ahead_of_system_us(self) -> int:

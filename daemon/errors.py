@@ -1,13 +1,13 @@
-"""The tree of errors, and the one function that says which are worth another try.
+"""The exception hierarchy, and ``classify``, which decides whether an error is retried, skipped or fatal.
 
 ForecastdError
-|-- Retryable        try again later: a venue, broker or file is unreachable for now
-|   `-- RateLimited  the venue names how long to wait
-|-- DataFault        one input is wrong: it is counted, sampled to the log and left out
-`-- Fatal            a person must act: the message says what, where and the cure
+|-- Retryable        temporary: a venue, broker or file cannot be reached now
+|   `-- RateLimited  the venue requires a pause
+|-- DataFault        one input is invalid: it is counted, sampled to the log and skipped
+`-- Fatal            the operator must act: the message names the problem, its place and the cure
     |-- ConfigError        exit code 78
-    |-- RegionRefused      the venue refuses this region
-    `-- Unreachable        a service that a command needs is not there; exit code 69
+    |-- RegionRefused      the venue does not serve this region; exit code 69
+    `-- Unreachable        a service that a command needs is not available; exit code 69
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class ForecastdError(Exception):
 
 
 class Retryable(ForecastdError):
-    """A failure that passes by itself."""
+    """A temporary failure: the same operation may succeed later."""
 
     exit_code = EXIT_TRY_AGAIN
 
 
 class RateLimited(Retryable):
-    """The venue asks for a pause of ``retry_after_s`` seconds."""
+    """The venue limits the request rate; the next request may be sent after ``retry_after_s`` seconds."""
 
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message)
@@ -43,15 +43,15 @@ class RateLimited(Retryable):
 
 
 class DataFault(ForecastdError):
-    """One piece of input that cannot be used."""
+    """A single invalid input, such as a frame, row or answer; it is skipped."""
 
 
 class Fatal(ForecastdError):
-    """A failure that only a person can mend."""
+    """A failure that needs action by the operator."""
 
 
 class ConfigError(Fatal):
-    """The configuration cannot be used; ``problems`` holds one line each."""
+    """The configuration is invalid; ``problems`` holds one line for each problem."""
 
     exit_code = EXIT_CONFIG
 
@@ -67,13 +67,13 @@ class RegionRefused(Fatal):
 
 
 class Unreachable(Fatal):
-    """A service that the command needs is not there."""
+    """A service that the command needs is not available."""
 
     exit_code = EXIT_UNAVAILABLE
 
 
 class ErrorHandling(Enum):
-    """What an edge does about an error."""
+    """How an edge handles an error: retry the operation, skip the input, or stop and raise it."""
 
     RETRY = "retry"
     SKIP = "skip"
@@ -81,12 +81,12 @@ class ErrorHandling(Enum):
 
 
 def classify(error: BaseException) -> ErrorHandling:
-    """Whether an edge should try again, skip the input, or stop and pass the error on."""
-    import ssl  # noqa: PLC0415  # a sixth of what `forecastd --help` takes, and only edges judge
+    """How an edge handles ``error``; errors that are not listed here are defects and stop it."""
+    import ssl  # noqa: PLC0415  # a sixth of the time of `forecastd --help`; only edges call this
 
     if isinstance(error, ssl.SSLCertVerificationError):
         return ErrorHandling.STOP
-    # A stream that ends in mid-message is an EOFError, asyncio's too.
+    # asyncio raises an EOFError for a stream that ends within a message.
     if isinstance(error, Retryable | TimeoutError | EOFError | OSError):
         return ErrorHandling.RETRY
     if isinstance(error, DataFault):

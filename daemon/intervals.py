@@ -1,4 +1,4 @@
-"""Bar intervals as text: ``3600000000`` microseconds are ``1h``."""
+"""Formatting and parsing of bar intervals: ``3600000000`` microseconds are ``1h``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _UNITS = (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 
 
 
 def interval_name(interval_us: int) -> str:
-    """``3600000000`` as ``1h``: the largest unit that divides it."""
+    """``3600000000`` as ``1h``, in the largest unit that divides it; raises ValueError unless it is whole seconds."""
     for unit, length_us in _UNITS:
         if interval_us % length_us == 0:
             return f"{interval_us // length_us}{unit}"

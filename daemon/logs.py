@@ -1,7 +1,7 @@
-"""Logging: structlog on top of the standard library's handler, one stream for our records and those of libraries.
+"""Logging set-up: structlog on one standard-library handler, for records of forecastd and of libraries.
 
-JSON off a terminal, colours on one. Under systemd every line carries its journal priority. A repeated message is
-written a few times a minute; the next line carries the number of suppressed ones.
+Records are coloured text on a terminal and JSON elsewhere. Under systemd every line has its journal priority. A
+repeated message is limited to a few lines a minute; the next line has the number of suppressed ones.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 LogFormat = Literal["auto", "json", "console"]
 
 REPEATS_PER_MINUTE = 20
-# Keys are an event and a symbol: 4,096 is dozens of events for a hundred symbols; the longest silent one goes first.
+# A key is an event and a symbol: 4,096 keys are dozens of events for a hundred symbols. The least recent is evicted.
 REMEMBERED_MESSAGES = 4_096
-# Libraries that narrate every packet at "info".
+# Libraries that log every packet at "info".
 _CHATTY = ("aiohttp", "aiomqtt", "amqtt", "asyncio", "mqtt", "passlib", "transitions", "websockets")
 _JOURNAL_PRIORITIES = {"critical": 2, "error": 3, "exception": 3, "warning": 4, "info": 6, "debug": 7}
 
 
 class LogControl:
-    """The running logging: its level can be changed, and ``close`` puts back what was there before."""
+    """Handle of the active logging: changes the level, and ``close`` restores the previous handlers."""
 
     def __init__(self, handler: logging.Handler) -> None:
         root = logging.getLogger()
@@ -38,7 +38,7 @@ class LogControl:
         root.handlers[:] = [handler]
 
     def set_level(self, level: str) -> None:
-        """``debug``, ``info``, ``warning`` or ``error``, for our records; libraries narrate only at ``debug``."""
+        """Sets ``debug``, ``info``, ``warning`` or ``error``; chatty libraries log below warning only at ``debug``."""
         number = logging.getLevelNamesMapping()[level.upper()]
         logging.getLogger().setLevel(number)
         for name in _CHATTY:
@@ -60,7 +60,7 @@ def start_logging(
     environ: Mapping[str, str] | None = None,
     repeats_per_minute: int = REPEATS_PER_MINUTE,
 ) -> LogControl:
-    """Routes structlog and the standard library to ``stream`` (standard error), once per process."""
+    """Routes structlog and the standard library to ``stream`` (default: standard error). Call once per process."""
     stream = stream or sys.stderr
     console = log_format == "console" or (log_format == "auto" and stream.isatty())
     handler = logging.StreamHandler(stream)
@@ -84,7 +84,7 @@ def start_logging(
 
 
 def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Whether ``stream`` ends in systemd's journal: ``JOURNAL_STREAM`` names its device and inode."""
+    """Whether ``stream`` is systemd's journal, whose device and inode ``JOURNAL_STREAM`` names."""
     device, _, inode = environ.get("JOURNAL_STREAM", "").partition(":")
     try:
         status = os.fstat(stream.fileno())
@@ -94,9 +94,9 @@ def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 
 class RepeatFilter(logging.Filter):
-    """Lets ``per_minute`` records of one kind pass in any 60 s; the next that passes carries ``suppressed``.
+    """Rate limit: passes ``per_minute`` records of one kind in any 60 s; the next one has the count ``suppressed``.
 
-    Records are of one kind when logger, level, event and symbol are the same.
+    Records with the same logger, level, event and symbol are of one kind.
     """
 
     def __init__(self, *, per_minute: int, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -111,7 +111,7 @@ class RepeatFilter(logging.Filter):
             passed = self._passed(_kind(record))
             suppressed = passed.admit(self._now_s(), self._per_minute)
         if suppressed:
-            _note(record, suppressed)
+            _add_suppressed(record, suppressed)
         return suppressed is not None
 
     def _passed(self, kind: tuple[str, int, str, str]) -> _Passed:
@@ -123,22 +123,22 @@ class RepeatFilter(logging.Filter):
 
 
 class _Passed:
-    """When the last records of one kind passed, and how many were held back since."""
+    """The times of the last passed records of one kind, and the number suppressed since."""
 
     def __init__(self) -> None:
         self._times_s: deque[float] = deque()
-        self._held_back = 0
+        self._suppressed = 0
 
     def admit(self, now_s: float, per_minute: int) -> int | None:
-        """How many were held back before this one, or None where this one is held back too."""
+        """The number of records suppressed before this one; None if this one is suppressed, too."""
         while self._times_s and now_s - self._times_s[0] >= 60:
             self._times_s.popleft()
         if len(self._times_s) >= per_minute:
-            self._held_back += 1
+            self._suppressed += 1
             return None
         self._times_s.append(now_s)
-        held_back, self._held_back = self._held_back, 0
-        return held_back
+        suppressed, self._suppressed = self._suppressed, 0
+        return suppressed
 
 
 def _kind(record: logging.LogRecord) -> tuple[str, int, str, str]:
@@ -147,7 +147,7 @@ def _kind(record: logging.LogRecord) -> tuple[str, int, str, str]:
     return record.name, record.levelno, str(record.msg), ""
 
 
-def _note(record: logging.LogRecord, suppressed: int) -> None:
+def _add_suppressed(record: logging.LogRecord, suppressed: int) -> None:
     if isinstance(record.msg, dict):
         record.msg["suppressed"] = suppressed
     else:
@@ -180,7 +180,7 @@ def _formatter(*, console: bool, colors: bool, journal: bool) -> logging.Formatt
 
 
 def _with_priority(render: list[Processor]) -> list[Processor]:
-    """``render``, with ``<3>`` to ``<7>`` before every line: the journal reads it as the line's priority."""
+    """``render`` with the prefix ``<3>`` to ``<7>`` on every line, which the journal reads as its priority."""
 
     def prefixed(logger: WrappedLogger, name: str, event: EventDict) -> str:
         priority = _JOURNAL_PRIORITIES[str(event["level"])]

@@ -1,4 +1,4 @@
-"""What is known of each venue's wire: one file a venue, and ``venue`` to find it by name."""
+"""The supported venues: one module implements each wire protocol, and ``venue`` returns it by name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ VENUE_NAMES = tuple(_VENUES)
 def venue(name: str, symbols: Sequence[str] | None) -> Venue:
     """The venue called ``name`` for these BASE-QUOTE symbols; None accepts every symbol, for recordings.
 
-    Raises ConfigError for an unknown venue and for a symbol that the venue cannot spell.
+    Raises ConfigError for an unknown venue and for symbols that are not BASE-QUOTE or that the venue spells alike.
     """
     if name not in _VENUES:
         raise ConfigError([f"venue was {name!r}; known venues: {', '.join(VENUE_NAMES)}"])

@@ -1,7 +1,7 @@
-"""What every venue must say about itself: subscribe messages, bytes to trades, REST requests and answers.
+"""The Venue protocol: wire format, limits and id guarantees of one venue, and the messages that it decodes to.
 
-A venue file does no I/O. Frames come in as bytes and leave as the messages below; REST requests leave as
-``RestRequest`` and their answers come back as bytes. Adding a venue is one new file and its tests.
+Venue modules do no I/O. They decode frames (bytes) to the messages below, return REST requests as ``RestRequest``
+and decode the bytes of the answers. A new venue is one new module and its tests.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from features.market import Bar, Trade
 
 
 class TradeRecord(Protocol):
-    """A trade as the venue's frame tells it. Making a ``Trade`` of it costs as much as taking it: that can wait.
+    """A trade in the venue's own format, converted to a ``Trade`` only when needed, as the conversion is expensive.
 
-    trade_id: as ``Trade.trade_id``, or what that number is made of. time: in the venue's own unit, see
-    ``Venue.to_record_time``. count: only where ``Venue.merges``.
+    trade_id: as ``Trade.trade_id``, or the text that this number is derived from. time: in the venue's own unit, see
+    ``Venue.to_record_time``. A record also has a ``count`` where ``Venue.merges``.
     """
 
     @property
@@ -40,15 +40,15 @@ class TradesMessage(msgspec.Struct, Generic[T], gc=False):
 
 
 class TradesBatch(msgspec.Struct, Generic[T], gc=False):
-    """Trades of several symbols that came in one frame."""
+    """Trades of several symbols from one frame."""
 
     messages: Sequence[TradesMessage[T]]
 
 
 class Acknowledged(msgspec.Struct, frozen=True):
-    """The venue confirmed subscriptions: those of ``symbols``, or where it names none all of the request.
+    """The venue confirmed the subscriptions to ``symbols``, or if it names none to all symbols of the request.
 
-    request_id: None where the venue does not repeat it; the answer is then to the one request under way.
+    request_id: None where the venue does not repeat it; the answer then belongs to the pending request.
     """
 
     request_id: int | None = None
@@ -56,14 +56,14 @@ class Acknowledged(msgspec.Struct, frozen=True):
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """The venue's own list of what this connection is subscribed to, as BASE-QUOTE symbols."""
+    """The venue's list of the subscriptions of this connection, as BASE-QUOTE symbols."""
 
     request_id: int
     symbols: tuple[str, ...]
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """The venue refused ``symbols``, or where it names none the whole request; ``reason`` is its own text."""
+    """The venue refused ``symbols``, or if it names none the whole request; ``reason`` is the venue's text."""
 
     request_id: int | None
     reason: str
@@ -77,7 +77,7 @@ class ClosingSoon(msgspec.Struct, frozen=True):
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
-    """A frame that only proves the transport: a pong, a status, or another channel."""
+    """A frame that only shows that the connection works: a pong, a status, or another channel."""
 
 
 Control = Acknowledged | Listed | Refused | ClosingSoon | Heartbeat
@@ -86,10 +86,10 @@ Message = TradesMessage[Trade] | TradesBatch[Trade] | Control
 
 
 class Ids(Enum):
-    """What a venue's trade ids can prove.
+    """What a venue's trade ids guarantee.
 
-    CONTIGUOUS: no number is left out per instrument: what is missing is known exactly.
-    ORDERED: later trades have larger numbers, but there are holes. IDENTITY: they only tell trades apart.
+    CONTIGUOUS: ids of an instrument have no holes, so that missing trades are known exactly.
+    ORDERED: later trades have larger ids, with holes. IDENTITY: ids only distinguish trades.
     """
 
     CONTIGUOUS = "contiguous"
@@ -98,16 +98,17 @@ class Ids(Enum):
 
 
 class KeepAlive(msgspec.Struct, frozen=True):
-    """A text frame that the venue wants to hear every ``every_s`` wall seconds, and answers."""
+    """A text frame that is sent every ``every_s`` wall seconds, and that the venue answers."""
 
     text: str
     every_s: float
 
 
 class RestRequest(msgspec.Struct, frozen=True):
-    """A GET below the venue's REST address. ``weight`` is taken from the budget of ``pace`` (see ``Limits``).
+    """A GET request, relative to the venue's REST address.
 
-    Requests of one ``pace`` share a budget, e.g. the pair at a venue that counts per pair.
+    weight: its cost, taken from the budget of ``pace`` (see ``Limits``). pace: requests with the same value share a
+    budget, e.g. the pair at a venue that limits per pair.
     """
 
     path: str
@@ -117,11 +118,11 @@ class RestRequest(msgspec.Struct, frozen=True):
 
 
 class TradesWanted(msgspec.Struct, frozen=True, kw_only=True):
-    """Trades that are asked for by REST.
+    """A range of trades to request by REST.
 
-    from_id: the first wanted; None where they are wanted by time. until_id: the last wanted; None for the newest.
-    from_time_us: no wanted trade is older, and a trade at this very time may be wanted.
-    asked_at_us: market time of the question.
+    from_id: the first wanted id; None where the range begins at a time. until_id: the last wanted id; None for the
+    newest. from_time_us: no wanted trade is older; a trade at exactly this time may be wanted.
+    asked_at_us: market time of the request.
     """
 
     symbol: str
@@ -132,12 +133,12 @@ class TradesWanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TradesPage(msgspec.Struct):
-    """One answer with trades, oldest first; it may hold more than was wanted.
+    """One page of trades, oldest first; it may contain unwanted trades.
 
-    next: the request for the next page, None where the walk is over. whole: False where the walk is over although
-    older wanted trades exist that the venue does not give.
+    next: the request for the next page, None after the last one. complete: False where this is the last page although
+    the venue has older wanted trades that it does not serve.
 
-    A ``count`` of 0 on a trade (then ``size`` is 0.0 too) means: the id is accounted for, nothing traded.
+    A trade with a ``count`` of 0 (and ``size`` 0.0) accounts for its id, but nothing was traded.
     """
 
     trades: list[Trade]
@@ -146,11 +147,11 @@ class TradesPage(msgspec.Struct):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What the venue allows, per connection and per address. ``math.inf`` where it names no lifetime.
+    """The venue's limits, per connection and per address.
 
-    rest_burst, rest_per_s: the budget of each ``RestRequest.pace``: so much at once, refilled so fast. Their sum
-    over the venue's own window stays below what it allows.
-    candles_reach: how many of the newest candles it serves; None where it serves all there are.
+    connection_lifetime_s: ``math.inf`` where the venue documents none. rest_burst, rest_per_s: capacity and refill
+    rate of the budget of each ``RestRequest.pace``; their sum over the venue's window stays below its limit.
+    candles_reach: number of the newest candles that it serves; None where it serves all candles.
     """
 
     streams_per_connection: int
@@ -167,12 +168,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Venue(Protocol):
     """The wire protocol of one venue. ``symbol`` is always BASE-QUOTE, ``native`` the venue's own spelling.
 
-    A venue is made for given symbols; with None, for recordings, it accepts every symbol, spelt BASE-QUOTE where the
-    spelling can be derived and as the venue spells it elsewhere.
+    An instance accepts the given symbols only; with None, for recordings, it accepts every symbol, spelt BASE-QUOTE
+    where that can be derived and otherwise as the venue spells it.
 
-    ids: what its trade ids prove. newest_first: whether a walk over pages of trades begins at the newest.
-    decimals: digits behind the point of its sizes and volumes, at most.
-    opens_at_previous_close: whether its candles open at the close of the candle before, traded or not.
+    ids: the guarantee of its trade ids. newest_first: whether pages of trades begin at the newest trade.
+    decimals: the maximum number of decimals of its sizes and volumes.
+    opens_at_previous_close: whether a candle opens at the close of the previous candle instead of its first trade.
     merges: whether a record of the stream may merge several trades, with as many ids as its ``count``.
     """
 
@@ -194,90 +195,94 @@ class Venue(Protocol):
     # The stream
 
     def stream_url(self, ws_url: str) -> str:
-        """The address to open for a connection that subscribes by message."""
+        """The websocket address to connect to."""
         ...
 
     def opening(self) -> Sequence[str]:
-        """What to send first on every connection, before any subscription; often nothing."""
+        """The frames to send on every connection before the first subscription; often none."""
         ...
 
     def subscribe(self, symbols: Sequence[str], request_id: int) -> str:
-        """One request for at most ``limits.symbols_per_request`` symbols."""
+        """The frame that subscribes to at most ``limits.symbols_per_request`` symbols."""
         ...
 
     def list_subscriptions(self, request_id: int) -> str | None:
-        """The question for a ``Listed``; None where the venue has none and an acknowledgement is all there is."""
+        """The frame that requests a ``Listed``; None where the venue only acknowledges subscriptions."""
         ...
 
     def read(self, frame: bytes | str) -> ParsedFrame:
-        """Trades as the venue's records. Raises DataFault for anything malformed; never another exception."""
+        """Parses a frame; trades stay the venue's records. Raises DataFault for any malformed frame, nothing else."""
         ...
 
     def to_trades(self, records: Sequence[Any]) -> list[Trade]:
-        """Trades of the stream's records. Raises DataFault for a time that cannot be, or for ids that cannot."""
+        """Converts the stream's records to trades. Raises DataFault for an impossible time or id."""
         ...
 
     def to_record_time(self, time_us: int) -> Any:
-        """A time as the stream's records spell it, rounded down to their unit."""
+        """A time in the unit of the stream's records, rounded down."""
         ...
 
     def decode(self, frame: bytes | str) -> Message:
-        """``read`` and ``to_trades`` in one."""
+        """``read`` followed by ``to_trades``."""
         ...
 
     # Trades by REST
 
     def trades(self, wanted: TradesWanted) -> RestRequest:
-        """The first page. ``from_id`` is always given where ids are contiguous and the start is known."""
+        """The request for the first page; ``from_id`` is set where ids are contiguous and the start is known."""
         ...
 
     def decode_trades(self, body: bytes, wanted: TradesWanted, request: RestRequest) -> TradesPage:
-        """The page that answers ``request``, which belongs to the walk for ``wanted``."""
+        """Decodes the answer to ``request``, one of the pages of ``wanted``. Raises DataFault."""
         ...
 
     def latest_trade(self, symbol: str) -> RestRequest:
-        """A page that ends with the newest trade."""
+        """The request for a page that ends with the newest trade."""
         ...
 
     def last_trade_before(self, symbol: str, time_us: int) -> RestRequest | None:
-        """A page that ends with the last trade before a time; None where the venue cannot be asked that."""
+        """The request for a page that ends with the last trade before a time; None where the venue has none."""
         ...
 
     # Candles
 
     def candle_interval(self, interval_us: int) -> int | None:
-        """The largest candle interval (us) of the venue that divides ``interval_us``; None where none does."""
+        """The venue's largest candle interval (us) that divides ``interval_us``; None if there is none."""
         ...
 
     def candles(self, symbol: str, interval_us: int, start_us: int, end_us: int) -> RestRequest:
-        """Candles with open time in ``[start_us, end_us)``, up to a page."""
+        """The request for one page of candles with open times in ``[start_us, end_us)``."""
         ...
 
     def decode_candles(self, body: bytes, *, symbol: str, interval_us: int, known_at_us: int) -> list[Bar]:
-        """Oldest first; only candles whose interval has ended at ``known_at_us`` and that are final."""
+        """The final candles whose interval had ended at ``known_at_us``, oldest first. Raises DataFault."""
         ...
 
-    # Symbols, time and complaints
+    # Symbols, time and errors
 
-    def instruments(self) -> RestRequest: ...
+    def instruments(self) -> RestRequest:
+        """The request for all symbols of the venue."""
+        ...
 
     def decode_instruments(self, body: bytes) -> dict[str, str]:
-        """BASE-QUOTE symbol to ``TRADING``, or to the venue's own word for why it is not trading."""
+        """BASE-QUOTE symbol to ``TRADING``, or to the venue's status where it is not trading. Raises DataFault."""
         ...
 
-    def server_time(self) -> RestRequest: ...
+    def server_time(self) -> RestRequest:
+        """The request for the venue's time."""
+        ...
 
     def decode_server_time(self, body: bytes, date: str) -> int:
-        """The venue's time in us. ``date``: the answer's Date header, for a venue that says it nowhere else."""
+        """The venue's time in us, from the body or from ``date``, the answer's Date header. Raises DataFault."""
         ...
 
     def check_answer(self, body: bytes) -> None:
-        """Raises RateLimited, Retryable or DataFault where an answer with HTTP 200 is a complaint."""
+        """Raises RateLimited, Retryable or DataFault for an error response with HTTP 200."""
         ...
 
 
 class Traits(NamedTuple):
-    """What the bars of a venue need to know of it; see ``Venue``."""
+    """The properties of a venue that sequencing and bars depend on; see ``Venue``."""
 
     ids: Ids
     decimals: int

@@ -1,4 +1,4 @@
-"""Frames that hold trades of several instruments, in whatever order, as one message."""
+"""Helpers for frames with trades of several instruments: sorting and merging into one message."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _by_id = attrgetter("trade_id")
 
 
 def sort_by_id(records: list[Any]) -> None:
-    """Oldest first: venues differ in the order they send trades."""
+    """Sorts records by id, oldest first; venues send them in different orders."""
     records.sort(key=_by_id)
 
 
 def merge_messages(
     messages: list[TradesMessage[TradeRecord]],
 ) -> TradesMessage[TradeRecord] | TradesBatch[TradeRecord] | Heartbeat:
-    """One message for a whole frame; a frame without trades shows only that the connection lives."""
+    """One message for a frame; a frame without trades is a heartbeat."""
     if len(messages) == 1:
         return messages[0]
     return TradesBatch(messages) if messages else _HEARTBEAT

@@ -1,7 +1,7 @@
 """Binance spot: aggregate trades from the combined stream, aggregate trades and klines from REST.
 
-An aggregate trade is what one taker order filled at one price. Its id ``a`` has no holes per symbol, and ``f..l``
-are the raw trades in it, so completeness can be proven and raw trades counted.
+An aggregate trade holds the fills of one taker order at one price. Its id ``a`` has no holes per symbol, and ``f..l``
+are the ids of its raw trades, so that completeness can be proven and raw trades counted.
 Source: binance/binance-spot-api-docs, web-socket-streams.md and rest-api.md.
 """
 
@@ -41,13 +41,13 @@ from daemon.exchanges.binance_wire import (
     ServerTime,
 )
 from daemon.exchanges.decoding import MALFORMED, as_milliseconds, decode_body
-from daemon.exchanges.record_reader import RecordDecoder
+from daemon.exchanges.record_decoder import RecordDecoder
 from daemon.exchanges.symbol_map import SymbolMap
 from daemon.intervals import parse_interval
 from features.market import Bar, Completeness, Trade
 from features.symbols import spell
 
-# Up to a day; weeks and months divide no day.
+# Up to a day: bar intervals divide a day.
 _INTERVALS = {
     name: parse_interval(name)
     for name in ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d")
@@ -66,7 +66,7 @@ _decode_event = msgspec.json.Decoder(Event).decode
 
 
 class Binance(RecordDecoder):
-    """Binance's wire knowledge; see ``Venue``. Raises ConfigError for symbols it cannot spell."""
+    """Binance's implementation of ``Venue``. Raises ConfigError for symbols that are not BASE-QUOTE or spelt alike."""
 
     name = "binance"
     # The market-data-only hosts: no key, and they answer from regions that the trading hosts refuse.
@@ -110,14 +110,14 @@ class Binance(RecordDecoder):
         return msgspec.json.encode({"method": "LIST_SUBSCRIPTIONS", "id": request_id}).decode()
 
     def read(self, frame: bytes | str) -> ParsedFrame:
-        """Aggregate trades first: they are nearly every frame, and one typed pass decides and converts."""
+        """Tries aggregate trades first, as nearly every frame holds one; one typed pass detects and decodes it."""
         try:
             trade = _decode_combined(frame).data
         except MALFORMED:
             return self._read_other(frame)
         symbol = self._find(trade.s)
         if symbol is None or not trade.f <= trade.l < trade.f + MOST_FILLS:
-            return self._trades_message(trade)  # raises what is wrong with it
+            return self._trades_message(trade)  # raises the error of the frame
         return TradesMessage(symbol, [trade])
 
     def _trades_message(self, trade: AggregateTrade) -> ParsedFrame:
@@ -151,7 +151,7 @@ class Binance(RecordDecoder):
 
     def _classify_stream(self, frame: bytes | str, stream: str, data: msgspec.Raw) -> ParsedFrame:
         if stream.endswith("@aggTrade"):
-            _decode_combined(frame)  # raises what is wrong with it
+            _decode_combined(frame)  # raises the error of the frame
         if stream == "!serverShutdown" and _decode_event(data).e == "serverShutdown":
             return _SERVER_SHUTDOWN
         return _HEARTBEAT
@@ -176,7 +176,7 @@ class Binance(RecordDecoder):
         return self._aggregate_trades(wanted.symbol, startTime=start_ms, limit=_TRADES_PER_PAGE)
 
     def decode_trades(self, body: bytes, wanted: TradesWanted, request: RestRequest) -> TradesPage:
-        """A record that Binance invalidated has ``count`` and ``size`` 0, see ``TradesPage``."""
+        """A record that Binance invalidated has a ``count`` and ``size`` of 0, see ``TradesPage``."""
         trades = [record.to_trade() for record in decode_body(self.name, body, list[RestTrade])]
         if any(left.trade_id >= right.trade_id for left, right in pairwise(trades)):
             raise DataFault("binance answered with aggTrades out of order")
@@ -192,7 +192,7 @@ class Binance(RecordDecoder):
         return self._aggregate_trades(symbol, limit=1)
 
     def last_trade_before(self, symbol: str, time_us: int) -> None:
-        """Not needed: the first trade from a time on has an id, and the one before it is one less."""
+        """None: ids are contiguous, so that the first trade from a time on gives the id before it."""
 
     def _aggregate_trades(self, symbol: str, **query: int) -> RestRequest:
         return RestRequest("/api/v3/aggTrades", {"symbol": self.native(symbol), **query}, weight=4)
@@ -211,14 +211,14 @@ class Binance(RecordDecoder):
         return RestRequest("/api/v3/klines", query, weight=2)
 
     def decode_candles(self, body: bytes, *, symbol: str, interval_us: int, known_at_us: int) -> list[Bar]:
-        """Klines off the grid are left out: Binance has some from its outage of February 2018, 28 minutes askew."""
+        """Skips klines off the interval grid: Binance has some from its outage of February 2018, off by 28 minutes."""
         try:
             return [
                 _to_bar(kline, symbol=symbol, interval_us=interval_us, known_at_us=known_at_us)
                 for kline in decode_body(self.name, body, list[Kline])
-                if _is_whole(kline, interval_us) and kline.open_ms * 1000 + interval_us <= known_at_us
+                if _is_on_grid(kline, interval_us) and kline.open_ms * 1000 + interval_us <= known_at_us
             ]
-        except ValueError as error:  # Bar refuses prices that contradict one another
+        except ValueError as error:  # Bar rejects inconsistent prices
             raise DataFault(f"binance kline: {error}") from error
 
     def instruments(self) -> RestRequest:
@@ -233,27 +233,27 @@ class Binance(RecordDecoder):
     def server_time(self) -> RestRequest:
         return RestRequest("/api/v3/time", {}, weight=1)
 
-    def decode_server_time(self, body: bytes, date: str) -> int:  # noqa: ARG002  # the body says it to the millisecond
+    def decode_server_time(self, body: bytes, date: str) -> int:  # noqa: ARG002  # the body has milliseconds
         return decode_body(self.name, body, ServerTime).time_ms * 1000
 
     def check_answer(self, body: bytes) -> None:
-        """Binance complains with an HTTP status."""
+        """Does nothing: Binance reports errors with an HTTP status."""
 
 
 class BinanceRawTrades(Binance):
-    """Every fill by itself, for recordings of the raw ``trade`` stream. Its ids have no holes either.
+    """Single fills, for recordings of the raw ``trade`` stream. Their ids have no holes, either.
 
-    They are another sequence than the aggregate ids: a recording is read as one or as the other.
+    They are a different sequence from the aggregate ids: a recording is read as one of the two.
     """
 
     def read(self, frame: bytes | str) -> ParsedFrame:
-        told = super().read(frame)
-        if isinstance(told, TradesMessage):
+        message = super().read(frame)
+        if isinstance(message, TradesMessage):
             return _HEARTBEAT
         envelope = _decode_envelope(frame)
         is_trade = envelope.e == "trade" if envelope.stream is None else envelope.stream.endswith("@trade")
         if not is_trade:
-            return told
+            return message
         try:
             trade = _decode_raw_trade(frame if envelope.stream is None else envelope.data)
         except MALFORMED as error:
@@ -261,16 +261,16 @@ class BinanceRawTrades(Binance):
         return TradesMessage(self._symbol_map.require(trade.s), [trade])
 
     @staticmethod
-    def to_trades(records: Sequence[RawTrade]) -> list[Trade]:  # type: ignore[override]  # another stream's records
+    def to_trades(records: Sequence[RawTrade]) -> list[Trade]:  # type: ignore[override]  # records of another stream
         return [Trade(each.trade_id, each.time * 1000, each.p, each.q, not each.m) for each in records]
 
 
-def _is_whole(kline: Kline, interval_us: int) -> bool:
+def _is_on_grid(kline: Kline, interval_us: int) -> bool:
     return kline.open_ms * 1000 % interval_us == 0 and (kline.close_ms - kline.open_ms + 1) * 1000 == interval_us
 
 
 def _to_bar(kline: Kline, *, symbol: str, interval_us: int, known_at_us: int) -> Bar:
-    """A kline without trades repeats the last close, which is no price of its interval: the bar has no prices."""
+    """A kline without trades repeats the last close, which was not traded in its interval: the bar has no prices."""
     traded = kline.trades > 0
     if traded and kline.low <= 0:
         raise DataFault(f"binance kline of {symbol} at {kline.open_ms} ms has no price")

@@ -1,4 +1,4 @@
-"""The shapes of Binance's frames and answers, with the bounds beyond which a value is no market data.
+"""Message types of Binance's frames and answers, with bounds that reject implausible values.
 
 Field names are the venue's own, but for what every stream's records have: ``trade_id`` and ``time``.
 """
@@ -13,7 +13,7 @@ from daemon.errors import DataFault
 from daemon.exchanges.decoding import Id, NotNegative, Positive, TimeMs
 from features.market import Trade
 
-MOST_FILLS = 10_000_000  # no taker order fills so many others at one price
+MOST_FILLS = 10_000_000  # an implausible number of fills of one order at one price
 
 
 class AggregateTrade(msgspec.Struct, gc=False):
@@ -60,9 +60,9 @@ class RestTrade(msgspec.Struct, gc=False):
         if self.p > 0 and self.q > 0 and self.f >= 0 and 0 < count <= MOST_FILLS:
             return Trade(self.a, self.T * 1000, self.p, self.q, not self.m, count)
         if self.p == self.q == 0 and self.f == self.l == -1:
-            # Binance's audit of 2022-04-12 marks invalidated duplicates like this; the id stays in the sequence.
+            # Since its audit of 2022-04-12 Binance marks invalidated duplicates like this; the id stays in sequence.
             return Trade(self.a, self.T * 1000, 0.0, 0.0, not self.m, 0)
-        raise DataFault(f"binance aggTrade {self.a} makes no sense: p={self.p} q={self.q} f={self.f} l={self.l}")
+        raise DataFault(f"binance aggTrade {self.a} is inconsistent: p={self.p} q={self.q} f={self.f} l={self.l}")
 
 
 class Kline(msgspec.Struct, array_like=True, gc=False):
@@ -80,7 +80,7 @@ class Kline(msgspec.Struct, array_like=True, gc=False):
 
 
 class Event(msgspec.Struct):
-    """The part of a payload that says what it is; book tickers say nothing."""
+    """The event type of a payload; book tickers have none."""
 
     e: str | None = None
 
@@ -91,7 +91,7 @@ class ErrorDetail(msgspec.Struct):
 
 
 class Envelope(msgspec.Struct):
-    """Every frame that is no aggregate trade: another stream's, an answer, an error or an announcement.
+    """Every frame other than an aggregate trade: of another stream, an answer, an error or an announcement.
 
     Books and book tickers of a single stream have no ``e``: ``book`` and ``ticker`` are their update ids.
     """

@@ -1,8 +1,8 @@
 """Bitstamp: live trades from the stream, transactions and candles from REST.
 
-Trade ids ascend over all pairs together, so those of one pair have holes and prove nothing. REST gives the
-transactions of the last minute, hour or day, in whole seconds. A pair that does not exist is acknowledged and then
-silent: ask ``instruments`` first.
+Trade ids ascend over all pairs together, so those of one pair have holes and cannot prove completeness. REST returns
+the transactions of the last minute, hour or day, with times in whole seconds. Bitstamp acknowledges subscriptions to
+unknown pairs: check ``instruments`` first.
 Source: www.bitstamp.net/websocket/v2 and /api.
 """
 
@@ -41,7 +41,7 @@ from daemon.exchanges.bitstamp_wire import (
 )
 from daemon.exchanges.candles import finished_bars
 from daemon.exchanges.decoding import MALFORMED, as_microseconds, decode_body, microseconds
-from daemon.exchanges.record_reader import RecordDecoder
+from daemon.exchanges.record_decoder import RecordDecoder
 from daemon.exchanges.symbol_map import SymbolMap
 from features.market import Bar, Trade
 from features.symbols import is_symbol, spell
@@ -51,7 +51,7 @@ _CHANNEL = "live_trades_"
 _SECOND_US = 1_000_000
 _STEPS_S = (60, 180, 300, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400)
 _WINDOWS_US = {"minute": 60 * _SECOND_US, "hour": 3600 * _SECOND_US, "day": 86_400 * _SECOND_US}
-# The question travels, the venue's clock is not ours, and its times are whole seconds.
+# Allows for the round trip, the clock skew and times in whole seconds.
 _MARGIN_US = 10 * _SECOND_US
 
 _HEARTBEAT = Heartbeat()
@@ -66,7 +66,7 @@ def _native(base: str, quote: str) -> str:
 
 
 class Bitstamp(RecordDecoder):
-    """Bitstamp's wire knowledge; see ``Venue``. Raises ConfigError for symbols it cannot spell."""
+    """Bitstamp's implementation of ``Venue``. Raises ConfigError for symbols that are not BASE-QUOTE or spelt alike."""
 
     name = "bitstamp"
     default_ws_url = "wss://ws.bitstamp.net"
@@ -90,7 +90,7 @@ class Bitstamp(RecordDecoder):
 
     def __init__(self, symbols: Sequence[str] | None) -> None:
         self._symbol_map = SymbolMap(self.name, symbols, native=_native, spell=spell)
-        self._channels: dict[str, str] = {}  # the symbol of each that was seen
+        self._channels: dict[str, str] = {}  # the symbol of each received channel
 
     def native(self, symbol: str) -> str:
         return self._symbol_map.native(symbol)
@@ -101,17 +101,17 @@ class Bitstamp(RecordDecoder):
     def opening(self) -> Sequence[str]:
         return ()
 
-    def subscribe(self, symbols: Sequence[str], request_id: int) -> str:  # noqa: ARG002  # Bitstamp repeats no ids
-        """One channel a frame: frames of 512 bytes and more are not taken."""
+    def subscribe(self, symbols: Sequence[str], request_id: int) -> str:  # noqa: ARG002  # Bitstamp repeats no request ids
+        """One channel for each frame: Bitstamp rejects frames of 512 bytes or more."""
         (symbol,) = symbols
         data = {"channel": _CHANNEL + self.native(symbol)}
         return msgspec.json.encode({"event": "bts:subscribe", "data": data}).decode()
 
     def list_subscriptions(self, request_id: int) -> None:
-        """Bitstamp has no such question."""
+        """None: Bitstamp has no such request."""
 
     def read(self, frame: bytes | str) -> ParsedFrame:
-        """Trades first: they are nearly every frame, and one typed pass decides and converts."""
+        """Tries trades first, as nearly every frame holds them; one typed pass detects and decodes them."""
         try:
             push = _decode_trade(frame)
         except MALFORMED:
@@ -134,7 +134,7 @@ class Bitstamp(RecordDecoder):
             raise DataFault(f"bitstamp frame: {error}") from error
 
     def _classify(self, frame: bytes | str, envelope: Envelope) -> ParsedFrame:
-        """Order books and orders come as ``data`` and ``order_*`` events of their channels."""
+        """Events other than trades: ``data`` and ``order_*`` are of order books and orders."""
         match envelope.event:
             case "bts:subscription_succeeded":
                 symbols = self._symbols(envelope.channel)
@@ -148,7 +148,7 @@ class Bitstamp(RecordDecoder):
         if not envelope.channel:
             raise DataFault(f"bitstamp event {envelope.event!r} belongs to no channel")
         if envelope.event == "trade" and envelope.channel.startswith(_CHANNEL):
-            _decode_trade(frame)  # raises what is wrong with it
+            _decode_trade(frame)  # raises the error of the frame
         return _HEARTBEAT
 
     def _symbols(self, channel: str) -> tuple[str, ...]:
@@ -156,13 +156,13 @@ class Bitstamp(RecordDecoder):
         return self._symbol_map.watched([native]) if native != channel else ()
 
     def trades(self, wanted: TradesWanted) -> RestRequest:
-        """The shortest window that surely holds what is wanted, or the longest there is."""
+        """The shortest window that certainly holds the wanted trades, or the longest window."""
         age_us = wanted.asked_at_us - wanted.from_time_us + _MARGIN_US
         window = next((name for name, length_us in _WINDOWS_US.items() if age_us <= length_us), "day")
         return self._transactions(wanted.symbol, window)
 
     def decode_trades(self, body: bytes, wanted: TradesWanted, request: RestRequest) -> TradesPage:
-        """A transaction's time is the start of its second, unless what is wanted begins within that very second."""
+        """A transaction's time is the start of its second, unless the wanted range begins within that second."""
         transactions = decode_body(self.name, body, list[Transaction])
         transactions.sort(key=attrgetter("date", "tid"))
         window_us = _WINDOWS_US[str(request.query["time"])]
@@ -172,11 +172,11 @@ class Bitstamp(RecordDecoder):
         return TradesPage(trades, complete=older_seen or begins_us <= wanted.from_time_us)
 
     def latest_trade(self, symbol: str) -> RestRequest:
-        """A day would be a large answer; a pair without a trade for an hour has none to show."""
+        """The last hour: a day is a large answer. The page is empty for a pair without trades in this hour."""
         return self._transactions(symbol, "hour")
 
     def last_trade_before(self, symbol: str, time_us: int) -> None:
-        """Bitstamp cannot be asked that."""
+        """None: Bitstamp has no such request."""
 
     def _transactions(self, symbol: str, window: str) -> RestRequest:
         return RestRequest(f"/api/v2/transactions/{self.native(symbol)}/", {"time": window})
@@ -186,7 +186,7 @@ class Bitstamp(RecordDecoder):
         return max((length_us for length_us in lengths_us if interval_us % length_us == 0), default=None)
 
     def candles(self, symbol: str, interval_us: int, start_us: int, end_us: int) -> RestRequest:
-        """``end`` wins over ``start``; the limit makes them agree, whichever is obeyed."""
+        """Bitstamp gives ``end`` precedence over ``start``; with this limit both select the same candles."""
         first_s, count = -(-start_us // _SECOND_US), max(1, (end_us - start_us) // interval_us)
         step_s = interval_us // _SECOND_US
         query: dict[str, str | int] = {
@@ -212,7 +212,7 @@ class Bitstamp(RecordDecoder):
         return RestRequest("/api/v2/trading-pairs-info/", {})
 
     def decode_instruments(self, body: bytes) -> dict[str, str]:
-        """Perpetuals, whose names are not BASE/QUOTE, are left out."""
+        """Skips perpetuals, whose names are not BASE/QUOTE."""
         pairs = {pair.name.replace("/", "-"): pair for pair in decode_body(self.name, body, list[Pair])}
         return {
             symbol: "TRADING" if pair.trading == "Enabled" else pair.trading
@@ -221,11 +221,11 @@ class Bitstamp(RecordDecoder):
         }
 
     def server_time(self) -> RestRequest:
-        """Any small answer will do: only its Date header is read."""
+        """Any small request: only the Date header of the answer is used."""
         return RestRequest("/api/v2/ticker/btcusd/", {})
 
-    def decode_server_time(self, body: bytes, date: str) -> int:  # noqa: ARG002  # no answer says the time
-        """The header names a second; on average half of it has passed."""
+    def decode_server_time(self, body: bytes, date: str) -> int:  # noqa: ARG002  # no body has the time
+        """The middle of the second in the Date header."""
         try:
             second = datetime.strptime(date, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
         except ValueError as error:
@@ -233,7 +233,7 @@ class Bitstamp(RecordDecoder):
         return microseconds(second) + _SECOND_US // 2
 
     def check_answer(self, body: bytes) -> None:
-        """Lists are good answers; an object may be a complaint, though Bitstamp mostly complains with a status."""
+        """Lists are good answers; an object may be an error, although most errors have an HTTP status."""
         if not body.lstrip().startswith(b"{"):
             return
         answer = decode_body(self.name, body, ErrorAnswer)
@@ -244,6 +244,6 @@ class Bitstamp(RecordDecoder):
 
 def _to_trade(transaction: Transaction, from_time_us: int) -> Trade:
     second_us = transaction.date * _SECOND_US
-    # Somewhere in this second it happened: if the wanted trades begin within it, it may be one of them.
+    # The trade happened within this second: if the wanted range begins within it, the trade may belong to it.
     time_us = from_time_us if second_us < from_time_us < second_us + _SECOND_US else second_us
     return Trade(transaction.tid, time_us, transaction.price, transaction.amount, transaction.type == 0)

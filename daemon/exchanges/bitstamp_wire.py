@@ -1,4 +1,4 @@
-"""The shapes of Bitstamp's frames and answers, with the bounds beyond which a value is no market data.
+"""Message types of Bitstamp's frames and answers, with bounds that reject implausible values.
 
 Field names are the venue's own.
 """
@@ -16,7 +16,7 @@ _TimeUs = Annotated[int, msgspec.Meta(ge=EARLIEST_MS * 1000, lt=LATEST_MS * 1000
 
 
 class LiveTrade(msgspec.Struct, gc=False):
-    """``type``: the taker's side, 0 buys and 1 sells. The same price and amount come as rounded numbers, too.
+    """``type``: the taker's side, 0 buys and 1 sells. Frames also hold rounded price and amount as numbers.
 
     ``trade_id`` and ``time`` are the venue's ``id`` and ``microtimestamp``.
     """
@@ -35,26 +35,26 @@ class TradeFrame(msgspec.Struct, gc=False):
 
 
 class Envelope(msgspec.Struct):
-    """The part of any frame that says what it is."""
+    """The event and channel of any frame."""
 
     event: str
     channel: str = ""
 
 
-class ErrorWords(msgspec.Struct):
+class ErrorText(msgspec.Struct):
     message: str = ""
 
 
 class ErrorFrame(msgspec.Struct):
-    """How an error is nested is not documented: the words are looked for in both places."""
+    """The nesting of the error text is not documented: it is read from either place."""
 
     message: str = ""
-    data: ErrorWords | str | None = None
+    data: ErrorText | str | None = None
 
     @property
     def reason(self) -> str:
-        nested = self.data.message if isinstance(self.data, ErrorWords) else self.data
-        return nested or self.message or "bts:error without words"
+        nested = self.data.message if isinstance(self.data, ErrorText) else self.data
+        return nested or self.message or "bts:error without a text"
 
 
 class Transaction(msgspec.Struct, gc=False):
@@ -94,7 +94,7 @@ class Pair(msgspec.Struct):
 
 
 class ErrorAnswer(msgspec.Struct):
-    """What an answer looks like that is an error; a good one has none of this."""
+    """The fields of an error answer; a good answer has none of them."""
 
     status: str = ""
     reason: msgspec.Raw = msgspec.Raw()

@@ -1,10 +1,10 @@
 """Bybit spot and linear (USDT and USDC perpetuals): trades from the public stream, trades and candles from REST.
 
-Trade ids prove nothing: on spot they ascend with holes, on linear they are UUIDs. REST gives the newest 60 trades of
-a spot pair, the newest 1,000 of a contract, and no way to older ones. A candle opens at the close of the one before.
+Trade ids cannot prove completeness: on spot they ascend with holes, on linear they are UUIDs. REST returns only the
+newest 60 trades of a spot pair and the newest 1,000 of a contract. A candle opens at the close of the one before.
 
-Block trades and trades against retail price improvement orders are counted like any other. They are marked in the
-stream, and whether the candles hold them is not documented; where none occurred, stream and candles agreed exactly.
+Block trades and trades against retail price improvement orders, which the stream marks, are counted like any other.
+Whether candles include them is not documented; without such trades, stream and candles agreed exactly.
 Source: bybit-exchange/docs, docs/v5.
 """
 
@@ -45,7 +45,7 @@ from daemon.exchanges.bybit_wire import (
 )
 from daemon.exchanges.candles import finished_bars
 from daemon.exchanges.decoding import MALFORMED, Id, as_milliseconds, decode_body, request_number
-from daemon.exchanges.record_reader import RecordDecoder
+from daemon.exchanges.record_decoder import RecordDecoder
 from daemon.exchanges.symbol_map import SymbolMap
 from features.market import Bar, Trade
 from features.symbols import spell
@@ -80,7 +80,7 @@ def _limits(symbols_per_request: int) -> Limits:
 
 
 class Bybit(RecordDecoder):
-    """Bybit's wire knowledge, of spot; see ``Venue``. Raises ConfigError for symbols it cannot spell."""
+    """Bybit's implementation of ``Venue`` for spot. Raises ConfigError as ``SymbolMap`` does."""
 
     name = "bybit"
     category = "spot"
@@ -100,7 +100,7 @@ class Bybit(RecordDecoder):
 
     def __init__(self, symbols: Sequence[str] | None) -> None:
         self._symbol_map = SymbolMap(self.name, symbols, native=lambda base, quote: base + quote, spell=spell)
-        self._topics: dict[str, tuple[str, str]] = {}  # the native name and the symbol of each that was seen
+        self._topics: dict[str, tuple[str, str]] = {}  # native name and symbol of each received topic
 
     @staticmethod
     def to_trades(records: Sequence[Record[Any]]) -> list[Trade]:
@@ -126,10 +126,10 @@ class Bybit(RecordDecoder):
         return msgspec.json.encode({"req_id": str(request_id), "op": "subscribe", "args": topics}).decode()
 
     def list_subscriptions(self, request_id: int) -> None:
-        """Bybit has no such question."""
+        """None: Bybit has no such request."""
 
     def read(self, frame: bytes | str) -> ParsedFrame:
-        """Trades first: they are nearly every frame. Every push is called a snapshot, and none is one."""
+        """Tries trades first, as nearly every frame holds them. The type "snapshot" of a push has no meaning."""
         try:
             push = self._decode_push(frame)
         except MALFORMED:
@@ -141,11 +141,11 @@ class Bybit(RecordDecoder):
             native = push.topic[len(_TOPIC) :]
             known = self._topics[push.topic] = native, self._symbol_map.require(native)
         native, symbol = known
-        moment, is_one_time = records[0].time, True
+        first_time, is_one_time = records[0].time, True
         for record in records:
             if record.s != native:
                 raise DataFault(f"{self.name} sent a trade of {record.s!r} among those of {native!r}")
-            if record.time != moment:
+            if record.time != first_time:
                 is_one_time = False
         if not is_one_time:
             records.sort(key=_by_time)
@@ -160,7 +160,7 @@ class Bybit(RecordDecoder):
     def _classify(self, frame: bytes | str, envelope: Envelope) -> ParsedFrame:
         if envelope.topic is not None:
             if envelope.topic.startswith(_TOPIC):
-                self._decode_push(frame)  # raises what is wrong with it
+                self._decode_push(frame)  # raises the error of the frame
             return _HEARTBEAT
         if envelope.op is None or envelope.success is None:
             raise DataFault(f"{self.name} frame is neither a topic's push nor an answer")
@@ -173,16 +173,16 @@ class Bybit(RecordDecoder):
         return Refused(request_id, envelope.ret_msg)
 
     def trades(self, wanted: TradesWanted) -> RestRequest:
-        """The newest there are, wherever the wanted ones begin."""
+        """The newest trades, as Bybit serves no other range."""
         return self._recent_trades(wanted.symbol, self._trades_per_page)
 
     def decode_trades(self, body: bytes, wanted: TradesWanted, request: RestRequest) -> TradesPage:
-        """Whole only if it reaches back: to a trade before the wanted ones, or to the first there ever was."""
+        """Complete only if the page reaches a trade before the wanted range, or holds all trades of the pair."""
         records = decode_body(self.name, body, self._trades_answer).result.records
         native = self.native(wanted.symbol)
         if any(record.symbol != native for record in records):
             raise DataFault(f"{self.name} was asked for {native} and answered with another symbol")
-        # The order is not documented. Newest first is what is seen, and settles what time and sequence do not.
+        # The order is not documented. It is newest first in practice, which orders equal times and sequences.
         if records and records[0].time >= records[-1].time:
             records.reverse()
         records.sort(key=attrgetter("time", "seq"))
@@ -190,14 +190,14 @@ class Bybit(RecordDecoder):
             Trade(self._number(each.exec_id), each.time * 1000, each.price, each.size, each.side == "Buy")
             for each in records
         ]
-        all_there_are = len(trades) < int(request.query["limit"])
-        return TradesPage(trades, complete=all_there_are or trades[0].time_us < wanted.from_time_us)
+        holds_all_trades = len(trades) < int(request.query["limit"])
+        return TradesPage(trades, complete=holds_all_trades or trades[0].time_us < wanted.from_time_us)
 
     def latest_trade(self, symbol: str) -> RestRequest:
         return self._recent_trades(symbol, 1)
 
     def last_trade_before(self, symbol: str, time_us: int) -> None:
-        """Bybit cannot be asked that."""
+        """None: Bybit has no such request."""
 
     def _recent_trades(self, symbol: str, limit: int) -> RestRequest:
         query: dict[str, str | int] = {"category": self.category, "symbol": self.native(symbol), "limit": limit}
@@ -218,7 +218,7 @@ class Bybit(RecordDecoder):
         return RestRequest("/v5/market/kline", query)
 
     def decode_candles(self, body: bytes, *, symbol: str, interval_us: int, known_at_us: int) -> list[Bar]:
-        """High and low hold the open, which is the previous close and may never have been traded at."""
+        """High and low include the open, which is the previous close and may not have been traded."""
         rows = decode_body(self.name, body, CandlesAnswer).result.rows
         return finished_bars(
             (row.to_candle() for row in rows),
@@ -232,7 +232,7 @@ class Bybit(RecordDecoder):
         return RestRequest("/v5/market/instruments-info", {"category": self.category, "limit": 1000})
 
     def decode_instruments(self, body: bytes) -> dict[str, str]:
-        """Contracts with a delivery date share base and quote with the perpetual, but not its name: left out."""
+        """Skips contracts with a delivery date, which share base and quote with the perpetual, but not its name."""
         return {
             f"{each.base}-{each.quote}": "TRADING" if each.status == "Trading" else each.status
             for each in decode_body(self.name, body, InstrumentsAnswer).result.instruments
@@ -242,7 +242,7 @@ class Bybit(RecordDecoder):
     def server_time(self) -> RestRequest:
         return RestRequest("/v5/market/time", {})
 
-    def decode_server_time(self, body: bytes, date: str) -> int:  # noqa: ARG002  # the body says it to the nanosecond
+    def decode_server_time(self, body: bytes, date: str) -> int:  # noqa: ARG002  # the body has nanoseconds
         return decode_body(self.name, body, TimeAnswer).result.time_ns // 1000
 
     def check_answer(self, body: bytes) -> None:
@@ -279,7 +279,7 @@ class BybitLinear(Bybit):
 
 
 def _identity(text: str) -> int:
-    """The first 63 bits of a UUID: enough to tell trades apart. Any other text of its length is an identity as well."""
+    """The first 63 bits of a UUID, which distinguish trades; any other text of its length is hashed to 63 bits."""
     try:
         number = int(text.replace("-", "")[:16], 16)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The shapes of Bybit's frames and answers, with the bounds beyond which a value is no market data.
+"""Message types of Bybit's frames and answers, with bounds that reject implausible values.
 
 Field names are the venue's own, but for what every stream's records have: ``trade_id`` and ``time``. ``I`` is the type
 of trade ids: numbers on spot, UUIDs on linear.
@@ -13,7 +13,7 @@ import msgspec
 from daemon.exchanges.candles import VenueCandle
 from daemon.exchanges.decoding import EARLIEST_MS, LATEST_MS, Id, NotNegative, Positive, TimeMs
 
-# Not decoded as one: that costs as much as all the rest of a record.
+# Kept as text: decoding a UUID takes as long as the rest of the record.
 Uuid = Annotated[str, msgspec.Meta(min_length=32, max_length=36)]
 I = TypeVar("I", Id, Uuid)  # noqa: E741  # the venue's name
 
@@ -38,7 +38,7 @@ class TradesPush(msgspec.Struct, Generic[I], gc=False):
 
 
 class Envelope(msgspec.Struct):
-    """Every frame that holds no trades: the answer to a request, or another topic's push."""
+    """Every frame without trades: the answer to a request, or a push of another topic."""
 
     topic: str | None = None
     op: str | None = None
@@ -48,7 +48,7 @@ class Envelope(msgspec.Struct):
 
 
 class AnswerStatus(msgspec.Struct):
-    """What every answer says of itself; 0 is success."""
+    """The status of every REST answer; 0 is success."""
 
     code: int = msgspec.field(name="retCode")
     message: str = msgspec.field(name="retMsg", default="")

@@ -1,4 +1,4 @@
-"""A venue's candles as bars, for the venues that publish no taker volume."""
+"""Conversion of candles to bars, for the venues that publish no taker volume."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from features.market import Bar, Completeness
 
 
 class VenueCandle(msgspec.Struct, gc=False):
-    """What the venue says of one interval. quote_volume, trades: None where it does not say it."""
+    """One candle of a venue. quote_volume, trades: None where the venue does not publish them."""
 
     open_time_us: int
     open: float
@@ -27,10 +27,10 @@ class VenueCandle(msgspec.Struct, gc=False):
 def finished_bars(
     candles: Iterable[VenueCandle], *, venue: str, symbol: str, interval_us: int, known_at_us: int
 ) -> list[Bar]:
-    """The candles that had ended at ``known_at_us`` as bars, oldest first; those off the grid are left out.
+    """The candles that had ended at ``known_at_us`` as bars, oldest first; those off the interval grid are skipped.
 
     A candle without volume repeats an earlier price: its bar has no prices.
-    Raises DataFault for prices that contradict one another.
+    Raises DataFault for inconsistent prices.
     """
     return sorted(
         (
@@ -64,5 +64,5 @@ def _bar(candle: VenueCandle, *, venue: str, symbol: str, interval_us: int, know
             completeness=Completeness.VENUE_CANDLE,
             known_at_us=known_at_us,
         )
-    except ValueError as error:  # Bar refuses prices that contradict one another
+    except ValueError as error:  # Bar rejects inconsistent prices
         raise DataFault(f"{venue} candle: {error}") from error

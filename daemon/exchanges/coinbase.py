@@ -1,8 +1,8 @@
 """Coinbase: trades from the Advanced Trade feed, trades and candles from the Exchange's REST.
 
-Both number the trades of a product alike, without holes. ``side`` is the maker's in all of them, messages and pages
-are newest first, and a subscription begins with the last 100 trades of each product. The Exchange feed's frames are
-read too: they are what most recordings hold.
+Both use the same trade ids, without holes per product. ``side`` is always the maker's, messages and pages are newest
+first, and a subscription begins with the last 100 trades of each product. Frames of the Exchange feed are decoded,
+too, as most recordings hold these.
 Source: docs.cdp.coinbase.com, Advanced Trade WebSocket and Exchange.
 """
 
@@ -44,7 +44,7 @@ from daemon.exchanges.coinbase_wire import (
     TradesEvent,
 )
 from daemon.exchanges.decoding import MALFORMED, all_microseconds, as_datetime, decode_body, microseconds
-from daemon.exchanges.record_reader import RecordDecoder
+from daemon.exchanges.record_decoder import RecordDecoder
 from daemon.exchanges.symbol_map import SymbolMap
 from daemon.timestamps import iso
 from features.market import Bar, Trade
@@ -54,10 +54,10 @@ _SECOND_US = 1_000_000
 _GRANULARITIES_S = (60, 300, 900, 3600, 21600, 86400)
 _TRADES_PER_PAGE = 1000
 
-# USDC and USD share one book, whose frames say USD; these have a USDC book of their own.
+# USDC and USD share one book, named USD in frames, except for these, which have a separate USDC book.
 _OWN_USDC_BOOK = frozenset({"USDT", "EURC"})
 
-# What the feeds send besides trades, answers and errors.
+# Frames of the feeds other than trades, answers and errors.
 _OTHER_CHANNELS = frozenset(
     {"heartbeats", "candles", "status", "ticker", "ticker_batch", "l2_data", "user", "futures_balance_summary"}
 )
@@ -77,9 +77,9 @@ _decode_exchange_subscriptions = msgspec.json.Decoder(ExchangeSubscriptions).dec
 
 
 class Coinbase(RecordDecoder):
-    """Coinbase's wire knowledge; see ``Venue``. Raises ConfigError for symbols it cannot spell.
+    """Coinbase's implementation of ``Venue``. Raises ConfigError for symbols that are not BASE-QUOTE or spelt alike.
 
-    A symbol quoted in USDC is another name of the USD book. Both may be watched: each gets the book's trades.
+    A symbol quoted in USDC is an alias of the USD book. Both may be watched, and each receives the book's trades.
     """
 
     name = "coinbase"
@@ -87,7 +87,7 @@ class Coinbase(RecordDecoder):
     default_rest_url = "https://api.exchange.coinbase.com"
     limits = Limits(
         streams_per_connection=100,
-        symbols_per_request=20,  # the snapshots of one request come together, 100 trades of 170 bytes each
+        symbols_per_request=20,  # their snapshots arrive in one frame, each 100 trades of 170 bytes
         messages_per_second=8,
         connection_lifetime_s=inf,
         connections_per_5_minutes=300,
@@ -117,19 +117,19 @@ class Coinbase(RecordDecoder):
         return ws_url.rstrip("/")
 
     def opening(self) -> Sequence[str]:
-        """Without heartbeats Coinbase closes a connection whose products are quiet for a minute."""
+        """Subscribes to heartbeats: without them Coinbase closes a connection after a minute without trades."""
         return ('{"type":"subscribe","channel":"heartbeats"}',)
 
-    def subscribe(self, symbols: Sequence[str], request_id: int) -> str:  # noqa: ARG002  # Coinbase repeats no number
+    def subscribe(self, symbols: Sequence[str], request_id: int) -> str:  # noqa: ARG002  # Coinbase repeats no request id
         products = list(dict.fromkeys(map(self.native, symbols)))
         request = {"type": "subscribe", "product_ids": products, "channel": "market_trades"}
         return msgspec.json.encode(request).decode()
 
     def list_subscriptions(self, request_id: int) -> None:
-        """Coinbase has no such question; its acknowledgement is the list."""
+        """None: Coinbase has no such request; its acknowledgement is the list."""
 
     def read(self, frame: bytes | str) -> ParsedFrame:
-        """Trades first: they are nearly every frame, and one typed pass decides and converts."""
+        """Tries trades first, as nearly every frame holds them; one typed pass detects and decodes them."""
         try:
             events = _decode_market_trades(frame).events
         except MALFORMED:
@@ -148,7 +148,7 @@ class Coinbase(RecordDecoder):
         return TradesMessage(symbol, records)
 
     def _split_by_product(self, events: Sequence[TradesEvent]) -> ParsedFrame:
-        """A snapshot of several products, or a product that is watched by two names."""
+        """Messages of a snapshot of several products, or of a product that is watched under two names."""
         found: dict[str, list[AdvancedTrade]] = {}
         for event in events:
             for record in event.trades:
@@ -179,13 +179,13 @@ class Coinbase(RecordDecoder):
 
     def _classify(self, frame: bytes | str, envelope: Envelope) -> ParsedFrame:
         if envelope.channel == "market_trades":
-            _decode_market_trades(frame)  # raises what is wrong with it
+            _decode_market_trades(frame)  # raises the error of the frame
         if envelope.channel == "subscriptions":
             return self._acknowledged(_decode_subscriptions(frame).products())
         if envelope.channel in _OTHER_CHANNELS:
             return _HEARTBEAT
         if envelope.channel is not None:
-            raise DataFault(f"coinbase frame is of the channel {envelope.channel!r}, which is not known")
+            raise DataFault(f"coinbase frame is of the channel {envelope.channel!r}, which is unknown")
         return self._classify_type(frame, envelope)
 
     def _classify_type(self, frame: bytes | str, envelope: Envelope) -> ParsedFrame:
@@ -201,7 +201,7 @@ class Coinbase(RecordDecoder):
         raise DataFault(f"coinbase frame is neither a channel's nor of a known type: {envelope.type!r}")
 
     def _acknowledged(self, products: Sequence[str]) -> ParsedFrame:
-        """The list says what the connection has, whichever request it answers; others' channels are no answer."""
+        """The list holds all subscriptions of the connection; a list without watched products is no answer."""
         named = [self._watching.get(product) or self._symbol_map.watched([product]) for product in products]
         symbols = tuple(dict.fromkeys(symbol for each in named for symbol in each))
         return Acknowledged(None, symbols) if symbols else _HEARTBEAT
@@ -212,7 +212,7 @@ class Coinbase(RecordDecoder):
         return self._older(wanted.symbol, wanted.until_id + 1)
 
     def decode_trades(self, body: bytes, wanted: TradesWanted, request: RestRequest) -> TradesPage:
-        """Only an empty page ends a walk before its goal: what a page holds at most is documented nowhere."""
+        """Only an empty page shows that there are no older trades, as the maximum page size is not documented."""
         trades = [record.to_trade() for record in decode_body(self.name, body, list[RestTrade])]
         self._check(trades, wanted, request)
         if not trades:
@@ -226,7 +226,7 @@ class Coinbase(RecordDecoder):
         return TradesPage(trades, None if reached else self._older(wanted.symbol, oldest.trade_id))
 
     def _check(self, trades: Sequence[Trade], wanted: TradesWanted, request: RestRequest) -> None:
-        """An answer from behind what is known would pass for proof that nothing has been traded since."""
+        """Raises DataFault for an outdated answer, which would wrongly prove that nothing was traded since."""
         if any(newer.trade_id <= older.trade_id for newer, older in pairwise(trades)):
             raise DataFault("coinbase answered with trades out of order")
         newest_id, after = trades[0].trade_id if trades else -1, request.query.get("after")
@@ -239,7 +239,7 @@ class Coinbase(RecordDecoder):
         return self._trades(symbol, limit=1)
 
     def last_trade_before(self, symbol: str, time_us: int) -> None:
-        """Not needed: the first trade from a time on has an id, and the one before it is one less."""
+        """None: ids are contiguous, so that the first trade from a time on gives the id before it."""
 
     def _older(self, symbol: str, trade_id: int) -> RestRequest:
         return self._trades(symbol, limit=_TRADES_PER_PAGE, after=trade_id)
@@ -260,7 +260,7 @@ class Coinbase(RecordDecoder):
         return RestRequest(f"/products/{self.native(symbol)}/candles", query)
 
     def decode_candles(self, body: bytes, *, symbol: str, interval_us: int, known_at_us: int) -> list[Bar]:
-        """Intervals without trades are mostly missing."""
+        """Candles of intervals without trades are usually missing."""
         candles = [row.to_candle() for row in decode_body(self.name, body, list[CandleRow])]
         return finished_bars(candles, venue=self.name, symbol=symbol, interval_us=interval_us, known_at_us=known_at_us)
 
@@ -268,7 +268,7 @@ class Coinbase(RecordDecoder):
         return RestRequest("/products", {})
 
     def decode_instruments(self, body: bytes) -> dict[str, str]:
-        """A symbol in USDC stands as its USD book does, whatever the Exchange says of the name."""
+        """A symbol in USDC has the status of its USD book, whatever status the Exchange lists for it."""
         products = decode_body(self.name, body, list[Product])
         states = {f"{each.base}-{each.quote}": _state(each) for each in products}
         books = {f"{each.base}-USDC": f"{each.base}-USD" for each in products if each.quote == "USD"}
@@ -277,15 +277,15 @@ class Coinbase(RecordDecoder):
     def server_time(self) -> RestRequest:
         return RestRequest("/time", {})
 
-    def decode_server_time(self, body: bytes, date: str) -> int:  # noqa: ARG002  # the body says it to the millisecond
+    def decode_server_time(self, body: bytes, date: str) -> int:  # noqa: ARG002  # the body has milliseconds
         return microseconds(decode_body(self.name, body, ServerTime).iso)
 
     def check_answer(self, body: bytes) -> None:
-        """Coinbase complains with an HTTP status."""
+        """Does nothing: Coinbase reports errors with an HTTP status."""
 
 
 def _product(symbol: str) -> str:
-    """The product whose book a symbol is traded in."""
+    """The product in whose book a symbol is traded."""
     base, _, quote = symbol.partition("-")
     return f"{base}-USD" if quote == "USDC" and base not in _OWN_USDC_BOOK else symbol
 

@@ -1,4 +1,4 @@
-"""The shapes of Coinbase's frames and answers: Advanced Trade and Exchange, which name one market's trades alike.
+"""Message types of Coinbase's frames and answers: Advanced Trade and Exchange, which use the same trade ids.
 
 Field names are the venue's own. ``side`` is the MAKER's everywhere: where the maker sells, the taker buys.
 """
@@ -28,7 +28,7 @@ class AdvancedTrade(msgspec.Struct, gc=False):
 
 
 class TradesEvent(msgspec.Struct, gc=False):
-    """``type``: "snapshot", the last 100 trades of each product, or "update"; both are read alike."""
+    """``type``: "snapshot", the last 100 trades of each product, or "update"; both are decoded alike."""
 
     type: Literal["snapshot", "update"]
     trades: list[AdvancedTrade]
@@ -51,14 +51,14 @@ class RestTrade(msgspec.Struct, gc=False):
 
 
 class Match(RestTrade, gc=False, kw_only=True):
-    """A trade of the Exchange feed. ``last_match`` repeats the newest one after a subscription."""
+    """A trade of the Exchange feed. ``last_match`` repeats the newest trade after a subscription."""
 
     type: Literal["match", "last_match"]
     product_id: str
 
 
 class Envelope(msgspec.Struct):
-    """What a frame says of itself: ``channel`` in the Advanced Trade feed, ``type`` in the Exchange feed."""
+    """The kind of a frame: ``channel`` in the Advanced Trade feed, ``type`` in the Exchange feed."""
 
     channel: str | None = None
     type: str | None = None
@@ -71,7 +71,7 @@ class SubscriptionsEvent(msgspec.Struct):
 
 
 class Subscriptions(msgspec.Struct):
-    """All that the connection is subscribed to now: products by channel."""
+    """All current subscriptions of the connection: products by channel."""
 
     events: list[SubscriptionsEvent]
 
@@ -85,7 +85,7 @@ class ExchangeChannel(msgspec.Struct):
 
 
 class ExchangeSubscriptions(msgspec.Struct):
-    """The same in the Exchange feed."""
+    """All current subscriptions of a connection to the Exchange feed."""
 
     channels: list[ExchangeChannel]
 

@@ -1,8 +1,8 @@
 """Kraken: trades from the second websocket interface, trades and candles from REST.
 
 Trade ids have no holes per pair. One frame may hold trades of several symbols, and every symbol of a request is
-acknowledged by itself. REST spells bitcoin XBT and dogecoin XDG, the websocket does not. Trades are paged by time in
-nanoseconds, back to the first one ever; of candles there are only the newest 720.
+acknowledged separately. Bitcoin and dogecoin are XBT and XDG in REST, BTC and DOGE on the websocket. Trades are paged
+by time in nanoseconds, back to the first trade; only the newest 720 candles are served.
 Source: docs.kraken.com, websocket-v2 and rest-api.
 """
 
@@ -42,7 +42,7 @@ from daemon.exchanges.kraken_wire import (
     TradesAnswer,
     TradesFrame,
 )
-from daemon.exchanges.record_reader import RecordDecoder
+from daemon.exchanges.record_decoder import RecordDecoder
 from daemon.exchanges.symbol_map import SymbolMap
 from features.market import Bar, Trade
 from features.symbols import is_symbol
@@ -58,7 +58,7 @@ _NAMES = {rest: name for name, rest in _REST_NAMES.items()}
 _MINUTE_US = 60_000_000
 _INTERVALS_MIN = (1, 5, 15, 30, 60, 240, 1440)
 _TRADES_PER_PAGE = 1000
-# REST times are rounded, and whether the trade at ``since`` itself is given is documented nowhere.
+# REST times are rounded, and it is not documented whether ``since`` is inclusive.
 _MARGIN_US = 1000
 
 _RATE_LIMITED = ("EAPI:Rate limit exceeded", "EGeneral:Too many requests", "EService:Throttled")
@@ -71,7 +71,7 @@ _decode_envelope = msgspec.json.Decoder(Envelope).decode
 
 
 class Kraken(RecordDecoder):
-    """Kraken's wire knowledge; see ``Venue``. Raises ConfigError for symbols it cannot spell."""
+    """Kraken's implementation of ``Venue``. Raises ConfigError for symbols that are not BASE-QUOTE or spelt alike."""
 
     name = "kraken"
     default_ws_url = "wss://ws.kraken.com"
@@ -79,7 +79,7 @@ class Kraken(RecordDecoder):
     limits = Limits(
         streams_per_connection=200,
         symbols_per_request=25,
-        messages_per_second=2,  # documented nowhere; some 50 at once were too many
+        messages_per_second=2,  # undocumented; about 50 at once were refused
         connection_lifetime_s=inf,
         connections_per_5_minutes=60,  # 150 in 10 minutes
         rest_burst=1,  # about 1 a second, of trades and candles for each pair
@@ -109,16 +109,16 @@ class Kraken(RecordDecoder):
         return ()
 
     def subscribe(self, symbols: Sequence[str], request_id: int) -> str:
-        """With a snapshot: 50 trades that close short gaps. Its default differs from page to page."""
+        """With a snapshot of 50 trades, which closes short gaps; its documented default differs between pages."""
         pairs = [self._symbol_map.native(symbol) for symbol in symbols]
         parameters = {"channel": _CHANNEL, "symbol": pairs, "snapshot": True}
         return msgspec.json.encode({"method": "subscribe", "params": parameters, "req_id": request_id}).decode()
 
     def list_subscriptions(self, request_id: int) -> None:
-        """Kraken has no such question; it acknowledges every symbol."""
+        """None: Kraken has no such request; it acknowledges every symbol."""
 
     def read(self, frame: bytes | str) -> ParsedFrame:
-        """Trades first: they are nearly every frame, and one typed pass decides and converts."""
+        """Tries trades first, as nearly every frame holds them; one typed pass detects and decodes them."""
         try:
             records = _decode_trades(frame).data
         except MALFORMED:
@@ -134,7 +134,7 @@ class Kraken(RecordDecoder):
         return TradesMessage(self._find(pair) or self._symbol_map.require(pair), records)
 
     def _split_by_pair(self, records: Sequence[StreamTrade]) -> ParsedFrame:
-        """Mostly trades of one order; those of several pairs come together now and then."""
+        """Messages of a frame with trades of several pairs, which is rare."""
         found: dict[str, list[StreamTrade]] = {}
         for record in records:
             found.setdefault(record.symbol, []).append(record)
@@ -158,7 +158,7 @@ class Kraken(RecordDecoder):
 
     def _classify(self, frame: bytes | str, envelope: Envelope) -> ParsedFrame:
         if envelope.channel == _CHANNEL:
-            _decode_trades(frame)  # raises what is wrong with it
+            _decode_trades(frame)  # raises the error of the frame
         if envelope.channel in _OTHER_CHANNELS or envelope.method in {"ping", "pong", "unsubscribe"}:
             return _HEARTBEAT
         if envelope.error is not None or envelope.success is False:
@@ -169,7 +169,7 @@ class Kraken(RecordDecoder):
         raise DataFault("kraken frame is neither a channel's nor an answer")
 
     def _acknowledged(self, request_id: int | None, subscribed: Subscribed) -> ParsedFrame:
-        """Another channel, or a symbol that is not watched, is no answer."""
+        """An acknowledgement of another channel or of a symbol that is not watched is ignored."""
         symbols = self._symbol_map.watched([subscribed.symbol])
         if subscribed.channel != _CHANNEL or not symbols:
             return _HEARTBEAT
@@ -190,22 +190,22 @@ class Kraken(RecordDecoder):
         if len(trades) >= _TRADES_PER_PAGE:
             return TradesPage(trades, self._following(answer.last_ns - 1, wanted, request))
         if last_id is not None and wanted.from_id is not None and last_id < wanted.from_id - 1:
-            # It would pass for proof that nothing has been traded since.
+            # An outdated answer would wrongly prove that nothing was traded since.
             raise DataFault(f"kraken calls {last_id} the newest {wanted.symbol}; {wanted.from_id - 1} is known")
         return TradesPage(trades)
 
     def _following(self, since_ns: int, wanted: TradesWanted, request: RestRequest) -> RestRequest:
         if since_ns <= int(request.query.get("since", -1)):
-            raise DataFault(f"kraken's trades of {wanted.symbol} do not go on from {since_ns} ns")
+            raise DataFault(f"kraken's trades of {wanted.symbol} do not advance beyond {since_ns} ns")
         return self._trades(wanted.symbol, since_ns)
 
     def latest_trade(self, symbol: str) -> RestRequest:
-        """Without a time Kraken gives the newest page."""
+        """Without a time Kraken returns the newest page."""
         native = self.native(symbol)
         return RestRequest("/0/public/Trades", {"pair": native}, pace=native)
 
     def last_trade_before(self, symbol: str, time_us: int) -> None:
-        """Not needed: the first trade from a time on has an id, and the one before it is one less."""
+        """None: ids are contiguous, so that the first trade from a time on gives the id before it."""
 
     def _trades(self, symbol: str, since_ns: int) -> RestRequest:
         native = self.native(symbol)
@@ -217,14 +217,14 @@ class Kraken(RecordDecoder):
         return max((length for length in lengths if interval_us % length == 0), default=None)
 
     def candles(self, symbol: str, interval_us: int, start_us: int, end_us: int) -> RestRequest:  # noqa: ARG002  # Kraken takes no end
-        """The newest candles, from the one before the first wanted on; they go on past ``end_us``."""
+        """The candles from the one before the first wanted candle up to the newest, beyond ``end_us``."""
         native = self.native(symbol)
         since_s = max(start_us - interval_us, 0) // 1_000_000
         query: dict[str, str | int] = {"pair": native, "interval": interval_us // _MINUTE_US, "since": since_s}
         return RestRequest("/0/public/OHLC", query, pace=native)
 
     def decode_candles(self, body: bytes, *, symbol: str, interval_us: int, known_at_us: int) -> list[Bar]:
-        """The last row is of the running interval; the time tells."""
+        """The last row is of the running interval; ``finished_bars`` skips it."""
         candles = [row.to_candle() for row in decode_body(self.name, body, CandlesAnswer).rows]
         return finished_bars(candles, venue=self.name, symbol=symbol, interval_us=interval_us, known_at_us=known_at_us)
 
@@ -239,12 +239,12 @@ class Kraken(RecordDecoder):
     def server_time(self) -> RestRequest:
         return RestRequest("/0/public/Time", {})
 
-    def decode_server_time(self, body: bytes, date: str) -> int:  # noqa: ARG002  # the body says it as exactly
-        """The middle of the second that Kraken names."""
+    def decode_server_time(self, body: bytes, date: str) -> int:  # noqa: ARG002  # the body is as precise
+        """The middle of the second in the answer."""
         return decode_body(self.name, body, TimeAnswer).result.unixtime * 1_000_000 + 500_000
 
     def check_answer(self, body: bytes) -> None:
-        """Kraken complains with HTTP 200; what begins with a W is only a warning."""
+        """Kraken reports errors with HTTP 200; texts that begin with a W are warnings."""
         errors = [text for text in decode_body(self.name, body, AnswerStatus).error if not text.startswith("W")]
         if not errors:
             return
@@ -257,6 +257,6 @@ class Kraken(RecordDecoder):
 
 
 def _spell(native: str) -> str | None:
-    """``BTC/USD``, or the ``XBT/USD`` of REST, as ``BTC-USD``; tokenised stocks have names that are no symbols."""
+    """``BTC/USD``, or the ``XBT/USD`` of REST, as ``BTC-USD``; None for names of tokenised stocks."""
     symbol = "-".join(_NAMES.get(part, part) for part in native.split("/"))
     return symbol if is_symbol(symbol) else None

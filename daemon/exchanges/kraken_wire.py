@@ -1,4 +1,4 @@
-"""The shapes of Kraken's frames and answers, with the bounds beyond which a value is no market data.
+"""Message types of Kraken's frames and answers, with bounds that reject implausible values.
 
 Field names are the venue's own. Frames hold numbers as numbers, answers mostly as strings.
 """
@@ -18,7 +18,7 @@ from features.market import Trade
 
 T = TypeVar("T")
 
-# A float of this size is good to a quarter of a microsecond.
+# A float of this size has a resolution of a quarter of a microsecond.
 _Seconds = Annotated[float, msgspec.Meta(ge=EARLIEST_MS / 1000, lt=LATEST_MS / 1000)]
 
 
@@ -34,7 +34,7 @@ class StreamTrade(msgspec.Struct, gc=False):
 
 
 class TradesFrame(msgspec.Struct, gc=False):
-    """``type``: "snapshot", the last 50 trades of each symbol, or "update"; both are read alike."""
+    """``type``: "snapshot", the last 50 trades of each symbol, or "update"; both are decoded alike."""
 
     channel: Literal["trade"]
     type: Literal["snapshot", "update"]
@@ -47,7 +47,7 @@ class Subscribed(msgspec.Struct):
 
 
 class Envelope(msgspec.Struct):
-    """Every frame that holds no trades: another channel's, or an answer."""
+    """Every frame without trades: of another channel, or an answer."""
 
     channel: str | None = None
     method: str | None = None
@@ -59,7 +59,7 @@ class Envelope(msgspec.Struct):
 
 
 class AnswerStatus(msgspec.Struct):
-    """What every answer says of itself: each complaint a letter for its weight, its kind and its words."""
+    """The errors of every REST answer: each a letter for its severity, its category and its text."""
 
     error: list[str]
 
@@ -80,7 +80,7 @@ class TradeRow(msgspec.Struct, array_like=True, gc=False):
 
 
 class TradesAnswer(msgspec.Struct):
-    """``result``: the rows under Kraken's own name of the pair, and under "last" where to go on, in ns."""
+    """``result``: the rows under Kraken's own name of the pair, and the next ``since`` in ns under "last"."""
 
     result: dict[str, list[TradeRow] | str | int]
 
@@ -92,12 +92,12 @@ class TradesAnswer(msgspec.Struct):
     def last_ns(self) -> int:
         last = str(self.result.get("last"))
         if not (last.isascii() and last.isdecimal() and len(last) < 20):
-            raise DataFault(f"kraken's trades go on at {last[:40]!r}, which is no time")
+            raise DataFault(f"kraken's trades continue at {last[:40]!r}, which is no time")
         return int(last)
 
 
 class CandleRow(msgspec.Struct, array_like=True, gc=False):
-    """``vwap`` is rounded to the price's digits, too coarse to tell the quote volume from."""
+    """``vwap`` is rounded to the price's digits, too coarse to derive the quote volume."""
 
     time: TimeS
     open: NotNegative
@@ -142,7 +142,7 @@ class TimeAnswer(msgspec.Struct):
 
 
 def _only_rows(result: Mapping[str, list[T] | str | int]) -> list[T]:
-    """The rows of an answer for one pair; the name they come under is not the one they were asked by."""
+    """The rows of an answer for one pair; their key is not the name in the request. Raises DataFault."""
     found = [value for value in result.values() if isinstance(value, list)]
     if len(found) != 1:
         raise DataFault(f"kraken was asked for one pair and answered with {len(found)}")

@@ -1,8 +1,8 @@
 """OKX: trades from the public stream, trades and candles from REST.
 
-Trade ids have no holes per instrument. The stream makes one record of what one taker order filled at one price; its
-``tradeId`` is the last of ``count`` ids, so the record before it ends at ``tradeId - count``. REST gives the trades
-one by one. The first push after a subscription repeats the newest trade, however old.
+Trade ids have no holes per instrument. The stream merges the fills of one taker order at one price into one
+record; its ``tradeId`` is the last of ``count`` ids, so the record before it ends at ``tradeId - count``. REST returns
+single trades. The first push after a subscription repeats the newest trade, however old.
 Source: www.okx.com/docs-v5.
 """
 
@@ -42,7 +42,7 @@ from daemon.exchanges.okx_wire import (
     TradesAnswer,
     TradesPush,
 )
-from daemon.exchanges.record_reader import RecordDecoder
+from daemon.exchanges.record_decoder import RecordDecoder
 from daemon.exchanges.symbol_map import SymbolMap
 from daemon.intervals import parse_interval
 from features.market import Bar, Trade
@@ -53,7 +53,7 @@ _CHANNEL = "trades"
 _TRADES_CHANNELS = frozenset({_CHANNEL, "trades-all"})
 _CLOSING_SOON = "64008"  # a minute ahead of a service upgrade
 
-# Without "utc" the candles from six hours up begin by the clock of Hong Kong.
+# Without "utc" candles of six hours or more are aligned to Hong Kong time.
 _BARS = {
     parse_interval(name.removesuffix("utc").lower()): name
     for name in ("1s", "1m", "3m", "5m", "15m", "30m", "1H", "2H", "4H", "6Hutc", "12Hutc", "1Dutc")
@@ -64,7 +64,7 @@ _NEWEST = "/api/v5/market/trades"
 _OLDER = "/api/v5/market/history-trades"
 _NEWEST_PER_PAGE, _OLDER_PER_PAGE = 500, 100
 _BY_ID, _BY_TIME = 1, 2
-# Three months of trades are served. Where a walk finds nothing more within two, there never was anything more.
+# OKX serves three months of trades. An empty page within two months means that there are no older trades.
 _SURELY_SERVED_US = 60 * 86_400 * _SECOND_US
 
 _RATE_LIMITED = "50011"
@@ -78,7 +78,7 @@ _decode_envelope = msgspec.json.Decoder(Envelope).decode
 
 
 class Okx(RecordDecoder):
-    """OKX's wire knowledge; see ``Venue``. Raises ConfigError for symbols it cannot spell.
+    """OKX's implementation of ``Venue``. Raises ConfigError for symbols that are not BASE-QUOTE or spelt alike.
 
     Recordings may hold swaps, futures and options: they keep OKX's name, and sizes in contracts.
     """
@@ -101,7 +101,7 @@ class Okx(RecordDecoder):
     decimals = 8  # the finest lot of any spot pair
     opens_at_previous_close = False
     merges = True
-    keep_alive: KeepAlive | None = KeepAlive("ping", 20)  # it closes after 30 quiet seconds
+    keep_alive: KeepAlive | None = KeepAlive("ping", 20)  # OKX closes a connection after 30 quiet seconds
     to_record_time = staticmethod(as_milliseconds)
 
     def __init__(self, symbols: Sequence[str] | None) -> None:
@@ -122,10 +122,10 @@ class Okx(RecordDecoder):
         return msgspec.json.encode({"id": str(request_id), "op": "subscribe", "args": args}).decode()
 
     def list_subscriptions(self, request_id: int) -> None:
-        """OKX has no such question; it acknowledges every symbol."""
+        """None: OKX has no such request; it acknowledges every symbol."""
 
     def read(self, frame: bytes | str) -> ParsedFrame:
-        """Trades first: they are nearly every frame, and one typed pass decides and converts."""
+        """Tries trades first, as nearly every frame holds them; one typed pass detects and decodes them."""
         try:
             push = _decode_push(frame)
         except MALFORMED:
@@ -163,12 +163,12 @@ class Okx(RecordDecoder):
         if envelope.arg is None or not envelope.data:
             raise DataFault("okx frame is neither an event nor a channel's push")
         if envelope.arg.channel in _TRADES_CHANNELS:
-            _decode_push(frame)  # raises what is wrong with it
+            _decode_push(frame)  # raises the error of the frame
         return _HEARTBEAT
 
     def _acknowledged(self, envelope: Envelope) -> ParsedFrame:
         if envelope.arg is None:
-            raise DataFault("okx acknowledged nothing")
+            raise DataFault("okx acknowledged a subscription without a channel")
         symbols = self._symbol_map.watched([envelope.arg.inst_id])
         if envelope.arg.channel not in _TRADES_CHANNELS or not symbols:
             return _HEARTBEAT
@@ -180,19 +180,19 @@ class Okx(RecordDecoder):
         return self._newest(wanted.symbol, _NEWEST_PER_PAGE)
 
     def decode_trades(self, body: bytes, wanted: TradesWanted, request: RestRequest) -> TradesPage:
-        """Only an empty page ends a walk before its goal: what a page holds at most is documented, not proven."""
+        """Only an empty page shows that there are no older trades, as pages may be shorter than documented."""
         records = decode_body(self.name, body, TradesAnswer).data
         records.sort(key=attrgetter("trade_id"))
         self._check_trades(records, wanted, request)
         trades = self.to_trades(records)
         if not trades:
-            return TradesPage([], complete=self._ends_whole(wanted, request))
+            return TradesPage([], complete=self._is_complete(wanted, request))
         if _reached(trades[0], wanted) or request.query.get("type") == _BY_TIME:
             return TradesPage(trades)
         return TradesPage(trades, self._older(wanted.symbol, trades[0].trade_id))
 
     def _check_trades(self, records: Sequence[Record], wanted: TradesWanted, request: RestRequest) -> None:
-        """An answer from behind what is known would pass for proof that nothing has been traded since."""
+        """Raises DataFault for an outdated answer, which would wrongly prove that nothing was traded since."""
         native = self.native(wanted.symbol)
         if any(record.inst_id != native for record in records):
             raise DataFault(f"okx was asked for {native} and answered with another instrument")
@@ -205,8 +205,8 @@ class Okx(RecordDecoder):
         if request.path == _NEWEST and wanted.from_id is not None and newest_id < wanted.from_id - 1:
             raise DataFault(f"okx calls {newest_id} the newest trade of {native}; {wanted.from_id - 1} is known")
 
-    def _ends_whole(self, wanted: TradesWanted, request: RestRequest) -> bool:
-        """Whether an empty page means that nothing older was ever traded."""
+    def _is_complete(self, wanted: TradesWanted, request: RestRequest) -> bool:
+        """Whether an empty page means that no older trade exists."""
         if wanted.from_id is not None:
             return False
         return request.path == _NEWEST or wanted.asked_at_us - wanted.from_time_us <= _SURELY_SERVED_US
@@ -231,12 +231,12 @@ class Okx(RecordDecoder):
         return max((length for length in _BARS if interval_us % length == 0), default=None)
 
     def candles(self, symbol: str, interval_us: int, start_us: int, end_us: int) -> RestRequest:
-        """One candle alone is asked of the recent ones: it is nearly always the newest, which the history may lack.
+        """A single candle is requested from the recent candles: it is usually the newest, which the history may lack.
 
-        The recent ones reach back 1,440 candles, and there are none of a second.
+        Recent candles reach back 1,440 intervals; there are none for candles of one second.
         """
-        alone = end_us - start_us <= interval_us and interval_us > _SECOND_US
-        path = "/api/v5/market/candles" if alone else "/api/v5/market/history-candles"
+        is_single = end_us - start_us <= interval_us and interval_us > _SECOND_US
+        path = "/api/v5/market/candles" if is_single else "/api/v5/market/history-candles"
         return self._request(
             path,
             instId=self.native(symbol),
@@ -247,7 +247,7 @@ class Okx(RecordDecoder):
         )
 
     def decode_candles(self, body: bytes, *, symbol: str, interval_us: int, known_at_us: int) -> list[Bar]:
-        """A candle that OKX has not confirmed is left out, even after its interval: it is not final yet."""
+        """Skips candles that OKX has not confirmed: they are not final, even after their interval."""
         rows = decode_body(self.name, body, CandlesAnswer).data
         confirmed = [row.to_candle() for row in rows if row.confirm == "1"]
         return finished_bars(
@@ -266,7 +266,7 @@ class Okx(RecordDecoder):
     def server_time(self) -> RestRequest:
         return self._request("/api/v5/public/time", weight=2)  # half of what other endpoints allow
 
-    def decode_server_time(self, body: bytes, date: str) -> int:  # noqa: ARG002  # the body says it to the millisecond
+    def decode_server_time(self, body: bytes, date: str) -> int:  # noqa: ARG002  # the body has milliseconds
         return decode_body(self.name, body, TimeAnswer).data[0].ts * 1000
 
     def check_answer(self, body: bytes) -> None:
@@ -282,7 +282,7 @@ class Okx(RecordDecoder):
 
 
 def _reached(oldest: Trade, wanted: TradesWanted) -> bool:
-    """Whether a walk that came down to ``oldest`` has all that is wanted."""
+    """Whether pages down to ``oldest`` hold all wanted trades."""
     if wanted.from_id is not None:
         return oldest.trade_id <= wanted.from_id
     return oldest.time_us < wanted.from_time_us

@@ -1,4 +1,4 @@
-"""The shapes of OKX's frames and answers, with the bounds beyond which a value is no market data.
+"""Message types of OKX's frames and answers, with bounds that reject implausible values.
 
 Field names are the venue's own, which writes them in camel case.
 """
@@ -14,15 +14,15 @@ from daemon.exchanges.candles import VenueCandle
 from daemon.exchanges.decoding import Id, NotNegative, Positive, TimeMs
 from features.market import Trade
 
-# No taker order fills so many others at one price.
+# Bounded by an implausible number of fills of one order at one price.
 _Count = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
 
 
 class Record(msgspec.Struct, rename="camel", gc=False):
-    """``trade_id``: the last of ``count`` trades made one, ``side``: the taker's, ``sz``: contracts off spot.
+    """``trade_id``: the last of ``count`` merged trades, ``side``: the taker's, ``sz``: contracts except on spot.
     ``time`` is the venue's ``ts``.
 
-    Only the merged stream has ``count``, and in 2022 it had none: a record without it is one trade.
+    Only the merged stream has ``count``, and in 2022 it had none, either: a record without it is one trade.
     """
 
     inst_id: str
@@ -56,7 +56,7 @@ class Arg(msgspec.Struct, rename="camel"):
 
 
 class Envelope(msgspec.Struct):
-    """Every frame that holds no trades: an event, or another channel's push."""
+    """Every frame without trades: an event, or a push of another channel."""
 
     event: str | None = None
     id: str | None = None
@@ -67,7 +67,7 @@ class Envelope(msgspec.Struct):
 
 
 class AnswerStatus(msgspec.Struct):
-    """What every answer says of itself; ``"0"`` is success."""
+    """The status of every REST answer; ``"0"`` is success."""
 
     code: str
     msg: str = ""

@@ -1,4 +1,4 @@
-"""What an HTTP status of a venue means, at the websocket's handshake and at REST alike."""
+"""Errors for HTTP statuses and certificates, shared by the websocket handshake and REST."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ipaddress
 import math
 from urllib.parse import urlsplit
 
-from daemon.errors import RateLimited, RegionRefused
+from daemon.errors import RateLimited, RegionRefused, Unreachable
 
 REGION_STATUSES = (403, 451)
 RATE_LIMIT_STATUSES = (418, 429)
@@ -15,15 +15,23 @@ RATE_LIMIT_STATUSES = (418, 429)
 def error_for_status(
     venue_name: str, status: int, retry_after: str | None, *, key: str
 ) -> RateLimited | RegionRefused | None:
-    """The error for a status that refuses us; None for any other. ``key`` is the configuration key that cures it."""
+    """The error for a refused region or a rate limit; None for any other status.
+
+    key: the configuration key that the operator changes where the region is refused.
+    """
     if status in REGION_STATUSES:
         return RegionRefused(
             f"{venue_name} refuses this region or address (HTTP {status}): "
             f"set {key} of its feed to a host that serves your region, or choose another venue"
         )
     if status in RATE_LIMIT_STATUSES:
-        return RateLimited(f"{venue_name} asks for a pause (HTTP {status})", retry_after_s=retry_after_s(retry_after))
+        return RateLimited(f"{venue_name} limits requests (HTTP {status})", retry_after_s=retry_after_s(retry_after))
     return None
+
+
+def untrusted_certificate(url: str, error: Exception) -> Unreachable:
+    """The error for a TLS certificate that cannot be verified; retrying does not help."""
+    return Unreachable(f"{url} shows a certificate that no trusted authority signed: {error}")
 
 
 def retry_after_s(header: str | None, *, default_s: float = 60.0) -> float:
@@ -36,7 +44,7 @@ def retry_after_s(header: str | None, *, default_s: float = 60.0) -> float:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether ``url`` names this machine, which no proxy should see."""
+    """Whether ``url`` names this machine; requests to it bypass the proxy."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -1,4 +1,4 @@
-"""How fast an edge may go: backoff between attempts that fail, and budgets that a venue grants."""
+"""Rate limiting of an edge: exponential backoff after failures, and token buckets for the venue's limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class Backoff:
-    """Growing delays with full jitter, for ever: uniform in ``[0, min(cap_s, first_s * 2 ** failures))``.
+    """Exponential backoff with full jitter: uniform in ``[0, min(cap_s, first_s * 2 ** failures))``, without end.
 
     Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
@@ -25,7 +25,7 @@ class Backoff:
 
     def next_s(self) -> float:
         """The delay after one more failure, in seconds."""
-        # 2 ** 32 outgrows any cap; unbounded, the power would overflow a float after weeks of failing
+        # 2 ** 32 exceeds any cap; without the bound the power overflows a float after weeks of failures
         ceiling_s = min(self.cap_s, self.first_s * 2.0 ** min(self.failures, 32))
         self.failures += 1
         return self._draw() * ceiling_s
@@ -35,7 +35,7 @@ class Backoff:
 
 
 class TokenBucket:
-    """A budget that refills steadily: ``burst`` at once, ``per_s`` of it back every wall second."""
+    """Token bucket: holds up to ``burst`` tokens and gains ``per_s`` of them every wall second."""
 
     def __init__(self, burst: float, *, per_s: float, clock: Clock, sleep: Sleep = asyncio.sleep) -> None:
         self._capacity = burst
@@ -44,18 +44,21 @@ class TokenBucket:
         self._clock = clock
         self._updated_s = clock.wall_s()
         self._sleep = sleep
-        self._turn = asyncio.Lock()
+        self._queue = asyncio.Lock()
 
     @classmethod
     def within(cls, limit: float, *, per_s: float, clock: Clock, sleep: Sleep = asyncio.sleep) -> TokenBucket:
-        """Never more than ``limit`` in any ``per_s`` seconds: a full bucket and one period's refill are half each."""
+        """A bucket that grants at most ``limit`` in any ``per_s`` seconds: half as capacity, half as refill."""
         return cls(limit / 2, per_s=limit / 2 / per_s, clock=clock, sleep=sleep)
 
     async def take(self, amount: float) -> None:
-        """Waits, in the order of asking, until ``amount`` is there, and takes it."""
+        """Waits until ``amount`` is available and takes it; waiters are served in the order of their calls.
+
+        Raises ValueError for an ``amount`` above ``burst``.
+        """
         if amount > self._capacity:
-            raise ValueError(f"{amount} was asked of a budget that never holds more than {self._capacity}")
-        async with self._turn:
+            raise ValueError(f"amount was {amount}, must be at most {self._capacity}, the burst of the budget")
+        async with self._queue:
             while (lacking := amount - self._refilled()) > 0:
                 await self._sleep(lacking / self._refill_per_s)
             self._level -= amount

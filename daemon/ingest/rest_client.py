@@ -1,4 +1,4 @@
-"""The REST edge: trades to repair a sequence, candles to warm up, and what the venue says of symbols and time."""
+"""RestClient: trades for repairs, candles, symbols and the server time of one venue by REST."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _LONGEST_ROUND_TRIP_S = 2.0
 class TradesAnswer(msgspec.Struct, frozen=True):
     """Trades, oldest first.
 
-    head_reached: no newer trade existed at market time ``asked_at_us`` or later. whole: none that was asked for is
-    left out; where the venue has more to give, ask again.
+    head_reached: at market time ``asked_at_us`` the venue had no newer trade. complete: no wanted trade is missing;
+    otherwise a further call may return more.
     """
 
     trades: list[Trade]
@@ -39,16 +39,16 @@ class TradesAnswer(msgspec.Struct, frozen=True):
 
 
 class SequenceStart(msgspec.Struct, frozen=True):
-    """Where a sequence begins, see ``Series.seed``: the trades from a time on, or where there are none the last."""
+    """Where a sequence begins: the trades from a time on, or if there are none the latest trade before it."""
 
     trades: list[Trade]
     latest: Trade | None
 
 
 class RestClient:
-    """What the daemon asks one venue by REST. An async context manager; errors are those of ``RestTransport.get``.
+    """REST requests of the daemon to one venue; an async context manager.
 
-    Answers that cannot be read raise DataFault.
+    Methods raise the errors of ``RestTransport.get``, and DataFault for answers that cannot be decoded.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class RestClient:
         await self.close()
 
     async def close(self) -> None:
-        """Closes the session, unless it was given."""
+        """Closes the session, unless the caller supplied it."""
         await self._transport.close()
 
     # Trades
@@ -86,7 +86,7 @@ class RestClient:
     async def trades(self, symbol: str, *, from_id: int | None, until_id: int | None, after_us: int) -> TradesAnswer:
         """Trades with ids in ``[from_id, until_id]``, up to the newest where ``until_id`` is None.
 
-        after_us: event time of the last trade before them; where ``from_id`` is None it alone says where they begin.
+        after_us: event time of the last trade before them; where ``from_id`` is None, they begin at this time.
         Reads at most ``RestSettings.pages_per_call`` pages.
         """
         wanted = TradesWanted(
@@ -96,12 +96,15 @@ class RestClient:
             until_id=until_id,
             asked_at_us=self._clock.market_us(),
         )
-        return await self._walk(wanted, self._settings.pages_per_call)
+        return await self._read_pages(wanted, self._settings.pages_per_call)
 
     async def sequence_start(self, symbol: str, from_time_us: int) -> SequenceStart:
-        """Where the sequence of a symbol stands at ``from_time_us``. Raises Retryable where the venue has too much."""
+        """Where the sequence of ``symbol`` begins at ``from_time_us``.
+
+        Raises Retryable where the trades since then exceed ``RestSettings.pages_per_start`` pages.
+        """
         if (request := self._venue.last_trade_before(symbol, from_time_us)) is not None:
-            before = await self._newest_of(symbol, request)
+            before = await self._newest_trade(symbol, request)
             if before is not None:
                 return SequenceStart([], before)
         wanted = TradesWanted(
@@ -111,14 +114,14 @@ class RestClient:
             until_id=None,
             asked_at_us=self._clock.market_us(),
         )
-        answer = await self._walk(wanted, self._settings.pages_per_start if self._venue.newest_first else 1)
+        answer = await self._read_pages(wanted, self._settings.pages_per_start if self._venue.newest_first else 1)
         if self._venue.newest_first and not answer.complete:
             raise Retryable(f"{self._venue.name} has too many trades of {symbol} in the open interval to page through")
         if answer.trades:
             return SequenceStart(answer.trades, None)
-        return SequenceStart([], await self._newest_of(symbol, self._venue.latest_trade(symbol)))
+        return SequenceStart([], await self._newest_trade(symbol, self._venue.latest_trade(symbol)))
 
-    async def _newest_of(self, symbol: str, request: RestRequest) -> Trade | None:
+    async def _newest_trade(self, symbol: str, request: RestRequest) -> Trade | None:
         answer = await self._transport.get(request)
         wanted = TradesWanted(
             symbol=symbol, from_id=None, from_time_us=0, until_id=None, asked_at_us=self._clock.market_us()
@@ -126,35 +129,35 @@ class RestClient:
         page = self._venue.decode_trades(answer.body, wanted, request)
         return page.trades[-1] if page.trades else None
 
-    async def _walk(self, wanted: TradesWanted, most_pages: int) -> TradesAnswer:
-        """Page after page, from the oldest or from the newest as the venue has it."""
+    async def _read_pages(self, wanted: TradesWanted, max_pages: int) -> TradesAnswer:
+        """Reads pages until the wanted trades are complete, in the venue's direction: oldest or newest page first."""
         request: RestRequest | None = self._venue.trades(wanted)
         pages: list[TradesPage] = []
         asked_at_us = wanted.asked_at_us
-        while request is not None and len(pages) < most_pages:
+        while request is not None and len(pages) < max_pages:
             if not self._venue.newest_first:
                 asked_at_us = self._clock.market_us()
             answer = await self._transport.get(request)
             page = self._venue.decode_trades(answer.body, wanted, request)
             pages.append(page)
             request = page.next
-        over = request is None
+        ended = request is None
         if self._venue.newest_first:
             pages.reverse()
         return TradesAnswer(
-            trades=_in_order(wanted, pages),
-            head_reached=wanted.until_id is None and (over or self._venue.newest_first),
-            complete=over and all(page.complete for page in pages),
+            trades=_wanted_trades(wanted, pages),
+            head_reached=wanted.until_id is None and (ended or self._venue.newest_first),
+            complete=ended and all(page.complete for page in pages),
             asked_at_us=asked_at_us,
         )
 
     # Candles
 
     async def candles(self, symbol: str, interval_us: int, start_us: int, end_us: int) -> list[Bar]:
-        """The venue's candles as bars with open times in ``[start_us, end_us)``, oldest first, ended ones only.
+        """The venue's finished candles as bars with open times in ``[start_us, end_us)``, oldest first.
 
-        An interval that the venue does not publish is put together from its largest candle that divides it; a bar
-        of which any candle is missing is left out. Raises DataFault where no candle divides it.
+        Where the venue has no candles of ``interval_us``, bars are combined from its largest candle interval that
+        divides it; a bar with a missing candle is omitted. Raises DataFault where no candle interval divides it.
         """
         candle_us = self._venue.candle_interval(interval_us)
         if candle_us is None:
@@ -170,7 +173,7 @@ class RestClient:
         return self._venue.opens_at_previous_close
 
     def has_candles(self, interval_us: int) -> bool:
-        """Whether some candle of the venue divides the interval."""
+        """Whether a candle interval of the venue divides ``interval_us``."""
         return self._venue.candle_interval(interval_us) is not None
 
     async def _candle_pages(self, symbol: str, candle_us: int, start_us: int, end_us: int) -> list[Bar]:
@@ -195,9 +198,9 @@ class RestClient:
     # Symbols and time
 
     async def check_symbols(self, symbols: Sequence[str]) -> dict[str, str]:
-        """Symbols that exist but do not trade now, with the venue's word for it.
+        """The symbols that exist but do not trade now, with the venue's status.
 
-        Raises ConfigError with one line for each symbol that the venue does not have.
+        Raises ConfigError with one line for each unknown symbol.
         """
         known = self._venue.decode_instruments((await self._transport.get(self._venue.instruments())).body)
         problems = [self._unknown(symbol, known) for symbol in symbols if symbol not in known]
@@ -207,25 +210,25 @@ class RestClient:
 
     def _unknown(self, symbol: str, known: Iterable[str]) -> str:
         close = difflib.get_close_matches(symbol, known, n=3, cutoff=0.75)
-        cure = f"did you mean {' or '.join(close)}?" if close else "nothing there is spelled like it"
+        cure = f"did you mean {' or '.join(close)}?" if close else "it has no similar symbol"
         return f"{self._venue.name} has no symbol {symbol!r}; {cure}"
 
     async def server_time_skew_ms(self) -> int:
-        """The venue's clock minus ours, against the middle of the round trip: negative where ours is ahead.
+        """The venue's clock minus market time, at the middle of the round trip; negative if the venue is behind.
 
-        It counts at the moment of the return: our clock may have been stepped while the venue was asked. Raises
-        Retryable for an answer that took too long to say anything of clocks.
+        The skew refers to market time on return, as market time may be stepped during the request. Raises Retryable
+        where the round trip was too long for a measurement.
         """
         answer = await self._transport.get(self._venue.server_time())
         if answer.took_s > _LONGEST_ROUND_TRIP_S:
-            raise Retryable(f"{self._venue.name} took {answer.took_s:.1f} s to tell the time")
+            raise Retryable(f"{self._venue.name} took {answer.took_s:.1f} s to answer with its time")
         server_us = self._venue.decode_server_time(answer.body, answer.date)
         since_us = (self._clock.wall_s() - answer.at_s) * 1e6 * self._clock.speed
         return round((server_us + since_us - self._clock.market_us()) / 1000)
 
 
-def _in_order(wanted: TradesWanted, pages: Sequence[TradesPage]) -> list[Trade]:
-    """The wanted trades of all pages, oldest first, each once: pages may overlap and hold others, too."""
+def _wanted_trades(wanted: TradesWanted, pages: Sequence[TradesPage]) -> list[Trade]:
+    """The wanted trades of all pages, oldest first, each once; pages may overlap and hold unwanted trades."""
     trades: list[Trade] = []
     known: set[int] = set()
     for trade in (each for page in pages for each in page.trades):
@@ -239,7 +242,7 @@ def _in_order(wanted: TradesWanted, pages: Sequence[TradesPage]) -> list[Trade]:
 
 
 def combine(candles: Sequence[Bar], interval_us: int) -> list[Bar]:
-    """Bars of ``interval_us`` out of shorter candles; a bar of which any candle is missing is left out."""
+    """Bars of ``interval_us`` combined from shorter candles; a bar with a missing candle is omitted."""
     groups = groupby(candles, key=lambda candle: interval_start(candle.open_time_us, interval_us))
     parts_by_open = ((open_us, list(parts)) for open_us, parts in groups)
     return [
@@ -272,6 +275,6 @@ def _combined(parts: Sequence[Bar], open_us: int, interval_us: int) -> Bar:
 
 
 def _sum(values: Sequence[float | None]) -> float | None:
-    """The sum, None where any part is unknown."""
+    """The sum, None if any value is unknown."""
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None

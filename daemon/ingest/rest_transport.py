@@ -1,4 +1,4 @@
-"""GET requests to one venue, within its budget: what may be retried is, what says stop stops everyone."""
+"""RestTransport: GET requests to one venue within its rate limits, with retries and a shared pause."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ import aiohttp
 import msgspec
 
 from daemon.clock import Clock
-from daemon.errors import DataFault, RateLimited, RegionRefused, Retryable, Unreachable
+from daemon.errors import DataFault, RateLimited, RegionRefused, Retryable
 from daemon.exchanges.base import RestRequest, Venue
-from daemon.ingest.http_errors import error_for_status, is_loopback
+from daemon.ingest.http_errors import error_for_status, is_loopback, untrusted_certificate
 from daemon.ingest.pacing import Backoff, Sleep, TokenBucket
 
 
 class RestSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Timeouts (wall seconds) and bounds of the REST edge."""
+    """Timeouts (wall seconds) and limits of the REST edge."""
 
     timeout_s: float = 10.0
     attempts: int = 4
     backoff_first_s: float = 0.5
     backoff_cap_s: float = 8.0
-    # A shorter pause is waited out, a longer one is the caller's to know of.
+    # A request waits for the end of a shorter pause; a longer one raises RateLimited.
     longest_pause_s: float = 30.0
     most_body_bytes: int = 64 * 2**20  # Binance's exchangeInfo is the largest answer, about 10 MB
     pages_per_call: int = 10
-    # A start that is paged to from the newest trade, at a venue that cannot be asked by time: a busy hour.
+    # Enough for a busy hour at a venue that cannot be asked by time, where pages begin at the newest trade.
     pages_per_start: int = 400
 
 
 class RestAnswer(NamedTuple):
-    """The body of an answer, and its Date header, empty where there is none.
+    """An answer of the venue.
 
-    at_s: the middle of the round trip that brought it, in wall seconds, without the waiting and the attempts before.
-    took_s: how long that round trip was.
+    date: its Date header, empty if there is none. at_s: the middle of the successful round trip, in wall seconds.
+    took_s: the duration of that round trip, without pauses and failed attempts.
     """
 
     body: bytes
@@ -46,7 +46,10 @@ class RestAnswer(NamedTuple):
 
 
 class RestTransport:
-    """One venue's REST address. Every request of a process should go through the same one: they share a budget."""
+    """Sends requests to one venue's REST address.
+
+    All requests of a process should use one transport: they share the rate limits.
+    """
 
     def __init__(
         self,
@@ -69,9 +72,10 @@ class RestTransport:
         self._draw = draw
         self._budgets: dict[str, TokenBucket] = {}
         self._paused_until_s = clock.wall_s()
-        self._was_served = False
+        self._was_answered = False
 
     async def close(self) -> None:
+        """Closes the session, unless the caller supplied it."""
         if self._session is not None and self._owns_session:
             await self._session.close()
             self._session = None
@@ -79,14 +83,17 @@ class RestTransport:
     async def get(self, request: RestRequest) -> RestAnswer:
         """The venue's answer.
 
-        Raises RateLimited for a pause that is too long to wait out, RegionRefused, DataFault where the venue calls
-        the request wrong or answers with too much, and Retryable once every attempt has failed.
+        Raises RateLimited for a pause above ``longest_pause_s``, RegionRefused, Unreachable for an untrusted
+        certificate, DataFault where the venue rejects the request or the body is too large, and Retryable once every
+        attempt has failed.
         """
         backoff = Backoff(first_s=self._settings.backoff_first_s, cap_s=self._settings.backoff_cap_s, draw=self._draw)
         for attempts_left in reversed(range(self._settings.attempts)):
             await self._wait_out_pause()
             await self._budget(request.pace).take(request.weight)
-            await self._wait_out_pause()  # the venue may have said stop to another while this one waited its turn
+            await (
+                self._wait_out_pause()
+            )  # another request may have been rate-limited while this one waited for the budget
             try:
                 return await self._attempt(request)
             except RateLimited as error:
@@ -100,7 +107,7 @@ class RestTransport:
         raise AssertionError("the last attempt returns or raises")
 
     def _budget(self, pace: str) -> TokenBucket:
-        if pace not in self._budgets:  # as many as a venue has instruments, at most
+        if pace not in self._budgets:  # at most one for each instrument
             limits = self._venue.limits
             self._budgets[pace] = TokenBucket(
                 limits.rest_burst, per_s=limits.rest_per_s, clock=self._clock, sleep=self._sleep
@@ -110,7 +117,7 @@ class RestTransport:
     async def _wait_out_pause(self) -> None:
         while (pause_s := self._paused_until_s - self._clock.wall_s()) > 0:
             if pause_s > self._settings.longest_pause_s:
-                raise RateLimited(f"{self._venue.name} asks for {pause_s:.0f} s of silence", retry_after_s=pause_s)
+                raise RateLimited(f"{self._venue.name} allows no request for {pause_s:.0f} s", retry_after_s=pause_s)
             await self._sleep(pause_s)
 
     async def _attempt(self, request: RestRequest) -> RestAnswer:
@@ -124,7 +131,7 @@ class RestTransport:
             ) as response:
                 body = await self._read(response)
         except aiohttp.ClientConnectorCertificateError as error:
-            raise Unreachable(f"{self._url} shows a certificate that nobody vouches for: {error}") from error
+            raise untrusted_certificate(self._url, error) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Retryable(f"GET {self._url}{request.path}: {str(error) or type(error).__name__}") from error
         self._check_status(request, response, body)
@@ -134,7 +141,7 @@ class RestTransport:
 
     def _opened_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            # the proxy of the environment is for the world outside, not for this machine
+            # the proxy of the environment is not for requests to this machine
             self._session = aiohttp.ClientSession(trust_env=not is_loopback(self._url))
         return self._session
 
@@ -150,11 +157,11 @@ class RestTransport:
     def _check_status(self, request: RestRequest, response: aiohttp.ClientResponse, body: bytes) -> None:
         status = response.status
         if status == 200:
-            self._was_served = True
+            self._was_answered = True
             return
         error = error_for_status(self._venue.name, status, response.headers.get("Retry-After"), key="rest_url")
-        # A region does not change while we run: once served, a refusal is the venue's mood and passes.
-        if error is not None and not (isinstance(error, RegionRefused) and self._was_served):
+        # The region cannot change at run time: a refusal after a first answer is temporary.
+        if error is not None and not (isinstance(error, RegionRefused) and self._was_answered):
             raise error
-        words = f"GET {self._url}{request.path} was answered with HTTP {status}: {body[:200]!r}"
-        raise Retryable(words) if status >= 500 or error is not None else DataFault(words)
+        text = f"GET {self._url}{request.path} was answered with HTTP {status}: {body[:200]!r}"
+        raise Retryable(text) if status >= 500 or error is not None else DataFault(text)

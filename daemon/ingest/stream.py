@@ -1,6 +1,6 @@
-"""The websocket edge: keeps every symbol of one venue on a live, verified connection.
+"""MarketStream: keeps every symbol of one venue on a live, verified websocket connection.
 
-The symbols are split over as many connections as the venue's limits require; a ``SymbolGroup`` keeps each,
+The symbols are split over as many connections as the venue's limits require; one ``SymbolGroup`` manages each,
 independently of the others. A connection that must end is replaced before it ends: the new one is opened, subscribed
 and verified, both deliver for a moment, then the old one is closed. The listener drops the duplicates by trade id.
 """
@@ -25,7 +25,10 @@ _LONGEST_LIFETIME_S = 7 * 24 * 3600.0  # where a venue names no limit
 
 
 class ConnectionState(msgspec.Struct, frozen=True, kw_only=True):
-    """How one feed stands. ``failures`` counts since the last settled connection; ``next_try_s`` is from now."""
+    """State of one symbol group's connection.
+
+    failures: since the last settled connection. next_try_s: wall seconds until the next attempt.
+    """
 
     symbols: tuple[str, ...]
     connected: bool
@@ -35,7 +38,10 @@ class ConnectionState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SymbolGroup:
-    """Keeps one group of symbols connected. ``connect`` makes an unopened connection that reports to a callback."""
+    """Keeps one group of symbols connected.
+
+    connect: makes an unopened connection that reports changes to the given callback.
+    """
 
     def __init__(
         self,
@@ -66,6 +72,7 @@ class SymbolGroup:
 
     @property
     def state(self) -> ConnectionState:
+        """The state at the time of the call."""
         return ConnectionState(
             symbols=self.symbols,
             connected=self._connected,
@@ -75,11 +82,11 @@ class SymbolGroup:
         )
 
     async def run(self) -> None:
-        """Connects and replaces for ever. Raises only what no further attempt can cure."""
+        """Connects and replaces connections without end. Raises only errors that a retry cannot cure."""
         try:
             while True:
                 connection = await self._connect_with_retries()
-                await self._put_into_service(connection)
+                await self._activate(connection)
                 await self._replacement_due.wait()
                 await self._close_if_ended(connection)
         finally:
@@ -87,7 +94,7 @@ class SymbolGroup:
                 await self._active.close()
 
     def reconnect(self, reason: str) -> None:
-        """Asks for another connection; while an attempt is under way that attempt is it."""
+        """Replaces the connection; has no effect while an attempt is in progress."""
         if self._active is not None:
             self._active.request_replacement(reason)
 
@@ -113,7 +120,7 @@ class SymbolGroup:
         return connection
 
     def _record_failure(self, error: ForecastdError | OSError) -> None:
-        # A region does not change while we run: once connected, a refusal is the venue's mood and passes.
+        # The region cannot change at run time: a refusal after a first connection is temporary.
         if classify(error) is ErrorHandling.STOP and not self._was_connected:
             raise error
         self._schedule_next_try(at_least_s=error.retry_after_s if isinstance(error, RateLimited) else 0.0)
@@ -132,14 +139,14 @@ class SymbolGroup:
     def _until_next_try_s(self) -> float:
         return max(0.0, self._next_try_at_s - self._clock.wall_s())
 
-    # The connection in service
+    # The active connection
 
     @property
     def _connected(self) -> bool:
         return self._active is not None and self._active.ended is None
 
-    async def _put_into_service(self, connection: StreamConnection) -> None:
-        """Puts a verified connection into service, and only then lets the old one go."""
+    async def _activate(self, connection: StreamConnection) -> None:
+        """Activates a verified connection, then closes the previous one."""
         old, self._active = self._active, connection
         self._was_connected = True
         self._replacement_due.clear()
@@ -151,7 +158,7 @@ class SymbolGroup:
             await self._retire(old)
         if connection.ended is None and (unconfirmed := connection.unconfirmed):
             self._listener.disconnected(
-                unconfirmed, "the venue did not take it", self._settings.resubscribe_s, self._complete_until_us
+                unconfirmed, "the venue did not confirm it", self._settings.resubscribe_s, self._complete_until_us
             )
 
     async def _retire(self, old: StreamConnection) -> None:
@@ -168,7 +175,10 @@ class SymbolGroup:
             connection.raise_fault()
 
     def _connection_changed(self, connection: StreamConnection) -> None:
-        """The connection in service ended or asks to be replaced. Others are still being opened, or retired."""
+        """Handles the end or the replacement request of the active connection.
+
+        Ignores other connections, which are being opened or retired.
+        """
         if connection is not self._active:
             return
         if not self._replacement_due.is_set():
@@ -182,7 +192,10 @@ class SymbolGroup:
 
 
 class MarketStream:
-    """All trade streams of one venue. ``sleep`` and ``draw`` (uniform in [0, 1)) pace the attempts."""
+    """All trade streams of one venue.
+
+    sleep, draw: wait between attempts, and draw uniformly in [0, 1) for jitter; replaced in tests.
+    """
 
     def __init__(
         self,
@@ -210,14 +223,14 @@ class MarketStream:
 
     @property
     def states(self) -> list[ConnectionState]:
-        """One per connection, as they stand now."""
+        """The current state of each connection."""
         return [group.state for group in self._groups]
 
     async def run(self) -> None:
         """Runs until ``close`` is called.
 
-        Raises RegionRefused, ConfigError or Unreachable where a first connection meets what no retry can cure,
-        and whatever a listener raises.
+        Raises RegionRefused, ConfigError or Unreachable where a retry of the first connection cannot help, and every
+        error of the listener except DataFault.
         """
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -225,7 +238,7 @@ class MarketStream:
                     tasks.create_task(group.run(), name=f"feed-{group.symbols[0]}") for group in self._groups
                 ]
         except ExceptionGroup as errors:
-            # The first cause is what its reader must see; a group of one says less.
+            # Callers handle the cause; the group adds no information.
             raise errors.exceptions[0] from None
 
     async def close(self) -> None:
@@ -235,8 +248,8 @@ class MarketStream:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=2 * self._settings.close_timeout_s)
 
-    def reconnect(self, symbol: str, reason: str = "acknowledged but mute") -> None:
-        """Replaces the connection that serves ``symbol``: the venue trades and the connection does not say so."""
+    def reconnect(self, symbol: str, reason: str = "acknowledged but silent") -> None:
+        """Replaces the connection of ``symbol``, e.g. where the venue trades and the connection delivers nothing."""
         for group in self._groups:
             if symbol in group.symbols:
                 group.reconnect(reason)
@@ -267,6 +280,6 @@ class MarketStream:
         )
 
     def _lifetime_s(self) -> float:
-        """Half an hour to an hour short of what the venue allows, so that connections do not all end together."""
+        """The venue's limit less a random half an hour to an hour, so that connections do not all end together."""
         allowed_s = min(self._settings.lifetime_s or self._venue.limits.connection_lifetime_s, _LONGEST_LIFETIME_S)
         return allowed_s - (1 + self._draw()) * min(1800.0, allowed_s / 20)

@@ -1,4 +1,4 @@
-"""What one connection is subscribed to: asked for in parts, one request at a time, confirmed symbol by symbol."""
+"""Subscriptions of one connection: requested in parts, one request at a time, and confirmed symbol by symbol."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Answer = Acknowledged | Listed | Refused
 
 
 class _Request:
-    """A request under way: which of its symbols the venue has not answered for, and which it refused.
+    """A pending request: the symbols without an answer (``waiting``) and the refused ones with their reasons.
 
-    A request for the list of subscriptions has no symbols. named: whether any answer named symbols meanwhile.
+    A request for the list of subscriptions has no symbols. named: whether an answer has named symbols.
     """
 
     def __init__(self, request_id: int, symbols: Sequence[str]) -> None:
@@ -28,9 +28,9 @@ class _Request:
         self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
     def settle(self, answer: Acknowledged | Refused) -> set[str]:
-        """The symbols that were waited for and are answered now; with the last of them, so is the request."""
+        """The waiting symbols that ``answer`` settles; the last of them completes the request."""
         if not self.waiting:
-            return set()  # it is a list that is waited for
+            return set()  # the request waits for a list
         self.named = self.named or bool(answer.symbols)
         settled = self.waiting.intersection(answer.symbols or self.waiting)
         self.waiting -= settled
@@ -40,9 +40,10 @@ class _Request:
 
 
 class Subscriptions:
-    """The subscriptions of one connection. ``send`` sends a text frame, no faster than the venue allows.
+    """The subscriptions of one connection.
 
-    confirmed_at_us: market time at which the venue last said what is subscribed.
+    send: sends a text frame at a rate that the venue allows. confirmed_at_us: market time of the venue's last
+    confirmation of the subscribed symbols.
     """
 
     def __init__(
@@ -74,13 +75,13 @@ class Subscriptions:
 
     @property
     def unconfirmed(self) -> tuple[str, ...]:
-        """The symbols that the venue did not take."""
+        """The symbols whose subscription the venue has not confirmed."""
         return tuple(symbol for symbol in self._symbols if symbol not in self._confirmed)
 
     async def subscribe_missing(self) -> None:
-        """Asks for every symbol that is not served.
+        """Requests every symbol that is not confirmed.
 
-        Raises Retryable where the venue answers nothing at all, or what ``send`` raises.
+        Raises Retryable where the venue does not answer, and the errors of ``send``.
         """
         symbols = self.unconfirmed
         size = min(self._settings.symbols_per_request, self._venue.limits.symbols_per_request)
@@ -90,17 +91,17 @@ class Subscriptions:
             self._confirm(self._acknowledged)
 
     async def verify_list(self) -> bool:
-        """Asks for the venue's own list, and believes only that; False where the venue has no such question.
+        """Confirms exactly the symbols of the venue's own list; False if the venue offers no list.
 
-        Raises like ``ask``.
+        Raises like ``subscribe_missing``.
         """
         request = _Request(next(self._request_ids), ())
-        question = self._venue.list_subscriptions(request.id)
-        if question is None:
+        text = self._venue.list_subscriptions(request.id)
+        if text is None:
             return False
-        answer = await self._answer(question, request)
+        answer = await self._answer(text, request)
         if not isinstance(answer, Listed):
-            raise Retryable(f"{self._venue.name} would not list the subscriptions: {answer}")
+            raise Retryable(f"{self._venue.name} did not list the subscriptions: {answer}")
         listed = set(answer.symbols)
         for symbol in self._symbols:
             if symbol in self._acknowledged and symbol not in listed:
@@ -110,10 +111,10 @@ class Subscriptions:
         return True
 
     def handle_answer(self, message: Answer) -> None:
-        """Takes what the venue answered.
+        """Assigns an answer of the venue to the pending request.
 
-        Requests go one at a time: an answer without an id belongs to the one that waits. An acknowledgement that
-        names symbols holds for these, however late it comes.
+        One request is pending at a time: an answer without an id belongs to it. An acknowledgement that names
+        symbols counts for these even after its request timed out.
         """
         request = self._request
         named = isinstance(message, Acknowledged) and bool(message.symbols)
@@ -131,14 +132,16 @@ class Subscriptions:
             self._acknowledged |= settled
 
     def fail_pending(self, reason: str) -> None:
-        """No answer will come any more."""
+        """Fails the pending request: the connection ended and delivers no answer."""
         if self._request is not None and not self._request.answer.done():
             self._request.answer.set_exception(Retryable(reason))
             self._request.answer.exception()  # asyncio would warn of an exception that is never retrieved
 
     async def _subscribe(self, symbols: Sequence[str]) -> None:
-        """Where the venue refuses a request and does not say for which symbol, it is halved until one stands alone."""
-        asked = [symbol for symbol in symbols if symbol not in self._acknowledged]  # some answers come late
+        """Requests symbols. Bisects a refused request that names no symbol to find the symbol at fault."""
+        asked = [
+            symbol for symbol in symbols if symbol not in self._acknowledged
+        ]  # a late answer may have acknowledged some
         if not asked:
             return
         request = _Request(next(self._request_ids), asked)
@@ -152,20 +155,23 @@ class Subscriptions:
             await self._subscribe(left[middle:])
             return
         for symbol in left:
-            self._listener.refused(symbol, answer.reason if isinstance(answer, Refused) else "left unanswered")
+            self._listener.refused(symbol, answer.reason if isinstance(answer, Refused) else "no answer")
 
-    async def _answer(self, question: str, request: _Request) -> Answer | None:
-        """The answer that ends the request; None where the venue answered, but not for all symbols."""
+    async def _answer(self, text: str, request: _Request) -> Answer | None:
+        """Sends ``text`` and returns the answer that completes the request.
+
+        None if the venue answered for some symbols only. Raises Retryable if it did not answer.
+        """
         self._request = request
         try:
-            await self._send(question)
+            await self._send(text)
             async with asyncio.timeout(self._settings.answer_timeout_s):
                 return await request.answer
         except TimeoutError as error:
             if request.named:
                 return None
             waited_s = self._settings.answer_timeout_s
-            raise Retryable(f"{self._venue.name} left a request unanswered for {waited_s:g} s") from error
+            raise Retryable(f"{self._venue.name} did not answer a request for {waited_s:g} s") from error
         finally:
             self._request = None
 

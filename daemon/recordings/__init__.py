@@ -1,4 +1,4 @@
-"""RecordedTrades trades from files: Parquet or CSV of trades, or raw captures of a venue's frames."""
+"""Reading of recordings: tables of trades (Parquet, CSV) and raw captures of a venue's frames."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _TABLES = (".parquet", ".csv")
 
 
 def read(file: Path, *, venue_name: str, symbol: str | None) -> Recording:
-    """What a file holds, or of it what is ``symbol``'s. Raises RecordingRefused, also while it is iterated.
+    """Opens a recording, restricted to ``symbol`` if given. Raises RecordingRefused, also during iteration.
 
     Parquet and CSV: trade_id, ts, price, size, side (buy | sell, the taker's), and a symbol column or ``symbol``.
-    Other endings are captures of frames, see ``captures``.
+    Files with other suffixes are captures of frames, see ``captures``.
     """
     if not file.is_file():
         raise RecordingRefused(f"{file}: there is no such file")

@@ -1,4 +1,4 @@
-"""Recordings: their events in order, and the error for files that cannot be replayed."""
+"""Recording: the events of a recorded file in order, and RecordingRefused for unusable files."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from features.market import Trade
 
 
 class RecordingRefused(Fatal):
-    """A file that cannot be replayed; the message names file, row or line, and the cure."""
+    """A file that cannot be replayed; the message names the file, the row or line, and the cure."""
 
     exit_code = EXIT_USAGE
 
 
 def letters_and_digits(name: str) -> str:
-    """``BTC-USDT``, ``BTC/USDT`` and ``btcusdt`` alike."""
+    """Letters and digits of ``name`` in upper case: ``BTCUSDT`` for ``BTC-USDT``, ``BTC/USDT`` and ``btcusdt``."""
     return "".join(filter(str.isalnum, name)).upper()
 
 
 class RecordedTrades(NamedTuple):
     """Trades of one symbol that arrived together, oldest first, at least one.
 
-    received_us: their receipt by the recorder's clock. since_us: when their connection was opened; trades from before
-    were repeated by the venue. Both None where the recording does not say.
+    received_us: time of receipt by the recorder's clock. since_us: when their connection was opened; the venue
+    repeated trades from before. Both are None where the recording does not have them.
     """
 
     symbol: str
@@ -35,14 +35,14 @@ class RecordedTrades(NamedTuple):
 
 
 class StreamLost(NamedTuple):
-    """The recorder lost the only connection with a symbol's trades; they are complete until ``complete_until_us``."""
+    """The recorder lost the only connection of a symbol; trades are complete until ``complete_until_us``."""
 
     symbol: str
     complete_until_us: int
 
 
 class StreamRestored(NamedTuple):
-    """A symbol's lost stream is received again from ``at_us`` on."""
+    """The trades of a symbol are received again from ``at_us`` on."""
 
     symbol: str
     at_us: int
@@ -53,9 +53,9 @@ RecordedEvent = RecordedTrades | StreamLost | StreamRestored
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A file that was scanned once; each iteration reads it again, so that no capture fills the memory.
+    """The events of one file; each iteration reads the file again, so that a large capture needs little memory.
 
-    symbols: those with trades, in the order of their first.
+    symbols: the symbols with trades, in the order of their first trade.
     """
 
     symbols: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Connections of a capture: which symbols each delivers, and when a stream is lost. No I/O."""
+"""CaptureConnections: which symbols each connection of a capture delivers, and when a stream is lost. No I/O."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from daemon.recordings.base import StreamLost, StreamRestored
 
 
 class CaptureConnections:
-    """A capture is one uninterrupted subscription, except where one of its connections is opened again.
+    """Derives lost and restored streams from the lines of a capture.
 
-    Recorders with several connections name them. Lines without a name belong to the connection opened last.
+    A subscription is uninterrupted until its connection is opened again. Recorders with several connections name
+    them; lines without a name belong to the connection opened last.
     """
 
     def __init__(self) -> None:
@@ -21,7 +22,7 @@ class CaptureConnections:
         self._lost_on: dict[str, set[str | None]] = {}
 
     def opened(self, connection: str | None, at_us: int | None) -> list[StreamLost]:
-        """The lost streams: symbols that this connection delivered before, and no other one."""
+        """The lost streams: symbols that only this connection delivered before it was opened again."""
         reopened = {connection, None}
         streams = []
         for symbol, carriers in self._carriers.items():
@@ -34,22 +35,24 @@ class CaptureConnections:
         self._opened_us |= dict.fromkeys(reopened, at_us)
         return streams
 
-    def received(self, connection: str | None, at_us: int | None) -> int | None:
-        """Notes a received frame; returns when its connection was opened."""
+    def frame_received(self, connection: str | None, at_us: int | None) -> int | None:
+        """Records a received frame; returns when its connection was opened."""
         self._received_us[connection] = at_us
         return self._opened_us.setdefault(connection, at_us)
 
     def acknowledged(self, connection: str | None, symbols: Iterable[str], at_us: int | None) -> list[StreamRestored]:
-        """Subscriptions were confirmed; where no symbols are named, all that the connection had lost."""
+        """Confirmed subscriptions: of ``symbols``, or if there are none of all symbols that the connection lost."""
         if at_us is None:
-            return []  # the next trades show when
+            return []  # the next trades restore the stream
         named = list(symbols) or [symbol for symbol, lost in self._lost_on.items() if connection in lost]
         return [self._restored(connection, symbol, at_us) for symbol in named if symbol in self._lost_on]
 
-    def traded(self, connection: str | None, symbol: str, *, first_us: int, last_us: int) -> StreamRestored | None:
-        """Notes received trades, which may arrive before the acknowledgement of their subscription or without one.
+    def trades_received(
+        self, connection: str | None, symbol: str, *, first_us: int, last_us: int
+    ) -> StreamRestored | None:
+        """Records received trades, which may arrive before their subscription is acknowledged, or without that.
 
-        first_us: the receipt of the first trade, or its event time.
+        first_us: time of receipt of the first trade, or its event time. last_us: event time of the last trade.
         """
         self._last_trades_us[symbol] = last_us
         self._carriers.setdefault(symbol, set()).add(connection)

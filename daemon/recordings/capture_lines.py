@@ -1,4 +1,4 @@
-"""The lines of a capture: what its recorder wrote down, whatever the venue."""
+"""Lines of a capture in the formats of the recorders, independent of the venue."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import msgspec
 from daemon.exchanges.decoding import EARLIEST_MS, LATEST_MS
 from daemon.recordings.base import RecordingRefused
 
-_KEEP_ALIVES = ("ping", "pong")  # OKX's frames that are no JSON
+_KEEP_ALIVES = ("ping", "pong")  # OKX frames that are no JSON
 
 
 class Line(NamedTuple):
-    """A frame that was received, or where ``frame`` is None a connection that was opened.
+    """A received frame, or where ``frame`` is None an opened connection.
 
-    number: of the line, from 1. received_us: by the recorder's clock, None where the line does not say or says what
-    is no time. connection: its name, None where the recorder gave none.
+    number: line number, from 1. received_us: by the recorder's clock, None where it is missing or out of range.
+    connection: its name, None where the recorder gave none.
     """
 
     number: int
@@ -42,10 +42,10 @@ class _Entry(msgspec.Struct):
 _decode_entry = msgspec.json.Decoder(_Entry).decode
 
 
-def lines(file: Path) -> Iterator[Line]:
-    """Lines as ``_Entry``, ``<receive ns> <frame>`` lines, or bare frames; gzipped where the name ends with .gz.
+def read_lines(file: Path) -> Iterator[Line]:
+    """Reads lines of JSON as ``_Entry``, ``<receive ns> <frame>`` or plain frames; files ending with .gz are gzipped.
 
-    What was sent is left out. Raises RecordingRefused for a line that is none of these.
+    Sent frames are skipped. Raises RecordingRefused for any other line.
     """
     unpack = gzip.open if file.suffix == ".gz" else open
     try:
@@ -69,9 +69,9 @@ def _line(file: Path, number: int, text: str) -> Line | None:
     try:
         entry = _decode_entry(text)
     except msgspec.ValidationError:
-        return Line(number, text)  # a frame whose fields have the same names
+        return Line(number, text)  # a frame with fields of the same names
     except (msgspec.DecodeError, RecursionError) as error:
-        raise RecordingRefused(f"{file}: line {number} is no capture line: {error}; take it out") from None
+        raise RecordingRefused(f"{file}: line {number} is no line of a capture: {error}; remove it") from None
     data = bytes(entry.data)
     is_text = data.startswith(b'"')
     if entry.dir is None and not (is_text and entry.ts is not None):

@@ -1,4 +1,4 @@
-"""Raw captures: a venue's frames, read as the daemon reads them live."""
+"""Raw captures: files of a venue's frames, decoded with the venue's live decoder."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from daemon.exchanges.base import Acknowledged, Message, TradesBatch, TradesMess
 from daemon.exchanges.binance import Binance, BinanceRawTrades
 from daemon.recordings.base import RecordedEvent, RecordedTrades, Recording, RecordingRefused, letters_and_digits
 from daemon.recordings.capture_connections import CaptureConnections
-from daemon.recordings.capture_lines import Line, lines
+from daemon.recordings.capture_lines import Line, read_lines
 from features.market import Trade
 
 log = structlog.get_logger(__name__)
 
-_MOST_TOLD = 5
-_FRAMES_TRIED = 1000  # of another venue's wire, to tell whose a capture is
+_MOST_LOGGED = 5  # faults, each in a line of its own
+_FRAMES_TRIED = 1000  # with the decoder of another venue, to find the venue of a capture
 
 
-class _Survey(NamedTuple):
-    """What a venue's wire makes of a capture; ``fault``: the first frame that it cannot read, and why."""
+class _Scan(NamedTuple):
+    """The symbols with trades and the number of frames in a capture; ``fault``: the first decoding error."""
 
     symbols: tuple[str, ...]
     frames: int
@@ -34,36 +34,36 @@ class _Survey(NamedTuple):
 
 
 def read_capture(file: Path, *, venue_name: str, symbol: str | None) -> Recording:
-    """Trades of every symbol in a capture, or of ``symbol``, through the venue's own decoder."""
-    for wire in _wires(venue_name):
-        survey = _survey(file, wire)
-        if survey.symbols:
-            names = _chosen(file, survey.symbols, symbol)
-            return Recording(tuple(names.values()), partial(_happenings, file, wire, names))
-    raise _without_trades(file, venue_name, survey)
+    """Opens a capture with the venue's decoder, restricted to ``symbol`` if given. Raises RecordingRefused."""
+    for decoder in _decoders(venue_name):
+        scan = _scan(file, decoder)
+        if scan.symbols:
+            names = _selected(file, scan.symbols, symbol)
+            return Recording(tuple(names.values()), partial(_events, file, decoder, names))
+    raise _no_trades_error(file, venue_name, scan)
 
 
-def _wires(venue_name: str) -> Iterator[Venue]:
-    """The ways to read a capture; the first that finds trades is taken, so that two sequences never mix."""
+def _decoders(venue_name: str) -> Iterator[Venue]:
+    """The decoders to try; the first one that finds trades is used, so that two id sequences never mix."""
     yield venue(venue_name, None)
     if venue_name == Binance.name:
         yield BinanceRawTrades(None)
 
 
-def _survey(file: Path, wire: Venue, most: int | None = None) -> _Survey:
+def _scan(file: Path, decoder: Venue, most: int | None = None) -> _Scan:
     symbols: dict[str, None] = {}
     frames, fault = 0, None
-    for line in islice(lines(file), most):
+    for line in islice(read_lines(file), most):
         if line.frame is None:
             continue
         frames += 1
         try:
-            message = wire.decode(line.frame)
-        except DataFault as error:  # reported when the capture is replayed
+            message = decoder.decode(line.frame)
+        except DataFault as error:  # logged when the capture is replayed
             fault = fault or f"line {line.number}: {error}"
             continue
         symbols |= dict.fromkeys(each.symbol for each in _trades(message))
-    return _Survey(tuple(symbols), frames, fault)
+    return _Scan(tuple(symbols), frames, fault)
 
 
 def _trades(message: Message) -> Sequence[TradesMessage[Trade]]:
@@ -75,10 +75,10 @@ def _trades(message: Message) -> Sequence[TradesMessage[Trade]]:
     return []
 
 
-def _chosen(file: Path, found: tuple[str, ...], symbol: str | None) -> Mapping[str, str]:
-    """The symbols to read, as the venue's wire spells them, to what they are called.
+def _selected(file: Path, found: tuple[str, ...], symbol: str | None) -> Mapping[str, str]:
+    """The symbols to read: the name in the capture to the name in the recording.
 
-    A symbol that cannot be split into base and quote is found by its letters.
+    A name that cannot be split into base and quote is matched by its letters and digits.
     """
     if symbol is None:
         return {name: name for name in found}
@@ -90,33 +90,33 @@ def _chosen(file: Path, found: tuple[str, ...], symbol: str | None) -> Mapping[s
     return {alike[0]: symbol}
 
 
-def _without_trades(file: Path, venue_name: str, survey: _Survey) -> RecordingRefused:
-    if not survey.frames:
+def _no_trades_error(file: Path, venue_name: str, scan: _Scan) -> RecordingRefused:
+    if not scan.frames:
         return RecordingRefused(f"{file}: holds no frames; record some, or name another file")
     for name in VENUE_NAMES:
-        if name != venue_name and _survey(file, venue(name, None), _FRAMES_TRIED).symbols:
+        if name != venue_name and _scan(file, venue(name, None), _FRAMES_TRIED).symbols:
             return RecordingRefused(f"{file}: holds trades of {name}, not of {venue_name}; write --venue {name}")
-    if survey.fault is not None:
-        return RecordingRefused(f"{file}: holds no trades of {venue_name}; is --venue right? {survey.fault}")
+    if scan.fault is not None:
+        return RecordingRefused(f"{file}: holds no trades of {venue_name}; is --venue right? {scan.fault}")
     return RecordingRefused(
-        f"{file}: holds no trades of {venue_name}, only {survey.frames} frames of other kinds; "
+        f"{file}: holds no trades of {venue_name}, only {scan.frames} frames of other kinds; "
         "record its stream of trades"
     )
 
 
-def _happenings(file: Path, wire: Venue, names: Mapping[str, str]) -> Iterator[RecordedEvent]:
+def _events(file: Path, decoder: Venue, names: Mapping[str, str]) -> Iterator[RecordedEvent]:
     connections = CaptureConnections()
     faults = 0
-    for line in lines(file):
+    for line in read_lines(file):
         if line.frame is None:
             yield from connections.opened(line.connection, line.received_us)
             continue
-        since_us = connections.received(line.connection, line.received_us)
+        since_us = connections.frame_received(line.connection, line.received_us)
         try:
-            message = wire.decode(line.frame)
+            message = decoder.decode(line.frame)
         except DataFault as error:
             faults += 1
-            if faults <= _MOST_TOLD:
+            if faults <= _MOST_LOGGED:
                 log.warning("frame_malformed", file=str(file), line=line.number, reason=str(error))
             continue
         if isinstance(message, Acknowledged):
@@ -125,7 +125,7 @@ def _happenings(file: Path, wire: Venue, names: Mapping[str, str]) -> Iterator[R
         for each in _trades(message):
             if each.symbol in names:
                 yield from _events_of(line, names[each.symbol], each, connections, since_us)
-    if faults > _MOST_TOLD:
+    if faults > _MOST_LOGGED:
         log.warning("frames_malformed", file=str(file), frames=faults)
 
 
@@ -134,7 +134,7 @@ def _events_of(
 ) -> Iterator[RecordedEvent]:
     trades = message.trades
     first_us = line.received_us or trades[0].time_us
-    heard = connections.traded(line.connection, symbol, first_us=first_us, last_us=trades[-1].time_us)
-    if heard is not None:
-        yield heard
+    restored = connections.trades_received(line.connection, symbol, first_us=first_us, last_us=trades[-1].time_us)
+    if restored is not None:
+        yield restored
     yield RecordedTrades(symbol, trades, line.received_us, since_us)

@@ -1,4 +1,4 @@
-"""RecordedTrades trades through the pipeline that runs live: no network, no waiting, the recording's own time."""
+"""Replay: runs a recording through the live pipeline, in the recording's own time and without waiting."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _KIND = "har"
 
 @dataclass(slots=True)
 class ReplayResult:
-    """What came out: the last revision of each bar, and the forecasts as published, oldest first."""
+    """The last revision of each bar, and the forecasts as published, oldest first."""
 
     bars: dict[tuple[Instrument, int], Bar] = field(default_factory=dict)
     forecasts: list[bytes] = field(default_factory=list)
@@ -43,15 +43,15 @@ class ReplayResult:
 class Replay:
     """One run over one recording. ``traits``: of every venue among the instruments.
 
-    Time is that of the newest trade: recorders' clocks may be wrong. It passes from the end of one bar's wait for
-    proof to the next.
+    Market time is the time of the newest trade, as recorders' clocks may be wrong. It advances in steps that stop at
+    the end of each bar's wait for proof.
     """
 
     def __init__(self, instruments: list[Instrument], *, interval_us: int, traits: Mapping[str, Traits]) -> None:
         self.result = ReplayResult()
         self._interval_us = interval_us
         self._traits = traits
-        # A recording answers no requests: no bar waits for answers after the start.
+        # A recording answers no requests: bars do not wait for answers after the start.
         timeouts = timeouts_for_bars(interval_us, catch_up_s=0.0)
         self._wait_us = timeouts.proof_wait_us
         self._pipeline = Pipeline(
@@ -72,36 +72,36 @@ class Replay:
         self._due_us: float = inf
 
     def run(self, recording: Iterable[RecordedEvent], venue_name: str) -> ReplayResult:
-        """Feeds all that happened in its order, then closes the last interval, unproven as its end was not seen."""
+        """Processes all events in order, then closes the last interval, unproven as its end is missing."""
         for each in recording:
             instrument = Instrument(venue_name, each.symbol)
             match each:
                 case RecordedTrades():
-                    self._take(instrument, each)
+                    self._trades_recorded(instrument, each)
                 case StreamLost():
                     self._pipeline.stream_lost(instrument, each.complete_until_us, self._now_us)
                 case StreamRestored():
                     self._pipeline.subscribed(instrument, each.at_us)
-            self._act()
-        self._end()
+            self._handle_events()
+        self._finish()
         return self.result
 
     @property
     def _wall_s(self) -> float:
         return self._now_us / 1e6
 
-    def _take(self, instrument: Instrument, recorded: RecordedTrades) -> None:
+    def _trades_recorded(self, instrument: Instrument, recorded: RecordedTrades) -> None:
         self._advance(max(trade.time_us for trade in recorded.trades))
         if self._pipeline.instruments[instrument].warm:
             self._pipeline.trades_received(instrument, recorded.trades, self._now_us, self._wall_s)
         else:
-            self._seed(instrument, recorded)
+            self._start_sequence(instrument, recorded)
 
-    def _seed(self, instrument: Instrument, recorded: RecordedTrades) -> None:
+    def _start_sequence(self, instrument: Instrument, recorded: RecordedTrades) -> None:
         """Starts a sequence with its first trades.
 
-        Venues begin a subscription with trades that are hours old. Trades from before the interval of their receipt
-        would open incomplete bars: of them only the last id counts, where the next trade joins.
+        Venues begin a subscription with trades that may be hours old. Trades from before the interval of their receipt
+        would open incomplete bars: only the last of their ids is used, so that the next trade continues the sequence.
         """
         page, from_us = recorded.trades, None
         if recorded.received_us is not None and recorded.since_us is not None:
@@ -117,58 +117,58 @@ class Replay:
             from_time_us=from_us,
             now_us=self._now_us,
             wall_s=self._wall_s,
-            # What the first bar holds of its interval is not known. Without ids no bar is ever proven anyway.
+            # The first bar may lack the beginning of its interval. Without contiguous ids no bar is proven anyway.
             complete=self._traits[instrument.venue].ids is not Ids.CONTIGUOUS,
         )
-        self._note_due()
+        self._update_due()
 
     def _advance(self, to_us: int) -> None:
-        """Lets time pass, stopping where a bar's wait for proof ends."""
+        """Advances market time, with a step at the end of each bar's wait for proof."""
         while self._due_us <= to_us:
             self._now_us = max(int(self._due_us), self._now_us + 1)
-            self._pass_time()
+            self._time_advanced()
         self._now_us = max(self._now_us, to_us)
 
-    def _pass_time(self) -> None:
-        """Past the series without a start: they would ask for one, and a recording cannot be asked."""
-        for series in self._pipeline.instruments.values():
-            if series.warm:
-                series.time_advanced(self._now_us, self._wall_s)
-        self._act()
-        self._note_due()
+    def _time_advanced(self) -> None:
+        """Advances the instruments that have a start; the others would request one, which a recording cannot answer."""
+        for each in self._pipeline.instruments.values():
+            if each.warm:
+                each.time_advanced(self._now_us, self._wall_s)
+        self._handle_events()
+        self._update_due()
 
-    def _note_due(self) -> None:
-        closes = (series.next_close_us for series in self._pipeline.instruments.values() if series.warm)
+    def _update_due(self) -> None:
+        closes = (each.next_close_us for each in self._pipeline.instruments.values() if each.warm)
         self._due_us = min(closes, default=inf) + self._wait_us
 
-    def _end(self) -> None:
-        started = [series for series in self._pipeline.instruments.values() if series.warm]
-        newest_us = max((series.last_trade_at_us or 0 for series in started), default=0)
+    def _finish(self) -> None:
+        started = [each for each in self._pipeline.instruments.values() if each.warm]
+        newest_us = max((each.last_trade_at_us or 0 for each in started), default=0)
         ends = [interval_start(newest_us, self._interval_us) + self._interval_us]
-        self._advance(max(ends + [series.next_close_us for series in started]) + self._wait_us)
-        self._pass_time()
-        self.result.trades = sum(series.trades for series in started)
-        self.result.duplicates = sum(series.duplicates for series in started)
+        self._advance(max(ends + [each.next_close_us for each in started]) + self._wait_us)
+        self._time_advanced()
+        self.result.trades = sum(each.trades for each in started)
+        self.result.duplicates = sum(each.duplicates for each in started)
 
-    def _act(self) -> None:
+    def _handle_events(self) -> None:
         while self._pipeline.has_events:
             for event in self._pipeline.events():
-                self._heed(event)
+                self._handle(event)
 
-    def _heed(self, event: Event) -> None:
+    def _handle(self, event: Event) -> None:
         match event:
             case BarClosed(bar=bar):
                 self.result.bars[bar.instrument, bar.open_time_us] = bar
-                self._note_due()
+                self._update_due()
             case BarRevised(bar=bar):
                 self._revise(bar)
             case RoundClosed():
-                made = self._engine.close_bars(event.close_time_us, event.bars)
-                self._pipeline.forecasts_made(made, now_us=self._now_us)
+                forecasts = self._engine.close_bars(event.close_time_us, event.bars)
+                self._pipeline.forecasts_made(forecasts, now_us=self._now_us)
             case ForecastIssued(issued=issued):
                 self.result.forecasts.append(payloads.forecast(issued))
             case RepairRequested():
-                reason = "a recording cannot be asked"
+                reason = "a recording answers no requests"
                 self._pipeline.request_failed(event.instrument, reason, self._now_us, self._wall_s)
             case CandleRequested():
                 self._pipeline.candles_unavailable(event.instrument, self._wall_s)
@@ -176,8 +176,8 @@ class Replay:
                 pass
 
     def _revise(self, bar: Bar) -> None:
-        """Most revisions only prove the bar: no feature changes, and computing them again is what costs."""
+        """Recomputes features only if a value changed: most revisions only change the completeness."""
         key = bar.instrument, bar.open_time_us
-        told, self.result.bars[key] = self.result.bars[key], bar
-        if not bars_frame([told]).equals(bars_frame([bar])):
+        previous, self.result.bars[key] = self.result.bars[key], bar
+        if not bars_frame([previous]).equals(bars_frame([bar])):
             self._engine.revise(bar)

@@ -1,4 +1,4 @@
-"""Trades from a Parquet or CSV file: one row a trade."""
+"""Tables of trades: Parquet or CSV files with one trade per row."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ _MILLISECONDS_END = 10**14  # integers below are milliseconds: 10**14 us is 1973
 
 
 def read_table(file: Path, *, venue_name: str, symbol: str | None) -> Recording:
-    """Rows in the order in which they were received, or of their times where that is unknown."""
+    """Opens a table of trades. Raises RecordingRefused.
+
+    Rows of several symbols are ordered by receipt (``recv_ts``), or by trade time where that is missing.
+    """
     table = _checked(file, _table(file), symbol)
-    table = table.with_columns(trade_id=_numbers(file, table["trade_id"], venue(venue_name, None).ids))
+    table = table.with_columns(trade_id=_integer_ids(file, table["trade_id"], venue(venue_name, None).ids))
     symbols = table["symbol"].unique(maintain_order=True).to_list()
     if len(symbols) > 1:
         table = table.sort("recv_ts" if "recv_ts" in table.columns else "ts", maintain_order=True)
@@ -56,7 +59,7 @@ def _rows(table: pl.DataFrame) -> Iterator[RecordedTrades]:
 
 
 def _checked(file: Path, table: pl.DataFrame, symbol: str | None) -> pl.DataFrame:
-    """The table with BASE-QUOTE symbols and times in microseconds, or a RecordingRefused that says what is wrong."""
+    """The table with BASE-QUOTE symbols and times in microseconds. Raises RecordingRefused for invalid rows."""
     if absent := [name for name in _COLUMNS if name not in table.columns]:
         raise RecordingRefused(f"{file}: lacks the columns {', '.join(absent)}; it needs {', '.join(_COLUMNS)}")
     if table.is_empty():
@@ -69,12 +72,12 @@ def _checked(file: Path, table: pl.DataFrame, symbol: str | None) -> pl.DataFram
     wrong |= ~table["price"].cast(pl.Float64).is_finite() | ~table["size"].cast(pl.Float64).is_finite()
     if wrong.any():
         row = wrong.arg_true()[0]
-        raise RecordingRefused(f"{file}: row {row + 1} makes no sense: {dict(table.row(row, named=True))}")
+        raise RecordingRefused(f"{file}: row {row + 1} is invalid: {dict(table.row(row, named=True))}")
     return table.with_columns(symbol=_symbols(file, table, symbol), ts=_microseconds(file, table["ts"]))
 
 
-def _numbers(file: Path, trade_ids: pl.Series, ids: Ids) -> pl.Series:
-    """Trade ids as integers. Where they prove nothing they may be texts: any number tells them apart."""
+def _integer_ids(file: Path, trade_ids: pl.Series, ids: Ids) -> pl.Series:
+    """Trade ids as integers. Text ids are hashed, except where ids are contiguous, which must be integers."""
     if trade_ids.dtype.is_integer():
         return trade_ids
     numbers = trade_ids.cast(pl.Int64, strict=False)
@@ -93,13 +96,13 @@ def _symbols(file: Path, table: pl.DataFrame, symbol: str | None) -> pl.Expr:
         return pl.lit(symbol)
     names = sorted(table["symbol"].unique())
     if symbol is None:
-        return pl.col("symbol").replace_strict({name: _spelled(file, name) for name in names})
+        return pl.col("symbol").replace_strict({name: _base_quote(file, name) for name in names})
     if other := [name for name in names if letters_and_digits(name) != letters_and_digits(symbol)]:
         raise RecordingRefused(f"{file}: its symbol column says {', '.join(other)}, not {symbol}; leave --symbol out")
     return pl.lit(symbol)
 
 
-def _spelled(file: Path, name: str) -> str:
+def _base_quote(file: Path, name: str) -> str:
     spelled = name if is_symbol(name) else spell(name)
     if spelled is None:
         raise RecordingRefused(f"{file}: symbol {name!r} cannot be split into BASE-QUOTE; name it with --symbol")

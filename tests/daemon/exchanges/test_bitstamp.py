@@ -86,10 +86,10 @@ def test_refused_trades(bitstamp: Venue, changes: dict[str, object]) -> None:
             Refused(None, "Bad subscription string."),
         ),
         (b'{"event":"bts:error","channel":"","data":"Bad"}', Refused(None, "Bad")),
-        (b'{"event":"bts:error"}', Refused(None, "bts:error without words")),
+        (b'{"event":"bts:error"}', Refused(None, "bts:error without a text")),
         (
             b'{"event":"bts:error","channel":"live_trades_btcusd","data":{}}',
-            Refused(None, "bts:error without words", ("BTC-USD",)),
+            Refused(None, "bts:error without a text", ("BTC-USD",)),
         ),
     ],
 )

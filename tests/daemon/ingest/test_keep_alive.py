@@ -103,7 +103,7 @@ async def test_a_symbol_that_the_new_connection_does_not_get(listener: Recording
         await listener.until_count("disconnected", 1)
         assert len(venue.peers) == 1
         ((symbols, reason, _, complete_until_us),) = listener.losses
-        assert (symbols, reason) == ((ETH,), "the venue did not take it")
+        assert (symbols, reason) == ((ETH,), "the venue did not confirm it")
         assert 0 < complete_until_us <= replaced_at_us
         venue.wrong.clear()
         await listener.until_count("connected", 3)

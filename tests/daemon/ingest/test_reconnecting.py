@@ -105,13 +105,13 @@ async def test_region_refused(server: FakeBinance, listener: RecordingListener, 
     assert server.attempts == 1
 
 
-async def test_certificate_that_nobody_vouches_for(tmp_path: Path, listener: RecordingListener) -> None:
+async def test_untrusted_certificate(tmp_path: Path, listener: RecordingListener) -> None:
     """A certificate that cannot be trusted at the first handshake ends the run: no retry makes it good."""
     async with FakeBinance(ssl=self_signed(tmp_path)) as server:
         stream = MarketStream(
             SwiftBinance([BTC]), [BTC], server.url, listener=listener, clock=SystemClock(), settings=FAST
         )
-        with pytest.raises(Unreachable, match="nobody vouches for"):
+        with pytest.raises(Unreachable, match="no trusted authority signed"):
             await stream.run()
 
 

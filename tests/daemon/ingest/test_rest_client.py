@@ -95,7 +95,7 @@ async def test_unknown_symbols(connect: Connect) -> None:
         await connect().check_symbols([BTC, "BTC-USTD", "QQQQQ-ZZ"])
     assert caught.value.problems == [
         "binance has no symbol 'BTC-USTD'; did you mean BTC-USDT?",
-        "binance has no symbol 'QQQQQ-ZZ'; nothing there is spelled like it",
+        "binance has no symbol 'QQQQQ-ZZ'; it has no similar symbol",
     ]
 
 

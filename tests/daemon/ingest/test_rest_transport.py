@@ -117,13 +117,13 @@ async def test_nobody_there(unused_tcp_port: int, clock: SleepingClock) -> None:
             await newest(client)
 
 
-async def test_certificate_that_nobody_vouches_for(tmp_path: Path, clock: SleepingClock) -> None:
+async def test_untrusted_certificate(tmp_path: Path, clock: SleepingClock) -> None:
     """A certificate that cannot be trusted is for a person to mend, and is not tried again."""
     async with (
         FakeRest(ssl=self_signed(tmp_path)) as rest,
         RestClient(Binance([BTC]), rest.url, clock=clock, sleep=clock.sleep) as client,
     ):
-        with pytest.raises(Unreachable, match="nobody vouches for"):
+        with pytest.raises(Unreachable, match="no trusted authority signed"):
             await newest(client)
     assert clock.slept_s == []
 

@@ -35,7 +35,7 @@ async def test_missing_acknowledgement(server: FakeBinance, listener: RecordingL
     server.acknowledges = False
     async with streaming(server.url, listener):
         await listener.until_count("disconnected", 2)
-        assert "unanswered for 0.2 s" in listener.losses[0].reason
+        assert "not answer a request for 0.2 s" in listener.losses[0].reason
         server.acknowledges = True
         await listener.until_count("connected", 1)
         assert len(server.peers) == 1
@@ -150,7 +150,7 @@ async def test_connection_that_answers_nothing_any_more(server: FakeBinance, lis
         await listener.until_count("disconnected", 1)
         server.acknowledges = True
         await listener.until_count("connected", 2)
-    assert "unanswered" in listener.losses[0].reason
+    assert "did not answer" in listener.losses[0].reason
 
 
 async def test_subscription_lost_in_silence(server: FakeBinance, listener: RecordingListener) -> None:
@@ -164,7 +164,7 @@ async def test_subscription_lost_in_silence(server: FakeBinance, listener: Recor
         await listener.until(lambda: ("connected", (ETH,)) in listener.events)
     assert listener.all("subscribed").count((ETH,)) == 2
     ((symbols, reason, _, complete_until_us),) = listener.losses
-    assert (symbols, reason) == ((ETH,), "the venue lists it no more")
+    assert (symbols, reason) == ((ETH,), "the venue no longer lists it")
     assert complete_until_us < removed_at_us, "the last list that held it is all that is sure"
     assert server.attempts == 1
 

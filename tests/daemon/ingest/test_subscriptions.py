@@ -143,7 +143,7 @@ async def test_a_symbol_that_is_never_answered_for(name: str, listener: Recordin
     async with subscribing(name, listener, lambda venue: mute(venue, ETH)) as (venue, _):
         await listener.until_count("disconnected", 1)
         await assert_flowing(venue, listener, BTC, DOT)
-        assert listener.all("refused") == [(ETH, "left unanswered")]
+        assert listener.all("refused") == [(ETH, "no answer")]
         assert [loss.symbols for loss in listener.losses] == [(ETH,)]
         venue.mute.clear()
         await listener.until(lambda: (ETH,) in [symbols for (symbols,) in listener.all("connected")])
@@ -161,7 +161,7 @@ async def test_a_venue_that_answers_nothing(name: str, listener: RecordingListen
         await listener.until_count("disconnected", 2)
         venue.answers = True
         await listener.until_count("connected", 1)
-    assert f"{name} left a request unanswered for 0.2 s" in listener.losses[0].reason
+    assert f"{name} did not answer a request for 0.2 s" in listener.losses[0].reason
     assert listener.losses[0].symbols == SYMBOLS
 
 

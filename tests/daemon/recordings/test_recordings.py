@@ -281,8 +281,8 @@ def test_a_symbol_that_cannot_be_split_is_named_by_its_letters(tmp_path: Path) -
     [
         ([], "holds no frames; record some"),
         (['{"ts":1.0,"dir":"connect"}'], "holds no frames"),
-        ([captures.binance(1, START_S), '{"ts":17, "dir":'], r"line 2 is no capture line: .*; take it out"),
-        (['{"a":' * 100_000], "line 1 is no capture line"),
+        ([captures.binance(1, START_S), '{"ts":17, "dir":'], r"line 2 is no line of a capture: .*; remove it"),
+        (['{"a":' * 100_000], "line 1 is no line of a capture"),
         ([captures.okx(1, START_S)], "holds trades of okx, not of binance; write --venue okx"),
         ([captures.bybit_linear(1, START_S)], "holds trades of bybit_linear, not of binance"),
         (['{"some":"thing"}'], r"holds no trades of binance; is --venue right\? line 1: binance frame"),

@@ -21,7 +21,7 @@ from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.reconciliation import differences
 from daemon.pipeline.timeouts import Timeouts
 from daemon.recordings import RecordedTrades, Recording, read
-from daemon.recordings.capture_lines import lines
+from daemon.recordings.capture_lines import read_lines
 from daemon.recordings.replay import Replay, ReplayResult
 from features.bars import OpenBar
 from features.market import Bar, Completeness, Instrument, Trade, interval_start
@@ -69,7 +69,7 @@ def test_every_capture_is_known_here() -> None:
 @pytest.mark.parametrize("name", CAPTURES)
 def test_no_frame_is_unexplained(name: str) -> None:
     """Every frame of every capture decodes: no DataFault."""
-    frames = sum(line.frame is not None for line in lines(RECORDINGS / name))
+    frames = sum(line.frame is not None for line in read_lines(RECORDINGS / name))
     with capture_logs() as logs:
         recording = recorded(name)
         trades = [trade for each in recording if isinstance(each, RecordedTrades) for trade in each.trades]
@@ -118,7 +118,7 @@ def test_repeated_trades_open_no_old_bars() -> None:
 def klines() -> dict[tuple[str, int], list[dict[str, object]]]:
     """The successive kline frames of each symbol's minutes."""
     found: dict[tuple[str, int], list[dict[str, object]]] = defaultdict(list)
-    for line in lines(SPOT):
+    for line in read_lines(SPOT):
         if line.frame is not None and "@kline" in line.frame:
             kline = json.loads(line.frame)["data"]["k"]
             found[kline["s"], kline["t"]].append(kline)
@@ -129,7 +129,7 @@ def aggregates() -> dict[str, list[tuple[int, int, Trade]]]:
     """Each symbol's trades with the raw ids in them."""
     wire = venue("binance", None)
     found: dict[str, list[tuple[int, int, Trade]]] = defaultdict(list)
-    for line in lines(SPOT):
+    for line in read_lines(SPOT):
         if line.frame is not None and "@aggTrade" in line.frame:
             data = json.loads(line.frame)["data"]
             (trade,) = wire.decode(line.frame).trades  # type: ignore[union-attr]
@@ -205,7 +205,7 @@ def test_aggregate_and_raw_trades_never_mix() -> None:
     """A capture of aggregate trades holds no raw ones for the raw reader, which reads the other capture."""
     reader = BinanceRawTrades(None)
     for file, kind in ((SPOT, "Heartbeat"), (RAW / "binance_spot_ethusdt_20240808.gz", "TradesMessage")):
-        kinds = Counter(type(reader.decode(line.frame)).__name__ for line in lines(file) if line.frame)
+        kinds = Counter(type(reader.decode(line.frame)).__name__ for line in read_lines(file) if line.frame)
         assert (kinds["TradesMessage"] > 0) is (kind == "TradesMessage")
 
 

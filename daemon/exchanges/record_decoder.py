@@ -1,4 +1,4 @@
-"""What the venues share in reading their streams: records first, and trades of them where trades are asked for."""
+"""RecordDecoder: base class of the venues, which decodes frames by way of their records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from features.market import Trade
 
 
 class RecordDecoder(ABC):
-    """The half of a ``Venue`` that follows from how it reads its own records."""
+    """Implements ``Venue.decode`` from a venue's ``read`` and ``to_trades``."""
 
     merges = False
 
