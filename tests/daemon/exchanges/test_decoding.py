@@ -102,7 +102,7 @@ def test_microseconds_lose_nothing(time_us: int, zone: timezone) -> None:
 )
 def test_times_that_are_no_market_time(moment: datetime) -> None:
     """Without an offset, before 2009 or from 2100 on; the calendar's ends do not overflow."""
-    with pytest.raises(DataFault, match="no market time"):
+    with pytest.raises(DataFault, match="outside 2009 to 2100"):
         microseconds(moment)
 
 

@@ -146,7 +146,7 @@ def test_cursor_that_stands_still() -> None:
     body = answer(range(1, 1001))
     page = kraken.decode_trades(body, asked, kraken.trades(asked))
     assert page.next is not None
-    with pytest.raises(DataFault, match="do not go on"):
+    with pytest.raises(DataFault, match="do not advance"):
         kraken.decode_trades(body, asked, page.next)
 
 

@@ -95,7 +95,7 @@ def test_other_products_in_recordings(okx: Okx) -> None:
     assert isinstance(message, TradesMessage)
     assert message.symbol == "BTC-USD-220527"
     assert Okx(None).native("BTC-USD-220527") == "BTC-USD-220527"
-    with pytest.raises(DataFault, match="nobody asked"):
+    with pytest.raises(DataFault, match="is not subscribed"):
         okx.decode(frame)
 
 
