@@ -1,1 +1,1 @@
-"""An exchange on loopback that speaks a venue's real protocol, replays real bars, and misbehaves on request."""
+"""An exchange on loopback that implements a venue's protocol, replays real bars, and injects faults on request."""

@@ -1,6 +1,6 @@
 """Candles of a tape in exact integers: from the bars themselves, several bars together, or from their trades.
 
-How a venue words them, and which it leaves out, is its dialect's.
+The dialect decides how they are written, and which are left out.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class CandleMaker:
     def closed(
         self, symbol: str, interval_us: int, *, start_us: int | None, end_us: int | None, limit: int, now_us: int
     ) -> list[SimulatedCandle]:
-        """Candles with an open time from ``start_us`` to ``end_us``, both included, that are over at ``now_us``.
+        """Finished candles at ``now_us`` with an open time from ``start_us`` to ``end_us``, both included.
 
         The first ``limit`` from ``start_us`` on; without a start the last ``limit``. Oldest first.
         """
@@ -57,19 +57,19 @@ class CandleMaker:
         now_us: int,
         running: bool,
     ) -> list[SimulatedCandle]:
-        """The last ``limit`` candles of that span, oldest first; with ``running`` the unfinished one is one of them."""
+        """The last ``limit`` candles of that span, oldest first; with ``running`` the unfinished one is included."""
         opens = self._opens(interval_us, start_us, end_us, self._over_us(interval_us, now_us) + running * interval_us)
         return list(self._made(symbol, interval_us, opens[max(len(opens) - limit, 0) :], now_us))
 
     def _over_us(self, interval_us: int, now_us: int) -> int:
-        """Open time of the last candle that is over."""
+        """Open time of the last finished candle."""
         return min(now_us, self._tape.end_us) // interval_us * interval_us - interval_us
 
     def _opens(self, interval_us: int, start_us: int | None, end_us: int | None, newest_us: int) -> range:
         first_us = -(-self._tape.timeline.start_us // interval_us) * interval_us
         if start_us is not None:
             first_us = max(first_us, -(-start_us // interval_us) * interval_us)
-        # The data may end in mid-candle: what has no trade ahead of it is not served.
+        # The data may end inside a candle: one without later trades is not served.
         last_us = min(newest_us, (self._tape.end_us - 1) // interval_us * interval_us)
         if end_us is not None:
             last_us = min(last_us, end_us // interval_us * interval_us)
@@ -81,7 +81,7 @@ class CandleMaker:
         return made(series, interval_us, opens, now_us)
 
     def _joined(self, series: RecordedSeries, interval_us: int, opens: range, now_us: int) -> Iterator[SimulatedCandle]:
-        """One or several whole bars a candle; of the bar that is under way, the trades so far."""
+        """Candles of one or several whole bars; of the open bar, the trades so far."""
         timeline = self._tape.timeline
         bars = interval_us // timeline.interval_us
         under_way = timeline.index_at(now_us)
@@ -100,7 +100,7 @@ class CandleMaker:
             yield SimulatedCandle(open_us, _together(figures), records, open_us + interval_us <= now_us)
 
     def _cut(self, series: RecordedSeries, interval_us: int, opens: range, now_us: int) -> Iterator[SimulatedCandle]:
-        """Several candles a bar, from its trades; flat and empty where there were none."""
+        """Several candles for each bar, from its trades; flat and empty without trades."""
         timeline = self._tape.timeline
         trades: dict[int, list[TapeTrade]] = {}
         held, last_price = -1, 0

@@ -1,4 +1,4 @@
-"""What ``forecastd simulate`` runs: the exchange alone, until the data ends or a signal comes."""
+"""``forecastd simulate``: the exchange alone, until the data ends or a signal arrives."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def simulate(
 ) -> None:
     """Runs a simulated exchange in the foreground and prints its addresses as one JSON line when it is ready.
 
-    venue: whose protocol it speaks, one of ``DIALECTS``.
+    venue: one of ``DIALECTS``.
     data: Parquet file or folder of bars; None is the shipped sample.
     speed: market seconds per wall second, with the bars at the times at which they happened and the last
         ``live_days`` of the data live. None runs on the system clock, with the live bars played from now on.
@@ -72,7 +72,7 @@ async def simulate(
 
 
 def _problem(*, venue: str, speed: float | None, interval: str | None, port: int) -> str | None:
-    """What is wrong with the arguments by themselves."""
+    """The problem of the arguments, before any data is read."""
     if venue not in DIALECTS:
         return f"--venue was {venue!r}; the simulator speaks {', '.join(DIALECTS)}"
     if speed is not None and interval is not None:

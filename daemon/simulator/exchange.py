@@ -1,4 +1,4 @@
-"""An exchange on loopback that speaks a venue's protocol and replays real bars as trades on a shared clock."""
+"""An exchange on loopback that implements a venue's protocol and replays real bars as trades on a shared clock."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from daemon.simulator.truth import Numbered, Truth, numbered, truth
 
 
 class Addresses(NamedTuple):
-    """Where to reach the exchange: what a feed's ``ws_url`` and ``rest_url`` are set to."""
+    """The addresses of the exchange, for a feed's ``ws_url`` and ``rest_url``."""
 
     ws_url: str
     rest_url: str
@@ -34,12 +34,12 @@ class Addresses(NamedTuple):
 class SimulatedExchange:
     """Serves history by REST, and from ``live_from_us`` on sends each trade when the clock reaches its time.
 
-    ``ended`` is set when the clock passes the end of the data. The methods from ``drop_connections`` on make the
-    exchange misbehave, for tests and rehearsals; what they did is in ``log``. Symbols are BASE-QUOTE or in Binance's
+    ``ended`` is set when the clock passes the end of the data. The methods from ``drop_connections`` on inject
+    faults, for tests; ``log`` records them. Symbols are BASE-QUOTE or in Binance's
     spelling, e.g. ``BTCUSDT``.
 
-    venue: whose protocol it speaks. faults: carried out from ``start`` on. rest_limit: what REST requests may spend
-    in a window, instead of the venue's own number. Raises ValueError for faults of symbols that are not simulated.
+    venue: the implemented protocol. faults: injected from ``start`` on. rest_limit: the request quota of a window
+    instead of the venue's own. Raises ValueError for faults of symbols that are not simulated.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class SimulatedExchange:
         return Addresses(ws_url, f"http://127.0.0.1:{self._runner.addresses[0][1]}")
 
     async def stop(self) -> None:
-        """Raises what ended the playing or the faults before their time."""
+        """Stops; raises the error that ended the player or the faults early."""
         self._stream_faults.stop()
         self._injector.stop()
         tasks, self._tasks = self._tasks, set()
@@ -103,7 +103,7 @@ class SimulatedExchange:
                 raise result
 
     def truth(self, symbol: str, open_us: int, interval_us: int) -> Truth:
-        """What a bar really was, or will be: the same on every venue but for ids and the count of trades."""
+        """The true bar, past or future: the same on every venue except for ids and the count of trades."""
         return truth(self.tape, self._known(symbol), open_us, interval_us, self._dialect.numbered)
 
     def numbered(self, symbol: str, open_us: int, interval_us: int) -> list[Numbered]:
@@ -119,7 +119,7 @@ class SimulatedExchange:
         """Open websockets."""
         return len(self._streams.clients)
 
-    # Trades on the websocket; REST goes on serving them as they were
+    # Trades on the websocket; REST serves them unchanged
 
     def mute(self, symbol: str) -> None:
         """Withholds a symbol's trades from the websocket."""
@@ -141,17 +141,17 @@ class SimulatedExchange:
         self.log.note("duplicate", self._known(symbol), count=count)
 
     def reorder(self, symbol: str, count: int, *, for_s: float = 1.0) -> None:
-        """Sends the next ``count`` trades of a symbol in another order, when all are there or ``for_s`` is over."""
+        """Sends the next ``count`` trades of a symbol in another order, when all have arrived or ``for_s`` is over."""
         self._stream_faults.reorder(self._known(symbol), count, for_s)
         self.log.note("reorder", self._known(symbol), count=count, for_s=for_s)
 
     def delay(self, symbol: str, count: int, *, for_s: float) -> None:
-        """Holds the next ``count`` trades of a symbol back for so long each; later ones pass them."""
+        """Delays each of the next ``count`` trades of a symbol by ``for_s``; later ones overtake them."""
         self._stream_faults.delay(self._known(symbol), count, for_s)
         self.log.note("delay", self._known(symbol), count=count, for_s=for_s)
 
     def batch(self, for_s: float) -> None:
-        """Holds every trade back for so long and sends all at once, in order."""
+        """Delays every trade for ``for_s`` and sends all at once, in order."""
         self._stream_faults.batch(for_s)
         self.log.note("batch", for_s=for_s)
 
@@ -163,18 +163,18 @@ class SimulatedExchange:
         self.log.note("raw", bytes=len(text))
 
     def send_malformed(self, form: Form) -> None:
-        """Sends every websocket the last frame with trades, spoilt."""
+        """Sends every websocket the last frame with trades, damaged."""
         text = malformed(form, self._streams.last_frame)
         self._streams.say_to_all(lambda _: (text,))
         self.log.note("malformed", form=form, bytes=len(text))
 
     def stall(self) -> None:
-        """Makes every present websocket half-open: nothing more is sent, read or ponged. New ones work."""
+        """Makes every open websocket half-open: nothing more is sent, read or answered. New ones work."""
         self._streams.stall()
         self.log.note("stall", connections=self.connections)
 
     async def drop_connections(self, code: int = 1006) -> None:
-        """Closes every websocket with ``code``; 1006 cuts the connection without a word."""
+        """Closes every websocket with ``code``; 1006 cuts the connection without a closing frame."""
         self.log.note("close", code=code, connections=self.connections)
         await self._streams.drop(set(self._streams.clients), code)
 
@@ -186,7 +186,7 @@ class SimulatedExchange:
     def announce_shutdown(self, grace_s: float) -> None:
         """Announces the close as the venue does and closes every present websocket after ``grace_s`` wall seconds.
 
-        A venue without an announcement says nothing before.
+        A venue without an announcement closes without one.
         """
         self._streams.say_to_all(lambda conversation: conversation.farewell())
         self.log.note("shutdown", grace_s=grace_s, connections=self.connections)
@@ -206,12 +206,12 @@ class SimulatedExchange:
         self.log.note("rest", status=status, retry_after_s=retry_after_s)
 
     def rest_complaining(self, complaining: bool = True) -> None:
-        """Answers every REST request with the venue's own words for too many requests."""
+        """Answers every REST request with the venue's error for too many requests."""
         self._rest.failure = Failure(None) if complaining else None
         self.log.note("complain" if complaining else "rest", **({} if complaining else {"status": None}))
 
     def set_skew(self, ms: int) -> None:
-        """Puts the exchange's clock so far ahead of the machine's: trades, REST time and Date follow it."""
+        """Sets the exchange's clock ahead of the machine's: trades, REST time and Date follow it."""
         self._market.skew_us = ms * 1000
         self.log.note("skew", ms=ms)
 
@@ -237,7 +237,7 @@ class SimulatedExchange:
         task.add_done_callback(self._over)
 
     def _over(self, task: asyncio.Task[None]) -> None:
-        """A task that failed ends the exchange, and is kept for ``stop`` to raise."""
+        """A failed task ends the exchange; ``stop`` raises its error."""
         if task.cancelled() or task.exception() is None:
             self._tasks.discard(task)
         else:

@@ -1,4 +1,4 @@
-"""Parquet files of bars into exact integers; refuses what cannot be replayed, says what had to be invented."""
+"""Loads Parquet files of bars as exact integers; refuses bars that cannot be replayed, notes estimated values."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def load(path: Path) -> MarketData:
     """Bars from a Parquet file or a folder of them; raises DataFault where they cannot be replayed.
 
     Columns: symbol, open_time (datetime, or integer ms), open, high, low, close, volume, quote_volume, trades,
-    taker_buy_volume, taker_buy_quote_volume. Symbols are cut to the span they share. The protocol has no way of
-    saying "unknown", so a null in the last four is invented plausibly, and noted.
+    taker_buy_volume, taker_buy_quote_volume. Symbols are cut to the span they share. The protocol has no
+    "unknown", so a null in the last four is replaced by an estimate, and noted.
     """
     tables = _tables(path)
     interval_us = _interval(tables, path)
@@ -142,7 +142,7 @@ def _scaled(column: pl.Series, decimals: int) -> pl.Series:
 
 
 def _without_nulls(table: pl.DataFrame, present: pl.Series, symbol: str, notes: list[str]) -> pl.DataFrame:
-    """Missing rows as flat empty bars; unknown figures of a present row from the known ones."""
+    """Missing rows as flat empty bars; unknown figures of a row are estimated from the known ones."""
     unknown = dict(zip(table.columns, table.filter(present).null_count().row(0), strict=True))
     if any(unknown[name] for name in (*PRICES, "volume")):
         raise DataFault(f"{symbol} has bars without a price or a volume")

@@ -1,4 +1,4 @@
-"""The simulated exchange's own view of its market: what has happened, what was sent, and what time it is there."""
+"""The simulated exchange's view of its market: past trades, sent trades, and the time on its clock."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from daemon.simulator.tape import Tape, TapeTrade
 
 
 class Market:
-    """What every dialect asks.
+    """The market as dialects read it.
 
-    skew_us: how far the exchange's clock is ahead of the machine's; all that the exchange says of time follows it.
+    skew_us: how far the exchange's clock is ahead of the machine's; all times of the exchange follow it.
     muted: symbols whose trades the websocket withholds. sent: id of the last trade played, by symbol.
     begin_us: exchange time from which trades are played; older ones are history.
     """
@@ -31,7 +31,7 @@ class Market:
         return self._clock.market_us() + self.skew_us
 
     def happened_us(self) -> int:
-        """The time up to which trades exist; a clock that is set back takes none of them back."""
+        """The time up to which trades exist; setting the clock back removes none of them."""
         self._happened_us = max(self._happened_us, self.now_us())
         return self._happened_us
 
@@ -51,7 +51,7 @@ class Market:
         return self.tape.data.series[symbol]
 
     def last_sent(self, symbol: str, limit: int) -> list[TapeTrade]:
-        """The newest trades that were sent or that lie before the first, oldest first; none of a muted symbol."""
+        """The newest trades that were sent or precede the first played one, oldest first; none of a muted symbol."""
         if symbol in self.muted:
             return []
         if symbol in self.sent:

@@ -1,4 +1,4 @@
-"""Real bars as exact integers: what the simulated exchange replays, and when it plays each of them."""
+"""Real bars as exact integers, and the timeline on which the simulated exchange replays them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class RecordedSeries:
 
 @dataclass(frozen=True)
 class MarketData:
-    """Bars of several symbols over one common span; ``notes`` says what had to be invented or rounded."""
+    """Bars of several symbols over one common span; ``notes`` lists estimated and rounded values."""
 
     start_us: int
     interval_us: int
@@ -77,11 +77,11 @@ class MarketData:
         return tuple(self.series)
 
     def open_us(self, index: int) -> int:
-        """When the market made bar ``index``, which is not when it is played: see ``Timeline``."""
+        """The real open time of bar ``index``; ``Timeline`` says when it is played."""
         return self.start_us + index * self.interval_us
 
     def live_index(self, *, live_days: float) -> int:
-        """The bar at which live trading starts if ``live_days`` of the data are to be live and the rest history."""
+        """The bar at which live trading starts, with ``live_days`` of the data live and the rest history."""
         live_bars = round(live_days * 86_400_000_000 / self.interval_us)
         if not 1 <= live_bars < len(self):
             raise ValueError(f"{live_days} live days are {live_bars} bars of {len(self)}; leave at least one of each")
@@ -105,7 +105,7 @@ class Timeline:
 
     @classmethod
     def as_recorded(cls, data: MarketData) -> Timeline:
-        """Every bar at the time at which it really happened."""
+        """Every bar at its real time."""
         return cls(data.start_us, data.interval_us)
 
     @classmethod

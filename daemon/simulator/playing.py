@@ -1,4 +1,4 @@
-"""Walks the clock bar by bar and hands out the trades that have come due, all symbols in the order of their times."""
+"""Follows the clock bar by bar and emits the trades that are due, all symbols in the order of their times."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from daemon.simulator.market import Market
 from daemon.simulator.tape import TapeTrade
 from daemon.timestamps import MICROSECONDS_PER_SECOND
 
-# Steps of wall time in which the player walks: fine enough not to delay a bar's close, coarse enough to cost nothing.
+# Wall time between two steps of the player: short enough not to delay a bar's close, long enough to be cheap.
 _SHORTEST_STEP_S = 0.01
 _LONGEST_STEP_S = 0.05
-# A jump of the clock makes whole bars due at once: the sockets drain between so many trades.
+# A jump of the clock makes whole bars due at once: the sockets drain after this many trades.
 _LARGEST_BATCH = 500
 # Making a bar takes half a millisecond a symbol, so the next is made ahead, a few symbols at a time.
 _SYMBOLS_AT_ONCE = 4
@@ -50,13 +50,13 @@ class Player:
             self.forget()
 
     def forget(self) -> None:
-        """Drops what was made ahead, since the bars to come have changed."""
+        """Drops trades made ahead, because the following bars have changed."""
         if self._ahead is not None:
             self._ahead[1].cancel()
             self._ahead = None
 
     async def _bar(self, index: int) -> list[list[_Timed]]:
-        """The parts of one bar in order of time, each without an order; the bar after it is begun."""
+        """The parts of one bar in order of time, each unordered; also starts the bar after it."""
         while True:
             making = self._begun(index)
             await asyncio.wait({making})

@@ -1,7 +1,7 @@
 """One real bar into a few hundred trades that add up to it again.
 
-The real trades of an hour are millions and not shipped; these are invented so that everything the bar says of
-them is true: first, highest, lowest and last price, number of trades, volume and quote volume, and both for the
+The millions of real trades of an hour are not shipped; these are generated so that every figure of the bar holds:
+first, highest, lowest and last price, number of trades, volume and quote volume, and both for the
 takers who bought. All arithmetic is in integers, prices in ticks and sizes in lots, so that "add up" means equal.
 
 1. A path: open first, close last, high and low somewhere between, noise on the tick grid around straight lines.
@@ -40,7 +40,7 @@ _FIRST_MOMENT, _LAST_MOMENT = 0.0002, 0.9995
 
 
 class BarFigures(NamedTuple):
-    """What is known of a bar: prices in ticks, volumes in lots, quote volumes in ticks times lots."""
+    """The figures of a bar: prices in ticks, volumes in lots, quote volumes in ticks times lots."""
 
     open: int
     high: int
@@ -56,8 +56,8 @@ class BarFigures(NamedTuple):
 class Records(NamedTuple):
     """Aggregate trades in order, one array entry each.
 
-    moment: share of the bar's length at which it happened, in (0, 1), ascending.
-    price, size: ticks and lots. raw_trades: how many were merged into the record.
+    moment: share of the bar's length, in (0, 1), ascending. price, size: ticks and lots.
+    raw_trades: number of trades merged into the record.
     """
 
     moment: Floats
@@ -81,7 +81,7 @@ class Priced(Protocol):
 
 
 def record_count(trades: Integers, volume: Integers) -> Integers:
-    """How many records bars of so many trades and lots are made into: known without making them."""
+    """The number of records of bars with these trades and lots, without making them."""
     return np.minimum(np.minimum(trades, volume), MAX_RECORDS)
 
 
@@ -98,7 +98,7 @@ def needed_records(bars: Priced) -> Integers:
 def reconstruct(bar: BarFigures, rng: np.random.Generator) -> Records:
     """The bar's records, the same for the same generator state; none for a bar without trades.
 
-    Raises ValueError for a bar that no trades could have made.
+    Raises ValueError for an impossible bar.
     """
     count = min(bar.trades, bar.volume, MAX_RECORDS)
     if count == 0:
@@ -180,14 +180,14 @@ def _sides(bar: BarFigures, path: Integers, anchored: Booleans, rng: np.random.G
 
 
 def _anchor_sides(bar: BarFigures, prices: list[int], rng: np.random.Generator) -> list[tuple[bool, ...]]:
-    """Every choice of who bought at the anchors: takers who buy drive a price to its high, sellers to its low."""
+    """Every choice of taker sides at the anchors: buyers drive a price to its high, sellers to its low."""
     natural = [price == bar.high if price in (bar.high, bar.low) else bool(rng.random() < 0.5) for price in prices]
     choices = product((False, True), repeat=len(prices))
     return sorted(choices, key=lambda sides: sum(map(operator.ne, sides, natural)))
 
 
 def _numbers_of_buyers(bar: BarFigures, free: int, *, buying: int, selling: int) -> list[int]:
-    """How many free records may buy beside so many anchors; none where the volumes do not reach for it."""
+    """Possible numbers of free buying records beside these anchors; none where the volumes do not suffice."""
     bought, sold = bar.taker_buy_volume, bar.volume - bar.taker_buy_volume
     # Every record takes a lot, and a side with volume needs a record.
     lowest = max(free - (sold - selling), int(bought > 0 and not buying), 0)
@@ -231,8 +231,8 @@ def _sizes(volume: int, anchored: Booleans, weights: Floats) -> Integers:
 def _warped(prices: Integers, sizes: Integers, free: Booleans, quote: int, bar: BarFigures) -> Integers:
     """Free prices moved towards high or low until the quote volume fits, up to rounding to ticks.
 
-    The two largest free records come out one tick apart, unless all trade at the high or all at the low: they settle
-    what rounding leaves over.
+    The two largest free records come out one tick apart, unless all trade at the high or all at the low: they absorb
+    the rounding.
     """
     pair = _two_largest(sizes, np.flatnonzero(free))
     prices = prices.copy()

@@ -14,14 +14,14 @@ from daemon.simulator.market import Market
 
 
 class Failure(NamedTuple):
-    """Every request is answered with this status, None for the venue's own words for too many requests."""
+    """The status of every answer; None for the venue's error for too many requests."""
 
     status: int | None
     retry_after_s: int | None = None
 
 
 class RestApi:
-    """``failure`` is what every request is answered with while it is set."""
+    """While ``failure`` is set, every request is answered with it."""
 
     def __init__(self, dialect: Dialect, market: Market) -> None:
         self.failure: Failure | None = None
@@ -36,7 +36,7 @@ class RestApi:
         return app
 
     def _guarded(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        """A handler behind the quota and the failure switch, with refusals in the venue's words."""
+        """A handler behind the quota and the failure switch, with refusals in the venue's format."""
 
         async def answer(request: web.Request) -> web.StreamResponse:
             if self.failure is not None:

@@ -1,4 +1,4 @@
-"""The last units of a quote volume: lots and whole ticks are moved until prices times sizes add up."""
+"""Settles the last units of a quote volume: moves lots and whole ticks until prices times sizes add up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FEW = 6  # records of which every two are tried together
 
 
 class QuoteBalance:
-    """One side's prices and sizes; ``short`` is how much their products still lack of ``quote``."""
+    """One side's prices and sizes; ``short`` is ``quote`` minus the sum of their products."""
 
     def __init__(
         self, prices: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], *, quote: int, low: int, high: int
@@ -67,14 +67,14 @@ class QuoteBalance:
             self.sizes[other] = lots - self.sizes[at]
 
     def _pairs(self) -> list[Sequence[int]]:
-        """Pairs to move lots between, from the widest apart to the closest, like giving change in coins."""
+        """Pairs to move lots between, from the largest price difference to the smallest."""
         by_price = sorted(range(len(self.prices)), key=self.prices.__getitem__)
         ends = (by_price[0], by_price[-1])
         pairs = combinations(by_price, 2) if len(by_price) <= _FEW else product(ends, by_price)
         return sorted(pairs, key=lambda two: -abs(self.prices[two[0]] - self.prices[two[1]]))
 
     def _move_lots_between(self, two: Sequence[int]) -> None:
-        """Moves as many lots as it takes, or as there are, from one of the two records to the other."""
+        """Moves the necessary lots, or all there are, from one of the two records to the other."""
         if len(two) < 2 or self.short == 0:
             return
         left, right = two

@@ -1,4 +1,4 @@
-"""The websocket side of the simulated exchange: connections and their upkeep; what is said is the dialect's."""
+"""The websocket side of the simulated exchange: connections and their keep-alive; the dialect makes the messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from websockets.protocol import State
 from daemon.simulator.dialects.base import Conversation, Dialect, HangUp, SentTrade
 from daemon.simulator.playing import Due
 
-# A reader this far behind would only fall further: it is cut off, as every venue does. About 20,000 trades.
+# A reader this far behind (about 20,000 trades) is disconnected, as by every venue.
 LARGEST_BACKLOG_BYTES = 4_194_304
 _SHUTDOWN_S = 2.0
 
@@ -73,7 +73,7 @@ class StreamServer:
         if self._server is None:
             return
         for client in self.clients:
-            # A connection that neither reads nor is read would hold the close back.
+            # A stalled connection would delay the close.
             if client.stalled:
                 client.connection.transport.abort()
         self._server.close()
@@ -96,7 +96,7 @@ class StreamServer:
                 self._say(client, frames)
 
     def say_to_all(self, frames_of: Callable[[Conversation], Iterable[str]]) -> None:
-        """Sends every connection the frames that are made for it."""
+        """Sends every connection its frames."""
         for client in list(self.clients):
             self._say(client, frames_of(client.conversation))
 
@@ -117,7 +117,7 @@ class StreamServer:
         await asyncio.gather(*rest)
 
     def _say(self, client: Client, frames: Iterable[str]) -> None:
-        """All frames with one write: a system call each is what most of a busy exchange's time would go to."""
+        """Sends all frames with one write: a system call for each would dominate a busy exchange."""
         connection = client.connection
         if client.stalled or connection.transport.is_closing() or connection.protocol.state is not State.OPEN:
             return

@@ -1,7 +1,7 @@
-"""The simulated venue's trades by id and by time, reconstructed bar by bar as they are asked for.
+"""The simulated venue's trades by id and by time, reconstructed bar by bar on demand.
 
-Ids are contiguous over the whole data: how many records and raw trades each bar holds is known without making
-them, so a running sum says which bar holds an id.
+Ids are contiguous over the whole data: the numbers of records and raw trades of each bar are known without making
+them, so a running sum finds the bar of an id.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CACHED_BARS = 128
 class TapeTrade(NamedTuple):
     """One aggregate trade. price and size in ticks and lots; first_id..last_id are the raw trades merged.
 
-    place: how many trades of its bar are older.
+    place: the number of older trades in its bar.
     """
 
     id: int
@@ -46,7 +46,7 @@ class _Ids(NamedTuple):
 
 
 class Tape:
-    """Every trade that the data will ever make, on the venue's timeline."""
+    """All trades of the data, on the venue's timeline."""
 
     def __init__(self, data: MarketData, timeline: Timeline) -> None:
         self.data = data
@@ -60,13 +60,13 @@ class Tape:
         return self.timeline.open_us(len(self.data))
 
     def empty(self, symbol: str, index: int) -> None:
-        """Takes the trades out of one bar; ids after it move up, so it must not have begun."""
+        """Removes the trades of one bar; later ids shift, so it must not have begun."""
         self.data = self.data.with_empty_bar(symbol, index)
         self._ids[symbol] = _number(self.data.series[symbol])
         self._bars.clear()
 
     def bar(self, symbol: str, index: int) -> tuple[TapeTrade, ...]:
-        """The trades of one bar, oldest first; kept for a while, since pages and candles come back to them."""
+        """The trades of one bar, oldest first; cached, because pages and candles read them repeatedly."""
         key = (symbol, index)
         if key in self._bars:
             self._bars.move_to_end(key)

@@ -1,4 +1,4 @@
-"""What a bar really was: the trades that the tape holds for it, added up without a rounding."""
+"""The true bar: the trades of the tape, summed without rounding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from daemon.simulator.tape import Tape, TapeTrade
 
 
 class Numbered(NamedTuple):
-    """A trade as the venue counts: its first and last id, None where ids are no numbers, and how many trades it is."""
+    """A trade as the venue counts it: first and last id, None where ids are no numbers, and the number of trades."""
 
     first_id: int | None
     last_id: int | None

@@ -1,4 +1,4 @@
-"""Exact integers and times as exchanges print them."""
+"""Formats exact integers and times as exchanges write them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def _second(seconds: int) -> str:
 
 
 def rfc3339(time_us: int) -> str:
-    """With six digits of a second, e.g. ``2026-01-05T13:00:00.250000Z``."""
+    """RFC 3339 with six digits of a second, e.g. ``2026-01-05T13:00:00.250000Z``."""
     seconds, fraction = divmod(time_us, 1_000_000)
     return f"{_second(seconds)}.{fraction:06d}Z"
 
 
 def rfc3339_trimmed(time_us: int) -> str:
-    """With as many digits as it takes, at least one, e.g. ``2026-01-05T13:00:00.25Z``."""
+    """RFC 3339 with the necessary digits, at least one, e.g. ``2026-01-05T13:00:00.25Z``."""
     seconds, fraction = divmod(time_us, 1_000_000)
     return f"{_second(seconds)}.{f'{fraction:06d}'.rstrip('0') or '0'}Z"

@@ -1,4 +1,4 @@
-"""How each venue speaks: one file a venue, and ``dialect`` to find it by name."""
+"""The protocols of the venues: one file for each, and ``dialect`` to find one by name."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a venue's dialect must say: how a connection converses, how trades are framed, and what REST answers.
+"""The port of a venue's dialect: the messages of a connection, the frames of trades, and the REST answers.
 
-A dialect does no I/O. It is asked by ``sockets.py`` and ``rest.py``, which hold the connections.
+A dialect does no I/O: ``sockets.py`` and ``rest.py`` hold the connections.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class HangUp(Exception):
 
 
 class Conversation(ABC):
-    """One connection's side of the protocol. ``symbols``: whose trades it hears, in Binance's spelling."""
+    """The protocol state of one connection. ``symbols``: its subscriptions, in Binance's spelling."""
 
     def __init__(self) -> None:
         self.symbols: dict[str, None] = {}
 
     def opened(self) -> Sequence[str]:
-        """What is said before anything was asked."""
+        """The frames that are sent before any request."""
         return ()
 
     @abstractmethod
@@ -54,23 +54,23 @@ class Conversation(ABC):
         """The frames that carry these trades, all of them of ``symbols``."""
 
     def each_second(self) -> Sequence[str]:
-        """Heartbeats, where the venue has them; asked once a wall second."""
+        """Heartbeats, where the venue has them; called once a wall second."""
         return ()
 
     def farewell(self) -> Sequence[str]:
-        """The announcement of a planned close; nothing where the venue just closes."""
+        """The announcement of a planned close; none where the venue closes without one."""
         return ()
 
 
 class Silence(NamedTuple):
-    """A connection on which nothing went either way for ``after_s`` wall seconds is closed with ``code``."""
+    """A connection without any frame for ``after_s`` wall seconds is closed with ``code``."""
 
     after_s: float
     code: int
 
 
 class Reply(NamedTuple):
-    """``body`` is encoded as JSON, bytes go out as they are."""
+    """``body`` is encoded as JSON; bytes are sent unchanged."""
 
     body: object
     status: int = 200
@@ -78,7 +78,7 @@ class Reply(NamedTuple):
 
 
 class Refusal(Exception):
-    """A REST request is refused with ``reply``, in the venue's words."""
+    """A REST request is refused with ``reply``, in the venue's format."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(str(reply.body))
@@ -89,14 +89,14 @@ Handler = Callable[[web.Request], Reply]
 
 
 class Params:
-    """A request's query; ``complain`` makes the refusal of a parameter that cannot be read, from its name."""
+    """A request's query; ``complain`` makes the refusal of an invalid parameter, from its name."""
 
     def __init__(self, request: web.Request, complain: Callable[[str], Reply]) -> None:
         self._query = request.query
         self._complain = complain
 
     def text(self, name: str) -> str:
-        """A parameter that must be there."""
+        """A required parameter."""
         if not (value := self._query.get(name, "")):
             raise Refusal(self._complain(name))
         return value
@@ -108,7 +108,7 @@ class Params:
             raise Refusal(self._complain(name)) from error
 
     def limit(self, name: str, *, default: int, largest: int) -> int:
-        """How many rows; more than ``largest`` is that many."""
+        """The number of rows, at most ``largest``."""
         value = self.number(name)
         if value == 0:
             raise Refusal(self._complain(name))
@@ -116,7 +116,7 @@ class Params:
 
 
 class Quota:
-    """What REST requests may spend in each window of wall time, per key; all clients share one address."""
+    """The request quota in each window of wall time, per key; all clients share one address."""
 
     def __init__(self, limit: float, window_s: float) -> None:
         self.limit = limit
@@ -125,7 +125,7 @@ class Quota:
         self._used: dict[str, float] = {}
 
     def spend(self, weight: float = 1, key: str = "") -> bool:
-        """Whether it was within the limit; what is refused counts too."""
+        """Whether the request is within the limit; refused requests count, too."""
         window = int(time.monotonic() // self._window_s)
         if window != self._window:
             self._window, self._used = window, {}
@@ -145,7 +145,7 @@ class Dialect(ABC):
 
     paths: of the websocket; hold_us: market time for which the venue gathers trades before it sends them.
     ping_every_s, pong_within_s: protocol pings of the server, None for none. first_word_s: how long a client may
-    stay without a first request. silence: when an idle connection is closed.
+    stay before its first request. silence: when an idle connection is closed.
     """
 
     name: ClassVar[str]
@@ -171,12 +171,12 @@ class Dialect(ABC):
 
     @abstractmethod
     def numbered(self, symbol: str, trade: TapeTrade) -> Numbered:
-        """The venue's ids of a trade, and how many trades it counts it for."""
+        """The venue's ids of a trade, and the number of trades that it counts."""
 
     # The stream
 
     def connected(self, path: str, query: str) -> Conversation | None:
-        """A conversation for the address that was opened; None where nothing listens there."""
+        """A conversation for the opened address; None for an unknown one."""
         del query
         return self.converse() if path.rstrip("/") in {known.rstrip("/") for known in ("/", *self.paths)} else None
 
@@ -186,7 +186,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def record(self, symbol: str, trade: TapeTrade) -> str:
-        """A trade as the stream words it, without what surrounds it."""
+        """A trade in the stream's format, without its envelope."""
 
     # REST
 
@@ -196,7 +196,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def routes(self) -> Mapping[str, Handler]:
-        """What answers which path; ``{name}`` in a path is a parameter."""
+        """The handlers by path; ``{name}`` in a path is a parameter."""
 
     def admit(self, request: web.Request) -> Mapping[str, str]:
         """Counts a request; headers for its answer. Raises Refusal past the limit."""
@@ -207,7 +207,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def complaint(self) -> Reply:
-        """Too many requests, in the venue's words."""
+        """The venue's error for too many requests."""
 
     @abstractmethod
     def unknown(self) -> Reply:
@@ -215,7 +215,7 @@ class Dialect(ABC):
 
 
 def parsed(text: str | bytes) -> Any:
-    """A client's frame as JSON; None for what is no JSON object."""
+    """A client's frame as JSON; None where it is no JSON object."""
     try:
         request = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):

@@ -43,7 +43,7 @@ class _Refused(Exception):
 
 
 class BinanceConversation(Conversation):
-    """What a connection subscribed to, and whether its frames are wrapped with the stream's name."""
+    """The subscriptions of a connection, and whether its frames are wrapped with the stream's name."""
 
     def __init__(self, dialect: Binance, *, combined: bool, streams: Sequence[str]) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class BinanceConversation(Conversation):
         return (f'{{"stream":"!serverShutdown","data":{event}}}' if self.combined else event,)
 
     def _too_chatty(self) -> bool:
-        """Whether this message is more than the fifth within one second."""
+        """Whether this is more than the fifth message within one second."""
         now_s = time.monotonic()
         full = len(self._asked_s) == MESSAGES_PER_SECOND and now_s - self._asked_s[0] < 1.0
         self._asked_s.append(now_s)

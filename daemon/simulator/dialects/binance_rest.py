@@ -28,7 +28,7 @@ Kline = list[int | str]
 
 
 def refusal(code: int, message: str, *, status: int = 400, headers: Mapping[str, str] | None = None) -> Reply:
-    """A complaint in Binance's words."""
+    """An error in Binance's format."""
     return Reply({"code": code, "msg": message}, status, headers or {})
 
 

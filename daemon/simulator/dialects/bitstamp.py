@@ -1,6 +1,6 @@
 """Bitstamp: live_trades, one trade a message, and REST with transactions of the last minute, hour or day.
 
-Ids ascend over all pairs together. REST knows times to the second.
+Ids ascend over all pairs together. REST has times in whole seconds.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _DEFAULT_CANDLES, _LARGEST_CANDLES = 100, 1_000
 
 
 class BitstampConversation(Conversation):
-    """One channel a request; what is well spelt but unknown is acknowledged and silent."""
+    """One channel for each request; a valid but unknown channel is acknowledged and silent."""
 
     def __init__(self, dialect: Bitstamp) -> None:
         super().__init__()
@@ -143,12 +143,12 @@ class Bitstamp(Dialect):
         return Reply(b"<html><body>404</body></html>", 404, {"Content-Type": "text/html"})
 
     def _id(self, symbol: str, trade: TapeTrade) -> int:
-        """Ascending with time over all pairs, and known without looking at the others' trades."""
+        """Ascending with time over all pairs, and computed without the trades of the others."""
         since_ms = trade.time_ms - self.market.tape.timeline.start_us // 1000
         return 1 + (since_ms * len(self._order) + self._order[symbol]) * (MAX_RECORDS + 1) + trade.place
 
     def _ticker(self, request: web.Request) -> Reply:
-        """Of any pair, simulated or not: it is asked for the time."""
+        """The ticker of any pair, simulated or not: clients use it for the time."""
         found = self.symbols.get(request.match_info["pair"], self.market.symbols[0])
         newest = self.market.tape.latest(found, 1, self.market.happened_us())
         last = fixed(newest[0].price, self.market.series(found).price_decimals, 2) if newest else "0.00"

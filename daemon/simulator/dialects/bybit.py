@@ -43,7 +43,7 @@ _DEFAULT_CANDLES, _LARGEST_CANDLES = 200, 1_000
 
 
 class BybitConversation(Conversation):
-    """A request is acknowledged once; one wrong topic refuses all of it."""
+    """A request is acknowledged once; one wrong topic refuses the whole request."""
 
     def __init__(self, dialect: Bybit) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class BybitConversation(Conversation):
         return (self._verdict(op, request, success=True, words=op if self._dialect.repeats_ids else ""),)
 
     def frames(self, records: Sequence[SentTrade]) -> Iterable[str]:
-        """One message a symbol, whatever came between its trades."""
+        """One message for each symbol, in the order of its trades."""
         found: dict[str, list[str]] = {}
         for record in records:
             found.setdefault(record.symbol, []).append(record.text)
@@ -102,7 +102,7 @@ class BybitConversation(Conversation):
 
 
 class Bybit(Dialect):
-    """Spot; see ``Dialect``. most_topics: in one request. repeats_ids: whether an answer says what it answers."""
+    """Spot; see ``Dialect``. most_topics: in one request. repeats_ids: whether answers repeat the request id."""
 
     name: ClassVar[str] = "bybit"
     category: ClassVar[str] = "spot"
@@ -200,7 +200,7 @@ class Bybit(Dialect):
         candles = self.market.candles.newest(
             symbol,
             interval_us,
-            # One more: the first candle opens at its close.
+            # One more candle: the first result opens at its close.
             start_us=None if start_ms is None else start_ms * 1000 - interval_us,
             end_us=None if end_ms is None else end_ms * 1000,
             limit=limit + 1,
@@ -238,7 +238,7 @@ class Bybit(Dialect):
         return self._reply(0, "OK", result)
 
     def _refusal(self, code: int, words: str) -> Reply:
-        """Complaints come with HTTP 200."""
+        """Errors have HTTP status 200."""
         return self._reply(code, words, {})
 
     def _invalid(self, name: str) -> Reply:
@@ -277,7 +277,7 @@ def _side(trade: TapeTrade) -> str:
 
 
 def _linked(candles: Sequence[SimulatedCandle]) -> Iterator[SimulatedCandle]:
-    """Each candle opened at the close before it, which its high and low hold; the first ever as it is."""
+    """Candles opened at the previous close, which their high and low include; the first one unchanged."""
     before: int | None = None
     for candle in candles:
         figures: BarFigures = candle.figures

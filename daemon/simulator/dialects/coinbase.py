@@ -1,7 +1,7 @@
 """Coinbase: market_trades and heartbeats of Advanced Trade, and the Exchange's REST.
 
-Newest first everywhere, and ``side`` is the maker's. Trades are sent in batches of a quarter of a second, all products
-together; a subscription begins with each product's last hundred.
+REST and snapshots are newest first, and ``side`` is the maker's. Trades are sent in batches of a quarter of a second,
+all products together; a subscription begins with the last hundred trades of each product.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class CoinbaseConversation(Conversation):
                 self.symbols.pop(symbol, None)
             return [self._subscriptions()]
         self.symbols |= dict.fromkeys(symbols)
-        # The acknowledgement comes after the snapshots.
+        # The acknowledgement follows the snapshots.
         return [*(self._snapshot(symbol) for symbol in symbols), self._subscriptions()]
 
     def _snapshot(self, symbol: str) -> str:

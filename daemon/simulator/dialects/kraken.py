@@ -1,7 +1,7 @@
-"""Kraken: the second websocket interface and its heartbeats, and REST, whose errors come with HTTP 200.
+"""Kraken: WebSocket v2 with heartbeats, and REST, whose errors have HTTP status 200.
 
 One message carries trades of several symbols, numbers are JSON numbers, and every symbol of a request is acknowledged
-by itself. REST spells bitcoin XBT and names pairs otherwise than it was asked.
+separately. REST spells bitcoin XBT and names pairs differently from the request.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _HEARTBEAT = '{"channel":"heartbeat"}'
 
 
 class KrakenConversation(Conversation):
-    """Heartbeats fill the seconds in which nothing else was sent, once something is subscribed."""
+    """Heartbeats are sent in seconds without other frames, once there is a subscription."""
 
     def __init__(self, dialect: Kraken) -> None:
         super().__init__()
@@ -189,7 +189,7 @@ class Kraken(Dialect):
         return _answer({_key(series): [_row(series, trade) for trade in found], "last": str(last_ns)})
 
     def _ohlc(self, request: web.Request) -> Reply:
-        """The newest 720 and the running one, oldest first; ``since`` only leaves older ones out."""
+        """The newest 720 and the running one, oldest first; ``since`` only drops older ones."""
         params = Params(request, _invalid)
         symbol, minutes = self._symbol(params), params.number("interval") or 1
         interval_us = minutes * 60_000_000
@@ -265,7 +265,7 @@ def _rest_name(currency: str) -> str:
 
 
 def _asset(currency: str) -> str:
-    """Kraken's first assets carry a letter for what they are."""
+    """Kraken's oldest assets have a letter for their class."""
     if currency in _NATIONAL:
         return f"Z{currency}"
     return f"X{currency}" if currency in {"XBT", "ETH", "LTC", "XDG", "XRP"} else currency
@@ -276,7 +276,7 @@ def _altname(series: RecordedSeries) -> str:
 
 
 def _key(series: RecordedSeries) -> str:
-    """What an answer calls the pair: ``XXBTZUSD``, but ``XBTUSDT``."""
+    """The pair's key in an answer: ``XXBTZUSD``, but ``XBTUSDT``."""
     base, quote = _rest_name(series.base), _rest_name(series.quote)
     return _asset(base) + _asset(quote) if _asset(base) != base and _asset(quote) != quote else base + quote
 

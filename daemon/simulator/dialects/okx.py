@@ -1,6 +1,6 @@
 """OKX: trades merged by taker order and price on the websocket, the single ones on REST, and pings as plain text.
 
-An id on the websocket is the last of ``count`` trades. Which records are merged of how many goes by a fixed pattern, so
+An id on the websocket is the last of ``count`` trades. A fixed pattern decides how many trades each record merges, so
 that every id is known without counting.
 """
 
@@ -33,7 +33,7 @@ from daemon.simulator.truth import Numbered
 from daemon.simulator.wording import trimmed
 
 _CONN_ID = "a4d3ae55"
-# How many trades the first record holds, the second, and so on, over and over.
+# Trades in the first record, the second, and so on; the pattern repeats.
 _COUNTS = (1, 3, 1, 2, 1, 1, 5, 1)
 _LAST_IDS = tuple(accumulate(_COUNTS))
 _IDS_PER_ROUND = _LAST_IDS[-1]
@@ -47,7 +47,7 @@ _HISTORY_US = 92 * 86_400_000_000
 
 
 class SingleTrade(NamedTuple):
-    """One of the trades that a record was merged of; size in units of ``10**-size_decimals``."""
+    """One of the trades that a record merges; size in units of ``10**-size_decimals``."""
 
     id: int
     size: int
@@ -56,7 +56,7 @@ class SingleTrade(NamedTuple):
 
 
 class OkxConversation(Conversation):
-    """Every argument is acknowledged by itself, then the instrument's last trade is repeated."""
+    """Every argument is acknowledged separately, then the instrument's last trade is repeated."""
 
     def __init__(self, dialect: Okx) -> None:
         super().__init__()
@@ -269,7 +269,7 @@ class Okx(Dialect):
 
 
 def _count(merged_id: int) -> int:
-    """Of how many trades the record with this number, from 1, is made."""
+    """The number of trades in the record with this number, from 1."""
     return _COUNTS[(merged_id - 1) % len(_COUNTS)]
 
 
@@ -285,7 +285,7 @@ def _merged_id(single_id: int) -> int:
 
 
 def _split(trade: TapeTrade, size_decimals: int) -> list[SingleTrade]:
-    """A record's trades, newest first; their sizes add up to its own, with one decimal more where lots do not do."""
+    """A record's trades, newest first; their sizes add up to its own, with one more decimal where needed."""
     count, last = _count(trade.id), _last_id(trade.id)
     finer = int(trade.size < count)
     size = trade.size * 10**finer

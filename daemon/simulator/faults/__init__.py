@@ -1,1 +1,1 @@
-"""What the simulated exchange does wrong: a plan of faults, what carries it out, and a log of what was done."""
+"""Faults of the simulated exchange: their plan, their injection, and their log."""

@@ -1,4 +1,4 @@
-"""Carries a plan of faults out on a running exchange."""
+"""Injects a plan of faults into a running exchange."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from daemon.simulator.faults.plan import Fault, FaultPlan, Form
 
 
 class Misbehaving(Protocol):
-    """What can be made to go wrong; see ``SimulatedExchange``."""
+    """The faults that can be injected; see ``SimulatedExchange``."""
 
     @property
     def symbols(self) -> tuple[str, ...]: ...
@@ -34,7 +34,7 @@ class Misbehaving(Protocol):
 
 
 class Injector:
-    """Waits for each fault's time, begins it, and ends it when it is over."""
+    """Begins each fault at its time and ends it when it is over."""
 
     def __init__(self, plan: FaultPlan, exchange: Misbehaving) -> None:
         self._plan = plan
@@ -50,7 +50,7 @@ class Injector:
             await self._begin(fault)
 
     def stop(self) -> None:
-        """Ends nothing any more that has begun."""
+        """Stops; faults that have begun stay."""
         for end in self._ends.values():
             end.cancel()
 
@@ -90,7 +90,7 @@ class Injector:
                 exchange.halt(symbol, bars=fault.bars)
 
     def _begin_spell(self, fault: Fault) -> None:
-        """Something that is so for a while."""
+        """Begins a lasting fault."""
         exchange = self._exchange
         match fault.kind:
             case "refuse":
@@ -107,7 +107,7 @@ class Injector:
                 self._end_later("skew", fault.for_s, lambda: exchange.set_skew(0))
 
     def _end_later(self, what: str, after_s: float, end: Callable[[], None]) -> None:
-        """A spell that begins while one of the same sort lasts takes its place."""
+        """A lasting fault replaces one of the same kind that still lasts."""
         if what in self._ends:
             self._ends[what].cancel()
         self._ends[what] = asyncio.get_running_loop().call_later(after_s, end)

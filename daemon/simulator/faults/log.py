@@ -1,4 +1,4 @@
-"""What was done wrong, and when."""
+"""The log of injected faults."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Injected(msgspec.Struct, frozen=True):
     """One fault as it was injected.
 
     time_us: the exchange's market time; wall_s: wall seconds since it was made. symbol: in Binance's spelling, None
-    for all. details: the numbers that it was given.
+    for all. details: its parameters.
     """
 
     time_us: int
@@ -24,7 +24,7 @@ class Injected(msgspec.Struct, frozen=True):
 
 
 class FaultLog:
-    """Every fault, oldest first; ``on_fault`` hears each at once."""
+    """Every fault, oldest first; ``on_fault`` is called with each."""
 
     def __init__(self, venue: str, market_us: Callable[[], int]) -> None:
         self.entries: list[Injected] = []

@@ -1,4 +1,4 @@
-"""Frames that no venue should send, made of one that it did send."""
+"""Malformed frames, made from a valid one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _VALUE = re.compile(r'(?<=":)("[^"]*"|\d+(\.\d+)?|true|false)')
 _DEEP = 100_000
 _DIGITS = 5_000
 _HUGE_NUMBERS = 20
-# Beyond what a client of ours takes in one frame (1 MiB).
+# Larger than the frame limit of our client (1 MiB).
 _OVERSIZED_BYTES = 2 * 1024 * 1024
 
 
 def malformed(form: Form, frame: str) -> str:
-    """``frame``, or where there is none yet an object of our own, spoilt in the given way."""
+    """``frame``, or before the first frame an object of our own, damaged in the given way."""
     frame = frame or '{"price":"1.0","size":"1.0"}'
     match form:
         case "truncated":

@@ -1,6 +1,6 @@
 """A plan of faults: at set times, at random with set rates, or both; from a TOML file or from Python.
 
-Times are wall seconds: faults are the network's and the machines', which do not know market time.
+Times are wall seconds: faults belong to networks and machines, which have no market time.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _Seconds = Annotated[float, msgspec.Meta(ge=0)]
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One fault. Which fields count depends on ``kind``; see docs/simulator.md.
 
-    at_s: wall seconds after the exchange started. symbol: BASE-QUOTE or Binance's spelling; None picks one
+    at_s: wall seconds after the start of the exchange. symbol: BASE-QUOTE or Binance's spelling; None picks one
     by the plan's seed. for_s: wall seconds until it ends. ms: how far the clock is ahead.
     """
 
@@ -66,7 +66,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class FaultPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``faults`` at their times; ``per_hour`` says how many of a kind happen at random in a wall hour, from ``seed``.
+    """``faults`` at their times; ``per_hour`` is the number of random faults of a kind in a wall hour, from ``seed``.
 
     from_s, until_s: wall seconds after the start between which random faults happen.
     """
@@ -78,7 +78,7 @@ class FaultPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     until_s: float = math.inf
 
     def schedule(self) -> Iterator[Fault]:
-        """Every fault in the order of its time; endless where random ones have no end."""
+        """Every fault in the order of its time; endless where random faults have no end."""
         rng = random.Random(self.seed)
         planned = sorted(self.faults, key=lambda fault: fault.at_s)
         for drawn in self._drawn(rng):
@@ -104,7 +104,7 @@ def load_plan(path: Path) -> FaultPlan:
 
 
 def _at_random(kind: Kind, at_s: float, rng: random.Random) -> Fault:
-    """A fault of a size that happens in the wild."""
+    """A fault of a realistic size."""
     return Fault(
         kind=kind,
         at_s=at_s,

@@ -1,4 +1,4 @@
-"""Trades on their way from the player to the sockets: withheld, doubled, held back, mixed up."""
+"""Faults between player and sockets: trades dropped, duplicated, delayed or reordered."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ class StreamFaults:
         self._doubled[symbol] += count
 
     def reorder(self, symbol: str, count: int, for_s: float) -> None:
-        """Holds the next ``count`` trades, but none for longer than that, and sends them in another order."""
+        """Holds the next ``count`` trades, at most for ``for_s``, and sends them in another order."""
         self._mixed[symbol] += count
         self._later(for_s, lambda: self._end_mixing(symbol))
 
     def delay(self, symbol: str, count: int, for_s: float) -> None:
-        """Holds the next ``count`` trades back for so long each, while later ones pass them."""
+        """Delays each of the next ``count`` trades by ``for_s``, while later ones overtake them."""
         self._delayed[symbol] += count
         self._delayed_for_s[symbol] = for_s
 
     def batch(self, for_s: float) -> None:
-        """Gathers all that comes for so long and sends it at once, in its order."""
+        """Collects all trades for ``for_s`` and sends them at once, in order."""
         if self._gathered is None:
             self._gathered = []
             self._later(for_s, self._release)
@@ -56,7 +56,7 @@ class StreamFaults:
         self._timers.clear()
 
     def passing(self, trades: list[Due]) -> None:
-        """Trades that have come due, in the order of their times."""
+        """Passes due trades on, in the order of their times."""
         if self._busy():
             trades = [passed for due in trades for passed in self._meddled(due)]
         if self._gathered is not None:
@@ -68,7 +68,7 @@ class StreamFaults:
         return bool(self._muted or self._dropped or self._doubled or self._delayed or self._mixed)
 
     def _meddled(self, due: Due) -> list[Due]:
-        """What takes the place of one trade."""
+        """The trades that replace one trade."""
         symbol = due[0]
         if symbol in self._muted or _take(self._dropped, symbol):
             return []
@@ -108,7 +108,7 @@ class StreamFaults:
 
 
 def _take(counter: Counter[str], symbol: str) -> bool:
-    """Whether one more was wanted."""
+    """Takes one from the count of a symbol; whether there was one."""
     if symbol not in counter:
         return False
     counter[symbol] -= 1
