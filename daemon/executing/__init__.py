@@ -1,1 +1,1 @@
-"""Independent tasks done elsewhere: one port, engines behind it. What is done elsewhere is not known here."""
+"""Task engines: one interface for independent tasks, run in processes of this machine or on a Ray cluster."""

@@ -1,4 +1,4 @@
-"""The port of task engines: tasks in, results out in the same order, with progress, retries and cancellation."""
+"""The interface of task engines: results in the order of the tasks, with progress, retries and cancellation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from daemon.errors import Fatal, ForecastdError
 
 ATTEMPTS = 3
-"""How often a task is begun before the run gives up: a process can be killed for lack of memory, a machine be lost."""
+"""How often a task is started before the run fails: its process can be killed for lack of memory, its machine lost."""
 
 _Task_contra = TypeVar("_Task_contra", contravariant=True)
 _Step_co = TypeVar("_Step_co", covariant=True)
@@ -19,11 +19,11 @@ Result = TypeVar("Result")
 
 
 class WorkerLost(Fatal):
-    """A task took its process or machine with it every time that it was begun."""
+    """Every attempt at a task ended with the loss of its process or machine."""
 
 
 class Cancelled(ForecastdError):
-    """Ctrl-C; every process that the engine had started is gone."""
+    """The run was cancelled by Ctrl-C; every process that the engine had started has ended."""
 
     exit_code = 130  # 128 + SIGINT, what shells expect
 
@@ -52,10 +52,10 @@ class Executor(Protocol):
         """The results in the order of ``tasks``, equal to those of ``map`` whatever the engine.
 
         on_step: a task's index and how far it is; an engine may leave steps out.
-        on_done: as each task is finished, in any order. on_lost: a task lost its process or machine and is begun again.
+        on_done: as each task is finished, in any order. on_lost: a task lost its process or machine and starts again.
         All are called in the caller's thread.
 
-        Raises what a task raised, and then no other is begun: an error of its own would come again. Raises
+        Raises what a task raised, without a retry, and starts no other task. Raises
         WorkerLost after ``ATTEMPTS`` of one task, Cancelled on Ctrl-C.
         """
         ...

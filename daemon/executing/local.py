@@ -19,7 +19,7 @@ _END_TIMEOUT_S = 5.0  # for a worker that was asked to end; after this it is kil
 
 
 class InProcess:
-    """One task after the other, here: nothing to start, nothing to lose."""
+    """Runs the tasks one after the other in this process."""
 
     def map(
         self,
@@ -84,7 +84,7 @@ class _Worker:
 
 
 class _Job(Generic[Task, Step, Result]):
-    """One call of ``map``: what is waiting, what each worker is at, what is done.
+    """One call of ``map``: the waiting tasks, the current task of each worker, and the results.
 
     Every worker has a pipe of its own: one that dies in mid-message spoils no other's. A pipe holds what the kernel
     buffers; where that is full the worker waits until its steps are read.
@@ -114,7 +114,7 @@ class _Job(Generic[Task, Step, Result]):
                 self._receive(self._workers[pipe])  # type: ignore[index]  # pipes are what was waited for
 
     def end(self) -> None:
-        """Ends every worker, whatever it is at."""
+        """Ends every worker, also in the middle of a task."""
         workers = [*self._workers.values()]
         for worker in workers:
             worker.process.terminate()
@@ -157,7 +157,7 @@ class _Job(Generic[Task, Step, Result]):
                 raise error
 
     def _mark_dead(self, worker: _Worker) -> None:
-        """The worker died: its task is begun again by another, up to a bound."""
+        """Handles a worker's death: another worker starts its task again, up to ``ATTEMPTS`` times in all."""
         reason = self._drop(worker)
         if (index := worker.index) is not None:
             if self._begun[index] >= ATTEMPTS:

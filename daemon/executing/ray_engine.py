@@ -94,7 +94,7 @@ class RayCluster:
 
 
 class _Job(Generic[Task, Step, Result]):
-    """One call of ``map``: what waits, what is under way, what is done."""
+    """One call of ``map``: the waiting tasks, the running tasks, and the results."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class _Job(Generic[Task, Step, Result]):
         self._begun = [0] * len(tasks)
         self._under_way: dict[Any, int] = {}
         self._work = work
-        # Retries are ours: Ray would do them in silence.
+        # This class retries; Ray would do so without calling on_lost.
         self._perform = ray.remote(**needs, max_retries=0)(_perform)
         self._steps = _steps_here(ray)
         self._asked = self._steps.take.remote()
@@ -166,7 +166,7 @@ class _Job(Generic[Task, Step, Result]):
 
 
 class _Steps:
-    """An actor beside the driver that keeps the newest step of each task until it is asked: it cannot grow."""
+    """An actor on the driver's machine that keeps only the newest step of each task, so its size is bounded."""
 
     def __init__(self) -> None:
         self._newest: dict[int, Any] = {}

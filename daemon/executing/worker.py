@@ -62,7 +62,7 @@ def attempt(work: Callable[..., Any], index: int, task: Any, on_step: Callable[[
         return TaskDone(index, work(task, on_step=on_step))
     except (BrokenPipeError, ConnectionResetError):
         raise
-    except Exception as error:  # noqa: BLE001  # whatever a task raises is for who asked for it
+    except Exception as error:  # noqa: BLE001  # the caller of map receives what a task raises
         return TaskFailed(portable(error))
 
 

@@ -19,7 +19,7 @@ from models.overrides import Overrides
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """A trial, on how many folds it was judged, and its figure there beside the yardsticks' on the same targets."""
+    """A trial, its number of judged folds, and its metric beside the baselines' on the same targets."""
 
     trial: int
     overrides: Overrides
@@ -31,7 +31,7 @@ class TrialResult:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One trial's one fold, which is one task."""
+    """One fold of one trial, which is one task."""
 
     trial: int
     fold: int
@@ -48,7 +48,7 @@ class Listener:
 
 
 def run_search(plan: SearchPlan, trials: Trials, executor: Executor, listener: Listener) -> list[TrialResult]:
-    """All trials, best first: those that went furthest before those that were left behind.
+    """All trials, best first: those judged on more folds come before the others.
 
     Raises ValueError where a trial cannot be fitted, or has too few targets to be judged by; see ``Executor.map``.
     """

@@ -14,7 +14,7 @@ from tests.daemon.publishing.brokers import Subscriber, subscribed
 from tests.e2e.rig import valid
 
 
-class Heard(NamedTuple):
+class ReceivedMessage(NamedTuple):
     """One message as it came."""
 
     topic: str
@@ -33,10 +33,10 @@ class Listener:
         self._ended: asyncio.Event
 
     @property
-    def messages(self) -> list[Heard]:
-        return [_heard(message) for message in list(self._subscriber.messages)]
+    def messages(self) -> list[ReceivedMessage]:
+        return [_received(message) for message in list(self._subscriber.messages)]
 
-    def of(self, kind: str) -> list[Heard]:
+    def of(self, kind: str) -> list[ReceivedMessage]:
         """The messages whose topic's first level below the instance is ``kind``."""
         return [each for each in self.messages if each.topic.split("/")[3] == kind]
 
@@ -57,10 +57,10 @@ class Listener:
             await self._ended.wait()
 
 
-def _heard(message: aiomqtt.Message) -> Heard:
+def _received(message: aiomqtt.Message) -> ReceivedMessage:
     assert isinstance(message.payload, bytes)
     properties = message.properties.json() if message.properties else {}  # type: ignore[no-untyped-call]  # paho's
-    return Heard(message.topic.value, message.payload, bool(message.retain), properties)
+    return ReceivedMessage(message.topic.value, message.payload, bool(message.retain), properties)
 
 
 @contextmanager

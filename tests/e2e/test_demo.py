@@ -59,7 +59,7 @@ def test_every_line_is_a_published_payload(finished: Process) -> None:
 
 
 def test_the_summary_says_that_every_bar_is_real(finished: Process) -> None:
-    """Every live bar was proven and equal to the sample's; the addresses were told at the start."""
+    """Every live bar was proven and equal to the sample's; the addresses were printed at the start."""
     summary = re.search(r"live bars: (\d+) proven; equal to the real ones: (\d+), different: 0", finished.log)
     assert summary is not None, finished.log[-3000:]
     assert summary[1] == summary[2]

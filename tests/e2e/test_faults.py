@@ -126,7 +126,7 @@ async def test_a_half_open_connection_is_found_by_a_probe(daemon: Daemon) -> Non
 
 
 async def test_a_mute_subscription_is_found_by_a_probe(daemon: Daemon) -> None:
-    """A symbol whose trades stop coming, while REST has them, is said to be stale and subscribed anew."""
+    """A symbol whose trades stop, while REST has them, is reported stale and subscribed again."""
     topic = "forecastd/v1/e2e/symbol/binance/ETH-USDT/status"
     seen = {}
     daemon.exchange.simulated.mute("ETHUSDT")

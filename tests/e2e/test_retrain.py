@@ -144,7 +144,7 @@ async def test_the_champion_is_served_from_the_first_bar(trained: Trained, daemo
 
 @in_module_loop
 async def test_a_running_retraining_can_be_cancelled(daemon: Daemon) -> None:
-    """The order to cancel ends the run, and whoever watches is told so."""
+    """A cancel command ends the run, and a process that watches it sees that."""
     following = await until_progress(daemon)
     with pytest.raises(ControlRefused, match="running already"):
         await anext(client(daemon).stream("retrain", wait=True))
@@ -183,7 +183,7 @@ async def test_a_client_that_leaves_does_not_end_the_run(daemon: Daemon) -> None
 
 @in_module_loop
 async def test_a_finished_model_takes_over_between_two_bars(trained: Trained, tmp_path: Path) -> None:
-    """Without a champion a baseline speaks and training starts at once; from one bar on the model speaks for all."""
+    """Without a champion a baseline forecasts and training starts at once; from one bar on the model does."""
     (tmp_path / "ledger.sqlite").write_bytes((trained.folder / "state" / "ledger.sqlite").read_bytes())
     artifact = trained.folder / "state" / "models" / "artifacts" / trained.champion
     program = f"""

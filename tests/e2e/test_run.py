@@ -27,7 +27,7 @@ class Scene(NamedTuple):
     """Everything that runs."""
 
     daemon: Process
-    heard: Listener
+    received: Listener
     rest_url: str
     config_file: Path
     manager: ServiceManager
@@ -42,12 +42,12 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     manager = ServiceManager(folder / "notify")
     environ = {"NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": "1000000"}
     try:
-        with simulator(folder, interval="5s") as exchange, listener(broker.port) as heard:
+        with simulator(folder, interval="5s") as exchange, listener(broker.port) as received:
             at = {"ws_url": exchange["ws_url"], "rest_url": exchange["rest_url"]}
             file = configuration(folder, interval="5s", symbols=SYMBOLS, mqtt_url=broker.url, **at)
             with process(folder, "run", "-c", str(file), environ=environ) as daemon:
-                daemon.until(lambda: len(heard.of("forecast")) >= ROUNDS * len(SYMBOLS))
-                yield Scene(daemon, heard, exchange["rest_url"], file, manager, folder)
+                daemon.until(lambda: len(received.of("forecast")) >= ROUNDS * len(SYMBOLS))
+                yield Scene(daemon, received, exchange["rest_url"], file, manager, folder)
     finally:
         manager.close()
         broker.kill()
@@ -56,15 +56,15 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 def live_bars(scene: Scene) -> list[dict[str, Any]]:
     """The first message of every bar that opened after the daemon was up: before that a bar may lack its proof."""
     (started,) = scene.daemon.events("started")
-    first = {(bar["symbol"], bar["open_time"]): bar for bar in reversed(scene.heard.documents("bar"))}
+    first = {(bar["symbol"], bar["open_time"]): bar for bar in reversed(scene.received.documents("bar"))}
     return [bar for bar in first.values() if bar["open_time"] >= started["timestamp"][:19]]
 
 
 def test_every_message_obeys_its_schema(scene: Scene) -> None:
     """All that was published is valid under the schema that it names, in its payload and in its properties."""
     for kind in ("status", "bar", "forecast", "symbol"):
-        assert scene.heard.documents(kind), kind
-    for message in scene.heard.messages:
+        assert scene.received.documents(kind), kind
+    for message in scene.received.messages:
         properties = dict(message.properties["UserProperty"])
         assert properties["schema"] == json.loads(message.payload)["schema"]
         assert message.properties["ContentType"] == "application/json"
@@ -78,15 +78,15 @@ def test_every_bar_is_proven_and_real(scene: Scene) -> None:
     for bar in bars:
         assert (bar["completeness"], bar["revision"], bar["missing_trades"]) == ("proven", 0, 0)
         truth.assert_real(bar, scene.rest_url)
-    assert {bar["audit"] for bar in scene.heard.documents("bar")} <= {"pending", "equal"}
+    assert {bar["audit"] for bar in scene.received.documents("bar")} <= {"pending", "equal"}
 
 
 def test_every_bar_is_forecast_once(scene: Scene) -> None:
     """Forecast and bar messages match one to one, and each forecast starts from its bar's close."""
     closes = {(bar["symbol"], bar["close_time"]): bar["close"] for bar in live_bars(scene)}
-    forecasts = [(each["symbol"], each["bar_close"]) for each in scene.heard.documents("forecast")]
+    forecasts = [(each["symbol"], each["bar_close"]) for each in scene.received.documents("forecast")]
     assert len(forecasts) == len(set(forecasts))
-    live = [each for each in scene.heard.documents("forecast") if (each["symbol"], each["bar_close"]) in closes]
+    live = [each for each in scene.received.documents("forecast") if (each["symbol"], each["bar_close"]) in closes]
     assert len(live) >= len(SYMBOLS)
     for each in live:
         assert each["reference_price"] == closes[each["symbol"], each["bar_close"]]
@@ -154,18 +154,18 @@ def test_a_retraining_is_ordered_over_the_socket(scene: Scene) -> None:
         replies = [json.loads(line) for line in retrain.out.splitlines()]
     assert replies[0] == {"started": True}
     assert replies[-1]["outcome"] == "promoted"
-    events = [each["kind"] for each in scene.heard.documents("event")]
+    events = [each["kind"] for each in scene.received.documents("event")]
     assert events[-2:] == ["retrain_started", "retrain_finished"]
 
 
 def test_sigterm_ends_it_in_order(scene: Scene) -> None:
     """Within 3 s: exit code 0, the retained status says stopped, and nothing was logged as an error."""
-    births = [each["state"] for each in scene.heard.documents("status")]
+    births = [each["state"] for each in scene.received.documents("status")]
     assert births[0] == "starting"
     assert births[-1] == "online"
     assert scene.daemon.end(signal.SIGTERM, within_s=3.0) == 0
     time.sleep(0.2)
-    assert scene.heard.documents("status")[-1]["state"] == "stopped"
+    assert scene.received.documents("status")[-1]["state"] == "stopped"
     assert "STOPPING=1" in scene.manager.lines
     assert [e for e in scene.daemon.log.splitlines() if '"level":"error"' in e and "not_reloaded" not in e] == []
     assert "Traceback" not in scene.daemon.log

@@ -69,7 +69,7 @@ def _report(world: World, judgement: Judgement, took_s: float) -> dict[str, Any]
         "bars_per_venue_and_symbol": world.bars - 3,
         "symbols": list(world.symbols),
         "forecasts": judgement.forecasts,
-        "messages": world.heard.messages,
+        "messages": world.received.messages,
         "verdicts": {name: dict(counts) for name, counts in judgement.verdicts.items()},
         "audits": {name: dict(counts) for name, counts in judgement.audits.items()},
         "unproven_and_wrong": judgement.unproven_and_wrong,

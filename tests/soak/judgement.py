@@ -1,4 +1,4 @@
-"""What the bars and forecasts of a soak are worth, beside the truth that the exchanges know."""
+"""Checks the bars, forecasts, messages and memory of a soak against the simulated exchanges' own data."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _PRICES = ("open", "high", "low", "close")
 _SUMS = ("volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume")
 _RELATIVE = 1e-11
 _LEAST_PROVEN = 0.99
-# After a start bars wait so long for proof; what is longer ago than a bar is then too old to be forecast.
+# After a start, bars wait this long for proof; a bar that closed more than one bar ago is then too old to forecast.
 _START_S = CATCH_UP_S
-_MOST_TOLD = 12
+_MOST_SHOWN = 12
 _WARM_UP_S = 60.0  # memory is compared from then on
 _MOST_GROWTH = 0.10
 
 
 @dataclass
 class Judgement:
-    """``problems`` are broken promises, at most a few of each kind told; ``verdicts`` counts bars by venue."""
+    """``problems`` are broken promises, at most ``_MOST_SHOWN`` of each kind; ``verdicts`` counts bars by venue."""
 
     problems: list[str] = field(default_factory=list)
     verdicts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -44,12 +44,12 @@ class Judgement:
 
     def broken(self, kind: str, words: str) -> None:
         self.counts[kind] += 1
-        if self.counts[kind] <= _MOST_TOLD:
+        if self.counts[kind] <= _MOST_SHOWN:
             self.problems.append(f"{kind}: {words}")
 
 
 def judge(world: World) -> Judgement:
-    """Every promise, held against the ledger, the messages and the processes' memory."""
+    """Checks every promise against the ledger, the messages and the processes' memory."""
     judgement = Judgement()
     ledger = Ledger(world.folder / "state" / LEDGER_NAME)
     try:
@@ -65,7 +65,7 @@ def judge(world: World) -> Judgement:
 
 
 def _opens(world: World) -> range:
-    """The bars that are judged: all but the last three, of which a revision may still be on its way."""
+    """The bars that are judged: all but the last three, whose revisions may not be stored yet."""
     return range(world.first_open_us, world.first_open_us + (world.bars - 3) * INTERVAL_US, INTERVAL_US)
 
 
@@ -95,7 +95,7 @@ def _judge_bars(judgement: Judgement, world: World, ledger: Ledger, instrument: 
 
 
 def _judge_bar(judgement: Judgement, bar: Bar, true: Truth, *, numbered: bool) -> None:
-    """A bar is true in all that it says, or its verdict says what is wrong with it."""
+    """Every known figure of a bar is true, or its completeness says that it may not be."""
     wrong = _differences(bar, true)
     where = _name(bar)
     match bar.completeness:
@@ -106,17 +106,17 @@ def _judge_bar(judgement: Judgement, bar: Bar, true: Truth, *, numbered: bool) -
                 judgement.broken("false proof", f"{where}: ids {bar.first_trade_id} to {bar.last_trade_id}")
         case Completeness.GAP:
             if not bar.missing_ranges:
-                judgement.broken("silent gap", f"{where}: says not where")
+                judgement.broken("silent gap", f"{where}: missing_ranges is empty")
         case Completeness.UNPROVEN:
             if wrong and bar.audit is Audit.EQUAL:
                 judgement.broken("false audit", f"{where}: {wrong}")
-            elif wrong:  # as its verdict allows: nothing proves it
+            elif wrong:  # allowed: an unproven bar promises nothing
                 judgement.unproven_and_wrong += 1
         case Completeness.VENUE_CANDLE:
             if wrong:
                 judgement.broken("false candle", f"{where}: {wrong}")
             if bar.taker_buy_volume is not None and not numbered:
-                judgement.broken("false candle", f"{where}: says who took, which no candle does")
+                judgement.broken("false candle", f"{where}: has taker volumes, which this venue's candles do not have")
 
 
 def _name(bar: Bar) -> str:
@@ -124,13 +124,13 @@ def _name(bar: Bar) -> str:
 
 
 def miscount(bar: Bar, true: Sequence[Numbered]) -> str:
-    """What is wrong with the account of the trades that the bar lacks; empty where it is exact.
+    """The error in a bar's ``missing_trades`` and ``missing_ranges``; empty where both are exact.
 
-    true: the bar's trades as the venue numbers them. An id may stand for many trades: what the bar lacks are those of
-    the missing ids, no more and no fewer. A range that reaches beyond the bar may hold some of its neighbours' ids.
+    true: the bar's trades as the venue numbers them. One id may stand for several trades: the bar must lack exactly the
+    trades of the missing ids. A range that extends beyond the bar may hold ids of its neighbours.
     """
     ranges, missing = bar.missing_ranges, bar.missing_trades or 0
-    told = sum((lost.last_id or 0) - (lost.first_id or 0) + 1 for lost in ranges)
+    reported = sum((lost.last_id or 0) - (lost.first_id or 0) + 1 for lost in ranges)
     within = all(
         bar.open_time_us <= lost.after_us and lost.before_us is not None and lost.before_us < bar.close_time_us
         for lost in ranges
@@ -143,16 +143,16 @@ def miscount(bar: Bar, true: Sequence[Numbered]) -> str:
         ids += lost_ids
         hidden += each.trades * lost_ids // (each.last_id - each.first_id + 1)
     lacking = sum(each.trades for each in true) - (bar.trades or 0)
-    if len(ranges) >= MAX_RANGES and missing > told:  # not all of them are told
+    if len(ranges) >= MAX_RANGES and missing > reported:  # the list of ranges is full
         single = all(each.trades == (each.last_id or 0) - (each.first_id or 0) + 1 for each in true)
         few = hidden > lacking or (single and missing < lacking)
-        return f"{missing} missing, the told ids are {hidden} trades, it lacks {lacking}" if few else ""
-    if missing != told:
-        return f"{missing} missing, but the ranges hold {told}"
+        return f"{missing} missing, the reported ids are {hidden} trades, it lacks {lacking}" if few else ""
+    if missing != reported:
+        return f"{missing} missing, but the ranges hold {reported}"
     if hidden != lacking:
         return f"the missing ids are {hidden} trades, it lacks {lacking}"
-    if within and ids != told:
-        return f"{told} ids missing, {ids} of them are the bar's"
+    if within and ids != reported:
+        return f"{reported} ids missing, {ids} of them are the bar's"
     return ""
 
 
@@ -164,7 +164,7 @@ def _overlap(lost: MissingTrades, first_id: int, last_id: int) -> int:
 
 
 def _differences(bar: Bar, true: Truth) -> dict[str, tuple[object, object]]:
-    """Fields that the bar knows and that are not so; of a candle that opens at the close before it, the close."""
+    """Known fields with a wrong value; of a candle that opens at the close before it, only the close is compared."""
     from_candle = bar.completeness is Completeness.VENUE_CANDLE
     quirk = from_candle and venue(bar.venue, []).opens_at_previous_close
     found: dict[str, tuple[object, object]] = {}
@@ -183,7 +183,7 @@ def _differences(bar: Bar, true: Truth) -> dict[str, tuple[object, object]]:
 
 
 def _judge_forecasts(judgement: Judgement, world: World, ledger: Ledger) -> None:
-    """Whoever was up for the whole of a bar and until its forecast was due has issued one for every symbol."""
+    """A daemon that ran for the whole of a bar, and until its forecast was due, issued one for every symbol."""
     opens = _opens(world)
     stored = {each.id for each in ledger.forecasts(opens.start, opens.stop + 2 * INTERVAL_US)}
     judgement.forecasts = len(stored)
@@ -208,24 +208,24 @@ def _was_up(world: World, from_us: int, until_us: int) -> bool:
 
 
 def _judge_messages(judgement: Judgement, world: World) -> None:
-    """Nothing was published twice with different content, and every symbol was heard of."""
-    for name, payloads in world.heard.forecasts.items():
+    """Nothing was published twice with different content, and every symbol was published."""
+    for name, payloads in world.received.forecasts.items():
         if len(payloads) > 1:
             judgement.broken("two forecasts", name)
-    for (topic, open_time, revision), payloads in world.heard.bars.items():
+    for (topic, open_time, revision), payloads in world.received.bars.items():
         if len(payloads) > 1:
-            told = [msgspec.json.decode(each) for each in sorted(payloads)][:2]
-            changed = {key: (told[0][key], told[1].get(key)) for key in told[0] if told[0][key] != told[1].get(key)}
+            first, second = [msgspec.json.decode(each) for each in sorted(payloads)][:2]
+            changed = {key: (first[key], second.get(key)) for key in first if first[key] != second.get(key)}
             judgement.broken("two bars", f"{topic} at {open_time}, revision {revision}: {changed}")
-    heard = {tuple(topic.split("/")[4:6]) for topic, _, _ in world.heard.bars}
+    received = {tuple(topic.split("/")[4:6]) for topic, _, _ in world.received.bars}
     for name in world.venues:
         for symbol in world.symbols:
-            if (name, symbol) not in heard:
-                judgement.broken("unheard", f"{name}:{symbol} was never published")
+            if (name, symbol) not in received:
+                judgement.broken("never published", f"{name}:{symbol}")
 
 
 def _judge_memory(judgement: Judgement, lives: list[Life]) -> None:
-    """The longest life does not grow from its first minute on."""
+    """The memory of the process that lived longest does not grow after its first minute."""
     longest = max(lives, key=lambda life: len(life.memory))
     settled = [size for at_s, size in longest.memory if at_s - longest.began_s > _WARM_UP_S]
     if len(settled) < 30:

@@ -29,7 +29,7 @@ def lacking(trades: int, missing: int, *ranges: tuple[int, int], beyond_us: int 
 
 
 @pytest.mark.parametrize(
-    ("told", "true"),
+    ("reported", "true"),
     [
         (lacking(4, 1, (12, 12)), TRUE),
         (lacking(53, 1, (10, 10)), TRUE),
@@ -38,13 +38,13 @@ def lacking(trades: int, missing: int, *ranges: tuple[int, int], beyond_us: int 
         (lacking(6, 2, (13, 14)), MERGED),  # the rest of a record that was counted in part
     ],
 )
-def test_an_exact_account_is_accepted(told: Bar, true: list[Numbered]) -> None:
+def test_an_exact_account_is_accepted(reported: Bar, true: list[Numbered]) -> None:
     """The trades of the missing ids are those that the bar lacks, on venues that merge trades as well."""
-    assert miscount(told, true) == ""
+    assert miscount(reported, true) == ""
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("reported", "words"),
     [
         (lacking(4, 2, (12, 12)), "2 missing, but the ranges hold 1"),
         (lacking(3, 1, (12, 12)), "the missing ids are 50 trades, it lacks 51"),  # one more is gone
@@ -52,9 +52,9 @@ def test_an_exact_account_is_accepted(told: Bar, true: list[Numbered]) -> None:
         (lacking(4, 3, (12, 12), (20, 21)), "3 ids missing, 1 of them are the bar's"),
     ],
 )
-def test_an_account_that_is_wrong_is_found(told: Bar, words: str) -> None:
+def test_an_account_that_is_wrong_is_found(reported: Bar, words: str) -> None:
     """Too many, too few, and ids that are another bar's."""
-    assert miscount(told, TRUE) == words
+    assert miscount(reported, TRUE) == words
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_an_account_that_is_wrong_is_found(told: Bar, words: str) -> None:
     [(20, 20, True), (20, 21, True), (19, 20, False), (25, 20, False)],
 )
 def test_more_ranges_than_travel_with_a_bar_leave_a_bound(trades: int, missing: int, right: bool) -> None:
-    """No more may be lacking than are said to be missing, nor fewer than the told ranges hold."""
+    """With a full list of ranges, a bar lacks at most the missing trades and at least those of the ranges."""
     ranges = [(first, first) for first in range(0, 2 * MAX_RANGES, 2)]
-    told = lacking(trades, missing, *ranges)
-    assert (miscount(told, [Numbered(number, number) for number in range(40)]) == "") is right
+    reported = lacking(trades, missing, *ranges)
+    assert (miscount(reported, [Numbered(number, number) for number in range(40)]) == "") is right

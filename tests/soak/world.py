@@ -1,4 +1,4 @@
-"""What the daemon lives in during a soak: seven exchanges, a broker, somebody who listens, and a hand with kill -9."""
+"""The environment of a soak: seven exchanges, a broker, a subscriber, and a killer of the daemon."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ INTERVAL_US = 60_000_000
 HISTORY_BARS = 1_100
 ROOT = Path(__file__).parents[2]
 
-# Of each kind so many an hour and venue; the whole of them is a bad day every few minutes. A clock that jumps is the
-# daemon's own here: it starts with the wrong time.
+# Faults of each kind an hour and venue. The exchanges' clocks do not jump: the daemon's clock is wrong at its start.
 FAULTS_PER_HOUR = {
     "drop": 90.0,
     "duplicate": 60.0,
@@ -54,7 +53,7 @@ FAULTS_PER_HOUR = {
 
 @dataclass
 class Life:
-    """One process of the daemon: monotonic seconds of its start and its end, and its memory in bytes on the way."""
+    """One process of the daemon: monotonic seconds of its start and its end, and samples of its memory in bytes."""
 
     began_s: float
     ended_s: float | None = None
@@ -62,8 +61,8 @@ class Life:
 
 
 @dataclass
-class Heard:
-    """What came over MQTT: every payload of a forecast by its id, and of a bar by its topic, time and revision."""
+class Received:
+    """Received messages: the payloads of a forecast by its id, and of a bar by its topic, time and revision."""
 
     forecasts: dict[str, set[bytes]] = field(default_factory=dict)
     bars: dict[tuple[str, str, int], set[bytes]] = field(default_factory=dict)
@@ -76,7 +75,7 @@ class Heard:
             self.forecasts.setdefault(msgspec.json.decode(payload)["id"], set()).add(payload)
         elif kind == "bar":
             bar = msgspec.json.decode(payload)
-            del bar["audit"]  # the outcome comes after the bar and changes nothing else of it
+            del bar["audit"]  # set by reconciliation, after the bar was published
             key = (topic, bar["open_time"], bar["revision"])
             self.bars.setdefault(key, set()).add(msgspec.json.encode(bar, order="sorted"))
 
@@ -90,7 +89,7 @@ class World:
         self.folder, self.venues, self.bars, self.seed = folder, tuple(venues), bars, seed
         self.bar_s = bar_s
         self.symbols = tuple(symbols)
-        self.heard = Heard()
+        self.received = Received()
         self.lives: list[Life] = []
         self.broker_restarts = 0
         self.clock = SharedClock(
@@ -129,7 +128,7 @@ class World:
         )
 
     async def run(self) -> None:
-        """Plays every bar, with faults up to a quiet end in which everything can be put right."""
+        """Plays every bar, with faults up to a quiet end in which every repair can finish."""
         self._broker.start()
         addresses = {venue: await exchange.start() for venue, exchange in self.exchanges.items()}
         config = self._configuration(addresses)
@@ -147,8 +146,7 @@ class World:
     async def _live(self, config: Path) -> None:
         """The daemon, killed at random times and started again, with the wrong time on its clock now and then.
 
-        Every second kill, the first among them, comes the moment a bar is told: what was told and what is kept are
-        then furthest apart.
+        Every second kill, from the first on, comes at the moment a bar is published, when the ledger may lag behind.
         """
         quiet_from_s = self.ends_s - 14 * self.bar_s
         while time.monotonic() < self.ends_s:
@@ -158,13 +156,13 @@ class World:
             await self._watch(until_s if until_s < quiet_from_s else self.ends_s)
             last = time.monotonic() >= self.ends_s
             if not last and len(self.lives) % 2:
-                await self._until_a_bar_is_told()
+                await self._until_a_bar_is_published()
             self._end(signal.SIGTERM if last else signal.SIGKILL)
             if not last:
                 await asyncio.sleep(self._random.uniform(0.1, 1.2) * self.bar_s)
 
     def _start(self, config: Path, *, wrong_us: int) -> None:
-        told = json.dumps(
+        clock = json.dumps(
             {
                 "start_us": self.clock.start_us,
                 "origin_s": self.clock.origin_s,
@@ -174,7 +172,7 @@ class World:
         )
         with (self.folder / "daemon.log").open("ab") as log:
             self._daemon = subprocess.Popen(
-                [sys.executable, "-m", "tests.soak.child", str(config), told],
+                [sys.executable, "-m", "tests.soak.child", str(config), clock],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -184,10 +182,10 @@ class World:
             )
         self.lives.append(Life(time.monotonic()))
 
-    async def _until_a_bar_is_told(self) -> None:
-        """Until the next bar comes over MQTT; where the broker is down just now, two bars later."""
-        told, until_s = len(self.heard.bars), time.monotonic() + 2 * self.bar_s
-        while len(self.heard.bars) == told and time.monotonic() < until_s:
+    async def _until_a_bar_is_published(self) -> None:
+        """Waits for the next bar over MQTT, at most two bars long, since the broker may be down."""
+        before, until_s = len(self.received.bars), time.monotonic() + 2 * self.bar_s
+        while len(self.received.bars) == before and time.monotonic() < until_s:
             await asyncio.sleep(0.005)
 
     async def _watch(self, until_s: float) -> None:
@@ -224,7 +222,7 @@ class World:
                 ) as client:
                     await client.subscribe("forecastd/v1/soak/#", qos=1)
                     async for message in client.messages:
-                        self.heard.take(message.topic.value, bytes(message.payload))
+                        self.received.take(message.topic.value, bytes(message.payload))
             await asyncio.sleep(0.1)
 
     def _configuration(self, addresses: Mapping[str, Addresses]) -> Path:
@@ -282,7 +280,7 @@ def market(symbols: Sequence[str], bars: int) -> MarketData:
 
 @asynccontextmanager
 async def lived(world: World) -> AsyncIterator[World]:
-    """The world after its run; its processes end whatever happens."""
+    """The world after its run; ends its processes on every path."""
     try:
         await world.run()
         yield world

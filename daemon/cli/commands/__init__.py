@@ -1,1 +1,1 @@
-"""What each command of ``forecastd`` does; ``daemon.cli`` holds their arguments."""
+"""The implementation of each ``forecastd`` command; ``daemon.cli`` declares their arguments."""

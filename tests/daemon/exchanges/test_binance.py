@@ -170,7 +170,7 @@ def test_subscribe_and_list(binance: Binance) -> None:
 
 
 def test_symbols_that_are_spelled_alike() -> None:
-    """Two symbols with one native name are refused: their trades could not be told apart."""
+    """Two symbols with one native name are refused: their trades would be indistinguishable."""
     with pytest.raises(ConfigError, match="alike"):
         Binance(["AB-CUSDT", "ABC-USDT"])
 

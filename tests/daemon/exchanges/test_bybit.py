@@ -249,7 +249,7 @@ def test_running_candle_is_left_out(spot: Venue) -> None:
 
 
 def test_candles_open_at_the_previous_close(spot: Venue) -> None:
-    """Low and high hold that open, traded at or not: whoever compares must know."""
+    """Low and high hold that open, traded at or not: a comparison must allow for it."""
     assert spot.opens_at_previous_close
     (bar,) = spot.decode_candles(
         candles_body(["1786310820000", "1922.48", "1924", "1922.48", "1923", "5", "9615"]),

@@ -33,7 +33,7 @@ FAST = StreamSettings(
 
 
 class Loss(NamedTuple):
-    """What a listener is told when symbols are not served."""
+    """The report to a listener of symbols that are not served."""
 
     symbols: tuple[str, ...]
     reason: str
@@ -75,7 +75,7 @@ class RecordingListener:
         return [event[1:] for event in self.events if event[0] == kind]
 
     async def until(self, true: Callable[[], bool], timeout_s: float = 5.0) -> None:
-        """Waits until something heard makes ``true`` so."""
+        """Waits until a received event makes ``true`` true."""
         async with asyncio.timeout(timeout_s):
             while not true():
                 self._heard.clear()

@@ -1,4 +1,4 @@
-"""A venue on loopback that speaks Binance's subscription protocol and misbehaves on request."""
+"""A venue on loopback that implements Binance's subscription protocol and injects faults on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A connection is kept alive the venue's way and replaced when it falls silent; until when it was heard is known."""
+"""A connection is kept alive the venue's way and replaced when it falls silent; the time of its last frame is known."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def test_frames_of_any_kind_are_life(listener: RecordingListener) -> None:
 
 @pytest.mark.parametrize("name", ANNOUNCING)
 async def test_an_announced_end_makes_before_it_breaks(name: str, listener: RecordingListener) -> None:
-    """The old connection is heard until another is subscribed, and for a moment beyond."""
+    """The old connection is read until another is subscribed, and for a moment longer."""
     async with FakeVenue(name) as venue, kept(venue, name, listener):
         await listener.until_count("connected", 1)
         old = venue.peers[0]
@@ -94,7 +94,7 @@ async def test_an_announced_end_makes_before_it_breaks(name: str, listener: Reco
 
 
 async def test_a_symbol_that_the_new_connection_does_not_get(listener: RecordingListener) -> None:
-    """It is told as not served once the old connection is gone, heard until then, and asked for again."""
+    """It is reported as not served once the old connection is gone, and requested again."""
     async with FakeVenue("okx") as venue, kept(venue, "okx", listener):
         await listener.until_count("connected", 1)
         replaced_at_us = SystemClock().market_us()
@@ -112,7 +112,7 @@ async def test_a_symbol_that_the_new_connection_does_not_get(listener: Recording
 
 @pytest.mark.parametrize("name", STYLES)
 async def test_one_connection_dies_and_the_other_knows_nothing_of_it(name: str, listener: RecordingListener) -> None:
-    """Connections of one venue fail and are mended each by itself."""
+    """Connections of one venue fail and are replaced independently."""
     async with FakeVenue(name) as venue, kept(venue, name, listener, per_connection=1) as stream:
         await listener.until_count("connected", 2)
         (dying,) = [peer for peer, natives in venue.subscribed.items() if natives == [venue.style.native(BTC)]]
@@ -167,7 +167,7 @@ async def test_heard_until_a_moment_before_the_last_frame(listener: RecordingLis
 
 @pytest.mark.usefixtures("closely")
 async def test_what_was_heard_is_told_for_as_long_as_nobody_listens(listener: RecordingListener) -> None:
-    """Every failed attempt repeats until when the last good connection was heard; attempts themselves hear nothing."""
+    """Every failed attempt reports the last frame of the last good connection; attempts receive nothing."""
     clock = SystemClock()
     async with FakeVenue("bybit") as venue, kept(venue, "bybit", listener):
         await listener.until_count("connected", 1)
@@ -182,7 +182,7 @@ async def test_what_was_heard_is_told_for_as_long_as_nobody_listens(listener: Re
 
 
 async def test_never_heard(unused_tcp_port: int, listener: RecordingListener) -> None:
-    """Before the first connection nothing was heard at all."""
+    """Before the first connection there is no last frame."""
     async with streaming(f"ws://127.0.0.1:{unused_tcp_port}", listener, [BTC], venue=swift("bybit", [BTC])):
         await listener.until_count("disconnected", 2)
     assert {loss.complete_until_us for loss in listener.losses} == {0}

@@ -1,4 +1,4 @@
-"""A connection that breaks or cannot be had is made anew, at a bounded pace, and only where that may help."""
+"""A broken or refused connection is opened again, at a bounded pace, and only where that may help."""
 
 from __future__ import annotations
 

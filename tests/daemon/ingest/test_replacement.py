@@ -27,7 +27,7 @@ def once_each(ids: list[int]) -> list[int]:
 
 
 async def pumping(server: FakeBinance, symbol: str, last_id: list[int]) -> None:
-    """Trades without a break, to whoever is subscribed when they happen."""
+    """Trades without a break, to every connection subscribed at their time."""
     while True:
         for _ in range(5):
             last_id[0] += 1
@@ -75,7 +75,7 @@ async def test_server_shutdown_makes_before_it_breaks(server: FakeBinance, liste
 
 
 async def test_shutdown_that_is_announced_while_subscribing(server: FakeBinance, listener: RecordingListener) -> None:
-    """A connection that is told to go before it was verified serves, and is replaced at once."""
+    """A connection that must close before it was verified still serves, and is replaced at once."""
 
     def announce_once(peer: ServerConnection) -> None:
         if server.attempts == 1:
@@ -112,7 +112,7 @@ async def test_planned_reconnect_is_drawn_short_of_the_lifetime(listener: Record
 
 
 async def test_requested_reconnect(server: FakeBinance, listener: RecordingListener) -> None:
-    """A symbol that is acknowledged but mute gets a new connection; the others lose nothing."""
+    """A symbol that is acknowledged but silent gets a new connection; the others lose nothing."""
     async with streaming(server.url, listener) as stream, pump(server) as last_id:
         await listener.until_count("connected", 1)
         stream.reconnect(ETH)
@@ -140,7 +140,7 @@ async def test_the_old_connection_serves_while_no_new_one_can_be_had(
 async def test_the_old_connection_dies_before_the_new_one_is_there(
     server: FakeBinance, listener: RecordingListener
 ) -> None:
-    """A loss in the midst of a replacement is reported once and mended by the attempts under way."""
+    """A loss during a replacement is reported once and ended by the running attempts."""
     async with streaming(server.url, listener) as stream:
         await listener.until_count("connected", 1)
         server.status = HTTPStatus.BAD_GATEWAY

@@ -18,5 +18,5 @@ def sample(request: pytest.FixtureRequest) -> Sample:
 
 @pytest.fixture
 def venue(sample: Sample) -> Venue:
-    """The venue, told of the sample's symbol only."""
+    """The venue, with the sample's symbol only."""
     return sample.make([sample.symbol])

@@ -30,7 +30,7 @@ def entrances(sample: Sample) -> tuple[Entrance, ...]:
     closed = sample.make([sample.symbol])
 
     def venues() -> tuple[Venue, Venue]:
-        """The venue told of one symbol, and one for recordings: made anew, for it remembers every name it met."""
+        """A new venue of one symbol, and a new one for recordings, which remembers every name in its input."""
         return closed, sample.make(None)
 
     def frame(data: bytes) -> None:

@@ -79,9 +79,9 @@ def quick_way(
 
 def test_records_take_the_quick_way(sample: Sample, venue: Venue) -> None:
     """Records within the bar, to the microsecond of its bounds, are taken, and are the trades that ``decode`` tells."""
-    told = venue.read(sample.trade_frame)
-    assert isinstance(told, TradesMessage)
-    first, records = sample.trades[0], told.trades
+    parsed = venue.read(sample.trade_frame)
+    assert isinstance(parsed, TradesMessage)
+    first, records = sample.trades[0], parsed.trades
     begin_us, end_us = first.time_us, sample.trades[-1].time_us + 1000
     flow = quick_way(venue, first, begin_us, end_us)
     assert flow.take_next(records) == len(records)
@@ -93,7 +93,7 @@ def test_records_take_the_quick_way(sample: Sample, venue: Venue) -> None:
 
 
 def test_other_frames(sample: Sample, venue: Venue) -> None:
-    """Answers, errors, announcements, heartbeats and other channels are told apart."""
+    """Answers, errors, announcements, heartbeats and other channels are distinguished."""
     assert sample.other_frames
     for frame, message in sample.other_frames:
         assert venue.decode(frame) == message, frame
