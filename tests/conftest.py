@@ -1,8 +1,11 @@
-"""The order of the tests, and one line about those that were skipped for want of a program."""
+"""The order of the tests, a check that none leaves logging configured, and one line about skipped programs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+import structlog
 
 from tests.programs import missing_packages
 
@@ -10,6 +13,14 @@ from tests.programs import missing_packages
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Quick tests first; tests that run real processes or train a network last."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture(autouse=True)
+def logging_left_as_found() -> Iterator[None]:
+    """Fails a test that leaves structlog configured: later tests of the process could not capture the log."""
+    before = structlog.get_config()["wrapper_class"]
+    yield
+    assert structlog.get_config()["wrapper_class"] is before, "the test has to call structlog.reset_defaults()"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
