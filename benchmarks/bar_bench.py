@@ -1,12 +1,12 @@
-"""How much of bare decoding's speed is left after each venue's frames have become bars, without any I/O.
+"""Frames per second through the pipeline as a share of bare decoding, for each venue, without any I/O.
 
-The frames go the daemon's way: read by the venue, handed to ``VenueFeed.trades`` as a connection does it, through the
-pipeline into open bars. Both sides of the ratio take short turns on the same frames, so that both meet the same
-machine; the ratio is the median over the turns.
+The frames take the daemon's path: read by the venue, passed to ``VenueFeed.trades`` as a connection does, through the
+pipeline into open bars. Both sides of the ratio take short turns on the same frames, so that both see the same machine
+load; the ratio is the median over the turns.
 
-A frame is done when its trades are checked, known to be the next, and kept for their bar. What the daemon does once a
-second with all that came, to make trades of the venue's records, note them in the account and add them up, is reported
-beside it, and as a second ratio.
+A frame is done when its trades are checked, in sequence, and buffered for their bar. The daemon's work once a second on
+all buffered trades (decoding the venue's records, accounting and aggregation) is reported separately, and as a second
+ratio.
 """
 
 from __future__ import annotations

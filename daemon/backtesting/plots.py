@@ -49,7 +49,7 @@ def fan_chart(outcomes: Outcomes, kind: str, row: int) -> str:
     for bars, price in zip(ahead[1:], came[1:], strict=True):
         if np.isfinite(price):
             plot.dot(float(bars), float(price), "var(--ink)")
-    return plot.render(f"Fan chart of {kind}: intervals ahead and the prices that came")
+    return plot.render(f"Fan chart of {kind}: intervals ahead and the realised prices")
 
 
 def band_chart(outcomes: Outcomes, kind: str, rows: npt.NDArray[np.int64]) -> str:

@@ -196,7 +196,7 @@ def _forecast_card(kind: str, outcomes: Outcomes, chosen: npt.NDArray[np.int64])
         for row in picked
     )
     return (
-        f'<div class="card"><h3>What {escape(kind)} said: central intervals, and the prices that came</h3>'
+        f'<div class="card"><h3>Forecasts of {escape(kind)}: central intervals, and the realised prices</h3>'
         f'<div class="grid2">{fans}</div><h3>The last week, {outcomes.horizons[0]} ahead</h3>'
         f"{plots.band_chart(outcomes, kind, known)}</div>"
     )

@@ -153,7 +153,7 @@ def alarms(result: Mapping[str, Any]) -> Iterator[str]:
     for kind, count in result["silent"].items():
         if count:
             where = f"{result['series']}, {result['horizon']} ahead"
-            yield f"{kind} was silent on {count} targets ({where}), on which nobody is scored"
+            yield f"{kind} has no forecast for {count} targets ({where}); no forecaster is scored on them"
 
 
 def figure(estimate: Mapping[str, float] | None, digits: int, *, percent: bool = False) -> str:

@@ -44,9 +44,11 @@ def check_engine(options: EngineOptions) -> None:
     if options.engine == "ray" and find_spec("ray") is None:
         raise EngineRefused('--engine ray: Ray is not installed: pip install "forecastd[ray]"')
     if options.engine == "ray" and options.workers and options.cluster:
-        raise EngineRefused("--workers is of this machine; a Ray cluster has the cores that it has: leave it out")
+        raise EngineRefused(
+            "--workers counts processes of this machine, and a Ray cluster uses its own cores: leave --workers out"
+        )
     if options.engine != "ray" and options.ray_address:
-        raise EngineRefused("--ray-address is of --engine ray: add that")
+        raise EngineRefused("--ray-address needs --engine ray: add that")
 
 
 def make_executor(options: EngineOptions, *, tasks: int, on_gpu: bool) -> Executor:

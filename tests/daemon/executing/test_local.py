@@ -118,8 +118,8 @@ def test_the_choice_of_an_engine() -> None:
     assert chosen.workers == 4
     for options, says in (
         (EngineOptions(engine="spark"), "--engine was 'spark'; there are local, ray"),
-        (EngineOptions(ray_address="head:6379"), "--ray-address is of --engine ray"),
-        (EngineOptions(engine="ray", ray_address="head:6379", workers=2), "--workers is of this machine"),
+        (EngineOptions(ray_address="head:6379"), "--ray-address needs --engine ray"),
+        (EngineOptions(engine="ray", ray_address="head:6379", workers=2), "--workers counts processes of this machine"),
     ):
         with pytest.raises(EngineRefused, match=says):
             make_executor(options, tasks=1, on_gpu=False)

@@ -181,7 +181,7 @@ def test_a_suspected_leak_and_a_silent_model_are_reported(published: dict[str, A
     out = io.StringIO()
     print_document(open_console(out, width=200), {**published, "results": [result]})
     assert "LEAK SUSPECTED in ewma (binance:BTC-USDT, 1 ahead): RMSE is 0.4600" in out.getvalue()
-    assert "har was silent on 7 targets" in out.getvalue()
+    assert "har has no forecast for 7 targets" in out.getvalue()
 
 
 @pytest.mark.parametrize(
