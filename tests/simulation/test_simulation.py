@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import structlog
 
@@ -17,11 +15,9 @@ KNOWN = frozenset({"huge_ids_per_minute", "rest_twice_chance", "rest_slow_chance
 
 
 @pytest.fixture(autouse=True)
-def silent() -> Iterator[None]:
+def silent() -> None:
     """Drops the log of the simulated worlds."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    yield
-    structlog.reset_defaults()
 
 
 def test_a_seed_decides_everything() -> None:
