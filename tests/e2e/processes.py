@@ -122,7 +122,7 @@ def configuration(
         kind = "{kind}"
         [retrain]
         every = "off"
-        history = "2h"
+        history = "1h"
         [mqtt]
         url = "{mqtt_url}"
         [http]
