@@ -156,7 +156,7 @@ class ControlServer:
         except (ForecastdError, ValueError) as error:
             exit_code = error.exit_code if isinstance(error, ForecastdError) else EXIT_USAGE
             await _write(writer, {"error": str(error), "exit_code": exit_code})
-        except Exception:
+        except Exception:  # a defect in one command must not end the daemon; the log has its traceback
             log.exception("control_command_failed", command=command)
             await _write(
                 writer, {"error": f"{command} failed inside the daemon, see its log", "exit_code": EXIT_INTERNAL}

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.networks.network import Encoded, Network, NetworkConfig, NetworkInput, attendable, trunk, with_mask
+from models.networks.network import (
+    Encoded,
+    Network,
+    NetworkConfig,
+    NetworkInput,
+    attendable,
+    lstm_over_hours,
+    trunk,
+    with_mask,
+)
 
 _INITIAL_MEMORY_HOURS = 4.0  # initially an hour this much older weighs 1/e: an even mean over 48 hours learns slowly
 
@@ -26,13 +35,7 @@ class AttentionLSTM(Network):
 
     def __init__(self, config: AttentionLSTMConfig) -> None:
         super().__init__(config, context=config.widths[-1])
-        self.lstm = nn.LSTM(
-            config.features + 1,
-            config.hidden,
-            config.layers,
-            batch_first=True,
-            dropout=config.dropout if config.layers > 1 else 0.0,
-        )
+        self.lstm = lstm_over_hours(config.features, config.hidden, config.layers, config.dropout)
         self.score = nn.Linear(config.hidden, 1)
         age = torch.arange(config.window - 1, -1, -1, dtype=torch.float32)
         self.recency = nn.Parameter(-age / _INITIAL_MEMORY_HOURS)

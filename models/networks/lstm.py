@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from models.networks.network import (
@@ -14,6 +14,7 @@ from models.networks.network import (
     NetworkConfig,
     NetworkInput,
     at_hour,
+    lstm_over_hours,
     newest_known,
     trunk,
     with_mask,
@@ -34,13 +35,7 @@ class LSTM(Network):
 
     def __init__(self, config: LSTMConfig) -> None:
         super().__init__(config, context=config.widths[-1])
-        self.lstm = nn.LSTM(
-            config.features + 1,
-            config.hidden,
-            config.layers,
-            batch_first=True,
-            dropout=config.dropout if config.layers > 1 else 0.0,
-        )
+        self.lstm = lstm_over_hours(config.features, config.hidden, config.layers, config.dropout)
         self.trunk = trunk((config.hidden + config.embedding, *config.widths), config.dropout)
 
     def encode(self, given: NetworkInput, symbols: Tensor, *, with_attention: bool) -> Encoded:

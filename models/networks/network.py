@@ -144,6 +144,11 @@ def at_hour(hours: Tensor, position: Tensor) -> Tensor:
     return hours[torch.arange(len(hours), device=hours.device), position]
 
 
+def lstm_over_hours(features: int, hidden: int, layers: int, dropout: float) -> nn.LSTM:
+    """LSTM layers over hours of ``with_mask`` (B, L, features + 1), with dropout between them."""
+    return nn.LSTM(features + 1, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+
+
 def trunk(widths: Sequence[int], dropout: float) -> nn.Sequential:
     """Fully connected layers between an encoder and the heads."""
     layers: list[nn.Module] = []

@@ -169,9 +169,10 @@ class Dialect(ABC):
     def native(series: RecordedSeries) -> str:
         """The symbol as the venue's websocket spells it."""
 
-    @abstractmethod
     def numbered(self, symbol: str, trade: TapeTrade) -> Numbered:
-        """The venue's ids of a trade, and the number of trades that it counts."""
+        """The venue's ids of a trade, and the number of trades that it counts; by default the tape's id for one."""
+        del symbol
+        return Numbered(trade.id, trade.id)
 
     # The stream
 

@@ -29,7 +29,6 @@ from daemon.simulator.dialects.base import (
 )
 from daemon.simulator.market_data import RecordedSeries
 from daemon.simulator.tape import TapeTrade
-from daemon.simulator.truth import Numbered
 from daemon.simulator.wording import fixed, rfc3339, rfc3339_trimmed
 
 _CHANNELS = ("market_trades", "heartbeats")
@@ -118,9 +117,6 @@ class Coinbase(Dialect):
     @staticmethod
     def native(series: RecordedSeries) -> str:
         return f"{series.base}-{series.quote}"
-
-    def numbered(self, symbol: str, trade: TapeTrade) -> Numbered:  # noqa: ARG002  # ids are the tape's
-        return Numbered(trade.id, trade.id)
 
     def converse(self) -> Conversation:
         return CoinbaseConversation(self)

@@ -30,7 +30,6 @@ from daemon.simulator.dialects.base import (
 )
 from daemon.simulator.market_data import RecordedSeries
 from daemon.simulator.tape import TapeTrade
-from daemon.simulator.truth import Numbered
 from daemon.simulator.wording import fixed, rfc3339
 
 _SNAPSHOT_TRADES = 50
@@ -125,9 +124,6 @@ class Kraken(Dialect):
     @staticmethod
     def native(series: RecordedSeries) -> str:
         return f"{series.base}/{series.quote}"
-
-    def numbered(self, symbol: str, trade: TapeTrade) -> Numbered:  # noqa: ARG002  # ids are the tape's
-        return Numbered(trade.id, trade.id)
 
     def converse(self) -> Conversation:
         return KrakenConversation(self)
