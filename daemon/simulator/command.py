@@ -61,7 +61,7 @@ async def simulate(
     for note in market.notes:
         sys.stderr.write(f"{note}\n")
     exchange = _exchange(market, venue=venue, speed=speed, interval=interval, live_days=live_days, plan=plan)
-    exchange.log.on_fault = _tell
+    exchange.log.on_fault = _print_fault
     try:
         addresses = await _started(exchange, port)
         sys.stdout.write(json.dumps({**addresses._asdict(), "symbols": market.symbols}) + "\n")
@@ -98,7 +98,7 @@ def _plan(faults: Path | None) -> FaultPlan:
         raise SimulationRefused(f"--faults: {error}") from error
 
 
-def _tell(fault: Injected) -> None:
+def _print_fault(fault: Injected) -> None:
     sys.stderr.write(msgspec.json.encode(fault).decode() + "\n")
     sys.stderr.flush()
 

@@ -18,18 +18,20 @@ from tests.e2e.rig import Daemon, valid
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.asyncio(loop_scope="module")]
 
 BTC, ETH = Instrument("binance", "BTC-USDT"), Instrument("binance", "ETH-USDT")
-UNHEARD_S = 0.2
+UNDELIVERED_S = 0.2
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def daemon(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Daemon]:
-    """A daemon that has closed its first live bar, with less patience for silence than by default."""
+    """A daemon that has closed its first live bar, with shorter silence timeouts than by default."""
     async with rig.exchange() as exchange, rig.daemon(tmp_path_factory.mktemp("state"), exchange) as made:
         pipeline = made.app.components.pipeline
-        patience = msgspec.structs.replace(
-            pipeline.instruments[BTC].timeouts, stale_after_s=0.5, undelivered_age_us=int(UNHEARD_S * 1e6 * rig.SPEED)
+        timeouts = msgspec.structs.replace(
+            pipeline.instruments[BTC].timeouts,
+            stale_after_s=0.5,
+            undelivered_age_us=int(UNDELIVERED_S * 1e6 * rig.SPEED),
         )
-        pipeline.set_timeouts(patience)
+        pipeline.set_timeouts(timeouts)
         await made.until_bars(1)
         yield made
 
@@ -125,7 +127,7 @@ async def test_a_half_open_connection_is_found_by_a_probe(daemon: Daemon) -> Non
     daemon.assert_every_bar_is_real()
 
 
-async def test_a_mute_subscription_is_found_by_a_probe(daemon: Daemon) -> None:
+async def test_a_silent_subscription_is_found_by_a_probe(daemon: Daemon) -> None:
     """A symbol whose trades stop, while REST has them, is reported stale and subscribed again."""
     topic = "forecastd/v1/e2e/symbol/binance/ETH-USDT/status"
     seen = {}
@@ -141,7 +143,7 @@ async def test_a_mute_subscription_is_found_by_a_probe(daemon: Daemon) -> None:
 
 
 async def test_an_hour_without_trades_is_an_explicit_empty_bar(daemon: Daemon) -> None:
-    """Nobody trades for an hour: the bar says so, and its forecast refers to the last known close."""
+    """The bar of an hour without trades is empty, and its forecast refers to the last known close."""
     daemon.exchange.simulated.halt("BTCUSDT", bars=1)
     await daemon.until_bars(3)
     (empty,) = (bar for bar in daemon.bars if bar.completeness is Completeness.EMPTY)
@@ -157,7 +159,7 @@ async def test_an_hour_without_trades_is_an_explicit_empty_bar(daemon: Daemon) -
     daemon.assert_every_bar_is_real()
 
 
-async def test_a_gap_that_cannot_be_repaired_in_time_is_said_and_mended_later(daemon: Daemon) -> None:
+async def test_a_gap_that_cannot_be_repaired_in_time_is_published_and_repaired_later(daemon: Daemon) -> None:
     """With REST down a bar closes with its gap and its forecast goes out; a revision proves it when REST is back."""
     await daemon.exchange.until_moment(0.2)
     since = len(daemon.bars)
@@ -174,7 +176,7 @@ async def test_a_gap_that_cannot_be_repaired_in_time_is_said_and_mended_later(da
     daemon.assert_every_bar_is_real()
 
 
-async def test_a_bar_that_nobody_can_prove_is_said_and_proven_later(daemon: Daemon) -> None:
+async def test_an_unproven_bar_is_published_and_proven_later(daemon: Daemon) -> None:
     """With REST down and no trade past the boundary a bar closes unproven; a revision proves it when REST is back."""
     await daemon.exchange.until_moment(0.3)
     since = len(daemon.bars)

@@ -102,7 +102,7 @@ def test_without_a_network_torch_is_not_loaded(scene: Scene) -> None:
     assert "libtorch" not in maps
 
 
-def test_systemd_is_told(scene: Scene) -> None:
+def test_systemd_is_notified(scene: Scene) -> None:
     """READY comes once, with a status; the watchdog is fed from then on."""
     scene.daemon.until(lambda: scene.manager.lines.count("WATCHDOG=1") >= 3)
     lines = scene.manager.lines

@@ -93,7 +93,7 @@ class Market:
         )
 
     def forget_before(self, time_us: int) -> None:
-        """Drops trades and bars that nobody can ask for any more."""
+        """Drops trades and bars before ``time_us``, which no request can reach any more."""
         del self.trades[: bisect_left(self.trades, time_us, key=lambda trade: trade.time_us)]
         for open_us in [each for each in self._by_interval if each + self._interval_us < time_us]:
             del self._by_interval[open_us]

@@ -1,4 +1,4 @@
-"""``python -m tests.soak``: the daemon against exchanges that misbehave, for hundreds of bars; then the account."""
+"""``python -m tests.soak``: the daemon against faulty exchanges for hundreds of bars, then a check of every promise."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class BinanceConversation(Conversation):
         self.streams: dict[str, None] = {}
         self._dialect = dialect
         self._asked_s: deque[float] = deque(maxlen=MESSAGES_PER_SECOND)
-        self._hear(dict.fromkeys(streams))
+        self._set_streams(dict.fromkeys(streams))
 
     def answer(self, text: str | bytes) -> Sequence[str]:
         if self._too_chatty():
@@ -91,7 +91,7 @@ class BinanceConversation(Conversation):
                 self._subscribe(_stream_names(params))
             case "UNSUBSCRIBE":
                 leaving = set(_stream_names(params))
-                self._hear({name: None for name in self.streams if name not in leaving})
+                self._set_streams({name: None for name in self.streams if name not in leaving})
             case "GET_PROPERTY":
                 _combined_property(params, 1)
                 return self.combined
@@ -103,14 +103,14 @@ class BinanceConversation(Conversation):
         wanted = self.streams | dict.fromkeys(names)
         if len(wanted) > MAX_STREAMS:
             raise _Refused(2, f"Invalid request: too many streams, at most {MAX_STREAMS} a connection")
-        self._hear(wanted)
+        self._set_streams(wanted)
 
-    def _hear(self, streams: dict[str, None]) -> None:
+    def _set_streams(self, streams: dict[str, None]) -> None:
         self.streams = streams
         natives = [name.removesuffix(_TRADES) for name in streams if name.endswith(_TRADES)]
         # Stream names are in lower case: others are acknowledged and silent.
-        heard = [native.upper() for native in natives if native == native.lower()]
-        self.symbols = {symbol: None for symbol in heard if symbol in self._dialect.natives}
+        subscribed = [native.upper() for native in natives if native == native.lower()]
+        self.symbols = {symbol: None for symbol in subscribed if symbol in self._dialect.natives}
 
 
 class Binance(Dialect):

@@ -133,7 +133,7 @@ def test_raw_trades_are_read_where_there_are_no_others(tmp_path: Path) -> None:
     assert both == [RecordedTrades("BTC-USDT", [Trade(1, START_US, 100.5, 0.5, False, 2)])]
 
 
-def test_a_malformed_raw_trade_is_told(tmp_path: Path) -> None:
+def test_a_malformed_raw_trade_is_found(tmp_path: Path) -> None:
     """It is left out like any malformed frame, in a stream's wrapping and without."""
     good, bad = captures.binance_raw(1, START_S), captures.binance_raw(2, START_S, price="-1")
     file = capture(tmp_path, good, bad, json.dumps(json.loads(bad)["data"]))
@@ -146,25 +146,25 @@ def test_a_malformed_raw_trade_is_told(tmp_path: Path) -> None:
 
 
 def of_symbol(symbol: str, recording: Recording) -> list[tuple[str, float]]:
-    """What happened to a symbol, and when in seconds."""
-    told: list[tuple[str, float]] = []
+    """A symbol's events, each with its time in seconds."""
+    found: list[tuple[str, float]] = []
     for each in recording:
         if each.symbol == symbol:
             match each:
                 case RecordedTrades():
-                    told.append(("trade", each.trades[0].time_us / 1e6 - START_S))
+                    found.append(("trade", each.trades[0].time_us / 1e6 - START_S))
                 case StreamLost():
-                    told.append(("unheard", each.complete_until_us / 1e6 - START_S))
+                    found.append(("lost", each.complete_until_us / 1e6 - START_S))
                 case StreamRestored():
-                    told.append(("heard", each.at_us / 1e6 - START_S))
-    return told
+                    found.append(("restored", each.at_us / 1e6 - START_S))
+    return found
 
 
 def trade_line(number: int, at_s: float, pair: str = "btcusd", **more: object) -> str:
     return received(START_S + at_s, captures.bitstamp(number, START_S + at_s, pair=pair), **more)
 
 
-def test_a_connection_opened_anew_is_an_interruption(tmp_path: Path) -> None:
+def test_a_reopened_connection_is_an_interruption(tmp_path: Path) -> None:
     """From the last line that was received until the next acknowledgement, or the next trade if that comes first."""
     file = capture(
         tmp_path,
@@ -180,20 +180,20 @@ def test_a_connection_opened_anew_is_an_interruption(tmp_path: Path) -> None:
         connected(START_S + 20, addr="wss://other.example"),
     )
     recording = read_all(file, "bitstamp")
-    interruption = [("unheard", 5), ("heard", 11), ("trade", 14), ("unheard", 15)]
+    interruption = [("lost", 5), ("restored", 11), ("trade", 14), ("lost", 15)]
     assert of_symbol("BTC-USD", recording) == [("trade", 2), *interruption]
     assert of_symbol("ETH-USD", recording) == [
         ("trade", 2),
-        ("unheard", 5),
-        ("heard", 15),
+        ("lost", 5),
+        ("restored", 15),
         ("trade", 15),
-        ("unheard", 15),
+        ("lost", 15),
     ]
     assert recording.symbols == ("BTC-USD", "ETH-USD")
 
 
 def test_an_acknowledgement_without_symbols_is_of_all(tmp_path: Path) -> None:
-    """Bybit names no symbols; what its connection had lost is heard again."""
+    """Bybit names no symbols; all symbols of its connection are restored."""
     ack = json.dumps({"success": True, "ret_msg": "subscribe", "conn_id": "1", "req_id": "1", "op": "subscribe"})
     lines = [received(START_S + at_s, captures.bybit(at_s, START_S + at_s)) for at_s in (2, 14)]
     file = capture(
@@ -201,14 +201,14 @@ def test_an_acknowledgement_without_symbols_is_of_all(tmp_path: Path) -> None:
     )
     assert of_symbol("BTC-USDT", read_all(file, "bybit")) == [
         ("trade", 2),
-        ("unheard", 2),
-        ("heard", 10),
+        ("lost", 2),
+        ("restored", 10),
         ("trade", 14),
     ]
 
 
-def test_a_symbol_of_two_connections_is_heard_by_either(tmp_path: Path) -> None:
-    """While one connection is opened anew the other goes on; only what came by the first alone is interrupted."""
+def test_a_symbol_of_two_connections_is_delivered_by_either(tmp_path: Path) -> None:
+    """While one connection is reopened the other goes on; only what came by the first alone is interrupted."""
     file = capture(
         tmp_path,
         connected(START_S, conn="a"),
@@ -223,12 +223,12 @@ def test_a_symbol_of_two_connections_is_heard_by_either(tmp_path: Path) -> None:
         trade_line(5, 21, conn="b"),
     )
     recording = read_all(file, "bitstamp")
-    assert of_symbol("ETH-USD", recording) == [("trade", 3), ("unheard", 3), ("heard", 11), ("trade", 11)]
+    assert of_symbol("ETH-USD", recording) == [("trade", 3), ("lost", 3), ("restored", 11), ("trade", 11)]
     assert of_symbol("BTC-USD", recording) == [
         *[("trade", 2)] * 2,
         ("trade", 10),
-        ("unheard", 10),
-        ("heard", 21),
+        ("lost", 10),
+        ("restored", 21),
         ("trade", 21),
     ]
     since = [each.since_us for each in recording if isinstance(each, RecordedTrades)]
@@ -236,14 +236,14 @@ def test_a_symbol_of_two_connections_is_heard_by_either(tmp_path: Path) -> None:
 
 
 def test_an_interruption_without_receipt_times(tmp_path: Path) -> None:
-    """Trades tell the time where lines do not."""
+    """Where lines have no receipt time, the trades' times are used."""
     trades = [json.dumps({"dir": "recv", "data": captures.bitstamp(at_s, START_S + at_s)}) for at_s in (2, 14)]
     ack = json.dumps({"dir": "recv", "data": captures.bitstamp_ack()})
     file = capture(tmp_path, trades[0], '{"dir":"connect"}', ack, trades[1])
     assert of_symbol("BTC-USD", read_all(file, "bitstamp")) == [
         ("trade", 2),
-        ("unheard", 2),
-        ("heard", 14),
+        ("lost", 2),
+        ("restored", 14),
         ("trade", 14),
     ]
 
@@ -252,7 +252,7 @@ def test_an_interruption_without_receipt_times(tmp_path: Path) -> None:
 
 
 def test_a_symbol_is_taken_out_of_a_capture_of_several(tmp_path: Path) -> None:
-    """The others are left out in silence: they are no mistake. One that is not there is told beside those that are."""
+    """The others are left out in silence: they are no mistake. One that is not there is found beside those that are."""
     frames = [
         captures.binance(1, START_S),
         captures.binance(7, START_S, symbol="ETHUSDT"),
@@ -298,7 +298,7 @@ def test_a_refusal_says_what_is_wrong(lines: list[str], says: str, tmp_path: Pat
 
 
 def test_many_malformed_frames_are_counted(tmp_path: Path) -> None:
-    """The first are told with their lines, then their number."""
+    """The first are found with their lines, then their number."""
     bad = [captures.binance(number, START_S, price="0") for number in range(2, 10)]
     with capture_logs() as logs:
         assert len(list(read_all(capture(tmp_path, captures.binance(1, START_S), *bad)))) == 1

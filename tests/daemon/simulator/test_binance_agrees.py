@@ -13,7 +13,7 @@ from daemon.exchanges.binance import Binance
 from daemon.simulator.exchange import SimulatedExchange
 from daemon.simulator.loading import load_sample
 from features.market import HOUR_US, Trade
-from tests.daemon.simulator.conftest import Venue, receive_all
+from tests.daemon.simulator.running_exchange import Venue, receive_all
 
 SYMBOLS = ("BTC-USDT", "ETH-USDT", "SOL-USDT")
 BINANCE = Binance(SYMBOLS)
@@ -21,7 +21,7 @@ BINANCE = Binance(SYMBOLS)
 
 @pytest.fixture
 async def sample_venue() -> AsyncIterator[Venue]:
-    """The sample on the eve of its last thirty days, time standing still."""
+    """The sample at the start of its last thirty days; its clock does not run."""
     data = load_sample()
     clock = ManualClock(data.open_us(data.live_index(live_days=30)))
     exchange = SimulatedExchange(data, clock=clock)
@@ -38,7 +38,7 @@ async def body(venue: Venue, request: RestRequest) -> bytes:
 
 
 async def test_an_hour_of_frames_is_the_published_candle(sample_venue: Venue) -> None:
-    """Subscribe, listen for an hour, add the trades up: open to taker-buy quote volume equal the real bar."""
+    """Subscribe, receive an hour, add the trades up: open to taker-buy quote volume equal the real bar."""
     venue, clock = sample_venue, sample_venue.clock
     live_us = clock.market_us()
     async with venue.connect(BINANCE.stream_url("")) as connection:

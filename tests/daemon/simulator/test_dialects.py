@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import aiohttp
 import pytest
-from websockets.asyncio.client import ClientConnection
 
 from daemon.clock import ManualClock
-from daemon.exchanges import Venue as Protocol
 from daemon.exchanges import venue as protocol_of
 from daemon.exchanges.base import (
     Acknowledged,
@@ -21,135 +18,42 @@ from daemon.exchanges.base import (
     Message,
     Refused,
     RestRequest,
-    TradesBatch,
-    TradesMessage,
     TradesWanted,
 )
 from daemon.simulator.dialects import DIALECTS
 from daemon.simulator.dialects.base import Silence
 from daemon.simulator.exchange import SimulatedExchange
 from daemon.simulator.market import Market
-from daemon.simulator.truth import Truth
 from features.market import Trade
 from tests.daemon.simulator.bars import HOUR_US, small_market
-from tests.daemon.simulator.conftest import LIVE_US, Venue
+from tests.daemon.simulator.running_exchange import LIVE_US, Venue
+from tests.daemon.simulator.venue_client import SYMBOLS, VenueClient, assert_adds_up
 
-SYMBOLS = ("BTC-USDT", "ETH-USDT")
 BTC, ETH = SYMBOLS
 MINUTE_US = 60_000_000
 
 
-class Feed:
-    """One venue, its protocol as the daemon knows it, and what was heard."""
-
-    def __init__(self, name: str, running: Venue) -> None:
-        self.name = name
-        self.protocol: Protocol = protocol_of(name, SYMBOLS)
-        self.venue = running
-        self.exchange = running.exchange
-        self.clock = running.clock
-        self.acknowledged: set[str] = set()
-        self.heard: dict[str, dict[int, Trade]] = {symbol: {} for symbol in SYMBOLS}
-        self.others: list[Message] = []
-
-    async def body(self, request: RestRequest) -> tuple[bytes, str]:
-        address = self.venue.addresses.rest_url + request.path
-        async with aiohttp.ClientSession() as session, session.get(address, params=dict(request.query)) as response:
-            body = await response.read()
-            assert response.status == 200, body
-            self.protocol.check_answer(body)
-            return body, response.headers["Date"]
-
-    def connect(self) -> ClientConnection:
-        return self.venue.connect(self.protocol.stream_url(""))  # type: ignore[return-value]  # a context manager
-
-    async def subscribe(self, connection: ClientConnection, symbols: tuple[str, ...] = SYMBOLS) -> None:
-        for frame in self.protocol.opening():
-            await connection.send(frame)
-        per_request = self.protocol.limits.symbols_per_request
-        for at in range(0, len(symbols), per_request):
-            asked = symbols[at : at + per_request]
-            await connection.send(self.protocol.subscribe(asked, at + 1))
-            async with asyncio.timeout(3):
-                while not set(asked) <= self.acknowledged:
-                    message = self.take(await connection.recv())
-                    if isinstance(message, Acknowledged):
-                        self.acknowledged |= set(message.symbols or asked)
-
-    def take(self, frame: bytes | str) -> Message:
-        message = self.protocol.decode(frame)
-        if isinstance(message, TradesMessage | TradesBatch):
-            for each in message.messages if isinstance(message, TradesBatch) else [message]:
-                self.heard[each.symbol].update({trade.trade_id: trade for trade in each.trades})
-        else:
-            self.others.append(message)
-        return message
-
-    async def listen(self, connection: ClientConnection, *, quiet_s: float = 0.5) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(quiet_s):
-                    message = self.take(await connection.recv())
-            except TimeoutError:
-                return
-            if isinstance(message, Heartbeat):
-                quiet_s -= 0.1
-
-    def between(self, symbol: str, start_us: int, end_us: int) -> list[Trade]:
-        trades = sorted(self.heard[symbol].values(), key=lambda trade: trade.time_us)
-        return [trade for trade in trades if start_us <= trade.time_us < end_us]
-
-    def check(self, trades: list[Trade], symbol: str, open_us: int, interval_us: int) -> None:
-        """These trades are that bar, digit for digit."""
-        truth = self.exchange.truth(symbol, open_us, interval_us)
-        assert_adds_up(trades, truth)
-        if self.protocol.ids is Ids.CONTIGUOUS:
-            trades = sorted(trades, key=lambda trade: trade.trade_id)
-            assert trades[0].trade_id - trades[0].span + 1 == truth.first_id
-            assert trades[-1].trade_id == truth.last_id
-            assert sum(trade.span for trade in trades) == truth.last_id - truth.first_id + 1  # type: ignore[operator]
-
-
-def assert_adds_up(trades: list[Trade], truth: Truth) -> None:
-    prices = [trade.price for trade in trades]
-    assert (prices[0], max(prices), min(prices), prices[-1]) == (truth.open, truth.high, truth.low, truth.close)
-    assert sum(trade.count for trade in trades) == truth.trades
-    assert sum(trade.size for trade in trades) == pytest.approx(truth.volume, rel=1e-12)
-    bought = [trade for trade in trades if trade.taker_buys]
-    assert sum(trade.size for trade in bought) == pytest.approx(truth.taker_buy_volume, rel=1e-12)
-    assert sum(trade.size * trade.price for trade in trades) == pytest.approx(truth.quote_volume, rel=1e-12)
-
-
-@pytest.fixture(params=list(DIALECTS))
-async def feed(request: pytest.FixtureRequest) -> AsyncIterator[Feed]:
-    clock = ManualClock(LIVE_US)
-    exchange = SimulatedExchange(small_market(bars=6, trades=40), clock=clock, venue=request.param)
-    running = Venue(exchange, clock, await exchange.start())
-    yield Feed(request.param, running)
-    await running.close()
-
-
-async def test_an_hour_of_frames_is_the_truth(feed: Feed) -> None:
-    """Subscribe, listen for two hours, add the trades up: every figure of both bars, on every venue."""
+async def test_an_hour_of_frames_is_the_truth(feed: VenueClient) -> None:
+    """Subscribe, receive two hours, add the trades up: every figure of both bars, on every venue."""
     async with feed.connect() as connection:
         await feed.subscribe(connection)
         feed.clock.set(LIVE_US + HOUR_US)
-        await feed.listen(connection)
+        await feed.receive_trades(connection)
         feed.clock.set(LIVE_US + 2 * HOUR_US)
-        await feed.listen(connection)
+        await feed.receive_trades(connection)
     for symbol in SYMBOLS:
         for open_us in (LIVE_US, LIVE_US + HOUR_US):
             feed.check(feed.between(symbol, open_us, open_us + HOUR_US), symbol, open_us, HOUR_US)
 
 
-async def test_the_truth_is_the_same_everywhere(feed: Feed) -> None:
+async def test_the_truth_is_the_same_everywhere(feed: VenueClient) -> None:
     """All but ids and counts is the same as on Binance."""
     reference = SimulatedExchange(small_market(bars=6, trades=40), clock=ManualClock(LIVE_US))
     for open_us in (LIVE_US, LIVE_US + HOUR_US):
         assert feed.exchange.truth(BTC, open_us, HOUR_US)[:8] == reference.truth(BTC, open_us, HOUR_US)[:8]
 
 
-async def walked(feed: Feed, wanted: TradesWanted) -> tuple[list[Trade], bool]:
+async def walked(feed: VenueClient, wanted: TradesWanted) -> tuple[list[Trade], bool]:
     """Every page of a walk, oldest first; whether all that is wanted is there."""
     request: RestRequest | None = feed.protocol.trades(wanted)
     found: dict[int, Trade] = {}
@@ -164,7 +68,7 @@ async def walked(feed: Feed, wanted: TradesWanted) -> tuple[list[Trade], bool]:
     raise AssertionError("the walk does not end")
 
 
-async def test_trades_by_rest_are_the_truth_by_time(feed: Feed) -> None:
+async def test_trades_by_rest_are_the_truth_by_time(feed: VenueClient) -> None:
     """A walk from a time on brings the whole bar, or says that it does not."""
     feed.clock.set(LIVE_US + HOUR_US - 1)
     wanted = TradesWanted(
@@ -175,7 +79,7 @@ async def test_trades_by_rest_are_the_truth_by_time(feed: Feed) -> None:
     assert_adds_up([trade for trade in trades if trade.time_us >= LIVE_US], feed.exchange.truth(BTC, LIVE_US, HOUR_US))
 
 
-async def test_trades_by_rest_are_the_truth_by_id(feed: Feed) -> None:
+async def test_trades_by_rest_are_the_truth_by_id(feed: VenueClient) -> None:
     """Where ids are contiguous, a walk over several pages brings exactly the wanted ones."""
     if feed.protocol.ids is not Ids.CONTIGUOUS:
         assert feed.name in {"bybit", "bybit_linear", "bitstamp"}
@@ -203,7 +107,7 @@ async def test_bybit_says_when_it_has_no_more() -> None:
     for name, whole in (("bybit", False), ("bybit_linear", True)):
         clock = ManualClock(LIVE_US + 3 * HOUR_US - 1)
         exchange = SimulatedExchange(small_market(bars=6, trades=40), clock=clock, venue=name)
-        feed = Feed(name, Venue(exchange, clock, await exchange.start()))
+        feed = VenueClient(name, Venue(exchange, clock, await exchange.start()))
         try:
             wanted = TradesWanted(
                 symbol=BTC, from_id=None, from_time_us=LIVE_US, until_id=None, asked_at_us=clock.market_us()
@@ -242,7 +146,7 @@ async def test_kraken_has_720_candles_and_the_running_one() -> None:
         await venue.close()
 
 
-async def test_a_silent_connection_is_closed(feed: Feed) -> None:
+async def test_a_silent_connection_is_closed(feed: VenueClient) -> None:
     """With the venue's code, when nothing went either way for long enough."""
     feed.exchange._dialect.silence = Silence(0.5, 4004)  # type: ignore[misc]  # of this exchange only
     async with feed.venue.connect(feed.protocol.stream_url("")) as connection:
@@ -251,7 +155,7 @@ async def test_a_silent_connection_is_closed(feed: Feed) -> None:
         assert connection.close_code == 4004
 
 
-async def test_candles_are_the_truth(feed: Feed) -> None:
+async def test_candles_are_the_truth(feed: VenueClient) -> None:
     """Closed candles hold what the bars were, and the running one is not taken for closed."""
     feed.clock.set(LIVE_US + 2 * HOUR_US + HOUR_US // 2)
     request = feed.protocol.candles(BTC, HOUR_US, LIVE_US, LIVE_US + 3 * HOUR_US)
@@ -273,7 +177,7 @@ async def test_candles_are_the_truth(feed: Feed) -> None:
         previous = truth.close
 
 
-async def test_a_minute_played_from_an_hour_has_candles_too(feed: Feed) -> None:
+async def test_a_minute_played_from_an_hour_has_candles_too(feed: VenueClient) -> None:
     """Minutes cut from the hours add up to them."""
     feed.clock.set(LIVE_US + HOUR_US)
     opened, closed = LIVE_US, LIVE_US + HOUR_US
@@ -288,19 +192,19 @@ async def test_a_minute_played_from_an_hour_has_candles_too(feed: Feed) -> None:
     assert len(bars) == 60 if feed.name != "coinbase" else 0 < len(bars) < 60
 
 
-async def test_instruments_and_time(feed: Feed) -> None:
+async def test_instruments_and_time(feed: VenueClient) -> None:
     """Both symbols trade, and the time is the market's, to the second at the least."""
     listed = feed.protocol.decode_instruments((await feed.body(feed.protocol.instruments()))[0])
     assert {symbol: listed[symbol] for symbol in SYMBOLS} == dict.fromkeys(SYMBOLS, "TRADING")
-    told_us = feed.protocol.decode_server_time(*(await feed.body(feed.protocol.server_time())))
-    assert abs(told_us - LIVE_US) <= 500_000
+    server_us = feed.protocol.decode_server_time(*(await feed.body(feed.protocol.server_time())))
+    assert abs(server_us - LIVE_US) <= 500_000
     feed.exchange.set_skew(7_000)
-    told_us = feed.protocol.decode_server_time(*(await feed.body(feed.protocol.server_time())))
-    assert abs(told_us - LIVE_US - 7_000_000) <= 500_000
+    server_us = feed.protocol.decode_server_time(*(await feed.body(feed.protocol.server_time())))
+    assert abs(server_us - LIVE_US - 7_000_000) <= 500_000
 
 
-async def test_the_newest_trade_is_told(feed: Feed) -> None:
-    """What is asked to find a mute subscription ends with the last trade."""
+async def test_the_newest_trade_is_returned(feed: VenueClient) -> None:
+    """The request that finds a silent subscription returns the last trade."""
     feed.clock.set(LIVE_US + HOUR_US)
     request = feed.protocol.latest_trade(BTC)
     wanted = TradesWanted(symbol=BTC, from_id=None, from_time_us=LIVE_US, until_id=None, asked_at_us=LIVE_US + HOUR_US)
@@ -311,21 +215,21 @@ async def test_the_newest_trade_is_told(feed: Feed) -> None:
         assert page.trades[-1].trade_id == truth.last_id
 
 
-async def test_a_subscription_replays_what_the_venue_replays(feed: Feed) -> None:
+async def test_a_subscription_replays_what_the_venue_replays(feed: VenueClient) -> None:
     """Nothing, the last trade, or a snapshot that joins the first live trade without hole or overlap."""
     replayed = {"coinbase": 100, "kraken": 50, "okx": 1}.get(feed.name, 0)
     async with feed.connect() as connection:
         await feed.subscribe(connection)
-        await feed.listen(connection, quiet_s=0.3)
-        assert {symbol: len(trades) for symbol, trades in feed.heard.items()} == dict.fromkeys(SYMBOLS, replayed)
+        await feed.receive_trades(connection, quiet_s=0.3)
+        assert {symbol: len(trades) for symbol, trades in feed.received.items()} == dict.fromkeys(SYMBOLS, replayed)
         feed.clock.set(LIVE_US + HOUR_US)
-        await feed.listen(connection)
+        await feed.receive_trades(connection)
     if replayed:
-        ids = sorted(feed.heard[BTC].values(), key=lambda trade: trade.trade_id)
+        ids = sorted(feed.received[BTC].values(), key=lambda trade: trade.trade_id)
         assert all(later.trade_id - later.span == earlier.trade_id for earlier, later in pairwise(ids))
 
 
-async def test_an_unknown_symbol(feed: Feed) -> None:
+async def test_an_unknown_symbol(feed: VenueClient) -> None:
     """Refused in the venue's words, or acknowledged and silent where the venue does that."""
     protocol = protocol_of(feed.name, ("NOPE-USDT",))
     async with feed.venue.connect(protocol.stream_url("")) as connection:
@@ -337,7 +241,7 @@ async def test_an_unknown_symbol(feed: Feed) -> None:
     assert isinstance(message, Acknowledged if feed.name in {"binance", "bitstamp"} else Refused)
 
 
-async def test_a_planned_close_is_announced_where_it_is(feed: Feed) -> None:
+async def test_a_planned_close_is_announced_where_it_is(feed: VenueClient) -> None:
     """Binance, OKX and Bitstamp say so first; all close with 1001."""
     async with feed.connect() as connection:
         await feed.subscribe(connection)
@@ -350,7 +254,7 @@ async def test_a_planned_close_is_announced_where_it_is(feed: Feed) -> None:
     assert announced == (feed.name in {"binance", "okx", "bitstamp"})
 
 
-async def test_the_client_keeps_the_connection_alive(feed: Feed) -> None:
+async def test_the_client_keeps_the_connection_alive(feed: VenueClient) -> None:
     """Pings in the venue's words are answered, heartbeats come where they were asked for."""
     keep_alive = feed.protocol.keep_alive
     async with feed.connect() as connection:
@@ -359,6 +263,6 @@ async def test_the_client_keeps_the_connection_alive(feed: Feed) -> None:
         if keep_alive is not None:
             await connection.send(keep_alive.text)
         await asyncio.sleep(1.2 if feed.name in {"coinbase", "kraken"} else 0)
-        await feed.listen(connection, quiet_s=0.3)
+        await feed.receive_trades(connection, quiet_s=0.3)
     heard = len([message for message in feed.others if isinstance(message, Heartbeat)]) - before
     assert (heard > 0) == (feed.name != "binance")

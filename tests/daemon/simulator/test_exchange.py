@@ -16,7 +16,7 @@ from daemon.simulator.exchange import SimulatedExchange
 from daemon.simulator.loading import load_sample
 from daemon.simulator.market_data import Timeline
 from tests.daemon.simulator.bars import HOUR_US, small_market
-from tests.daemon.simulator.conftest import LIVE_US, Venue, receive, receive_all
+from tests.daemon.simulator.running_exchange import LIVE_US, Venue, receive, receive_all
 
 BTC = "/ws/btcusdt@aggTrade"
 BOTH = "/stream?streams=btcusdt@aggTrade/ethusdt@aggTrade"
@@ -26,7 +26,7 @@ def ids(frames: list[Any]) -> list[int]:
     return [frame["a"] for frame in frames]
 
 
-async def hear_an_hour(venue: Venue, connection: ClientConnection) -> list[Any]:
+async def receive_an_hour(venue: Venue, connection: ClientConnection) -> list[Any]:
     """Every frame sent while the clock jumps over the first live hour."""
     venue.clock.set(LIVE_US + HOUR_US - 1)
     return await receive_all(connection)
@@ -45,7 +45,7 @@ async def closing_code(connection: ClientConnection) -> int:
 async def test_rest_serves_exactly_what_the_stream_sent(venue: Venue) -> None:
     """Ids, prices, sizes, times and sides are the same by both ways, in one order, for every symbol."""
     async with venue.connect(BOTH) as connection:
-        frames = [frame["data"] for frame in await hear_an_hour(venue, connection)]
+        frames = [frame["data"] for frame in await receive_an_hour(venue, connection)]
     assert [frame["T"] for frame in frames] == sorted(frame["T"] for frame in frames)
     for symbol in ("BTCUSDT", "ETHUSDT"):
         sent = [frame for frame in frames if frame["s"] == symbol]
@@ -67,7 +67,7 @@ async def test_trades_come_when_the_clock_reaches_them(venue: Venue) -> None:
 async def test_nothing_from_before_the_start_is_sent(venue: Venue) -> None:
     """History is for REST: the first frame is the first trade of the live hour."""
     async with venue.connect(BTC) as connection:
-        assert (await hear_an_hour(venue, connection))[0]["a"] == 121
+        assert (await receive_an_hour(venue, connection))[0]["a"] == 121
 
 
 async def test_the_end_of_the_data_is_announced(venue: Venue) -> None:
@@ -108,7 +108,7 @@ async def test_dropped_connections_can_come_back(venue: Venue) -> None:
         await venue.exchange.drop_connections(1006)
         assert await closing_code(connection) == 1006
     async with venue.connect(BTC) as connection:
-        assert (await hear_an_hour(venue, connection))[0]["a"] == 121
+        assert (await receive_an_hour(venue, connection))[0]["a"] == 121
 
 
 async def test_refused_connections(venue: Venue) -> None:
@@ -119,7 +119,7 @@ async def test_refused_connections(venue: Venue) -> None:
             async with venue.connect(BTC):
                 pass
         assert refused.value.response.status_code == 503
-        assert len(await hear_an_hour(venue, connection)) == 40
+        assert len(await receive_an_hour(venue, connection)) == 40
     venue.exchange.refuse_connections(False)
     async with venue.connect(BTC):
         pass
@@ -129,7 +129,7 @@ async def test_a_muted_symbol_is_silent_on_the_stream_only(venue: Venue) -> None
     """The other symbol goes on, REST serves both, and unmuting resumes with later trades."""
     venue.exchange.mute("BTCUSDT")
     async with venue.connect(BOTH) as connection:
-        heard = await hear_an_hour(venue, connection)
+        heard = await receive_an_hour(venue, connection)
         assert {frame["data"]["s"] for frame in heard} == {"ETHUSDT"}
         assert (await venue.get("aggTrades", symbol="BTCUSDT", limit=1))[1][0]["a"] == 160
         venue.exchange.unmute("BTCUSDT")
@@ -142,7 +142,7 @@ async def test_skipped_trades_leave_a_gap_that_rest_can_fill(venue: Venue) -> No
     """The next three trades are withheld from the stream, and are there by id."""
     venue.exchange.skip("BTCUSDT", 3)
     async with venue.connect(BTC) as connection:
-        assert ids(await hear_an_hour(venue, connection)) == list(range(124, 161))
+        assert ids(await receive_an_hour(venue, connection)) == list(range(124, 161))
     assert ids((await venue.get("aggTrades", symbol="BTCUSDT", fromId=121, limit=3))[1]) == [121, 122, 123]
 
 
@@ -150,7 +150,7 @@ async def test_duplicated_trades_come_twice(venue: Venue) -> None:
     """The next two trades are sent twice, the third once."""
     venue.exchange.duplicate("BTCUSDT", 2)
     async with venue.connect(BTC) as connection:
-        assert ids(await hear_an_hour(venue, connection))[:5] == [121, 121, 122, 122, 123]
+        assert ids(await receive_an_hour(venue, connection))[:5] == [121, 121, 122, 122, 123]
 
 
 async def test_any_text_can_be_sent(venue: Venue) -> None:
@@ -170,7 +170,7 @@ async def test_an_announced_shutdown(venue: Venue) -> None:
         assert await receive(raw) == event
         async with venue.connect(BTC) as newer:
             assert await closing_code(combined) == await closing_code(raw) == 1001
-            assert len(await hear_an_hour(venue, newer)) == 40
+            assert len(await receive_an_hour(venue, newer)) == 40
 
 
 async def test_a_stalled_connection_is_half_open(venue: Venue) -> None:
@@ -179,7 +179,7 @@ async def test_a_stalled_connection_is_half_open(venue: Venue) -> None:
         assert await asyncio.wait_for(await stalled.ping(), 2) >= 0
         venue.exchange.stall()
         async with venue.connect(BTC) as fresh:
-            assert len(await hear_an_hour(venue, fresh)) == 40
+            assert len(await receive_an_hour(venue, fresh)) == 40
         pong = await stalled.ping()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(pong, 0.3)
@@ -217,7 +217,7 @@ async def test_a_slow_client_is_cut_off() -> None:
             assert exchange.connections == 1
             sleeping.transport.resume_reading()
             assert await closing_code(sleeping) == 1006
-            assert len(await hear_an_hour(venue, reading)) == 40
+            assert len(await receive_an_hour(venue, reading)) == 40
     finally:
         await venue.close()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -15,33 +14,23 @@ from daemon.clock import ManualClock
 from daemon.errors import DataFault, RateLimited
 from daemon.exchanges import venue as protocol_of
 from daemon.exchanges.base import TradesMessage
-from daemon.simulator.dialects import DIALECTS
 from daemon.simulator.exchange import SimulatedExchange
 from daemon.simulator.faults.malformed import malformed
 from daemon.simulator.faults.plan import FORMS, KINDS, Fault, FaultPlan, load_plan
 from tests.daemon.simulator.bars import HOUR_US, small_market
-from tests.daemon.simulator.conftest import LIVE_US, Venue, receive_all
-from tests.daemon.simulator.test_dialects import Feed
+from tests.daemon.simulator.running_exchange import LIVE_US, Venue, receive_all
+from tests.daemon.simulator.venue_client import VenueClient
 
 BTC = "/ws/btcusdt@aggTrade"
 EXAMPLE = Path(__file__).parents[3] / "examples" / "faults" / "often.toml"
-
-
-@pytest.fixture(params=list(DIALECTS))
-async def feed(request: pytest.FixtureRequest) -> AsyncIterator[Feed]:
-    clock = ManualClock(LIVE_US)
-    exchange = SimulatedExchange(small_market(bars=6, trades=40), clock=clock, venue=request.param)
-    running = Venue(exchange, clock, await exchange.start())
-    yield Feed(request.param, running)
-    await running.close()
 
 
 def hour_ids(frames: list[dict[str, int]]) -> list[int]:
     return [frame["a"] for frame in frames]
 
 
-async def heard(venue: Venue, quiet_s: float = 0.4) -> list[int]:
-    """The ids of Bitcoin's trades of the first live hour, as they come on Binance."""
+async def received_ids(venue: Venue, quiet_s: float = 0.4) -> list[int]:
+    """The ids of Bitcoin's trades of the first live hour, as Binance sends them."""
     async with venue.connect(BTC) as connection:
         venue.clock.set(LIVE_US + HOUR_US - 1)
         return hour_ids(await receive_all(connection, quiet_s=quiet_s))
@@ -72,7 +61,7 @@ def test_a_plan_reads_what_is_written(tmp_path: Path) -> None:
 
 
 def test_the_example_plan_has_every_kind() -> None:
-    """It loads, and whoever copies it finds all there is."""
+    """It loads, and a copy of it contains every kind."""
     plan = load_plan(EXAMPLE)
     assert set(plan.per_hour) == set(KINDS)
     assert [fault.kind for fault in plan.faults] == ["drop", "rest"]
@@ -125,7 +114,7 @@ async def test_every_kind_can_be_carried_out() -> None:
 async def test_reordered_trades(venue: Venue) -> None:
     """The next five come in another order, then the rest in theirs."""
     venue.exchange.reorder("BTC-USDT", 5, for_s=5.0)
-    ids = await heard(venue)
+    ids = await received_ids(venue)
     assert sorted(ids[:5]) == list(range(121, 126))
     assert ids[:5] != sorted(ids[:5])
     assert ids[5:] == list(range(126, 161))
@@ -134,7 +123,7 @@ async def test_reordered_trades(venue: Venue) -> None:
 async def test_reordered_trades_are_not_kept_for_ever(venue: Venue) -> None:
     """Where fewer come than were to be mixed, they go out when the time is over."""
     venue.exchange.reorder("BTC-USDT", 50, for_s=0.3)
-    ids = await heard(venue)
+    ids = await received_ids(venue)
     assert sorted(ids) == list(range(121, 161))
     assert ids != sorted(ids)
 
@@ -142,7 +131,7 @@ async def test_reordered_trades_are_not_kept_for_ever(venue: Venue) -> None:
 async def test_delayed_trades_are_passed_by_later_ones(venue: Venue) -> None:
     """Two are held back and come last."""
     venue.exchange.delay("BTC-USDT", 2, for_s=0.2)
-    assert await heard(venue) == [*range(123, 161), 121, 122]
+    assert await received_ids(venue) == [*range(123, 161), 121, 122]
 
 
 async def test_a_batch_comes_late_and_in_order(venue: Venue) -> None:
@@ -177,7 +166,7 @@ async def test_rest_failures_with_a_time_to_wait(venue: Venue) -> None:
     assert (await venue.get("time"))[0] == 200
 
 
-async def test_too_many_requests_in_the_venues_words(feed: Feed) -> None:
+async def test_too_many_requests_in_the_venues_words(feed: VenueClient) -> None:
     """With a status of 429, or with HTTP 200 and words that the daemon's code takes for the same."""
     feed.exchange.rest_complaining()
     address = feed.venue.addresses.rest_url + feed.protocol.server_time().path
@@ -191,25 +180,25 @@ async def test_too_many_requests_in_the_venues_words(feed: Feed) -> None:
     await feed.body(feed.protocol.server_time())
 
 
-async def test_malformed_frames_are_data_faults(feed: Feed) -> None:
+async def test_malformed_frames_are_data_faults(feed: VenueClient) -> None:
     """Every form, made of each venue's own frame, is refused by its decoder and by nothing worse."""
     async with feed.connect() as connection:
         await feed.subscribe(connection)
         feed.clock.set(LIVE_US + HOUR_US)
-        await feed.listen(connection)
+        await feed.receive_trades(connection)
         for form in FORMS[:-1]:
             feed.exchange.send_malformed(form)
             with pytest.raises(DataFault):
-                await feed.listen(connection, quiet_s=2.0)
+                await feed.receive_trades(connection, quiet_s=2.0)
 
 
-async def test_an_oversized_frame_is_more_than_a_client_takes(feed: Feed) -> None:
+async def test_an_oversized_frame_is_more_than_a_client_takes(feed: VenueClient) -> None:
     """It breaks the connection with 1009 at a client's usual bound."""
     async with feed.connect() as connection:
         await feed.subscribe(connection)
         feed.exchange.send_malformed("oversized")
         with pytest.raises(ConnectionClosed) as closed:
-            await feed.listen(connection, quiet_s=2.0)
+            await feed.receive_trades(connection, quiet_s=2.0)
     assert closed.value.sent is not None
     assert closed.value.sent.code == 1009
 
@@ -224,13 +213,13 @@ def test_a_spoilt_frame_without_a_frame() -> None:
                 msgspec.json.decode(text)
 
 
-async def test_dropped_and_doubled_trades_on_every_venue(feed: Feed) -> None:
+async def test_dropped_and_doubled_trades_on_every_venue(feed: VenueClient) -> None:
     """Three trades are missing on the stream, two come twice, and REST knows nothing of it."""
     frames: list[int] = []
     async with feed.connect() as connection:
         await feed.subscribe(connection)
-        await feed.listen(connection, quiet_s=0.3)
-        feed.heard["BTC-USDT"].clear()
+        await feed.receive_trades(connection, quiet_s=0.3)
+        feed.received["BTC-USDT"].clear()
         feed.exchange.skip("BTC-USDT", 3)
         feed.exchange.duplicate("BTC-USDT", 2)
         feed.clock.set(LIVE_US + HOUR_US - 1)
@@ -252,7 +241,7 @@ async def test_dropped_and_doubled_trades_on_every_venue(feed: Feed) -> None:
 
 
 def test_a_plan_for_a_symbol_that_is_not_there_is_refused() -> None:
-    """Before anything listens."""
+    """Before the exchange opens a socket."""
     plan = FaultPlan(faults=(Fault(kind="mute", symbol="NOPE-USDT"),))
     with pytest.raises(ValueError, match="NOPE-USDT is not simulated"):
         SimulatedExchange(small_market(), clock=ManualClock(LIVE_US), faults=plan)

@@ -146,7 +146,7 @@ def test_a_price_that_never_moved() -> None:
 
 
 def test_records_are_capped_and_spread_over_the_bar() -> None:
-    """A busy bar is told in 240 records, the first at once, the last near the end."""
+    """A busy bar has 240 records, the first at once, the last near the end."""
     prices = np.random.default_rng(2).integers(900, 1_100, 5_000).tolist()
     bar = bar_of(prices, [3] * 5_000, [price % 2 == 0 for price in prices])
     records = reconstruct(bar, np.random.default_rng(0))

@@ -7,7 +7,7 @@ import pytest
 from daemon.clock import ManualClock
 from daemon.simulator.exchange import SimulatedExchange
 from tests.daemon.simulator.bars import HOUR_US, START_US, small_market
-from tests.daemon.simulator.conftest import LIVE_US, Venue
+from tests.daemon.simulator.running_exchange import LIVE_US, Venue
 
 
 async def test_klines_are_history_only(venue: Venue) -> None:
@@ -65,7 +65,7 @@ async def test_aggregate_trades_by_time_include_both_ends(venue: Venue) -> None:
     assert (await venue.get("aggTrades", symbol="BTCUSDT", endTime=trades[7]["T"], limit=3))[1] == trades[5:8]
 
 
-async def test_the_future_is_not_told(venue: Venue) -> None:
+async def test_the_future_is_not_served(venue: Venue) -> None:
     """Trades appear with the clock, to the millisecond."""
     future = venue.exchange.tape.bar("BTCUSDT", 3)[5]
     venue.clock.set(future.time_ms * 1000 - 1)
@@ -119,7 +119,7 @@ async def test_weight_is_counted_and_limited() -> None:
         await venue.close()
 
 
-async def test_a_failing_venue_fails_until_told_otherwise(venue: Venue) -> None:
+async def test_a_failing_venue_fails_until_reset(venue: Venue) -> None:
     """Every endpoint answers with the given status, then recovers."""
     venue.exchange.rest_failing(503)
     assert (await venue.get("time"))[0] == 503

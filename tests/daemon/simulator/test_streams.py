@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from daemon.simulator.dialects.binance import MAX_STREAMS
 from tests.daemon.simulator.bars import HOUR_US
-from tests.daemon.simulator.conftest import LIVE_US, Venue, ask, receive, receive_all
+from tests.daemon.simulator.running_exchange import LIVE_US, Venue, ask, receive, receive_all
 
 BTC, ETH = "btcusdt@aggTrade", "ethusdt@aggTrade"
 

@@ -25,7 +25,7 @@ def tape(data: MarketData) -> Tape:
 
 
 def test_ids_run_on_across_bars(tape: Tape) -> None:
-    """Aggregate ids and raw ids have neither hole nor overlap from the first bar to the last."""
+    """Aggregate ids and raw ids have no gap and no overlap from the first bar to the last."""
     trades = [trade for index in range(6) for trade in tape.bar("BTCUSDT", index)]
     assert [trade.id for trade in trades] == list(range(1, len(trades) + 1))
     assert trades[0].first_id == 1
@@ -82,7 +82,7 @@ def test_a_retimed_bar_makes_the_same_trades(data: MarketData, tape: Tape) -> No
 
 
 def test_an_emptied_bar_moves_later_ids_up(tape: Tape) -> None:
-    """Ids stay contiguous over an hour in which nobody trades."""
+    """Ids stay contiguous over an hour without trades."""
     tape.empty("BTCUSDT", 3)
     assert tape.bar("BTCUSDT", 3) == ()
     assert tape.bar("BTCUSDT", 4)[0].id == tape.bar("BTCUSDT", 2)[-1].id + 1
@@ -90,7 +90,7 @@ def test_an_emptied_bar_moves_later_ids_up(tape: Tape) -> None:
 
 
 def test_the_cache_is_bounded(tape: Tape, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bar used longest ago makes room, and is made again the same when asked for."""
+    """The bar used longest ago is dropped, and made again identically on demand."""
     monkeypatch.setattr(tape_module, "_CACHED_BARS", 2)
     first = tape.bar("BTCUSDT", 0)
     for index in range(1, 5):
