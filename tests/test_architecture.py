@@ -12,8 +12,8 @@ import pytest
 import daemon
 from tests.architecture import rules
 from tests.architecture.source_tree import SourceTree
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 Rule = Callable[[SourceTree], Iterator[str]]
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / ".ci" / "run"
+from tests.paths import ROOT
+
+SCRIPT = ROOT / ".ci" / "run"
 TOOLS = ("mosquitto", "mosquitto_sub", "prometheus", "promtool", "systemd-analyze", "python3", "sudo", "apt-get")
 SUMMARY = "1200 passed in 200.00s"
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from models.specification import BASELINE_KINDS
+from tests.paths import ROOT
 from tests.programs import program
 
-ROOT = Path(__file__).parents[1]
 UNITS = ROOT / "deploy" / "systemd"
 SERVICE = UNITS / "forecastd.service"
 DROP_IN = Path("forecastd.service.d") / "gpu.conf.example"

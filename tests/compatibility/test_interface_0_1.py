@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from daemon.config.render import config_schema
+from tests.paths import ROOT
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 
 
 def without_descriptions(schema: Any) -> Any:

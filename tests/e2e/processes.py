@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.paths import ROOT
+
 INSTANCE = "e2e"
 TOPICS = f"forecastd/v1/{INSTANCE}"
 
@@ -31,7 +33,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=log,
-                cwd=Path(__file__).parents[2],
+                cwd=ROOT,
                 env={**os.environ, "RUNTIME_DIRECTORY": str(folder), **(environ or {})},
                 start_new_session=True,
             )

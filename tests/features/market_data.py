@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 import pytest
 
 from features.frames import BARS_SCHEMA
+from tests.paths import HOURLY
 
 HOUR_US = 3_600_000_000
 START_US = 1_704_067_200_000_000  # 2024-01-01T00:00:00Z
-HOURLY = Path(__file__).resolve().parents[3] / "shared" / "data" / "hourly"
 
 
 def random_walk(symbols: tuple[str, ...], rows: int, *, seed: int = 7, venue: str = "binance") -> pl.DataFrame:

@@ -20,13 +20,15 @@ from random import Random
 
 import atheris
 
+from tests.paths import ROOT
+
 with atheris.instrument_imports(include=["daemon.exchanges"]):
     from tests.daemon.exchanges.contract.decoders import Entrance, entrances
     from tests.daemon.exchanges.contract.mutations import mutate
     from tests.daemon.exchanges.sample import Sample
     from tests.daemon.exchanges.samples import SAMPLES
 
-FOLDER = Path(__file__).resolve().parents[2] / ".fuzz"
+FOLDER = ROOT / ".fuzz"
 
 
 def read(ways_in: Sequence[Entrance], data: bytes) -> None:

@@ -26,11 +26,11 @@ from daemon.simulator.faults.plan import FaultPlan
 from daemon.simulator.loading import load_sample
 from daemon.simulator.market_data import MarketData, Timeline
 from tests.daemon.publishing.brokers import Mosquitto
+from tests.paths import ROOT
 from tests.soak.clock import SharedClock
 
 INTERVAL_US = 60_000_000
 HISTORY_BARS = 1_100
-ROOT = Path(__file__).parents[2]
 
 # Faults of each kind an hour and venue. The exchanges' clocks do not jump: the daemon's clock is wrong at its start.
 FAULTS_PER_HOUR = {

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from daemon.store.ledger import Ledger
+from tests.paths import ROOT
 
-SAMPLE = str(Path(__file__).resolve().parents[3] / "daemon" / "simulator" / "sample")
+SAMPLE = str(ROOT / "daemon" / "simulator" / "sample")
 EMPTY = "/dev/null"  # a configuration file that sets nothing: without any file a running demo would be found
 
 

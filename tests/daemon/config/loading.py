@@ -10,7 +10,6 @@ import pytest
 from daemon.config import load_config
 from daemon.errors import EXIT_CONFIG, ConfigError
 
-ROOT = Path(__file__).resolve().parents[3]
 HOME = {"HOME": "/home/ann"}
 
 Write = Callable[[str], Path]

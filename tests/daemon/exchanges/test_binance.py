@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -23,9 +22,10 @@ from daemon.exchanges.base import (
 from daemon.exchanges.binance import Binance
 from features.market import Completeness, Trade
 from tests.daemon.exchanges.samples.binance import SAMPLE
+from tests.paths import RECORDINGS
 
-RECORDINGS = Path(__file__).parents[4] / "shared" / "recordings" / "binance"
-needs_recordings = pytest.mark.skipif(not RECORDINGS.exists(), reason=f"no recordings at {RECORDINGS}")
+FRAMES = RECORDINGS / "binance"
+needs_recordings = pytest.mark.skipif(not FRAMES.exists(), reason=f"no recordings at {FRAMES}")
 
 SYMBOLS = ("BTC-USDT", "ETH-USDT", "DOT-USDT")
 FRAME = SAMPLE.trade_frame
@@ -48,7 +48,7 @@ def page(binance: Binance, body: bytes, wanted: TradesWanted = WANTED) -> Trades
 
 
 def captured_frames(name: str) -> list[bytes]:
-    lines = (json.loads(line) for line in (RECORDINGS / name).read_text().splitlines())
+    lines = (json.loads(line) for line in (FRAMES / name).read_text().splitlines())
     return [line["data"].encode() for line in lines if line["dir"] == "recv"]
 
 
@@ -133,7 +133,7 @@ def test_klines_agree_with_trades(binance: Binance) -> None:
 @needs_recordings
 def test_documented_examples(binance: Binance) -> None:
     """The documentation's own frames are read as what they are called."""
-    lines = (RECORDINGS / "doc_examples.jsonl").read_text().splitlines()
+    lines = (FRAMES / "doc_examples.jsonl").read_text().splitlines()
     examples = {example["kind"]: example["data"] for example in map(json.loads, lines)}
     assert isinstance(binance.decode(examples["ack"]), Acknowledged)
     assert isinstance(binance.decode(examples["error"]), Refused)
@@ -148,9 +148,9 @@ def test_documented_examples(binance: Binance) -> None:
 @needs_recordings
 def test_recorded_rest_answers(binance: Binance) -> None:
     """Recorded aggTrades and klines are read whole; the klines carry taker volume."""
-    trades = page(binance, (RECORDINGS / "rest_aggTrades_2021.json").read_bytes()).trades
+    trades = page(binance, (FRAMES / "rest_aggTrades_2021.json").read_bytes()).trades
     assert [trade.trade_id for trade in trades] == list(range(966492862, 966492872))
-    body = (RECORDINGS / "rest_klines_2021.json").read_bytes()
+    body = (FRAMES / "rest_klines_2021.json").read_bytes()
     bars = binance.decode_candles(body, symbol="BTC-USDT", interval_us=60_000_000, known_at_us=BOUNDLESS)
     first = bars[0]
     assert (first.open_time_us, first.close, first.trades) == (1634943780000_000, 60719.27, 617)

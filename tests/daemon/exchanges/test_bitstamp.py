@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 from types import MappingProxyType
 
 import msgspec
@@ -25,9 +24,10 @@ from daemon.exchanges.base import (
 )
 from daemon.exchanges.bitstamp import Bitstamp
 from features.market import Trade
+from tests.paths import RECORDINGS
 
-RECORDINGS = Path(__file__).parents[4] / "shared" / "recordings" / "bitstamp"
-needs_recordings = pytest.mark.skipif(not RECORDINGS.exists(), reason=f"no recordings at {RECORDINGS}")
+FRAMES = RECORDINGS / "bitstamp"
+needs_recordings = pytest.mark.skipif(not FRAMES.exists(), reason=f"no recordings at {FRAMES}")
 
 SECOND_US, MINUTE_US, HOUR_US, DAY_US = 1_000_000, 60_000_000, 3_600_000_000, 86_400_000_000
 NOW_US = 1_641_343_800_000_000
@@ -229,7 +229,7 @@ def test_time_from_the_header(bitstamp: Venue) -> None:
 
 
 def captured(name: str) -> list[bytes]:
-    lines = (json.loads(line) for line in (RECORDINGS / name).read_text().splitlines())
+    lines = (json.loads(line) for line in (FRAMES / name).read_text().splitlines())
     return [line["data"].encode() for line in lines if line["dir"] == "recv"]
 
 
@@ -266,7 +266,7 @@ def test_recorded_frames_are_all_explained(name: str, expected: tuple[int, int, 
 @needs_recordings
 def test_documented_examples(bitstamp: Venue) -> None:
     """What they are called is what they are read as."""
-    lines = (RECORDINGS / "doc_examples.jsonl").read_text().splitlines()
+    lines = (FRAMES / "doc_examples.jsonl").read_text().splitlines()
     examples = {each["kind"]: each["data"] for each in map(json.loads, lines)}
     assert bitstamp.decode(examples["ack"]) == Acknowledged(None, ("BTC-USD",))
     assert bitstamp.decode(examples["error"]) == Refused(None, "Invalid channel provided.")

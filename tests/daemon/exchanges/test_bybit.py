@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from uuid import UUID
 
 import msgspec
@@ -22,9 +21,10 @@ from daemon.exchanges.base import (
 )
 from daemon.exchanges.bybit import Bybit, BybitLinear
 from features.market import Bar, Trade
+from tests.paths import RECORDINGS
 
-RECORDINGS = Path(__file__).parents[4] / "shared" / "recordings" / "bybit"
-needs_recordings = pytest.mark.skipif(not RECORDINGS.exists(), reason=f"no recordings at {RECORDINGS}")
+FRAMES = RECORDINGS / "bybit"
+needs_recordings = pytest.mark.skipif(not FRAMES.exists(), reason=f"no recordings at {FRAMES}")
 
 SYMBOLS = ("BTC-USDT", "ETH-USDT")
 MINUTE_US, HOUR_US = 60_000_000, 3_600_000_000
@@ -295,14 +295,14 @@ def test_dated_contracts_do_not_shadow_the_perpetual(linear: Venue) -> None:
 @needs_recordings
 def test_documented_examples(spot: Venue, linear: Venue) -> None:
     """What they are called is what they are read as, by either venue where it is not a trade."""
-    lines = (RECORDINGS / "doc_examples.jsonl").read_text().splitlines()
+    lines = (FRAMES / "doc_examples.jsonl").read_text().splitlines()
     examples = {each["kind"]: each["data"] for each in map(json.loads, lines)}
     for venue in (spot, linear):
         assert venue.decode(examples["ack_spot"]) == Acknowledged(10001)
         assert venue.decode(examples["ack_linear"]) == Acknowledged(None)
         assert venue.decode(examples["pong_spot"]) == Heartbeat()
         assert venue.decode(examples["pong_linear"]) == Heartbeat()
-        assert venue.decode((RECORDINGS / "ws_subscription_ack.json").read_bytes()) == Acknowledged(None)
+        assert venue.decode((FRAMES / "ws_subscription_ack.json").read_bytes()) == Acknowledged(None)
     (trade,) = trades_of(linear, examples["trade"])
     assert (trade.time_us, trade.price, trade.taker_buys) == (1672304486865_000, 16578.5, True)
 
@@ -311,9 +311,9 @@ def test_documented_examples(spot: Venue, linear: Venue) -> None:
 def test_recorded_answers(linear: Venue) -> None:
     """A short page is whole; the candle starts at no full minute and is no bar."""
     asked = wanted(1_709_891_600_000_000)
-    page = linear.decode_trades((RECORDINGS / "rest_recent_trade.json").read_bytes(), asked, linear.trades(asked))
+    page = linear.decode_trades((FRAMES / "rest_recent_trade.json").read_bytes(), asked, linear.trades(asked))
     assert ([trade.price for trade in page.trades], page.complete) == ([27450.5], True)
-    body = (RECORDINGS / "rest_kline.json").read_bytes()
+    body = (FRAMES / "rest_kline.json").read_bytes()
     linear.check_answer(body)
     assert linear.decode_candles(body, symbol="BTC-USDT", interval_us=MINUTE_US, known_at_us=NOW_US) == []
     (bar,) = linear.decode_candles(body, symbol="BTC-USDT", interval_us=1_000_000, known_at_us=NOW_US)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,9 +12,10 @@ from daemon.errors import ConfigError, DataFault
 from daemon.exchanges.base import Acknowledged, Heartbeat, Refused, TradesBatch, TradesMessage, TradesPage, TradesWanted
 from daemon.exchanges.coinbase import Coinbase
 from features.market import Trade
+from tests.paths import RECORDINGS
 
-RECORDINGS = Path(__file__).parents[4] / "shared" / "recordings" / "coinbase"
-needs_recordings = pytest.mark.skipif(not RECORDINGS.exists(), reason=f"no recordings at {RECORDINGS}")
+FRAMES = RECORDINGS / "coinbase"
+needs_recordings = pytest.mark.skipif(not FRAMES.exists(), reason=f"no recordings at {FRAMES}")
 
 HOUR_US = 3_600_000_000
 BOUNDLESS = 4_000_000_000_000_000
@@ -51,7 +51,7 @@ def ids(message: object) -> dict[str, list[int]]:
 
 
 def captured_frames() -> list[bytes]:
-    lines = map(json.loads, (RECORDINGS / "exchange_2021-04-17_matches.jsonl").read_text().splitlines())
+    lines = map(json.loads, (FRAMES / "exchange_2021-04-17_matches.jsonl").read_text().splitlines())
     return [line["data"].encode() for line in lines if line["dir"] == "recv"]
 
 
@@ -324,7 +324,7 @@ def test_recorded_frames_are_all_explained(open_venue: bool) -> None:
 @needs_recordings
 def test_documented_examples() -> None:
     """The documentation's own frames are read as what they are called."""
-    lines = (RECORDINGS / "doc_examples.jsonl").read_text().splitlines()
+    lines = (FRAMES / "doc_examples.jsonl").read_text().splitlines()
     examples = {example["kind"]: example["data"] for example in map(json.loads, lines)}
     coinbase = Coinbase(["BTC-USD", "ETH-USD"])
     assert coinbase.decode(examples["advanced_heartbeat"]) == Heartbeat()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,9 +13,10 @@ from daemon.errors import DataFault
 from daemon.exchanges.base import Acknowledged, Heartbeat, Refused, TradesBatch, TradesMessage, TradesPage, TradesWanted
 from daemon.exchanges.kraken import Kraken
 from features.market import Trade
+from tests.paths import RECORDINGS
 
-RECORDINGS = Path(__file__).parents[4] / "shared" / "recordings" / "kraken"
-needs_recordings = pytest.mark.skipif(not RECORDINGS.exists(), reason=f"no recordings at {RECORDINGS}")
+FRAMES = RECORDINGS / "kraken"
+needs_recordings = pytest.mark.skipif(not FRAMES.exists(), reason=f"no recordings at {FRAMES}")
 
 MINUTE_US = 60_000_000
 BOUNDLESS = 4_000_000_000_000_000
@@ -207,7 +207,7 @@ def test_warnings_are_no_complaints() -> None:
 def test_recorded_candles_are_the_trades() -> None:
     """Wherever the recorded trades cover a minute, the bars made of them are Kraken's own, to the last digit."""
     kraken = Kraken(["BTC-USDT"])
-    body = (RECORDINGS / "rest_Trades_XBTUSDT_2025-11-10.json").read_bytes()
+    body = (FRAMES / "rest_Trades_XBTUSDT_2025-11-10.json").read_bytes()
     asked = msgspec.structs.replace(wanted(10_218_208, 10_219_207), symbol="BTC-USDT")
     page = kraken.decode_trades(body, asked, kraken.trades(asked))
     assert [trade.trade_id for trade in page.trades] == list(range(10_218_208, 10_219_208))
@@ -221,7 +221,7 @@ def test_recorded_candles_are_the_trades() -> None:
         minutes[trade.time_us // MINUTE_US * MINUTE_US].append(trade)
 
     candles = kraken.decode_candles(
-        (RECORDINGS / "rest_OHLC_XBTUSDT_1m_2025-11-10.json").read_bytes(),
+        (FRAMES / "rest_OHLC_XBTUSDT_1m_2025-11-10.json").read_bytes(),
         symbol="BTC-USDT",
         interval_us=MINUTE_US,
         known_at_us=page.trades[-1].time_us,
@@ -242,7 +242,7 @@ def test_recorded_candles_are_the_trades() -> None:
 @needs_recordings
 def test_documented_examples() -> None:
     """The documentation's own frames, and those of other clients' tests, are read as what they are called."""
-    lines = (RECORDINGS / "doc_examples.jsonl").read_text().splitlines()
+    lines = (FRAMES / "doc_examples.jsonl").read_text().splitlines()
     examples = {example["kind"]: example["data"] for example in map(json.loads, lines)}
     kraken = Kraken(["MATIC-USD", "BTC-USD", "ETH-USD"])
     assert json.loads(kraken.subscribe(["MATIC-USD"], 1)) == json.loads(examples["subscribe"])
@@ -261,8 +261,8 @@ def test_documented_examples() -> None:
 def test_single_frames() -> None:
     """Frames that stand alone in files."""
     kraken = Kraken(["BTC-USD"])
-    assert kraken.decode((RECORDINGS / "ws_v2_pong.json").read_bytes()) == Heartbeat()
-    assert kraken.decode((RECORDINGS / "ws_v2_subscribe_ack.json").read_bytes()) == Heartbeat()  # of the ticker
-    message = kraken.decode((RECORDINGS / "ws_v2_trade_update.json").read_bytes())
+    assert kraken.decode((FRAMES / "ws_v2_pong.json").read_bytes()) == Heartbeat()
+    assert kraken.decode((FRAMES / "ws_v2_subscribe_ack.json").read_bytes()) == Heartbeat()  # of the ticker
+    message = kraken.decode((FRAMES / "ws_v2_trade_update.json").read_bytes())
     assert isinstance(message, TradesMessage)
     assert [trade.trade_id for trade in message.trades] == [10_218_208, 10_218_209]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -22,9 +21,10 @@ from daemon.exchanges.base import (
 )
 from daemon.exchanges.okx import Okx
 from features.market import Trade
+from tests.paths import RECORDINGS
 
-RECORDINGS = Path(__file__).parents[4] / "shared" / "recordings" / "okx"
-needs_recordings = pytest.mark.skipif(not RECORDINGS.exists(), reason=f"no recordings at {RECORDINGS}")
+FRAMES = RECORDINGS / "okx"
+needs_recordings = pytest.mark.skipif(not FRAMES.exists(), reason=f"no recordings at {FRAMES}")
 
 MINUTE_US, HOUR_US, DAY_US = 60_000_000, 3_600_000_000, 86_400_000_000
 NOW_US = 1_747_087_200_000_000
@@ -341,7 +341,7 @@ def test_candles_that_make_no_sense(okx: Okx, low: str, match: str) -> None:
 
 
 def captured(name: str) -> list[tuple[float, bytes]]:
-    lines = (json.loads(line) for line in (RECORDINGS / name).read_text().splitlines())
+    lines = (json.loads(line) for line in (FRAMES / name).read_text().splitlines())
     return [(line["ts"], line["data"].encode()) for line in lines if line["dir"] == "recv"]
 
 
@@ -373,8 +373,7 @@ def test_recorded_frames_are_all_explained() -> None:
 def test_recorded_answers_and_documented_examples(okx: Okx) -> None:
     """What they are called is what they are read as."""
     examples = {
-        each["kind"]: each["data"]
-        for each in map(json.loads, (RECORDINGS / "doc_examples.jsonl").read_text().splitlines())
+        each["kind"]: each["data"] for each in map(json.loads, (FRAMES / "doc_examples.jsonl").read_text().splitlines())
     }
     assert okx.decode(examples["ack"]) == Acknowledged(1512, ("BTC-USDT",))
     assert isinstance(okx.decode(examples["error"]), Refused)
@@ -383,8 +382,8 @@ def test_recorded_answers_and_documented_examples(okx: Okx) -> None:
     assert trades_of(okx, examples["trades_aggregated"])[0].span == 3
     assert trades_of(okx, examples["trades_all"])[0].span == 1
     assert trades_of(Okx(["BSV-USDT"]), examples["trades_all_recorded"])[0].trade_id == 84834539
-    assert trades_of(Okx(["BTC-USD"]), (RECORDINGS / "ws_trades_count3.json").read_bytes())[0].count == 3
+    assert trades_of(Okx(["BTC-USD"]), (FRAMES / "ws_trades_count3.json").read_bytes())[0].count == 3
     asked = wanted(from_id=734864332)
-    page = okx.decode_trades((RECORDINGS / "rest_trades.json").read_bytes(), asked, okx.trades(asked))
+    page = okx.decode_trades((FRAMES / "rest_trades.json").read_bytes(), asked, okx.trades(asked))
     assert [trade.trade_id for trade in page.trades] == [734864332, 734864333]
     assert page.next is None

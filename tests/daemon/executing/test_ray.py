@@ -18,8 +18,8 @@ from models.evaluation.walkforward import Step, fold_tasks, walk_forward
 from tests.daemon.executing.test_folds import equal
 from tests.daemon.executing.work import Errand, GatedFold, evaluate_gated, refuse, square, wait_for_ever
 from tests.models.evaluation.test_walkforward import BARS, SETTINGS, folds
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.slow
 
 

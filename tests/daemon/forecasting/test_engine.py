@@ -18,9 +18,9 @@ from tests.daemon.forecasting.engine_builders import (
     make_engine,
 )
 from tests.models.synthetic import HOUR_US
+from tests.paths import ROOT
 
 NEXT_US = NOW_US + HOUR_US
-ROOT = Path(__file__).parents[3]
 
 
 def test_without_a_champion_har_is_issued() -> None:

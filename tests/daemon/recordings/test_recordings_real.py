@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from itertools import pairwise
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -26,8 +25,8 @@ from daemon.recordings.replay import Replay, ReplayResult
 from features.bars import OpenBar
 from features.market import Bar, Completeness, Instrument, Trade, interval_start
 from models.specification import DEFAULT_LEVELS
+from tests.paths import SHARED
 
-SHARED = Path(__file__).resolve().parents[4] / "shared"
 RECORDINGS = SHARED / "recordings"
 TRADES = SHARED / "data" / "trades"
 pytestmark = pytest.mark.skipif(not RECORDINGS.exists(), reason=f"no recordings at {RECORDINGS}")

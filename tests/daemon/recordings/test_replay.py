@@ -21,8 +21,8 @@ from daemon.recordings.replay import Replay, ReplayResult
 from features.market import Completeness, Instrument
 from tests.daemon.recordings import captures
 from tests.daemon.recordings.captures import START_S, capture, connected, received
+from tests.paths import SHARED
 
-SHARED = Path(__file__).resolve().parents[4] / "shared"
 HOUR_US = 3_600_000_000
 START = datetime(2024, 1, 1, 0, 10, tzinfo=UTC)
 

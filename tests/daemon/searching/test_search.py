@@ -28,8 +28,8 @@ from models.evaluation.objective import METRICS
 from models.evaluation.skill import Estimate
 from models.overrides import Overrides
 from tests.models.synthetic import garch_bars
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 BEGIN, END = "2024-02-09", "2024-02-19"  # of data from 2024-01-01 to 2024-02-20
 FIXED = ("hidden=16", "batch_size=512")  # small and quick
 

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,8 +16,9 @@ from structlog.testing import capture_logs
 
 from daemon.serving.gpu import GpuCollector
 from daemon.serving.metrics import Metrics
+from tests.paths import ROOT
 
-FAKE = Path(__file__).parents[2] / "fakes" / "nvml" / "pynvml.py"
+FAKE = ROOT / "tests" / "fakes" / "nvml" / "pynvml.py"
 UUID = "GPU-00000000-0000-0000-0000-000000000000"
 
 

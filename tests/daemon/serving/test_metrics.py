@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 from prometheus_client import generate_latest
@@ -16,6 +15,7 @@ from daemon.forecasting.records import Skill
 from daemon.serving.metrics import Metrics
 from features.market import Instrument
 from models.forecast import ModelInfo
+from tests.paths import ROOT
 from tests.programs import program
 
 BITCOIN = Instrument("binance", "BTC-USDT")
@@ -184,7 +184,7 @@ def test_process_figures_and_the_version_are_exposed(metrics: Metrics) -> None:
 
 def test_the_documentation_lists_every_metric_with_its_labels(metrics: Metrics) -> None:
     """docs/metrics.md and the code list the same metrics."""
-    page = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
+    page = (ROOT / "docs" / "metrics.md").read_text()
     documented = dict(re.findall(r"^\| `forecastd_(\w+?)(?:\{([\w, ]*)\})?` \|", page, flags=re.MULTILINE))
     defined = {
         attribute._name.removeprefix("forecastd_") + SUFFIXES.get(attribute._type or "", ""): ", ".join(

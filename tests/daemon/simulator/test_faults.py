@@ -20,9 +20,10 @@ from daemon.simulator.faults.plan import FORMS, KINDS, Fault, FaultPlan, load_pl
 from tests.daemon.simulator.bars import HOUR_US, small_market
 from tests.daemon.simulator.running_exchange import LIVE_US, Venue, receive_all
 from tests.daemon.simulator.venue_client import VenueClient
+from tests.paths import ROOT
 
 BTC = "/ws/btcusdt@aggTrade"
-EXAMPLE = Path(__file__).parents[3] / "examples" / "faults" / "often.toml"
+EXAMPLE = ROOT / "examples" / "faults" / "often.toml"
 
 
 def hour_ids(frames: list[dict[str, int]]) -> list[int]:

@@ -14,8 +14,8 @@ from daemon.simulator.loading import SAMPLE, load, load_sample
 from daemon.simulator.market_data import PRICES
 from daemon.simulator.wording import fixed
 from daemon.timestamps import from_iso
+from tests.paths import HOURLY
 
-REAL = Path(__file__).parents[4] / "shared" / "data" / "hourly"
 VOLUMES = ("volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume")
 
 
@@ -52,11 +52,11 @@ def test_the_sample_is_whole_and_small() -> None:
     assert sum(file.stat().st_size for file in SAMPLE.iterdir()) <= 2_000_000
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the full hourly data set is not beside this checkout")
+@pytest.mark.skipif(not HOURLY.is_dir(), reason="the full hourly data set is not beside this checkout")
 @pytest.mark.parametrize("symbol", ["BTCUSDT", "ETHUSDT", "SOLUSDT"])
 def test_the_sample_is_what_the_exchange_published(symbol: str) -> None:
     """Every figure of the sample prints as the number in the source, bit for bit as a double."""
-    source = pl.read_parquet(REAL / f"binance_{symbol}_1h.parquet").filter(
+    source = pl.read_parquet(HOURLY / f"binance_{symbol}_1h.parquet").filter(
         pl.col("open_time") >= datetime(2024, 5, 1, tzinfo=UTC)
     )
     series = load_sample().series[symbol]
@@ -68,10 +68,10 @@ def test_the_sample_is_what_the_exchange_published(symbol: str) -> None:
     assert series.trades.tolist() == source["trades"].to_list()
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the full hourly data set is not beside this checkout")
+@pytest.mark.skipif(not HOURLY.is_dir(), reason="the full hourly data set is not beside this checkout")
 def test_a_long_history_with_outages_loads() -> None:
     """Eight years of BTC: 126 hours of outages are absent bars, the hours around them are kept."""
-    data = load(REAL / "binance_BTCUSDT_1h.parquet")
+    data = load(HOURLY / "binance_BTCUSDT_1h.parquet")
     assert int((~data.series["BTCUSDT"].present).sum()) == 126
 
 

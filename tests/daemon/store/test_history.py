@@ -12,8 +12,8 @@ from daemon.store.bars import CANDLE_SCHEMA
 from daemon.store.history import ImportRefused, import_file
 from daemon.store.ledger import Ledger
 from features.market import HOUR_US, Completeness, Instrument
+from tests.paths import HOURLY
 
-HOURLY = Path(__file__).resolve().parents[4] / "shared" / "data" / "hourly"
 START_MS = 1_735_689_600_000
 NOW_US = (START_MS + 365 * 24 * 3_600_000) * 1_000
 

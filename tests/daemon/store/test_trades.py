@@ -11,8 +11,7 @@ import pytest
 from daemon.pipeline.sequence import MissingIds, SequenceState
 from daemon.store.ledger import Ledger
 from tests.daemon.store.builders import BTC, ETH, state, trade
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.paths import ROOT
 
 WRITER = """
 import sys

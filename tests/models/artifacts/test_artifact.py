@@ -21,6 +21,7 @@ from models.artifacts.artifact import (
     write_artifact,
 )
 from models.artifacts.registry import Registry
+from tests.paths import ROOT
 
 
 def artifact(name: str = "attention_lstm-1-abcd") -> Artifact:
@@ -108,9 +109,8 @@ def test_a_kill_between_write_and_rename_leaves_no_model(tmp_path: Path) -> None
         "pathlib.Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "write_artifact(pathlib.Path(sys.argv[1]), artifact())\n"
     )
-    root = Path(__file__).parents[3]
     done = subprocess.run(
-        [sys.executable, "-c", code, str(registry.artifacts_dir)], cwd=root, env=os.environ, timeout=60
+        [sys.executable, "-c", code, str(registry.artifacts_dir)], cwd=ROOT, env=os.environ, timeout=60
     )
     assert done.returncode == -signal.SIGKILL
     assert len(list(registry.artifacts_dir.iterdir())) == 1

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 from features.catalogue import FEATURE_NAMES
 from models.networks.__main__ import parameter_counts
 from models.networks.builder import build_network, network_config
 from models.presets import PRESETS
+from tests.paths import ROOT
 
 
 def test_parameter_counts_are_documented_as_counted() -> None:
     """docs/networks.md holds the count of every kind and preset; the large transformer has 8 to 10 million."""
-    documented = (Path(__file__).parents[3] / "docs" / "networks.md").read_text("utf-8")
+    documented = (ROOT / "docs" / "networks.md").read_text("utf-8")
     counts = parameter_counts()
     for (kind, preset), count in counts.items():
         assert f"| `{kind}` | `{preset}` | {count:,} |" in documented, (kind, preset, count)

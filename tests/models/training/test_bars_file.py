@@ -11,8 +11,8 @@ from polars.testing import assert_frame_equal
 from features.frames import BARS_SCHEMA
 from models.training.bars_file import BarsRefused, read_bars
 from tests.models.synthetic import garch_bars
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[3]
 SAMPLE = ROOT / "daemon" / "simulator" / "sample"
 HOURLY = ROOT.parent / "shared" / "data" / "hourly"
 BARS = garch_bars(50)

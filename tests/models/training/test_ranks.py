@@ -19,8 +19,7 @@ from models.training.ranks import ALONE, Ranks, joined_ranks
 from tests.models.tiny_artifacts import tiny_spec
 from tests.models.training.ranked import fit
 from tests.models.training.test_fitting import CONFIGS
-
-ROOT = Path(__file__).parents[3]
+from tests.paths import ROOT
 
 
 def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:

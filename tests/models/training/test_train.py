@@ -16,8 +16,8 @@ from models.specification import Progress
 from models.train import main, train
 from models.training.fitting import Fitting
 from tests.models.tiny_artifacts import HORIZONS, tiny_spec
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[3]
 HOURLY = ROOT.parent / "shared" / "data" / "hourly"
 
 

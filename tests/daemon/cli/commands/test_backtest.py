@@ -22,8 +22,8 @@ from daemon.backtesting.document import SCHEMA
 from daemon.backtesting.tables import figure, print_document
 from daemon.cli.commands.console import open_console
 from tests.models.synthetic import garch_bars
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[4]
 BEGIN, END = "2024-03-05", "2024-03-20"
 
 

@@ -20,8 +20,7 @@ from daemon.cli.commands.train import score_table
 from models.artifacts.artifact import read_artifact
 from models.presets import PRESETS
 from tests.models.synthetic import garch_bars
-
-ROOT = Path(__file__).resolve().parents[4]
+from tests.paths import ROOT
 
 
 @pytest.fixture(scope="module")
