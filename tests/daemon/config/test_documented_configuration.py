@@ -11,7 +11,8 @@ import pytest
 
 from daemon.config import Feed, Secrets, known_keys, load_config
 from daemon.config.render import show
-from tests.daemon.config.loading import HOME, ROOT, Write
+from tests.daemon.config.loading import HOME, Write
+from tests.paths import ROOT
 
 
 def test_the_simulator_example_uses_the_simulators_ports() -> None:
