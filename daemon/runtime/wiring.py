@@ -40,6 +40,7 @@ from daemon.runtime.venue_feed import VenueFeed
 from daemon.serving.health import Health
 from daemon.serving.metrics import Metrics
 from daemon.store.ledger import LEDGER_NAME, Ledger
+from daemon.store.progress import StoreFault
 from daemon.store.thread import StoreThread
 from models.artifacts.registry import Registry
 
@@ -127,15 +128,15 @@ class _Core:
         self.publisher = make_publisher(config, clock=clock, topics=topics, observer=observer, broker_port=broker_port)
         self.messages = MessageBuilder(self.publisher, topics, clock)
         self._loop = asyncio.get_running_loop()
-        self.store = StoreThread(on_blocked=self._store_blocked)
+        self.store = StoreThread(on_fault=self._store_fault, wall_s=clock.wall_s)
         self.ledger = Ledger(_prepared(config.instance.state_dir) / LEDGER_NAME)
         self.pipeline = _pipeline(config, clock)
         self.inference = Inference(_engine(config), device=config.model.device)
 
-    def _store_blocked(self, reason: str | None) -> None:
+    def _store_fault(self, fault: StoreFault | None) -> None:
         """Called from the store's thread, while health is published from the event loop."""
         self._loop.call_soon_threadsafe(
-            lambda: self.health.fault("store", reason) if reason else self.health.clear_fault("store")
+            lambda: self.health.fault("store", fault.reason) if fault else self.health.clear_fault("store")
         )
 
 

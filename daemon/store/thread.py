@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -12,6 +13,7 @@ from typing import ParamSpec, TypeVar
 import structlog
 
 from daemon.errors import Retryable
+from daemon.store.progress import FaultKind, StoreFault, StoreProgress, fault_of
 
 log = structlog.get_logger(__name__)
 
@@ -26,15 +28,24 @@ class StoreThread:
     """Runs ledger calls one after another. A job that raises Retryable (disk full, locked) is retried until it succeeds
     or the thread is closed; later jobs wait, so that the order on disk is the order of events.
 
-    on_blocked: called in this thread with the reason while a job is retried, and with None once a job succeeds.
+    on_fault: called in this thread with each fault, and with None once writes succeed again. A damaged file stays a
+    fault. wall_s: the clock of ``progress``.
     """
 
-    def __init__(self, *, on_blocked: Callable[[str | None], None] = lambda _reason: None) -> None:
-        self._on_blocked = on_blocked
+    def __init__(
+        self,
+        *,
+        on_fault: Callable[[StoreFault | None], None] = lambda _fault: None,
+        wall_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._on_fault = on_fault
+        self._wall_s = wall_s
         self._jobs: deque[tuple[Callable[[], object], Future[object]]] = deque()
         self._more = threading.Condition()
         self._closing = False
-        self._blocked = False
+        self._last_success_s: float | None = None
+        self._busy_since_s: float | None = None
+        self._fault: StoreFault | None = None
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._thread.start()
 
@@ -45,6 +56,11 @@ class StoreThread:
     @property
     def capacity(self) -> int:
         return _CAPACITY
+
+    @property
+    def progress(self) -> StoreProgress:
+        """The thread's state now; may be read from any thread."""
+        return StoreProgress(last_success_s=self._last_success_s, busy_since_s=self._busy_since_s, fault=self._fault)
 
     def submit(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Queues a call and returns at once; a failure is logged. Raises Retryable when the queue is full."""
@@ -77,23 +93,26 @@ class StoreThread:
             call, future = job
             if not future.set_running_or_notify_cancel():
                 continue  # the caller cancelled it before its turn
-            while True:
-                try:
-                    result = call()
-                except Retryable as error:
-                    self._report_blocked(str(error))
-                    if self._closing:
-                        future.set_exception(error)
-                        break
-                    with self._more:
-                        self._more.wait(_RETRY_S)
-                except Exception as error:  # noqa: BLE001  # raised where the future is awaited
+            self._busy_since_s = self._wall_s()
+            self._perform(call, future)
+            self._busy_since_s = None
+
+    def _perform(self, call: Callable[[], object], future: Future[object]) -> None:
+        """Runs one job until it succeeds, fails for good, or the thread is closed."""
+        while True:
+            try:
+                result = call()
+            except Exception as error:  # noqa: BLE001  # raised where the future is awaited
+                self._note_fault(error)
+                if not isinstance(error, Retryable) or self._closing:
                     future.set_exception(error)
-                    break
-                else:
-                    self._report_blocked(None)
-                    future.set_result(result)
-                    break
+                    return
+                with self._more:
+                    self._more.wait(_RETRY_S)
+            else:
+                self._note_success()
+                future.set_result(result)
+                return
 
     def _next(self) -> tuple[Callable[[], object], Future[object]] | None:
         with self._more:
@@ -103,15 +122,26 @@ class StoreThread:
                 self._more.wait()
             return self._jobs.popleft()
 
-    def _report_blocked(self, reason: str | None) -> None:
-        if reason is None and not self._blocked:
+    def _note_fault(self, error: Exception) -> None:
+        known = self._fault
+        fault = fault_of(error, known.since_s if known else self._wall_s())
+        if fault is None or (known is not None and known.kind is FaultKind.DAMAGED):
             return
-        if reason is not None and not self._blocked:
-            log.error("store_waits", reason=reason)
-        elif reason is None:
-            log.info("store_writes_again")
-        self._blocked = reason is not None
-        self._on_blocked(reason)
+        if known is None or known.kind is not fault.kind:
+            if fault.kind is FaultKind.DAMAGED:
+                log.error("store_damaged", reason=fault.reason)
+            else:
+                log.error("store_waits", reason=fault.reason)
+        self._fault = fault
+        self._on_fault(fault)
+
+    def _note_success(self) -> None:
+        self._last_success_s = self._wall_s()
+        if self._fault is None or self._fault.kind is FaultKind.DAMAGED:
+            return
+        log.info("store_writes_again", blocked_s=round(self._last_success_s - self._fault.since_s, 3))
+        self._fault = None
+        self._on_fault(None)
 
 
 def _log_failure(future: Future[R]) -> None:

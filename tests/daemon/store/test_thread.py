@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from daemon.errors import Retryable
+from daemon.store.database import Database
+from daemon.store.errors import StoreDamaged, StoreFull
+from daemon.store.progress import FaultKind, StoreFault, StoreProgress
 from daemon.store.thread import StoreThread
 
 DISK_FULL = "disk full"
@@ -48,14 +53,14 @@ async def test_jobs_run_in_the_order_in_which_they_were_submitted(store: StoreTh
 
 async def test_a_full_disk_delays_and_loses_nothing() -> None:
     """A write to a full disk is retried, later writes wait, and the start and end of the blockage are reported."""
-    disk, reasons = Disk(refusals=1), list[str | None]()
-    store = StoreThread(on_blocked=reasons.append)
+    disk, faults = Disk(refusals=1), list[StoreFault | None]()
+    store = StoreThread(on_fault=faults.append)
     for value in range(5):
         store.submit(disk.write, value)
     await store.call(disk.write, 5)
     store.close()
     assert disk.written == [0, 1, 2, 3, 4, 5]
-    assert reasons == [DISK_FULL, None]
+    assert [fault.reason if fault else None for fault in faults] == [DISK_FULL, None]
 
 
 async def test_a_cancelled_call_does_not_end_the_thread(store: StoreThread) -> None:
@@ -126,3 +131,66 @@ def test_closing_does_not_wait_for_a_disk_that_stays_full() -> None:
     for future in futures:
         with pytest.raises(Retryable, match=DISK_FULL):
             future.result(timeout=0)
+
+
+async def test_progress_names_the_last_success_and_the_fault() -> None:
+    """A full disk is a fault with its kind and since when; the write that succeeds ends it and is the last success."""
+    now_s, release = [5.0], threading.Event()
+
+    def full() -> None:
+        if not release.is_set():
+            raise StoreFull(DISK_FULL)
+
+    store = StoreThread(wall_s=lambda: now_s[0])
+    assert store.progress == StoreProgress()
+    future = store.submit(full)
+    while store.progress.fault is None:
+        await asyncio.sleep(0.01)
+    assert store.progress == StoreProgress(
+        busy_since_s=5.0, fault=StoreFault(kind=FaultKind.FULL, reason=DISK_FULL, since_s=5.0)
+    )
+    now_s[0] = 9.0
+    release.set()
+    await asyncio.wrap_future(future)
+    store.close()
+    assert store.progress == StoreProgress(last_success_s=9.0)
+
+
+async def test_progress_shows_a_call_that_hangs(store: StoreThread) -> None:
+    """A call that never returns is busy since its begin, while an idle thread is not busy."""
+    go_on = threading.Event()
+    before_s = time.monotonic()
+    future = store.submit(go_on.wait, 5)
+    while store.progress.busy_since_s is None:
+        await asyncio.sleep(0.01)
+    assert before_s <= store.progress.busy_since_s <= time.monotonic()
+    go_on.set()
+    await asyncio.wrap_future(future)
+    await store.call(lambda: None)
+    assert store.progress.fault is None
+
+
+async def test_a_damaged_file_is_a_fault_that_lasts(tmp_path: Path) -> None:
+    """SQLite's "malformed" reaches the health of the daemon, and a later success does not hide it."""
+    path, faults = tmp_path / "ledger.sqlite", list[StoreFault | None]()
+    store = StoreThread(on_fault=faults.append)
+    with Database(path) as database, database._writing() as connection:
+        connection.executemany(
+            "INSERT INTO meta VALUES (?, ?)", [(str(n), "x" * 500) for n in range(20_000)]
+        )  # past the page cache
+    content = bytearray(path.read_bytes())
+    content[4_000_000:] = bytes(len(content) - 4_000_000)
+    with Database(path) as database:
+        path.write_bytes(content)
+
+        def read_all() -> None:
+            with database._reading() as connection:
+                connection.execute("SELECT sum(length(value)) FROM meta").fetchall()
+
+        with pytest.raises(StoreDamaged):
+            await store.call(read_all)
+    await store.call(lambda: None)
+    store.close()
+    assert [fault.kind for fault in faults if fault] == [FaultKind.DAMAGED]
+    assert store.progress.fault is not None
+    assert "is damaged" in store.progress.fault.reason
