@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from daemon.config.broker_url import EMBEDDED, broker_endpoint
 from daemon.config.sharding import Shard
 from daemon.config.sources import default_state_dir
 from daemon.config.types import (
@@ -28,7 +29,6 @@ from daemon.config.types import (
     Symbol,
     TimeOfDay,
     WebsocketUrl,
-    address,
     duration,
     on_loopback,
 )
@@ -39,7 +39,6 @@ from models.presets import PRESETS
 # The scoreboard reports the median and the 80% and 95% intervals, so their levels are required.
 REQUIRED_QUANTILES = (0.025, 0.1, 0.5, 0.9, 0.975)
 SHORTEST_RETRAIN_S = 60  # a training run takes longer
-MQTT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
 def _is_ascending(numbers: tuple[float, ...]) -> bool:
@@ -206,7 +205,7 @@ class RetrainSection(Section):
 class MqttSection(Section):
     """The broker. ``url = "embedded"`` starts one inside the daemon, on loopback, with MQTT 3.1.1."""
 
-    url: str = "embedded"
+    url: str = EMBEDDED
     protocol: Annotated[Literal["auto", "5", "311"], ProtocolName] = "auto"
     username: str = ""
     password_file: ReadableFile = None
@@ -218,10 +217,8 @@ class MqttSection(Section):
     @field_validator("url")
     @classmethod
     def _require_known_scheme(cls, url: str) -> str:
-        if url != "embedded":
-            parts = address(url, tuple(MQTT_PORTS), "mqtt://host:1883")
-            if parts.path.strip("/") or parts.query:
-                raise ValueError(f'was "{url}"; an MQTT address is a host and a port; the topic is mqtt.base_topic')
+        if url != EMBEDDED:
+            broker_endpoint(url)
         return url
 
     @model_validator(mode="after")
@@ -247,19 +244,16 @@ class MqttSection(Section):
 
     @property
     def embedded(self) -> bool:
-        return self.url == "embedded"
+        return self.url == EMBEDDED
 
     @property
     def tls(self) -> bool:
-        return self.url.startswith("mqtts://")
+        return not self.embedded and broker_endpoint(self.url).tls
 
     @property
     def broker(self) -> tuple[str, int] | None:
         """Host and port; None for the embedded broker."""
-        if self.embedded:
-            return None
-        parts = address(self.url, tuple(MQTT_PORTS), "mqtt://host:1883")
-        return str(parts.hostname), parts.port or MQTT_PORTS[parts.scheme]
+        return None if self.embedded else broker_endpoint(self.url)[:2]
 
     @property
     def protocol_version(self) -> Literal["5", "311"]:

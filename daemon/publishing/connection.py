@@ -21,8 +21,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from daemon.config.broker_url import Endpoint
 from daemon.errors import Retryable
-from daemon.publishing.settings import Endpoint, MqttSettings
+from daemon.publishing.settings import MqttSettings
 from daemon.publishing.wire import STATUS_SCHEMA
 
 MqttProtocol = Literal["5", "311"]
