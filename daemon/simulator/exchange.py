@@ -17,7 +17,7 @@ from daemon.simulator.faults.plan import FaultPlan, Form
 from daemon.simulator.faults.stream_faults import StreamFaults
 from daemon.simulator.market import Market
 from daemon.simulator.market_data import MarketData, Timeline
-from daemon.simulator.playing import Player
+from daemon.simulator.player import Player
 from daemon.simulator.rest import Failure, RestApi
 from daemon.simulator.sockets import LARGEST_BACKLOG_BYTES, StreamServer
 from daemon.simulator.tape import Tape

@@ -26,7 +26,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from daemon.simulator.settling import QuoteBalance
+from daemon.simulator.quote_balance import QuoteBalance
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

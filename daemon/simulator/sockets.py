@@ -15,7 +15,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from daemon.simulator.dialects.base import Conversation, Dialect, HangUp, SentTrade
-from daemon.simulator.playing import Due
+from daemon.simulator.player import Due
 
 # A reader this far behind (about 20,000 trades) is disconnected, as by every venue.
 LARGEST_BACKLOG_BYTES = 4_194_304

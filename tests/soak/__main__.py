@@ -15,8 +15,8 @@ from typing import Any
 import uvloop
 
 from daemon.exchanges import VENUE_NAMES
-from tests.soak.judgement import Judgement, judge
-from tests.soak.world import World, lived
+from tests.soak.checks import Judgement, judge
+from tests.soak.environment import World, lived
 
 
 def main() -> int:

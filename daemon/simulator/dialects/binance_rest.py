@@ -13,8 +13,8 @@ from daemon.simulator.candles import SimulatedCandle
 from daemon.simulator.dialects.base import Handler, Refusal, Reply, number
 from daemon.simulator.market import Market
 from daemon.simulator.market_data import RecordedSeries
+from daemon.simulator.number_format import fixed
 from daemon.simulator.tape import TapeTrade
-from daemon.simulator.wording import fixed
 
 # Binance's intervals up to a day; its 3d, 1w and 1M are not simulated.
 INTERVALS = {

@@ -27,10 +27,10 @@ from daemon.simulator.dialects.base import (
 )
 from daemon.simulator.market import Market
 from daemon.simulator.market_data import RecordedSeries
+from daemon.simulator.number_format import fixed, trimmed
 from daemon.simulator.reconstruct import MAX_RECORDS
 from daemon.simulator.tape import TapeTrade
 from daemon.simulator.truth import Numbered
-from daemon.simulator.wording import fixed, trimmed
 
 _CHANNEL = "live_trades_"
 _LARGEST_FRAME_BYTES = 512

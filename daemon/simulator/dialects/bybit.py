@@ -28,10 +28,10 @@ from daemon.simulator.dialects.base import (
     strings,
 )
 from daemon.simulator.market_data import RecordedSeries
+from daemon.simulator.number_format import trimmed
 from daemon.simulator.reconstruct import BarFigures
 from daemon.simulator.tape import TapeTrade
 from daemon.simulator.truth import Numbered
-from daemon.simulator.wording import trimmed
 
 _TOPIC = "publicTrade."
 _TRADES_PER_FRAME = 1_024

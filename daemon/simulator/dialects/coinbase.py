@@ -28,8 +28,8 @@ from daemon.simulator.dialects.base import (
     strings,
 )
 from daemon.simulator.market_data import RecordedSeries
+from daemon.simulator.number_format import fixed, rfc3339, rfc3339_trimmed
 from daemon.simulator.tape import TapeTrade
-from daemon.simulator.wording import fixed, rfc3339, rfc3339_trimmed
 
 _CHANNELS = ("market_trades", "heartbeats")
 _SNAPSHOT_TRADES = 100

@@ -29,8 +29,8 @@ from daemon.simulator.dialects.base import (
     strings,
 )
 from daemon.simulator.market_data import RecordedSeries
+from daemon.simulator.number_format import fixed, rfc3339
 from daemon.simulator.tape import TapeTrade
-from daemon.simulator.wording import fixed, rfc3339
 
 _SNAPSHOT_TRADES = 50
 _SYMBOLS_PER_SNAPSHOT = 10

@@ -28,9 +28,9 @@ from daemon.simulator.dialects.base import (
     parsed,
 )
 from daemon.simulator.market_data import RecordedSeries
+from daemon.simulator.number_format import trimmed
 from daemon.simulator.tape import TapeTrade
 from daemon.simulator.truth import Numbered
-from daemon.simulator.wording import trimmed
 
 _CONN_ID = "a4d3ae55"
 # Trades in the first record, the second, and so on; the pattern repeats.

@@ -7,7 +7,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
-from daemon.simulator.playing import Due
+from daemon.simulator.player import Due
 
 Send = Callable[[list[Due]], None]
 

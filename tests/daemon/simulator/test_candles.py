@@ -12,8 +12,8 @@ from daemon.simulator.candles import CandleMaker
 from daemon.simulator.dialects.binance_rest import INTERVALS, Kline, kline
 from daemon.simulator.loading import load_sample
 from daemon.simulator.market_data import MarketData, Timeline
+from daemon.simulator.number_format import fixed
 from daemon.simulator.tape import Tape
-from daemon.simulator.wording import fixed
 from tests.daemon.simulator.bars import HOUR_US, START_US, bar_of, random_bar, series_of, small_market
 
 END_US = START_US + 6 * HOUR_US

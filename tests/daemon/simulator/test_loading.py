@@ -12,7 +12,7 @@ import pytest
 from daemon.errors import DataFault
 from daemon.simulator.loading import SAMPLE, load, load_sample
 from daemon.simulator.market_data import PRICES
-from daemon.simulator.wording import fixed
+from daemon.simulator.number_format import fixed
 from daemon.timestamps import from_iso
 from tests.paths import HOURLY
 

@@ -17,7 +17,7 @@ from daemon.simulator.truth import Numbered, Truth
 from daemon.store.ledger import LEDGER_NAME, Ledger
 from daemon.timestamps import iso
 from features.market import Audit, Bar, Completeness, Instrument, MissingTrades
-from tests.soak.world import INTERVAL_US, Life, World
+from tests.soak.environment import INTERVAL_US, Life, World
 
 _PRICES = ("open", "high", "low", "close")
 _SUMS = ("volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume")

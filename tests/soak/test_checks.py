@@ -9,7 +9,7 @@ from daemon.pipeline.continuity import MAX_RANGES
 from daemon.simulator.truth import Numbered
 from features.market import Bar, Completeness, MissingTrades
 from tests.daemon.forecasting.forecast_builders import bar
-from tests.soak.judgement import miscount
+from tests.soak.checks import miscount
 
 # Four records of a bar: the third is fifty fills of one order.
 TRUE = [Numbered(10, 10), Numbered(11, 11, 2), Numbered(12, 12, 50), Numbered(13, 13)]
