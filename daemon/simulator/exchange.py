@@ -21,7 +21,7 @@ from daemon.simulator.player import Player
 from daemon.simulator.rest import Failure, RestApi
 from daemon.simulator.sockets import LARGEST_BACKLOG_BYTES, StreamServer
 from daemon.simulator.tape import Tape
-from daemon.simulator.truth import Numbered, Truth, numbered, truth
+from daemon.simulator.truth import TradeIds, Truth, bar_trade_ids, truth
 
 
 class Addresses(NamedTuple):
@@ -68,7 +68,7 @@ class SimulatedExchange:
         for fault in plan.faults:
             if fault.symbol is not None:
                 self._known(fault.symbol)
-        self._stream_faults = StreamFaults(self._streams.publish, self._market.muted, random.Random(plan.seed))
+        self._stream_faults = StreamFaults(self._streams.publish, self._market.silenced, random.Random(plan.seed))
         self._player = Player(self._market, self._stream_faults.passing, hold_us=self._dialect.hold_us)
         self._injector = Injector(plan, self)
         self._runner: web.AppRunner | None = None
@@ -104,11 +104,11 @@ class SimulatedExchange:
 
     def truth(self, symbol: str, open_us: int, interval_us: int) -> Truth:
         """The true bar, past or future: the same on every venue except for ids and the count of trades."""
-        return truth(self.tape, self._known(symbol), open_us, interval_us, self._dialect.numbered)
+        return truth(self.tape, self._known(symbol), open_us, interval_us, self._dialect.trade_ids)
 
-    def numbered(self, symbol: str, open_us: int, interval_us: int) -> list[Numbered]:
+    def trade_ids(self, symbol: str, open_us: int, interval_us: int) -> list[TradeIds]:
         """The trades of a bar as the venue numbers and counts them, oldest first."""
-        return numbered(self.tape, self._known(symbol), open_us, interval_us, self._dialect.numbered)
+        return bar_trade_ids(self.tape, self._known(symbol), open_us, interval_us, self._dialect.trade_ids)
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -121,13 +121,13 @@ class SimulatedExchange:
 
     # Trades on the websocket; REST serves them unchanged
 
-    def mute(self, symbol: str) -> None:
+    def silence(self, symbol: str) -> None:
         """Withholds a symbol's trades from the websocket."""
-        self._market.muted.add(self._known(symbol))
+        self._market.silenced.add(self._known(symbol))
         self.log.note("mute", self._known(symbol))
 
-    def unmute(self, symbol: str) -> None:
-        self._market.muted.discard(self._known(symbol))
+    def resume(self, symbol: str) -> None:
+        self._market.silenced.discard(self._known(symbol))
         self.log.note("unmute", self._known(symbol))
 
     def skip(self, symbol: str, count: int) -> None:
@@ -159,13 +159,13 @@ class SimulatedExchange:
 
     def send_raw(self, text: str) -> None:
         """Sends any text to every websocket, e.g. a malformed frame."""
-        self._streams.say_to_all(lambda _: (text,))
+        self._streams.send_to_all(lambda _: (text,))
         self.log.note("raw", bytes=len(text))
 
     def send_malformed(self, form: Form) -> None:
         """Sends every websocket the last frame with trades, damaged."""
         text = malformed(form, self._streams.last_frame)
-        self._streams.say_to_all(lambda _: (text,))
+        self._streams.send_to_all(lambda _: (text,))
         self.log.note("malformed", form=form, bytes=len(text))
 
     def stall(self) -> None:
@@ -188,7 +188,7 @@ class SimulatedExchange:
 
         A venue without an announcement closes without one.
         """
-        self._streams.say_to_all(lambda conversation: conversation.farewell())
+        self._streams.send_to_all(lambda session: session.shutdown_frames())
         self.log.note("shutdown", grace_s=grace_s, connections=self.connections)
         present = set(self._streams.clients)
 
@@ -205,10 +205,10 @@ class SimulatedExchange:
         self._rest.failure = None if status is None else Failure(status, retry_after_s)
         self.log.note("rest", status=status, retry_after_s=retry_after_s)
 
-    def rest_complaining(self, complaining: bool = True) -> None:
+    def rest_rate_limited(self, limited: bool = True) -> None:
         """Answers every REST request with the venue's error for too many requests."""
-        self._rest.failure = Failure(None) if complaining else None
-        self.log.note("complain" if complaining else "rest", **({} if complaining else {"status": None}))
+        self._rest.failure = Failure(None) if limited else None
+        self.log.note("complain" if limited else "rest", **({} if limited else {"status": None}))
 
     def set_skew(self, ms: int) -> None:
         """Sets the exchange's clock ahead of the machine's: trades, REST time and Date follow it."""

@@ -12,7 +12,7 @@ class Market:
     """The market as dialects read it.
 
     skew_us: how far the exchange's clock is ahead of the machine's; all times of the exchange follow it.
-    muted: symbols whose trades the websocket withholds. sent: id of the last trade played, by symbol.
+    silenced: symbols whose trades the websocket withholds. sent: id of the last trade played, by symbol.
     begin_us: exchange time from which trades are played; older ones are history.
     """
 
@@ -20,7 +20,7 @@ class Market:
         self.tape = tape
         self.candles = CandleMaker(tape)
         self.skew_us = 0
-        self.muted: set[str] = set()
+        self.silenced: set[str] = set()
         self.sent: dict[str, int] = {}
         self.begin_us = tape.timeline.start_us
         self._clock = clock
@@ -51,8 +51,8 @@ class Market:
         return self.tape.data.series[symbol]
 
     def last_sent(self, symbol: str, limit: int) -> list[TapeTrade]:
-        """The newest trades that were sent or precede the first played one, oldest first; none of a muted symbol."""
-        if symbol in self.muted:
+        """The newest trades that were sent or precede the first played one, oldest first; none of a silenced symbol."""
+        if symbol in self.silenced:
             return []
         if symbol in self.sent:
             found = self.tape.downwards(symbol, self.happened_us(), below_id=self.sent[symbol] + 1)

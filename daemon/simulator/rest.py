@@ -52,10 +52,10 @@ class RestApi:
 
     def _failed(self, failure: Failure) -> Reply:
         if failure.status is None:
-            return self._dialect.complaint()
+            return self._dialect.rate_limit_reply()
         waiting = {} if failure.retry_after_s is None else {"Retry-After": str(failure.retry_after_s)}
         headers = {"Content-Type": "text/plain", **waiting}
-        return Reply(b"the simulated exchange was told to fail", failure.status, headers)
+        return Reply(b"the simulated exchange fails by request", failure.status, headers)
 
     def _response(self, reply: Reply) -> web.Response:
         body = reply.body if isinstance(reply.body, bytes) else msgspec.json.encode(reply.body)

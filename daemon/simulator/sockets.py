@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
-from daemon.simulator.dialects.base import Conversation, Dialect, HangUp, SentTrade
+from daemon.simulator.dialects.base import CloseConnection, Dialect, SentTrade, StreamSession
 from daemon.simulator.player import Due
 
 # A reader this far behind (about 20,000 trades) is disconnected, as by every venue.
@@ -25,9 +25,9 @@ _SHUTDOWN_S = 2.0
 class Client:
     """One connection."""
 
-    def __init__(self, connection: ServerConnection, conversation: Conversation) -> None:
+    def __init__(self, connection: ServerConnection, session: StreamSession) -> None:
         self.connection = connection
-        self.conversation = conversation
+        self.session = session
         self.stalled = False
         self.connected_s = self.active_s = time.monotonic()
         self.asked = False
@@ -51,7 +51,7 @@ class StreamServer:
     async def start(self, port: int) -> str:
         """Listens on loopback; the base address, without a path."""
         self._server = await serve(
-            self._converse,
+            self._serve_client,
             "127.0.0.1",
             port,
             process_request=self._admit,
@@ -84,21 +84,23 @@ class StreamServer:
         """Sends trades, oldest first; cuts off connections that do not keep up."""
         if not self.clients:
             return
-        heard = {symbol for client in self.clients for symbol in client.conversation.symbols}
+        wanted = {symbol for client in self.clients for symbol in client.session.symbols}
         records = [
-            SentTrade(symbol, trade, self._dialect.record(symbol, trade)) for symbol, trade in trades if symbol in heard
+            SentTrade(symbol, trade, self._dialect.record(symbol, trade))
+            for symbol, trade in trades
+            if symbol in wanted
         ]
         for client in list(self.clients):
-            symbols = client.conversation.symbols
+            symbols = client.session.symbols
             if own := [record for record in records if record[0] in symbols]:
-                frames = list(client.conversation.frames(own))
+                frames = list(client.session.frames(own))
                 self.last_frame = frames[-1]
-                self._say(client, frames)
+                self._send(client, frames)
 
-    def say_to_all(self, frames_of: Callable[[Conversation], Iterable[str]]) -> None:
+    def send_to_all(self, frames_of: Callable[[StreamSession], Iterable[str]]) -> None:
         """Sends every connection its frames."""
         for client in list(self.clients):
-            self._say(client, frames_of(client.conversation))
+            self._send(client, frames_of(client.session))
 
     def stall(self) -> None:
         """Leaves every present connection open and silent: nothing sent, nothing read, no pong."""
@@ -116,7 +118,7 @@ class StreamServer:
         rest = [client.connection.close(code, reason) for client in clients if not client.stalled and code != 1006]
         await asyncio.gather(*rest)
 
-    def _say(self, client: Client, frames: Iterable[str]) -> None:
+    def _send(self, client: Client, frames: Iterable[str]) -> None:
         """Sends all frames with one write: a system call for each would dominate a busy exchange."""
         connection = client.connection
         if client.stalled or connection.transport.is_closing() or connection.protocol.state is not State.OPEN:
@@ -131,13 +133,13 @@ class StreamServer:
         else:
             connection.transport.write(written)
 
-    async def _converse(self, connection: ServerConnection) -> None:
-        conversation = self._opened(connection.request)
-        assert conversation is not None  # others were not admitted
-        client = Client(connection, conversation)
+    async def _serve_client(self, connection: ServerConnection) -> None:
+        session = self._session_for(connection.request)
+        assert session is not None  # others were not admitted
+        client = Client(connection, session)
         self.clients.add(client)
         try:
-            self._say(client, conversation.opened())
+            self._send(client, session.opened())
             with contextlib.suppress(ConnectionClosed):
                 await self._answer_all(client)
         finally:
@@ -148,8 +150,8 @@ class StreamServer:
             client.asked, client.active_s = True, time.monotonic()
             try:
                 # At once and without a pause: a trade that is sent next comes after the answer.
-                self._say(client, client.conversation.answer(text))
-            except HangUp as refused:
+                self._send(client, client.session.answer(text))
+            except CloseConnection as refused:
                 await client.connection.close(refused.code, str(refused))
                 return
 
@@ -163,26 +165,27 @@ class StreamServer:
                     closing.add(task)
                     task.add_done_callback(closing.discard)
                 else:
-                    self._say(client, client.conversation.each_second())
+                    self._send(client, client.session.each_second())
 
     def _overdue(self, client: Client) -> int | None:
         """The code with which a connection that is silent for too long is closed."""
-        now_s, first_word_s, silence = time.monotonic(), self._dialect.first_word_s, self._dialect.silence
+        now_s = time.monotonic()
+        first_within_s, idle = self._dialect.first_request_within_s, self._dialect.idle_timeout
         if client.stalled:
             return None
-        if first_word_s is not None and not client.asked and now_s - client.connected_s > first_word_s:
+        if first_within_s is not None and not client.asked and now_s - client.connected_s > first_within_s:
             return 1000
-        if silence is not None and now_s - client.active_s > silence.after_s:
-            return silence.code
+        if idle is not None and now_s - client.active_s > idle.after_s:
+            return idle.code
         return None
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         if self.refusing:
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "the simulated exchange refuses connections\n")
-        if self._opened(request) is not None:
+        if self._session_for(request) is not None:
             return None
         return connection.respond(HTTPStatus.NOT_FOUND, f"{self._dialect.name} has no stream at this address\n")
 
-    def _opened(self, request: Request | None) -> Conversation | None:
+    def _session_for(self, request: Request | None) -> StreamSession | None:
         address = urlsplit(request.path if request else "/")
-        return self._dialect.connected(address.path, address.query)
+        return self._dialect.open_session(address.path, address.query)

@@ -121,9 +121,9 @@ class Tape:
         rng = np.random.default_rng([zlib.crc32(symbol.encode()), self.data.open_us(index)])
         records = reconstruct(self.data.series[symbol].figures(index), rng)
         ids = self._ids[symbol]
-        return tuple(self._numbered(records, int(ids.aggregate[index]), int(ids.raw[index]), index))
+        return tuple(self._trades_of(records, int(ids.aggregate[index]), int(ids.raw[index]), index))
 
-    def _numbered(self, records: Records, aggregate_id: int, raw_id: int, index: int) -> Iterable[TapeTrade]:
+    def _trades_of(self, records: Records, aggregate_id: int, raw_id: int, index: int) -> Iterable[TapeTrade]:
         open_us, interval_us = self.timeline.open_us(index), self.timeline.interval_us
         times = (open_us + (records.moment * interval_us).astype(np.int64)) // 1000
         ends = raw_id + np.cumsum(records.raw_trades)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from daemon.simulator.tape import Tape, TapeTrade
 
 
-class Numbered(NamedTuple):
+class TradeIds(NamedTuple):
     """A trade as the venue counts it: first and last id, None where ids are no numbers, and the number of trades."""
 
     first_id: int | None
@@ -36,22 +36,22 @@ class Truth(NamedTuple):
     last_id: int | None
 
 
-def numbered(
-    tape: Tape, symbol: str, open_us: int, interval_us: int, number: Callable[[str, TapeTrade], Numbered]
-) -> list[Numbered]:
+def bar_trade_ids(
+    tape: Tape, symbol: str, open_us: int, interval_us: int, ids_of: Callable[[str, TapeTrade], TradeIds]
+) -> list[TradeIds]:
     """The trades of the bar ``[open_us, open_us + interval_us)`` as the venue counts them, oldest first."""
-    return [number(symbol, trade) for trade in _trades(tape, symbol, open_us, interval_us)]
+    return [ids_of(symbol, trade) for trade in _trades(tape, symbol, open_us, interval_us)]
 
 
 def truth(
-    tape: Tape, symbol: str, open_us: int, interval_us: int, number: Callable[[str, TapeTrade], Numbered]
+    tape: Tape, symbol: str, open_us: int, interval_us: int, ids_of: Callable[[str, TapeTrade], TradeIds]
 ) -> Truth:
     """The bar ``[open_us, open_us + interval_us)``, also before it has been played."""
     trades = _trades(tape, symbol, open_us, interval_us)
     series = tape.data.series[symbol]
     price, size = 10**series.price_decimals, 10**series.size_decimals
     prices = [trade.price for trade in trades]
-    numbers = [number(symbol, trade) for trade in trades]
+    numbers = [ids_of(symbol, trade) for trade in trades]
     bought = [trade for trade in trades if not trade.buyer_is_maker]
     return Truth(
         open=prices[0] / price if prices else None,

@@ -1,4 +1,4 @@
-"""A simulated exchange and a daemon on one event loop and one scaled clock, with everything that they say kept."""
+"""A simulated exchange and a daemon on one event loop and one scaled clock, with all messages kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real broker that is away when the daemon starts, and again later."""
+"""A real broker that is down when the daemon starts, and again later."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORECASTS = [f"forecastd/v1/e2e/forecast/binance/{symbol}/1h" for symbol in SYMB
 
 
 async def test_the_daemon_goes_on_without_its_broker(tmp_path: Path) -> None:
-    """Bars and forecasts are made all the same, the status says what is wrong, and each topic's newest comes later."""
+    """The daemon forecasts without it, the status names the fault, and each topic's newest message comes later."""
     broker = Mosquitto(tmp_path)
     try:
         async with rig.exchange() as exchange, rig.daemon(tmp_path, exchange, mqtt__url=broker.url) as daemon:

@@ -1,4 +1,4 @@
-"""What an exchange and a network can do to a running daemon, one fault after another on the same daemon."""
+"""Faults of an exchange and a network, one after another on the same running daemon."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def until_proven(daemon: Daemon, bar: Bar) -> Bar:
 
 
 async def test_a_connection_cut_in_mid_bar_costs_no_trade(daemon: Daemon) -> None:
-    """A websocket that breaks without a word is replaced, and the bar around it is whole."""
+    """A websocket that breaks without a closing frame is replaced, and the bar around it is complete."""
     before = reconnects(daemon)
     await daemon.exchange.until_moment(0.4)
     await daemon.exchange.simulated.drop_connections()
@@ -91,7 +91,7 @@ async def test_doubled_trades_count_once(daemon: Daemon) -> None:
 
 
 async def test_a_malformed_frame_is_counted_and_the_connection_lives_on(daemon: Daemon) -> None:
-    """Frames that cannot be read cost nothing but themselves."""
+    """Malformed frames are counted and lose no trade."""
     registry, before = daemon.app.components.metrics.registry, reconnects(daemon)
     name, labels = "forecastd_frames_malformed_total", {"venue": "binance"}
     malformed = registry.get_sample_value(name, labels) or 0.0
@@ -104,7 +104,7 @@ async def test_a_malformed_frame_is_counted_and_the_connection_lives_on(daemon: 
 
 
 async def test_an_announced_shutdown_is_outrun(daemon: Daemon) -> None:
-    """The new connection stands before the old one is closed: no symbol is without a feed, and no id is missed."""
+    """The new connection is subscribed before the old one is closed: every symbol keeps a feed, and no id is missed."""
     before = reconnects(daemon)
     gaps = daemon.app.components.metrics.registry.get_sample_value("forecastd_trade_gaps_total", BTC._asdict())
     daemon.exchange.simulated.announce_shutdown(grace_s=4.0)
@@ -118,7 +118,7 @@ async def test_an_announced_shutdown_is_outrun(daemon: Daemon) -> None:
 
 
 async def test_a_half_open_connection_is_found_by_a_probe(daemon: Daemon) -> None:
-    """A socket on which nothing comes any more is replaced long before its keep-alive notices."""
+    """A silent socket is replaced long before its keep-alive times out."""
     daemon.exchange.simulated.stall()
     series = daemon.app.components.pipeline.instruments
     await daemon.until(lambda: series[BTC].state is SymbolState.STALE)
@@ -131,10 +131,10 @@ async def test_a_silent_subscription_is_found_by_a_probe(daemon: Daemon) -> None
     """A symbol whose trades stop, while REST has them, is reported stale and subscribed again."""
     topic = "forecastd/v1/e2e/symbol/binance/ETH-USDT/status"
     seen = {}
-    daemon.exchange.simulated.mute("ETHUSDT")
+    daemon.exchange.simulated.silence("ETHUSDT")
     async with subscribed(daemon.mqtt_port, topic, version="311") as subscriber:
         await daemon.until(lambda: b'"stale"' in b"".join(subscriber.payloads(topic)))
-        daemon.exchange.simulated.unmute("ETHUSDT")
+        daemon.exchange.simulated.resume("ETHUSDT")
         await daemon.until(lambda: b'"live"' in subscriber.payloads(topic)[-1])
         seen = {valid(payload)["state"]: valid(payload) for payload in subscriber.payloads(topic)}
     assert "did not come by the stream" in seen["stale"]["reason"]
@@ -181,12 +181,12 @@ async def test_an_unproven_bar_is_published_and_proven_later(daemon: Daemon) -> 
     await daemon.exchange.until_moment(0.3)
     since = len(daemon.bars)
     daemon.exchange.simulated.rest_failing(503)
-    daemon.exchange.simulated.mute("ETHUSDT")
+    daemon.exchange.simulated.silence("ETHUSDT")
     await daemon.until(lambda: bool(bars_of(daemon, ETH, since)))
     bar = bars_of(daemon, ETH, since)[0]
     assert bar.completeness is Completeness.UNPROVEN
     daemon.exchange.simulated.rest_failing(None)
-    daemon.exchange.simulated.unmute("ETHUSDT")
+    daemon.exchange.simulated.resume("ETHUSDT")
     assert (await until_proven(daemon, bar)).revision > 0
     await daemon.until_bars(1)
     await daemon.until(

@@ -1,4 +1,4 @@
-"""``forecastd run`` where nothing but a person can help: one line, the cure, and an exit code."""
+"""``forecastd run`` with a fault that only the operator can mend: one line, the cure, and an exit code."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ async def test_a_refused_region_is_named_with_its_cure(tmp_path: Path) -> None:
     """HTTP 451 from the venue: exit code 69, and which key to change."""
     async with rig.exchange() as exchange:
         exchange.simulated.rest_failing(451)
-        code, words = await ended(tmp_path, configuration(tmp_path, interval="1h", **exchange.addresses._asdict()))
-    assert code == EXIT_UNAVAILABLE, words
-    assert words.startswith("forecastd: binance")
-    assert "rest_url" in words
+        code, message = await ended(tmp_path, configuration(tmp_path, interval="1h", **exchange.addresses._asdict()))
+    assert code == EXIT_UNAVAILABLE, message
+    assert message.startswith("forecastd: binance")
+    assert "rest_url" in message
 
 
 async def test_a_broken_configuration_is_refused_before_anything_starts(tmp_path: Path) -> None:
     """Exit code 78, and nothing was created."""
     file = configuration(tmp_path, interval="7s", ws_url="ws://127.0.0.1:9", rest_url="http://127.0.0.1:9")
-    code, words = await ended(tmp_path, file)
+    code, message = await ended(tmp_path, file)
     assert code == EXIT_CONFIG
-    assert "bars.interval" in words
+    assert "bars.interval" in message
     assert not (tmp_path / "state").exists()

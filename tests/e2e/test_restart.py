@@ -1,4 +1,4 @@
-"""kill -9 in mid-bar and a new start: the bar is as if nothing had happened."""
+"""kill -9 within a bar and a restart: the bar is complete all the same."""
 
 from __future__ import annotations
 

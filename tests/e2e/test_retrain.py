@@ -88,7 +88,7 @@ async def serving(trained: Trained, program: str, *, state: Path) -> AsyncIterat
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def daemon(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Daemon]:
-    """A daemon that serves the champion; its training processes go on for ever, and obey."""
+    """A daemon that serves the champion; its training processes run until they are cancelled."""
     state = tmp_path_factory.mktemp("serving")
     shutil.copytree(trained.folder / "state", state, dirs_exist_ok=True)
     async with serving(trained, OBEDIENT, state=state) as made:

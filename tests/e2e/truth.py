@@ -1,4 +1,4 @@
-"""What really happened on a simulated exchange, asked of its REST side."""
+"""The true trades of a simulated exchange, read by REST."""
 
 from __future__ import annotations
 

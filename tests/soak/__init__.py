@@ -1,1 +1,1 @@
-"""Hundreds of bars on every venue under a seeded schedule of faults, and what they are worth afterwards."""
+"""Hundreds of bars on every venue under a seeded schedule of faults, and a check of every promise afterwards."""

@@ -15,8 +15,8 @@ from typing import Any
 import uvloop
 
 from daemon.exchanges import VENUE_NAMES
-from tests.soak.checks import Judgement, judge
-from tests.soak.environment import World, lived
+from tests.soak.checks import CheckResults, check_promises
+from tests.soak.environment import SoakEnvironment, finished
 
 
 def main() -> int:
@@ -30,23 +30,23 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="forecastd-soak-", ignore_cleanup_errors=True) as folder:
         started_s = time.monotonic()
-        world, judgement = uvloop.run(_soak(options, Path(folder)))
-        report = _report(world, judgement, time.monotonic() - started_s)
-        if judgement.problems:
+        soak, results = uvloop.run(_soak(options, Path(folder)))
+        report = _report(soak, results, time.monotonic() - started_s)
+        if results.problems:
             kept = Path(tempfile.mkdtemp(prefix="forecastd-soak-log-")) / "daemon.log"
             kept.write_bytes((Path(folder) / "daemon.log").read_bytes())
             print(f"the daemon's log is kept in {kept}")
     print(_table(report))
     if options.report:
         options.report.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    for problem in judgement.problems:
+    for problem in results.problems:
         print(problem, file=sys.stderr)
-    print("BROKEN" if judgement.problems else "every promise was kept")
-    return 1 if judgement.problems else 0
+    print("BROKEN" if results.problems else "every promise was kept")
+    return 1 if results.problems else 0
 
 
-async def _soak(options: argparse.Namespace, folder: Path) -> tuple[World, Judgement]:
-    world = World(
+async def _soak(options: argparse.Namespace, folder: Path) -> tuple[SoakEnvironment, CheckResults]:
+    soak = SoakEnvironment(
         folder,
         venues=options.venues.split(","),
         symbols=options.symbols.split(","),
@@ -54,41 +54,41 @@ async def _soak(options: argparse.Namespace, folder: Path) -> tuple[World, Judge
         bar_s=options.bar_seconds,
         seed=options.seed,
     )
-    async with lived(world):
-        return world, await asyncio.to_thread(judge, world)
+    async with finished(soak):
+        return soak, await asyncio.to_thread(check_promises, soak)
 
 
-def _report(world: World, judgement: Judgement, took_s: float) -> dict[str, Any]:
+def _report(soak: SoakEnvironment, results: CheckResults, took_s: float) -> dict[str, Any]:
     faults = {
-        name: dict(Counter(entry.kind for entry in exchange.log.entries)) for name, exchange in world.exchanges.items()
+        name: dict(Counter(entry.kind for entry in exchange.log.entries)) for name, exchange in soak.exchanges.items()
     }
-    memory = [size for life in world.lives for _, size in life.memory]
+    memory = [size for run in soak.daemon_runs for _, size in run.memory]
     return {
-        "seed": world.seed,
-        "bars": judgement.bars,
-        "bars_per_venue_and_symbol": world.bars - 3,
-        "symbols": list(world.symbols),
-        "forecasts": judgement.forecasts,
-        "messages": world.received.messages,
-        "verdicts": {name: dict(counts) for name, counts in judgement.verdicts.items()},
-        "audits": {name: dict(counts) for name, counts in judgement.audits.items()},
-        "unproven_and_wrong": judgement.unproven_and_wrong,
+        "seed": soak.seed,
+        "bars": results.bars,
+        "bars_per_venue_and_symbol": soak.bars - 3,
+        "symbols": list(soak.symbols),
+        "forecasts": results.forecasts,
+        "messages": soak.received.messages,
+        "completeness": {name: dict(counts) for name, counts in results.completeness.items()},
+        "audits": {name: dict(counts) for name, counts in results.audits.items()},
+        "unproven_and_wrong": results.unproven_and_wrong,
         "faults": faults,
-        "daemon_kills": len(world.lives) - 1,
-        "broker_restarts": world.broker_restarts,
+        "daemon_kills": len(soak.daemon_runs) - 1,
+        "broker_restarts": soak.broker_restarts,
         "memory_mb_most": round(max(memory) / 1e6),
-        "broken": dict(judgement.counts),
-        "problems": judgement.problems,
+        "broken": dict(results.counts),
+        "problems": results.problems,
         "took_s": round(took_s),
     }
 
 
 def _table(report: dict[str, Any]) -> str:
-    verdicts = ("proven", "empty", "unproven", "venue_candle", "gap")
-    lines = ["| venue | " + " | ".join(verdicts) + " | audit equal | audit differs | faults |", "|---|" + "---|" * 8]
-    for name, counts in report["verdicts"].items():
+    kinds = ("proven", "empty", "unproven", "venue_candle", "gap")
+    lines = ["| venue | " + " | ".join(kinds) + " | audit equal | audit differs | faults |", "|---|" + "---|" * 8]
+    for name, counts in report["completeness"].items():
         audits = report["audits"][name]
-        cells = [str(counts.get(each, 0)) for each in verdicts]
+        cells = [str(counts.get(each, 0)) for each in kinds]
         faults = sum(report["faults"][name].values())
         cells += [str(audits.get("equal", 0)), str(audits.get("differs", 0)), str(faults)]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")

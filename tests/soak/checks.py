@@ -13,11 +13,11 @@ from daemon.exchanges.base import Ids
 from daemon.forecasting.records import forecast_id
 from daemon.pipeline.continuity import MAX_RANGES
 from daemon.pipeline.timeouts import CATCH_UP_S
-from daemon.simulator.truth import Numbered, Truth
+from daemon.simulator.truth import TradeIds, Truth
 from daemon.store.ledger import LEDGER_NAME, Ledger
 from daemon.timestamps import iso
 from features.market import Audit, Bar, Completeness, Instrument, MissingTrades
-from tests.soak.environment import INTERVAL_US, Life, World
+from tests.soak.environment import INTERVAL_US, DaemonProcess, SoakEnvironment
 
 _PRICES = ("open", "high", "low", "close")
 _SUMS = ("volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume")
@@ -31,99 +31,99 @@ _MOST_GROWTH = 0.10
 
 
 @dataclass
-class Judgement:
-    """``problems`` are broken promises, at most ``_MOST_SHOWN`` of each kind; ``verdicts`` counts bars by venue."""
+class CheckResults:
+    """``problems`` are broken promises, at most ``_MOST_SHOWN`` of each kind; ``completeness`` counts bars by venue."""
 
     problems: list[str] = field(default_factory=list)
-    verdicts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    completeness: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     audits: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     forecasts: int = 0
     bars: int = 0
     unproven_and_wrong: int = 0
     counts: Counter[str] = field(default_factory=Counter)
 
-    def broken(self, kind: str, words: str) -> None:
+    def broken(self, kind: str, problem: str) -> None:
         self.counts[kind] += 1
         if self.counts[kind] <= _MOST_SHOWN:
-            self.problems.append(f"{kind}: {words}")
+            self.problems.append(f"{kind}: {problem}")
 
 
-def judge(world: World) -> Judgement:
+def check_promises(soak: SoakEnvironment) -> CheckResults:
     """Checks every promise against the ledger, the messages and the processes' memory."""
-    judgement = Judgement()
-    ledger = Ledger(world.folder / "state" / LEDGER_NAME)
+    results = CheckResults()
+    ledger = Ledger(soak.folder / "state" / LEDGER_NAME)
     try:
-        for name in world.venues:
-            for symbol in world.symbols:
-                _judge_bars(judgement, world, ledger, Instrument(name, symbol))
-        _judge_forecasts(judgement, world, ledger)
+        for name in soak.venues:
+            for symbol in soak.symbols:
+                _check_bars(results, soak, ledger, Instrument(name, symbol))
+        _check_forecasts(results, soak, ledger)
     finally:
         ledger.close()
-    _judge_messages(judgement, world)
-    _judge_memory(judgement, world.lives)
-    return judgement
+    _check_messages(results, soak)
+    _check_memory(results, soak.daemon_runs)
+    return results
 
 
-def _opens(world: World) -> range:
-    """The bars that are judged: all but the last three, whose revisions may not be stored yet."""
-    return range(world.first_open_us, world.first_open_us + (world.bars - 3) * INTERVAL_US, INTERVAL_US)
+def _opens(soak: SoakEnvironment) -> range:
+    """The bars that are checked: all but the last three, whose revisions may not be stored yet."""
+    return range(soak.first_open_us, soak.first_open_us + (soak.bars - 3) * INTERVAL_US, INTERVAL_US)
 
 
-def _judge_bars(judgement: Judgement, world: World, ledger: Ledger, instrument: Instrument) -> None:
-    opens = _opens(world)
+def _check_bars(results: CheckResults, soak: SoakEnvironment, ledger: Ledger, instrument: Instrument) -> None:
+    opens = _opens(soak)
     bars = {bar.open_time_us: bar for bar in ledger.bars(instrument, INTERVAL_US, opens.start, opens.stop)}
-    numbered = venue(instrument.venue, []).ids is Ids.CONTIGUOUS
+    contiguous = venue(instrument.venue, []).ids is Ids.CONTIGUOUS
     for open_us in opens:
         bar = bars.get(open_us)
         if bar is None:
-            judgement.broken("hole", f"{instrument} has no bar at {iso(open_us)}")
+            results.broken("hole", f"{instrument} has no bar at {iso(open_us)}")
             continue
-        judgement.bars += 1
-        judgement.verdicts[instrument.venue][bar.completeness.value] += 1
-        judgement.audits[instrument.venue][bar.audit.value] += 1
-        exchange = world.exchanges[instrument.venue]
+        results.bars += 1
+        results.completeness[instrument.venue][bar.completeness.value] += 1
+        results.audits[instrument.venue][bar.audit.value] += 1
+        exchange = soak.exchanges[instrument.venue]
         true = exchange.truth(instrument.symbol, open_us, INTERVAL_US)
-        _judge_bar(judgement, bar, true, numbered=numbered)
-        if numbered and bar.completeness is Completeness.GAP:
-            wrong = miscount(bar, exchange.numbered(instrument.symbol, open_us, INTERVAL_US))
+        _check_bar(results, bar, true, contiguous=contiguous)
+        if contiguous and bar.completeness is Completeness.GAP:
+            wrong = miscount(bar, exchange.trade_ids(instrument.symbol, open_us, INTERVAL_US))
             if wrong:
-                judgement.broken("miscount", f"{_name(bar)}: {wrong}")
-    if numbered and bars:
+                results.broken("miscount", f"{_name(bar)}: {wrong}")
+    if contiguous and bars:
         settled = sum(bar.completeness in {Completeness.PROVEN, Completeness.EMPTY} for bar in bars.values())
         if settled < _LEAST_PROVEN * len(bars):
-            judgement.broken("proof", f"{instrument}: only {settled} of {len(bars)} bars are proven")
+            results.broken("proof", f"{instrument}: only {settled} of {len(bars)} bars are proven")
 
 
-def _judge_bar(judgement: Judgement, bar: Bar, true: Truth, *, numbered: bool) -> None:
+def _check_bar(results: CheckResults, bar: Bar, true: Truth, *, contiguous: bool) -> None:
     """Every known figure of a bar is true, or its completeness says that it may not be."""
     wrong = _differences(bar, true)
     where = _name(bar)
     match bar.completeness:
         case Completeness.PROVEN | Completeness.EMPTY:
             if wrong:
-                judgement.broken("false proof", f"{where}: {wrong}")
-            if numbered and (bar.first_trade_id, bar.last_trade_id) != (true.first_id, true.last_id):
-                judgement.broken("false proof", f"{where}: ids {bar.first_trade_id} to {bar.last_trade_id}")
+                results.broken("false proof", f"{where}: {wrong}")
+            if contiguous and (bar.first_trade_id, bar.last_trade_id) != (true.first_id, true.last_id):
+                results.broken("false proof", f"{where}: ids {bar.first_trade_id} to {bar.last_trade_id}")
         case Completeness.GAP:
             if not bar.missing_ranges:
-                judgement.broken("silent gap", f"{where}: missing_ranges is empty")
+                results.broken("silent gap", f"{where}: missing_ranges is empty")
         case Completeness.UNPROVEN:
             if wrong and bar.audit is Audit.EQUAL:
-                judgement.broken("false audit", f"{where}: {wrong}")
+                results.broken("false audit", f"{where}: {wrong}")
             elif wrong:  # allowed: an unproven bar promises nothing
-                judgement.unproven_and_wrong += 1
+                results.unproven_and_wrong += 1
         case Completeness.VENUE_CANDLE:
             if wrong:
-                judgement.broken("false candle", f"{where}: {wrong}")
-            if bar.taker_buy_volume is not None and not numbered:
-                judgement.broken("false candle", f"{where}: has taker volumes, which this venue's candles do not have")
+                results.broken("false candle", f"{where}: {wrong}")
+            if bar.taker_buy_volume is not None and not contiguous:
+                results.broken("false candle", f"{where}: has taker volumes, which this venue's candles do not have")
 
 
 def _name(bar: Bar) -> str:
     return f"{bar.instrument} at {iso(bar.open_time_us)} ({bar.completeness.value}, revision {bar.revision})"
 
 
-def miscount(bar: Bar, true: Sequence[Numbered]) -> str:
+def miscount(bar: Bar, true: Sequence[TradeIds]) -> str:
     """The error in a bar's ``missing_trades`` and ``missing_ranges``; empty where both are exact.
 
     true: the bar's trades as the venue numbers them. One id may stand for several trades: the bar must lack exactly the
@@ -138,7 +138,7 @@ def miscount(bar: Bar, true: Sequence[Numbered]) -> str:
     ids, hidden = 0, 0
     for each in true:
         if each.first_id is None or each.last_id is None:
-            raise ValueError(f"{bar.instrument} has no numbered trades")
+            raise ValueError(f"{bar.instrument} has no trade ids")
         lost_ids = sum(_overlap(lost, each.first_id, each.last_id) for lost in ranges)
         ids += lost_ids
         hidden += each.trades * lost_ids // (each.last_id - each.first_id + 1)
@@ -182,55 +182,56 @@ def _differences(bar: Bar, true: Truth) -> dict[str, tuple[object, object]]:
     return found
 
 
-def _judge_forecasts(judgement: Judgement, world: World, ledger: Ledger) -> None:
+def _check_forecasts(results: CheckResults, soak: SoakEnvironment, ledger: Ledger) -> None:
     """A daemon that ran for the whole of a bar, and until its forecast was due, issued one for every symbol."""
-    opens = _opens(world)
+    opens = _opens(soak)
     stored = {each.id for each in ledger.forecasts(opens.start, opens.stop + 2 * INTERVAL_US)}
-    judgement.forecasts = len(stored)
+    results.forecasts = len(stored)
     for open_us in opens:
         close_us = open_us + INTERVAL_US
-        if not _was_up(world, open_us, close_us + INTERVAL_US):
+        if not _was_up(soak, open_us, close_us + INTERVAL_US):
             continue
-        for name in world.venues:
-            for symbol in world.symbols:
+        for name in soak.venues:
+            for symbol in soak.symbols:
                 if (made := forecast_id(name, symbol, INTERVAL_US, close_us)) not in stored:
-                    judgement.broken("no forecast", made)
+                    results.broken("no forecast", made)
 
 
-def _was_up(world: World, from_us: int, until_us: int) -> bool:
-    clock = world.clock
+def _was_up(soak: SoakEnvironment, from_us: int, until_us: int) -> bool:
+    clock = soak.clock
 
     def wall_s(market_us: int) -> float:
         return clock.origin_s + (market_us - clock.start_us) / 1e6 / clock.speed
 
     from_s, until_s = wall_s(from_us), wall_s(until_us)
-    return any(life.began_s + _START_S <= from_s and until_s <= (life.ended_s or float("inf")) for life in world.lives)
+    runs = soak.daemon_runs
+    return any(run.began_s + _START_S <= from_s and until_s <= (run.ended_s or float("inf")) for run in runs)
 
 
-def _judge_messages(judgement: Judgement, world: World) -> None:
+def _check_messages(results: CheckResults, soak: SoakEnvironment) -> None:
     """Nothing was published twice with different content, and every symbol was published."""
-    for name, payloads in world.received.forecasts.items():
+    for name, payloads in soak.received.forecasts.items():
         if len(payloads) > 1:
-            judgement.broken("two forecasts", name)
-    for (topic, open_time, revision), payloads in world.received.bars.items():
+            results.broken("two forecasts", name)
+    for (topic, open_time, revision), payloads in soak.received.bars.items():
         if len(payloads) > 1:
             first, second = [msgspec.json.decode(each) for each in sorted(payloads)][:2]
             changed = {key: (first[key], second.get(key)) for key in first if first[key] != second.get(key)}
-            judgement.broken("two bars", f"{topic} at {open_time}, revision {revision}: {changed}")
-    received = {tuple(topic.split("/")[4:6]) for topic, _, _ in world.received.bars}
-    for name in world.venues:
-        for symbol in world.symbols:
+            results.broken("two bars", f"{topic} at {open_time}, revision {revision}: {changed}")
+    received = {tuple(topic.split("/")[4:6]) for topic, _, _ in soak.received.bars}
+    for name in soak.venues:
+        for symbol in soak.symbols:
             if (name, symbol) not in received:
-                judgement.broken("never published", f"{name}:{symbol}")
+                results.broken("never published", f"{name}:{symbol}")
 
 
-def _judge_memory(judgement: Judgement, lives: list[Life]) -> None:
-    """The memory of the process that lived longest does not grow after its first minute."""
-    longest = max(lives, key=lambda life: len(life.memory))
+def _check_memory(results: CheckResults, daemon_runs: list[DaemonProcess]) -> None:
+    """The memory of the process that ran longest does not grow after its first minute."""
+    longest = max(daemon_runs, key=lambda run: len(run.memory))
     settled = [size for at_s, size in longest.memory if at_s - longest.began_s > _WARM_UP_S]
     if len(settled) < 30:
         return
     tenth = max(len(settled) // 10, 1)
     first, last = sum(settled[:tenth]) / tenth, sum(settled[-tenth:]) / tenth
     if last > first * (1 + _MOST_GROWTH):
-        judgement.broken("memory", f"{first / 1e6:.0f} MB grew to {last / 1e6:.0f} MB in {len(settled)} s")
+        results.broken("memory", f"{first / 1e6:.0f} MB grew to {last / 1e6:.0f} MB in {len(settled)} s")

@@ -1,4 +1,4 @@
-"""The environment of a soak: seven exchanges, a broker, a subscriber, and a killer of the daemon."""
+"""The environment of a soak: seven exchanges, a broker, a subscriber, and the daemon, which is killed and restarted."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ FAULTS_PER_HOUR = {
 
 
 @dataclass
-class Life:
+class DaemonProcess:
     """One process of the daemon: monotonic seconds of its start and its end, and samples of its memory in bytes."""
 
     began_s: float
@@ -80,8 +80,8 @@ class Received:
             self.bars.setdefault(key, set()).add(msgspec.json.encode(bar, order="sorted"))
 
 
-class World:
-    """``exchanges`` by venue; ``lives`` of the daemon, oldest first."""
+class SoakEnvironment:
+    """``exchanges`` by venue; ``daemon_runs``: the daemon's processes, oldest first."""
 
     def __init__(
         self, folder: Path, *, venues: Sequence[str], symbols: Sequence[str], bars: int, bar_s: float, seed: int
@@ -90,7 +90,7 @@ class World:
         self.bar_s = bar_s
         self.symbols = tuple(symbols)
         self.received = Received()
-        self.lives: list[Life] = []
+        self.daemon_runs: list[DaemonProcess] = []
         self.broker_restarts = 0
         self.clock = SharedClock(
             start_us=1_767_225_600_000_000, origin_s=time.monotonic(), speed=INTERVAL_US / 1e6 / bar_s
@@ -135,7 +135,7 @@ class World:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._listen()), group.create_task(self._restart_broker())]
             try:
-                await self._live(config)
+                await self._run_daemon(config)
             finally:
                 for task in tasks:
                     task.cancel()
@@ -143,7 +143,7 @@ class World:
         for exchange in self.exchanges.values():
             await exchange.stop()
 
-    async def _live(self, config: Path) -> None:
+    async def _run_daemon(self, config: Path) -> None:
         """The daemon, killed at random times and started again, with the wrong time on its clock now and then.
 
         Every second kill, from the first on, comes at the moment a bar is published, when the ledger may lag behind.
@@ -151,11 +151,11 @@ class World:
         quiet_from_s = self.ends_s - 14 * self.bar_s
         while time.monotonic() < self.ends_s:
             self._start(config, wrong_us=self._random.choice((0, 0, -1, 1)) * 3_600_000_000)
-            lives_s = self._random.uniform(12, 40) * self.bar_s
-            until_s = time.monotonic() + lives_s
+            run_s = self._random.uniform(12, 40) * self.bar_s
+            until_s = time.monotonic() + run_s
             await self._watch(until_s if until_s < quiet_from_s else self.ends_s)
             last = time.monotonic() >= self.ends_s
-            if not last and len(self.lives) % 2:
+            if not last and len(self.daemon_runs) % 2:
                 await self._until_a_bar_is_published()
             self._end(signal.SIGTERM if last else signal.SIGKILL)
             if not last:
@@ -180,7 +180,7 @@ class World:
                 env={**os.environ, "RUNTIME_DIRECTORY": str(self.folder)},
                 start_new_session=True,
             )
-        self.lives.append(Life(time.monotonic()))
+        self.daemon_runs.append(DaemonProcess(time.monotonic()))
 
     async def _until_a_bar_is_published(self) -> None:
         """Waits for the next bar over MQTT, at most two bars long, since the broker may be down."""
@@ -195,14 +195,14 @@ class World:
             if (code := self._daemon.poll()) is not None:
                 tail = (self.folder / "daemon.log").read_text("utf-8", "replace")[-3000:]
                 raise RuntimeError(f"the daemon ended by itself with {code}:\n{tail}")
-            self.lives[-1].memory.append((time.monotonic(), process.memory_info().rss))
+            self.daemon_runs[-1].memory.append((time.monotonic(), process.memory_info().rss))
             await asyncio.sleep(1.0)
 
     def _end(self, number: signal.Signals) -> None:
         assert self._daemon is not None
         self._daemon.send_signal(number)
         self._daemon.wait(20)
-        self.lives[-1].ended_s = time.monotonic()
+        self.daemon_runs[-1].ended_s = time.monotonic()
 
     async def _restart_broker(self) -> None:
         while True:
@@ -279,12 +279,12 @@ def market(symbols: Sequence[str], bars: int) -> MarketData:
 
 
 @asynccontextmanager
-async def lived(world: World) -> AsyncIterator[World]:
-    """The world after its run; ends its processes on every path."""
+async def finished(soak: SoakEnvironment) -> AsyncIterator[SoakEnvironment]:
+    """The soak after its run; ends its processes on every path."""
     try:
-        await world.run()
-        yield world
+        await soak.run()
+        yield soak
     finally:
-        world._broker.kill()
-        if world._daemon is not None and world._daemon.poll() is None:
-            os.killpg(world._daemon.pid, signal.SIGKILL)
+        soak._broker.kill()
+        if soak._daemon is not None and soak._daemon.poll() is None:
+            os.killpg(soak._daemon.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The soak's judge: what a bar lacks is counted in the venue's ids, of which one may stand for many trades."""
+"""The soak's checks: missing trades are counted in the venue's ids, of which one may stand for many trades."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import msgspec
 import pytest
 
 from daemon.pipeline.continuity import MAX_RANGES
-from daemon.simulator.truth import Numbered
+from daemon.simulator.truth import TradeIds
 from features.market import Bar, Completeness, MissingTrades
 from tests.daemon.forecasting.forecast_builders import bar
 from tests.soak.checks import miscount
 
 # Four records of a bar: the third is fifty fills of one order.
-TRUE = [Numbered(10, 10), Numbered(11, 11, 2), Numbered(12, 12, 50), Numbered(13, 13)]
-# Three records where one may cover several ids.
-MERGED = [Numbered(10, 12, 3), Numbered(13, 13), Numbered(14, 17, 4)]
+TRUE = [TradeIds(10, 10), TradeIds(11, 11, 2), TradeIds(12, 12, 50), TradeIds(13, 13)]
+# Three records, of which two cover several ids.
+MERGED = [TradeIds(10, 12, 3), TradeIds(13, 13), TradeIds(14, 17, 4)]
 
 
 def lacking(trades: int, missing: int, *ranges: tuple[int, int], beyond_us: int = 0) -> Bar:
-    """A bar of ``trades`` that says it lacks ``missing`` ids; ``beyond_us`` is how far a range reaches past it."""
+    """A bar of ``trades`` that reports ``missing`` ids; ``beyond_us`` is how far a range reaches past it."""
     made = bar(1, 100.0)
     lost = tuple(
         MissingTrades(first, last, made.open_time_us + 1, made.close_time_us - 1 + beyond_us) for first, last in ranges
@@ -33,28 +33,28 @@ def lacking(trades: int, missing: int, *ranges: tuple[int, int], beyond_us: int 
     [
         (lacking(4, 1, (12, 12)), TRUE),
         (lacking(53, 1, (10, 10)), TRUE),
-        (lacking(3, 2, (11, 11), (12, 12)), [*TRUE[:3], Numbered(13, 13, 2)]),
-        (lacking(1, 3, (12, 14), beyond_us=5), [Numbered(11, 11), Numbered(12, 12, 9), Numbered(13, 13)]),
+        (lacking(3, 2, (11, 11), (12, 12)), [*TRUE[:3], TradeIds(13, 13, 2)]),
+        (lacking(1, 3, (12, 14), beyond_us=5), [TradeIds(11, 11), TradeIds(12, 12, 9), TradeIds(13, 13)]),
         (lacking(6, 2, (13, 14)), MERGED),  # the rest of a record that was counted in part
     ],
 )
-def test_an_exact_account_is_accepted(reported: Bar, true: list[Numbered]) -> None:
+def test_an_exact_account_is_accepted(reported: Bar, true: list[TradeIds]) -> None:
     """The trades of the missing ids are those that the bar lacks, on venues that merge trades as well."""
     assert miscount(reported, true) == ""
 
 
 @pytest.mark.parametrize(
-    ("reported", "words"),
+    ("reported", "problem"),
     [
         (lacking(4, 2, (12, 12)), "2 missing, but the ranges hold 1"),
-        (lacking(3, 1, (12, 12)), "the missing ids are 50 trades, it lacks 51"),  # one more is gone
-        (lacking(54, 1, (12, 12)), "the missing ids are 50 trades, it lacks 0"),  # nothing is
+        (lacking(3, 1, (12, 12)), "the missing ids are 50 trades, it lacks 51"),
+        (lacking(54, 1, (12, 12)), "the missing ids are 50 trades, it lacks 0"),
         (lacking(4, 3, (12, 12), (20, 21)), "3 ids missing, 1 of them are the bar's"),
     ],
 )
-def test_an_account_that_is_wrong_is_found(reported: Bar, words: str) -> None:
+def test_an_account_that_is_wrong_is_found(reported: Bar, problem: str) -> None:
     """Too many, too few, and ids that are another bar's."""
-    assert miscount(reported, TRUE) == words
+    assert miscount(reported, TRUE) == problem
 
 
 @pytest.mark.parametrize(
@@ -65,4 +65,4 @@ def test_more_ranges_than_travel_with_a_bar_leave_a_bound(trades: int, missing: 
     """With a full list of ranges, a bar lacks at most the missing trades and at least those of the ranges."""
     ranges = [(first, first) for first in range(0, 2 * MAX_RANGES, 2)]
     reported = lacking(trades, missing, *ranges)
-    assert (miscount(reported, [Numbered(number, number) for number in range(40)]) == "") is right
+    assert (miscount(reported, [TradeIds(number, number) for number in range(40)]) == "") is right

@@ -16,7 +16,7 @@ from aiohttp import web
 from daemon.simulator.market import Market
 from daemon.simulator.market_data import RecordedSeries
 from daemon.simulator.tape import TapeTrade
-from daemon.simulator.truth import Numbered
+from daemon.simulator.truth import TradeIds
 
 
 class SentTrade(NamedTuple):
@@ -27,7 +27,7 @@ class SentTrade(NamedTuple):
     text: str
 
 
-class HangUp(Exception):
+class CloseConnection(Exception):
     """The exchange closes the connection with this code instead of answering."""
 
     def __init__(self, code: int, reason: str) -> None:
@@ -35,7 +35,7 @@ class HangUp(Exception):
         self.code = code
 
 
-class Conversation(ABC):
+class StreamSession(ABC):
     """The protocol state of one connection. ``symbols``: its subscriptions, in Binance's spelling."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Conversation(ABC):
 
     @abstractmethod
     def answer(self, text: str | bytes) -> Sequence[str]:
-        """The frames that answer one frame of the client; raises HangUp."""
+        """The frames that answer one frame of the client; raises CloseConnection."""
 
     @abstractmethod
     def frames(self, records: Sequence[SentTrade]) -> Iterable[str]:
@@ -57,12 +57,12 @@ class Conversation(ABC):
         """Heartbeats, where the venue has them; called once a wall second."""
         return ()
 
-    def farewell(self) -> Sequence[str]:
+    def shutdown_frames(self) -> Sequence[str]:
         """The announcement of a planned close; none where the venue closes without one."""
         return ()
 
 
-class Silence(NamedTuple):
+class IdleTimeout(NamedTuple):
     """A connection without any frame for ``after_s`` wall seconds is closed with ``code``."""
 
     after_s: float
@@ -89,29 +89,29 @@ Handler = Callable[[web.Request], Reply]
 
 
 class Params:
-    """A request's query; ``complain`` makes the refusal of an invalid parameter, from its name."""
+    """A request's query; ``invalid`` makes the refusal of an invalid parameter from its name."""
 
-    def __init__(self, request: web.Request, complain: Callable[[str], Reply]) -> None:
+    def __init__(self, request: web.Request, invalid: Callable[[str], Reply]) -> None:
         self._query = request.query
-        self._complain = complain
+        self._invalid = invalid
 
     def text(self, name: str) -> str:
         """A required parameter."""
         if not (value := self._query.get(name, "")):
-            raise Refusal(self._complain(name))
+            raise Refusal(self._invalid(name))
         return value
 
     def number(self, name: str) -> int | None:
         try:
             return number(self._query.get(name))
         except ValueError as error:
-            raise Refusal(self._complain(name)) from error
+            raise Refusal(self._invalid(name)) from error
 
     def limit(self, name: str, *, default: int, largest: int) -> int:
         """The number of rows, at most ``largest``."""
         value = self.number(name)
         if value == 0:
-            raise Refusal(self._complain(name))
+            raise Refusal(self._invalid(name))
         return default if value is None else min(value, largest)
 
 
@@ -144,8 +144,8 @@ class Dialect(ABC):
     """One venue's protocol over a market.
 
     paths: of the websocket; hold_us: market time for which the venue gathers trades before it sends them.
-    ping_every_s, pong_within_s: protocol pings of the server, None for none. first_word_s: how long a client may
-    stay before its first request. silence: when an idle connection is closed.
+    ping_every_s, pong_within_s: protocol pings of the server, None for none. first_request_within_s: a connection
+    without a request is closed after this time. idle_timeout: when a connection without frames is closed.
     """
 
     name: ClassVar[str]
@@ -153,8 +153,8 @@ class Dialect(ABC):
     hold_us: ClassVar[int] = 0
     ping_every_s: ClassVar[float | None] = None
     pong_within_s: ClassVar[float | None] = None
-    first_word_s: ClassVar[float | None] = None
-    silence: ClassVar[Silence | None] = None
+    first_request_within_s: ClassVar[float | None] = None
+    idle_timeout: ClassVar[IdleTimeout | None] = None
 
     def __init__(self, market: Market) -> None:
         self.market = market
@@ -169,21 +169,21 @@ class Dialect(ABC):
     def native(series: RecordedSeries) -> str:
         """The symbol as the venue's websocket spells it."""
 
-    def numbered(self, symbol: str, trade: TapeTrade) -> Numbered:
+    def trade_ids(self, symbol: str, trade: TapeTrade) -> TradeIds:
         """The venue's ids of a trade, and the number of trades that it counts; by default the tape's id for one."""
         del symbol
-        return Numbered(trade.id, trade.id)
+        return TradeIds(trade.id, trade.id)
 
     # The stream
 
-    def connected(self, path: str, query: str) -> Conversation | None:
-        """A conversation for the opened address; None for an unknown one."""
+    def open_session(self, path: str, query: str) -> StreamSession | None:
+        """A session for the opened address; None for an unknown one."""
         del query
-        return self.converse() if path.rstrip("/") in {known.rstrip("/") for known in ("/", *self.paths)} else None
+        return self.new_session() if path.rstrip("/") in {known.rstrip("/") for known in ("/", *self.paths)} else None
 
     @abstractmethod
-    def converse(self) -> Conversation:
-        """A conversation that begins without a subscription."""
+    def new_session(self) -> StreamSession:
+        """A session without subscriptions."""
 
     @abstractmethod
     def record(self, symbol: str, trade: TapeTrade) -> str:
@@ -203,11 +203,11 @@ class Dialect(ABC):
         """Counts a request; headers for its answer. Raises Refusal past the limit."""
         del request
         if not self.quota.spend():
-            raise Refusal(self.complaint())
+            raise Refusal(self.rate_limit_reply())
         return {}
 
     @abstractmethod
-    def complaint(self) -> Reply:
+    def rate_limit_reply(self) -> Reply:
         """The venue's error for too many requests."""
 
     @abstractmethod

@@ -12,20 +12,20 @@ import msgspec
 from aiohttp import web
 
 from daemon.simulator.dialects.base import (
-    Conversation,
+    CloseConnection,
     Dialect,
     Handler,
-    HangUp,
     Quota,
     Refusal,
     Reply,
     SentTrade,
+    StreamSession,
     strings,
 )
-from daemon.simulator.dialects.binance_rest import BinanceRest, refusal, worded
+from daemon.simulator.dialects.binance_rest import BinanceRest, refusal, trade_fields
 from daemon.simulator.market_data import RecordedSeries
 from daemon.simulator.tape import TapeTrade
-from daemon.simulator.truth import Numbered
+from daemon.simulator.truth import TradeIds
 
 MAX_STREAMS = 1_024
 MESSAGES_PER_SECOND = 5
@@ -42,7 +42,7 @@ class _Refused(Exception):
         self.code = code
 
 
-class BinanceConversation(Conversation):
+class BinanceSession(StreamSession):
     """The subscriptions of a connection, and whether its frames are wrapped with the stream's name."""
 
     def __init__(self, dialect: Binance, *, combined: bool, streams: Sequence[str]) -> None:
@@ -54,8 +54,8 @@ class BinanceConversation(Conversation):
         self._set_streams(dict.fromkeys(streams))
 
     def answer(self, text: str | bytes) -> Sequence[str]:
-        if self._too_chatty():
-            raise HangUp(1008, "Too many requests")
+        if self._over_message_limit():
+            raise CloseConnection(1008, "Too many requests")
         request_id: object = None
         try:
             request = _parsed(text)
@@ -71,11 +71,11 @@ class BinanceConversation(Conversation):
             return [f'{{"stream":"{record.symbol.lower()}{_TRADES}","data":{record.text}}}' for record in records]
         return [record.text for record in records]
 
-    def farewell(self) -> Sequence[str]:
+    def shutdown_frames(self) -> Sequence[str]:
         event = f'{{"e":"serverShutdown","E":{self._dialect.market.now_us() // 1000}}}'
         return (f'{{"stream":"!serverShutdown","data":{event}}}' if self.combined else event,)
 
-    def _too_chatty(self) -> bool:
+    def _over_message_limit(self) -> bool:
         """Whether this is more than the fifth message within one second."""
         now_s = time.monotonic()
         full = len(self._asked_s) == MESSAGES_PER_SECOND and now_s - self._asked_s[0] < 1.0
@@ -124,10 +124,10 @@ class Binance(Dialect):
     def native(series: RecordedSeries) -> str:
         return series.symbol
 
-    def numbered(self, symbol: str, trade: TapeTrade) -> Numbered:  # noqa: ARG002  # ids are the tape's
-        return Numbered(trade.id, trade.id, trade.last_id - trade.first_id + 1)
+    def trade_ids(self, symbol: str, trade: TapeTrade) -> TradeIds:  # noqa: ARG002  # ids are the tape's
+        return TradeIds(trade.id, trade.id, trade.last_id - trade.first_id + 1)
 
-    def connected(self, path: str, query: str) -> Conversation | None:
+    def open_session(self, path: str, query: str) -> StreamSession | None:
         """``/stream?streams=a/b`` and ``/ws/a/b``."""
         if path.rstrip("/") == "/stream":
             names = parse_qs(query).get("streams", [""])[0].split("/")
@@ -135,13 +135,13 @@ class Binance(Dialect):
             names = path.removeprefix("/ws").split("/")
         else:
             return None
-        return BinanceConversation(self, combined=path.startswith("/stream"), streams=[name for name in names if name])
+        return BinanceSession(self, combined=path.startswith("/stream"), streams=[name for name in names if name])
 
-    def converse(self) -> Conversation:
-        return BinanceConversation(self, combined=True, streams=())
+    def new_session(self) -> StreamSession:
+        return BinanceSession(self, combined=True, streams=())
 
     def record(self, symbol: str, trade: TapeTrade) -> str:
-        event = {"e": "aggTrade", "E": trade.time_ms, "s": symbol, **worded(self.market.series(symbol), trade)}
+        event = {"e": "aggTrade", "E": trade.time_ms, "s": symbol, **trade_fields(self.market.series(symbol), trade)}
         return msgspec.json.encode(event).decode()
 
     @staticmethod
@@ -153,11 +153,11 @@ class Binance(Dialect):
 
     def admit(self, request: web.Request) -> Mapping[str, str]:
         if not self.quota.spend(BinanceRest.weights.get(request.path, 1)):
-            raise Refusal(self.complaint())
+            raise Refusal(self.rate_limit_reply())
         used = f"{self.quota.used():g}"
         return {"X-MBX-USED-WEIGHT": used, "X-MBX-USED-WEIGHT-1M": used}
 
-    def complaint(self) -> Reply:
+    def rate_limit_reply(self) -> Reply:
         text = f"Too much request weight used; current limit is {self.quota.limit:g} request weight per 1 MINUTE."
         return refusal(-1003, text, status=429, headers={"Retry-After": str(self.quota.seconds_left())})
 

@@ -99,7 +99,7 @@ class BinanceRest:
         else:
             trades = tape.latest(symbol, limit, now_us if end_ms is None else min(now_us, end_ms * 1000))
         series = self._market.series(symbol)
-        return Reply([worded(series, trade) for trade in trades])
+        return Reply([trade_fields(series, trade) for trade in trades])
 
     def _symbol(self, request: web.Request) -> str:
         symbol = _required(request, "symbol")
@@ -108,7 +108,7 @@ class BinanceRest:
         return symbol
 
 
-def worded(series: RecordedSeries, trade: TapeTrade) -> dict[str, int | str | bool]:
+def trade_fields(series: RecordedSeries, trade: TapeTrade) -> dict[str, int | str | bool]:
     """A trade with Binance's keys, as both the REST answer and the stream carry it."""
     return {
         "a": trade.id,

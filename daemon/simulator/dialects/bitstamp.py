@@ -13,15 +13,15 @@ from aiohttp import web
 
 from daemon.simulator.candles import SimulatedCandle
 from daemon.simulator.dialects.base import (
-    Conversation,
+    CloseConnection,
     Dialect,
     Handler,
-    HangUp,
     Params,
     Quota,
     Refusal,
     Reply,
     SentTrade,
+    StreamSession,
     encoded,
     parsed,
 )
@@ -30,7 +30,7 @@ from daemon.simulator.market_data import RecordedSeries
 from daemon.simulator.number_format import fixed, trimmed
 from daemon.simulator.reconstruct import MAX_RECORDS
 from daemon.simulator.tape import TapeTrade
-from daemon.simulator.truth import Numbered
+from daemon.simulator.truth import TradeIds
 
 _CHANNEL = "live_trades_"
 _LARGEST_FRAME_BYTES = 512
@@ -40,7 +40,7 @@ _STEPS_S = (60, 180, 300, 900, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200, 86_4
 _DEFAULT_CANDLES, _LARGEST_CANDLES = 100, 1_000
 
 
-class BitstampConversation(Conversation):
+class BitstampSession(StreamSession):
     """One channel for each request; a valid but unknown channel is acknowledged and silent."""
 
     def __init__(self, dialect: Bitstamp) -> None:
@@ -50,7 +50,7 @@ class BitstampConversation(Conversation):
 
     def answer(self, text: str | bytes) -> Sequence[str]:
         if len(text) >= _LARGEST_FRAME_BYTES:
-            raise HangUp(1009, "message too big")
+            raise CloseConnection(1009, "message too big")
         request = parsed(text)
         event = request.get("event") if request is not None else None
         if request is None or event is None:
@@ -71,7 +71,7 @@ class BitstampConversation(Conversation):
             for record in records
         )
 
-    def farewell(self) -> Sequence[str]:
+    def shutdown_frames(self) -> Sequence[str]:
         return ('{"event":"bts:request_reconnect","channel":"","data":""}',)
 
     def _subscribe(self, channel: str) -> str:
@@ -104,12 +104,12 @@ class Bitstamp(Dialect):
     def native(series: RecordedSeries) -> str:
         return (series.base + series.quote).lower()
 
-    def numbered(self, symbol: str, trade: TapeTrade) -> Numbered:
+    def trade_ids(self, symbol: str, trade: TapeTrade) -> TradeIds:
         number = self._id(symbol, trade)
-        return Numbered(number, number)
+        return TradeIds(number, number)
 
-    def converse(self) -> Conversation:
-        return BitstampConversation(self)
+    def new_session(self) -> StreamSession:
+        return BitstampSession(self)
 
     def record(self, symbol: str, trade: TapeTrade) -> str:
         series, number = self.market.series(symbol), self._id(symbol, trade)
@@ -136,7 +136,7 @@ class Bitstamp(Dialect):
             "/api/v2/ohlc/{pair}/": self._ohlc,
         }
 
-    def complaint(self) -> Reply:
+    def rate_limit_reply(self) -> Reply:
         return Reply({"status": "error", "reason": "Rate limit exceeded", "code": "400.002"}, 429)
 
     def unknown(self) -> Reply:

@@ -14,15 +14,15 @@ from aiohttp import web
 
 from daemon.simulator.candles import SimulatedCandle
 from daemon.simulator.dialects.base import (
-    Conversation,
     Dialect,
     Handler,
+    IdleTimeout,
     Params,
     Quota,
     Refusal,
     Reply,
     SentTrade,
-    Silence,
+    StreamSession,
     encoded,
     parsed,
     strings,
@@ -31,7 +31,7 @@ from daemon.simulator.market_data import RecordedSeries
 from daemon.simulator.number_format import trimmed
 from daemon.simulator.reconstruct import BarFigures
 from daemon.simulator.tape import TapeTrade
-from daemon.simulator.truth import Numbered
+from daemon.simulator.truth import TradeIds
 
 _TOPIC = "publicTrade."
 _TRADES_PER_FRAME = 1_024
@@ -42,7 +42,7 @@ _INTERVALS["D"] = 86_400_000_000
 _DEFAULT_CANDLES, _LARGEST_CANDLES = 200, 1_000
 
 
-class BybitConversation(Conversation):
+class BybitSession(StreamSession):
     """A request is acknowledged once; one wrong topic refuses the whole request."""
 
     def __init__(self, dialect: Bybit) -> None:
@@ -52,22 +52,22 @@ class BybitConversation(Conversation):
     def answer(self, text: str | bytes) -> Sequence[str]:
         request = parsed(text)
         if request is None:
-            return (self._verdict("", {}, success=False, words="error:Invalid JSON"),)
+            return (self._result("", {}, success=False, message="error:Invalid JSON"),)
         op = request.get("op")
         if op == "ping":
-            return (self._verdict("ping", request, success=True, words="pong"),)
+            return (self._result("ping", request, success=True, message="pong"),)
         if op not in {"subscribe", "unsubscribe"}:
-            return (self._verdict(str(op), request, success=False, words=f"error:unknown op {op}"),)
+            return (self._result(str(op), request, success=False, message=f"error:unknown op {op}"),)
         topics = strings(request.get("args"))
         if problem := self._problem(topics):
-            return (self._verdict(op, request, success=False, words=problem),)
+            return (self._result(op, request, success=False, message=problem),)
         for topic in topics or ():
             symbol = self._dialect.symbols[topic.removeprefix(_TOPIC)]
             if op == "subscribe":
                 self.symbols[symbol] = None
             else:
                 self.symbols.pop(symbol, None)
-        return (self._verdict(op, request, success=True, words=op if self._dialect.repeats_ids else ""),)
+        return (self._result(op, request, success=True, message=op if self._dialect.repeats_ids else ""),)
 
     def frames(self, records: Sequence[SentTrade]) -> Iterable[str]:
         """One message for each symbol, in the order of its trades."""
@@ -91,14 +91,14 @@ class BybitConversation(Conversation):
                 return f"Invalid topic: {topic}"
         return None
 
-    def _verdict(self, op: str, request: Mapping[str, Any], *, success: bool, words: str) -> str:
+    def _result(self, op: str, request: Mapping[str, Any], *, success: bool, message: str) -> str:
         """Spot repeats the request's id where it succeeds, linear never."""
-        said: dict[str, object] = {"success": success, "ret_msg": words, "conn_id": _CONN_ID}
+        result: dict[str, object] = {"success": success, "ret_msg": message, "conn_id": _CONN_ID}
         if not self._dialect.repeats_ids:
-            said["req_id"] = ""
+            result["req_id"] = ""
         elif success and "req_id" in request:
-            said["req_id"] = str(request["req_id"])
-        return encoded(said | {"op": op})
+            result["req_id"] = str(request["req_id"])
+        return encoded(result | {"op": op})
 
 
 class Bybit(Dialect):
@@ -107,7 +107,7 @@ class Bybit(Dialect):
     name: ClassVar[str] = "bybit"
     category: ClassVar[str] = "spot"
     paths: ClassVar[tuple[str, ...]] = ("/v5/public/spot",)
-    silence: ClassVar[Silence | None] = Silence(600.0, 1000)
+    idle_timeout: ClassVar[IdleTimeout | None] = IdleTimeout(600.0, 1000)
     most_topics: ClassVar[int | None] = 10
     repeats_ids: ClassVar[bool] = True
     _default_trades: ClassVar[int] = 60
@@ -117,16 +117,16 @@ class Bybit(Dialect):
     def native(series: RecordedSeries) -> str:
         return series.symbol
 
-    def numbered(self, symbol: str, trade: TapeTrade) -> Numbered:
+    def trade_ids(self, symbol: str, trade: TapeTrade) -> TradeIds:
         number = int(self.trade_id(symbol, trade))
-        return Numbered(number, number)
+        return TradeIds(number, number)
 
     def trade_id(self, symbol: str, trade: TapeTrade) -> str:  # noqa: ARG002  # linear's need it
         """Ascending in steps of 1 to 13."""
         return str(_FIRST_ID + 7 * trade.id + trade.id * 2_654_435_761 % 4_294_967_296 % 7)
 
-    def converse(self) -> Conversation:
-        return BybitConversation(self)
+    def new_session(self) -> StreamSession:
+        return BybitSession(self)
 
     def record(self, symbol: str, trade: TapeTrade) -> str:
         series = self.market.series(symbol)
@@ -148,7 +148,7 @@ class Bybit(Dialect):
             "/v5/market/kline": self._klines,
         }
 
-    def complaint(self) -> Reply:
+    def rate_limit_reply(self) -> Reply:
         return self._refusal(10006, "Too many visits. Exceeded the API Rate Limit.")
 
     def unknown(self) -> Reply:
@@ -237,16 +237,16 @@ class Bybit(Dialect):
     def _answer(self, result: dict[str, object]) -> Reply:
         return self._reply(0, "OK", result)
 
-    def _refusal(self, code: int, words: str) -> Reply:
+    def _refusal(self, code: int, message: str) -> Reply:
         """Errors have HTTP status 200."""
-        return self._reply(code, words, {})
+        return self._reply(code, message, {})
 
     def _invalid(self, name: str) -> Reply:
         return self._refusal(10001, f"params error: {name} invalid")
 
-    def _reply(self, code: int, words: str, result: dict[str, object]) -> Reply:
+    def _reply(self, code: int, message: str, result: dict[str, object]) -> Reply:
         stamp = self.market.now_us() // 1000
-        return Reply({"retCode": code, "retMsg": words, "result": result, "retExtInfo": {}, "time": stamp})
+        return Reply({"retCode": code, "retMsg": message, "result": result, "retExtInfo": {}, "time": stamp})
 
 
 class BybitLinear(Bybit):
@@ -260,8 +260,8 @@ class BybitLinear(Bybit):
     _default_trades: ClassVar[int] = 500
     _largest_trades: ClassVar[int] = 1_000
 
-    def numbered(self, symbol: str, trade: TapeTrade) -> Numbered:  # noqa: ARG002  # UUIDs are no numbers
-        return Numbered(None, None)
+    def trade_ids(self, symbol: str, trade: TapeTrade) -> TradeIds:  # noqa: ARG002  # UUIDs are no numbers
+        return TradeIds(None, None)
 
     def trade_id(self, symbol: str, trade: TapeTrade) -> str:
         digits = blake2b(f"{symbol} {trade.id}".encode(), digest_size=16).hexdigest()

@@ -14,15 +14,15 @@ from typing import Any, ClassVar
 from aiohttp import web
 
 from daemon.simulator.dialects.base import (
-    Conversation,
     Dialect,
     Handler,
+    IdleTimeout,
     Params,
     Quota,
     Refusal,
     Reply,
     SentTrade,
-    Silence,
+    StreamSession,
     encoded,
     parsed,
     strings,
@@ -38,7 +38,7 @@ _LARGEST_CANDLES = 300
 _GRANULARITIES_S = (60, 300, 900, 3600, 21_600, 86_400)
 
 
-class CoinbaseConversation(Conversation):
+class CoinbaseSession(StreamSession):
     """``sequence_num`` counts every message of the connection."""
 
     def __init__(self, dialect: Coinbase) -> None:
@@ -111,15 +111,15 @@ class Coinbase(Dialect):
 
     name: ClassVar[str] = "coinbase"
     hold_us: ClassVar[int] = 250_000
-    first_word_s: ClassVar[float | None] = 5.0
-    silence: ClassVar[Silence | None] = Silence(75.0, 1000)
+    first_request_within_s: ClassVar[float | None] = 5.0
+    idle_timeout: ClassVar[IdleTimeout | None] = IdleTimeout(75.0, 1000)
 
     @staticmethod
     def native(series: RecordedSeries) -> str:
         return f"{series.base}-{series.quote}"
 
-    def converse(self) -> Conversation:
-        return CoinbaseConversation(self)
+    def new_session(self) -> StreamSession:
+        return CoinbaseSession(self)
 
     def record(self, symbol: str, trade: TapeTrade) -> str:
         series = self.market.series(symbol)
@@ -143,7 +143,7 @@ class Coinbase(Dialect):
             "/products/{product}/candles": self._candles,
         }
 
-    def complaint(self) -> Reply:
+    def rate_limit_reply(self) -> Reply:
         return Reply({"message": "Public rate limit exceeded"}, 429)
 
     def unknown(self) -> Reply:

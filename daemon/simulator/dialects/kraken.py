@@ -15,15 +15,15 @@ from aiohttp import web
 
 from daemon.simulator.candles import SimulatedCandle
 from daemon.simulator.dialects.base import (
-    Conversation,
     Dialect,
     Handler,
+    IdleTimeout,
     Params,
     Quota,
     Refusal,
     Reply,
     SentTrade,
-    Silence,
+    StreamSession,
     encoded,
     parsed,
     strings,
@@ -42,7 +42,7 @@ _NATIONAL = ("USD", "EUR", "GBP", "JPY", "CAD", "AUD")
 _HEARTBEAT = '{"channel":"heartbeat"}'
 
 
-class KrakenConversation(Conversation):
+class KrakenSession(StreamSession):
     """Heartbeats are sent in seconds without other frames, once there is a subscription."""
 
     def __init__(self, dialect: Kraken) -> None:
@@ -80,14 +80,14 @@ class KrakenConversation(Conversation):
     def _subscribe(self, method: str, params: dict[str, Any], echo: dict[str, int]) -> list[str]:
         pairs = strings(params.get("symbol"))
         if params.get("channel") != "trade" or pairs is None:
-            words = "Channel not supported" if pairs is not None else "Symbol(s) not provided"
-            return [encoded({"error": words, "method": method, "success": False, **self._times(), **echo})]
+            message = "Channel not supported" if pairs is not None else "Symbol(s) not provided"
+            return [encoded({"error": message, "method": method, "success": False, **self._times(), **echo})]
         answers, joined = [], []
         for pair in pairs:
             symbol = self._dialect.symbols.get(pair)
             if symbol is None:
-                words = f"Currency pair not supported {pair}"
-                refused = {"error": words, "method": method, **echo, "success": False, "symbol": pair}
+                message = f"Currency pair not supported {pair}"
+                refused = {"error": message, "method": method, **echo, "success": False, "symbol": pair}
                 answers.append(encoded({**refused, **self._times()}))
                 continue
             result: dict[str, object] = {"channel": "trade", "snapshot": params.get("snapshot") is True, "symbol": pair}
@@ -119,14 +119,14 @@ class Kraken(Dialect):
 
     name: ClassVar[str] = "kraken"
     paths: ClassVar[tuple[str, ...]] = ("/v2",)
-    silence: ClassVar[Silence | None] = Silence(60.0, 1000)
+    idle_timeout: ClassVar[IdleTimeout | None] = IdleTimeout(60.0, 1000)
 
     @staticmethod
     def native(series: RecordedSeries) -> str:
         return f"{series.base}/{series.quote}"
 
-    def converse(self) -> Conversation:
-        return KrakenConversation(self)
+    def new_session(self) -> StreamSession:
+        return KrakenSession(self)
 
     def record(self, symbol: str, trade: TapeTrade) -> str:
         series = self.market.series(symbol)
@@ -144,7 +144,7 @@ class Kraken(Dialect):
     def admit(self, request: web.Request) -> Mapping[str, str]:
         """Counted per pair."""
         if not self.quota.spend(key=request.query.get("pair", request.path)):
-            raise Refusal(self.complaint())
+            raise Refusal(self.rate_limit_reply())
         return {}
 
     def routes(self) -> Mapping[str, Handler]:
@@ -155,7 +155,7 @@ class Kraken(Dialect):
             "/0/public/OHLC": self._ohlc,
         }
 
-    def complaint(self) -> Reply:
+    def rate_limit_reply(self) -> Reply:
         return _refusal("EGeneral:Too many requests")
 
     def unknown(self) -> Reply:
@@ -248,8 +248,8 @@ def _answer(result: dict[str, object]) -> Reply:
     return Reply({"error": [], "result": result})
 
 
-def _refusal(words: str) -> Reply:
-    return Reply({"error": [words]})
+def _refusal(message: str) -> Reply:
+    return Reply({"error": [message]})
 
 
 def _invalid(name: str) -> Reply:

@@ -15,22 +15,22 @@ from aiohttp import web
 
 from daemon.simulator.candles import SimulatedCandle
 from daemon.simulator.dialects.base import (
-    Conversation,
     Dialect,
     Handler,
+    IdleTimeout,
     Params,
     Quota,
     Refusal,
     Reply,
     SentTrade,
-    Silence,
+    StreamSession,
     encoded,
     parsed,
 )
 from daemon.simulator.market_data import RecordedSeries
 from daemon.simulator.number_format import trimmed
 from daemon.simulator.tape import TapeTrade
-from daemon.simulator.truth import Numbered
+from daemon.simulator.truth import TradeIds
 
 _CONN_ID = "a4d3ae55"
 # Trades in the first record, the second, and so on; the pattern repeats.
@@ -55,7 +55,7 @@ class SingleTrade(NamedTuple):
     merged: TapeTrade
 
 
-class OkxConversation(Conversation):
+class OkxSession(StreamSession):
     """Every argument is acknowledged separately, then the instrument's last trade is repeated."""
 
     def __init__(self, dialect: Okx) -> None:
@@ -75,20 +75,20 @@ class OkxConversation(Conversation):
     def frames(self, records: Sequence[SentTrade]) -> Iterable[str]:
         return (self._push(record.symbol, record.text) for record in records)
 
-    def farewell(self) -> Sequence[str]:
-        words = "The connection will soon be closed for a service upgrade. Please reconnect."
-        return (encoded({"event": "notice", "code": "64008", "msg": words, "connId": _CONN_ID}),)
+    def shutdown_frames(self) -> Sequence[str]:
+        message = "The connection will soon be closed for a service upgrade. Please reconnect."
+        return (encoded({"event": "notice", "code": "64008", "msg": message, "connId": _CONN_ID}),)
 
     def _perform(self, op: str, arg: Any, echo: dict[str, str]) -> Iterator[str]:
         instrument = arg.get("instId") if isinstance(arg, dict) else None
         symbol = self._dialect.symbols.get(instrument) if isinstance(instrument, str) else None
         if symbol is None or arg.get("channel") != "trades":
             channel = arg.get("channel") if isinstance(arg, dict) else arg
-            words = (
+            message = (
                 f"Wrong URL or channel:{channel},instId:{instrument} doesn't exist. Please use the correct URL, "
                 "channel and parameters referring to API document."
             )
-            yield self._error(echo, "60018", words)
+            yield self._error(echo, "60018", message)
             return
         yield encoded({**echo, "event": op, "arg": {"channel": "trades", "instId": instrument}, "connId": _CONN_ID})
         if op == "unsubscribe":
@@ -102,8 +102,8 @@ class OkxConversation(Conversation):
         return f'{{"arg":{{"channel":"trades","instId":"{self._dialect.natives[symbol]}"}},"data":[{text}]}}'
 
     @staticmethod
-    def _error(echo: dict[str, str], code: str, words: str) -> str:
-        return encoded({**echo, "event": "error", "code": code, "msg": words, "connId": _CONN_ID})
+    def _error(echo: dict[str, str], code: str, message: str) -> str:
+        return encoded({**echo, "event": "error", "code": code, "msg": message, "connId": _CONN_ID})
 
 
 class Okx(Dialect):
@@ -111,18 +111,18 @@ class Okx(Dialect):
 
     name: ClassVar[str] = "okx"
     paths: ClassVar[tuple[str, ...]] = ("/ws/v5/public",)
-    silence: ClassVar[Silence | None] = Silence(30.0, 4004)
+    idle_timeout: ClassVar[IdleTimeout | None] = IdleTimeout(30.0, 4004)
 
     @staticmethod
     def native(series: RecordedSeries) -> str:
         return f"{series.base}-{series.quote}"
 
-    def numbered(self, symbol: str, trade: TapeTrade) -> Numbered:  # noqa: ARG002  # every instrument counts alike
+    def trade_ids(self, symbol: str, trade: TapeTrade) -> TradeIds:  # noqa: ARG002  # every instrument counts alike
         last, count = _last_id(trade.id), _count(trade.id)
-        return Numbered(last - count + 1, last, count)
+        return TradeIds(last - count + 1, last, count)
 
-    def converse(self) -> Conversation:
-        return OkxConversation(self)
+    def new_session(self) -> StreamSession:
+        return OkxSession(self)
 
     def record(self, symbol: str, trade: TapeTrade) -> str:
         series = self.market.series(symbol)
@@ -141,7 +141,7 @@ class Okx(Dialect):
         """Counted per endpoint; the newest trades have a larger allowance."""
         weight = 0.2 if request.path == "/api/v5/market/trades" else 1
         if not self.quota.spend(weight, request.path):
-            raise Refusal(self.complaint())
+            raise Refusal(self.rate_limit_reply())
         return {}
 
     def routes(self) -> Mapping[str, Handler]:
@@ -154,7 +154,7 @@ class Okx(Dialect):
             "/api/v5/market/history-candles": self._older_candles,
         }
 
-    def complaint(self) -> Reply:
+    def rate_limit_reply(self) -> Reply:
         return _refusal("50011", "Too Many Requests", 429)
 
     def unknown(self) -> Reply:
@@ -309,8 +309,8 @@ def _answer(data: Sequence[object]) -> Reply:
     return Reply({"code": "0", "msg": "", "data": data})
 
 
-def _refusal(code: str, words: str, status: int) -> Reply:
-    return Reply({"code": code, "msg": words, "data": []}, status)
+def _refusal(code: str, message: str, status: int) -> Reply:
+    return Reply({"code": code, "msg": message, "data": []}, status)
 
 
 def _invalid(name: str) -> Reply:

@@ -10,8 +10,8 @@ from typing import Protocol
 from daemon.simulator.faults.plan import Fault, FaultPlan, Form
 
 
-class Misbehaving(Protocol):
-    """The faults that can be injected; see ``SimulatedExchange``."""
+class FaultTarget(Protocol):
+    """The exchange into which faults are injected; see ``SimulatedExchange``."""
 
     @property
     def symbols(self) -> tuple[str, ...]: ...
@@ -20,13 +20,13 @@ class Misbehaving(Protocol):
     def reorder(self, symbol: str, count: int, *, for_s: float) -> None: ...
     def delay(self, symbol: str, count: int, *, for_s: float) -> None: ...
     def batch(self, for_s: float) -> None: ...
-    def mute(self, symbol: str) -> None: ...
-    def unmute(self, symbol: str) -> None: ...
+    def silence(self, symbol: str) -> None: ...
+    def resume(self, symbol: str) -> None: ...
     def stall(self) -> None: ...
     async def drop_connections(self, code: int = 1006) -> None: ...
     def refuse_connections(self, refusing: bool = True) -> None: ...
     def rest_failing(self, status: int | None, *, retry_after_s: int | None = None) -> None: ...
-    def rest_complaining(self, complaining: bool = True) -> None: ...
+    def rest_rate_limited(self, limited: bool = True) -> None: ...
     def send_malformed(self, form: Form) -> None: ...
     def set_skew(self, ms: int) -> None: ...
     def announce_shutdown(self, grace_s: float) -> None: ...
@@ -36,7 +36,7 @@ class Misbehaving(Protocol):
 class Injector:
     """Begins each fault at its time and ends it when it is over."""
 
-    def __init__(self, plan: FaultPlan, exchange: Misbehaving) -> None:
+    def __init__(self, plan: FaultPlan, exchange: FaultTarget) -> None:
         self._plan = plan
         self._exchange = exchange
         self._rng = random.Random(plan.seed)
@@ -68,7 +68,7 @@ class Injector:
             case "batch":
                 exchange.batch(fault.for_s)
             case "refuse" | "rest" | "complain" | "skew":
-                self._begin_spell(fault)
+                self._begin_lasting(fault)
             case _:
                 self._begin_on_symbol(fault, fault.symbol or self._rng.choice(exchange.symbols))
 
@@ -84,12 +84,12 @@ class Injector:
             case "delay":
                 exchange.delay(symbol, fault.count, for_s=fault.for_s)
             case "mute":
-                exchange.mute(symbol)
-                self._end_later(f"mute {symbol}", fault.for_s, lambda: exchange.unmute(symbol))
+                exchange.silence(symbol)
+                self._end_later(f"mute {symbol}", fault.for_s, lambda: exchange.resume(symbol))
             case "halt":
                 exchange.halt(symbol, bars=fault.bars)
 
-    def _begin_spell(self, fault: Fault) -> None:
+    def _begin_lasting(self, fault: Fault) -> None:
         """Begins a lasting fault."""
         exchange = self._exchange
         match fault.kind:
@@ -100,8 +100,8 @@ class Injector:
                 exchange.rest_failing(fault.status, retry_after_s=fault.retry_after_s)
                 self._end_later("rest", fault.for_s, lambda: exchange.rest_failing(None))
             case "complain":
-                exchange.rest_complaining()
-                self._end_later("rest", fault.for_s, lambda: exchange.rest_complaining(False))
+                exchange.rest_rate_limited()
+                self._end_later("rest", fault.for_s, lambda: exchange.rest_rate_limited(False))
             case "skew":
                 exchange.set_skew(fault.ms)
                 self._end_later("skew", fault.for_s, lambda: exchange.set_skew(0))

@@ -13,18 +13,18 @@ Send = Callable[[list[Due]], None]
 
 
 class StreamFaults:
-    """Passes trades on to ``send`` with the injected faults; ``muted`` is the market's set of withheld symbols."""
+    """Passes trades on to ``send`` with the injected faults; ``silenced`` is the market's set of withheld symbols."""
 
-    def __init__(self, send: Send, muted: set[str], rng: random.Random) -> None:
+    def __init__(self, send: Send, silenced: set[str], rng: random.Random) -> None:
         self._send = send
-        self._muted = muted
+        self._silenced = silenced
         self._rng = rng
         self._dropped: Counter[str] = Counter()
-        self._doubled: Counter[str] = Counter()
+        self._duplicated: Counter[str] = Counter()
         self._delayed: Counter[str] = Counter()
         self._delayed_for_s: dict[str, float] = {}
-        self._mixed: Counter[str] = Counter()
-        self._mixing: defaultdict[str, list[Due]] = defaultdict(list)
+        self._reordered: Counter[str] = Counter()
+        self._reordering: defaultdict[str, list[Due]] = defaultdict(list)
         self._gathered: list[Due] | None = None
         self._timers: set[asyncio.TimerHandle] = set()
 
@@ -32,12 +32,12 @@ class StreamFaults:
         self._dropped[symbol] += count
 
     def duplicate(self, symbol: str, count: int) -> None:
-        self._doubled[symbol] += count
+        self._duplicated[symbol] += count
 
     def reorder(self, symbol: str, count: int, for_s: float) -> None:
         """Holds the next ``count`` trades, at most for ``for_s``, and sends them in another order."""
-        self._mixed[symbol] += count
-        self._later(for_s, lambda: self._end_mixing(symbol))
+        self._reordered[symbol] += count
+        self._later(for_s, lambda: self._end_reordering(symbol))
 
     def delay(self, symbol: str, count: int, for_s: float) -> None:
         """Delays each of the next ``count`` trades by ``for_s``, while later ones overtake them."""
@@ -58,39 +58,39 @@ class StreamFaults:
     def passing(self, trades: list[Due]) -> None:
         """Passes due trades on, in the order of their times."""
         if self._busy():
-            trades = [passed for due in trades for passed in self._meddled(due)]
+            trades = [passed for due in trades for passed in self._with_faults(due)]
         if self._gathered is not None:
             self._gathered += trades
         elif trades:
             self._send(trades)
 
     def _busy(self) -> bool:
-        return bool(self._muted or self._dropped or self._doubled or self._delayed or self._mixed)
+        return bool(self._silenced or self._dropped or self._duplicated or self._delayed or self._reordered)
 
-    def _meddled(self, due: Due) -> list[Due]:
+    def _with_faults(self, due: Due) -> list[Due]:
         """The trades that replace one trade."""
         symbol = due[0]
-        if symbol in self._muted or _take(self._dropped, symbol):
+        if symbol in self._silenced or _take(self._dropped, symbol):
             return []
         if _take(self._delayed, symbol):
             self._later(self._delayed_for_s[symbol], lambda: self._send([due]))
             return []
-        copies = [due, due] if _take(self._doubled, symbol) else [due]
-        if not _take(self._mixed, symbol):
+        copies = [due, due] if _take(self._duplicated, symbol) else [due]
+        if not _take(self._reordered, symbol):
             return copies
-        self._mixing[symbol] += copies
-        return [] if symbol in self._mixed else self._mixture(symbol)
+        self._reordering[symbol] += copies
+        return [] if symbol in self._reordered else self._shuffled(symbol)
 
-    def _mixture(self, symbol: str) -> list[Due]:
-        mixed = self._mixing.pop(symbol, [])
+    def _shuffled(self, symbol: str) -> list[Due]:
+        mixed = self._reordering.pop(symbol, [])
         in_order = list(mixed)
         while len(set(in_order)) > 1 and mixed == in_order:
             self._rng.shuffle(mixed)
         return mixed
 
-    def _end_mixing(self, symbol: str) -> None:
-        self._mixed.pop(symbol, None)
-        if mixed := self._mixture(symbol):
+    def _end_reordering(self, symbol: str) -> None:
+        self._reordered.pop(symbol, None)
+        if mixed := self._shuffled(symbol):
             self._send(mixed)
 
     def _release(self) -> None:

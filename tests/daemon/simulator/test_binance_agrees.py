@@ -47,11 +47,11 @@ async def test_an_hour_of_frames_is_the_published_candle(sample_venue: Venue) ->
         await connection.send(BINANCE.list_subscriptions(2))
         assert BINANCE.decode(await connection.recv()) == Listed(2, SYMBOLS)
         clock.set(live_us + HOUR_US)
-        heard: dict[str, list[Trade]] = {symbol: [] for symbol in SYMBOLS}
+        received: dict[str, list[Trade]] = {symbol: [] for symbol in SYMBOLS}
         for frame in await receive_all(connection, decode=BINANCE.decode):
             assert isinstance(frame, TradesMessage)
-            heard[frame.symbol] += frame.trades
-    for symbol, trades in heard.items():
+            received[frame.symbol] += frame.trades
+    for symbol, trades in received.items():
         request = BINANCE.candles(symbol, HOUR_US, live_us, live_us + HOUR_US)
         (bar,) = BINANCE.decode_candles(
             await body(venue, request), symbol=symbol, interval_us=HOUR_US, known_at_us=clock.market_us()

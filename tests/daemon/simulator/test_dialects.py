@@ -21,7 +21,7 @@ from daemon.exchanges.base import (
     TradesWanted,
 )
 from daemon.simulator.dialects import DIALECTS
-from daemon.simulator.dialects.base import Silence
+from daemon.simulator.dialects.base import IdleTimeout
 from daemon.simulator.exchange import SimulatedExchange
 from daemon.simulator.market import Market
 from features.market import Trade
@@ -112,8 +112,8 @@ async def test_bybit_says_when_it_has_no_more() -> None:
             wanted = TradesWanted(
                 symbol=BTC, from_id=None, from_time_us=LIVE_US, until_id=None, asked_at_us=clock.market_us()
             )
-            trades, told = await walked(feed, wanted)
-            assert (len(trades), told) == ((60, False) if not whole else (240, True))
+            trades, complete = await walked(feed, wanted)
+            assert (len(trades), complete) == ((60, False) if not whole else (240, True))
         finally:
             await feed.venue.close()
 
@@ -121,7 +121,7 @@ async def test_bybit_says_when_it_has_no_more() -> None:
 async def test_bitstamp_ids_ascend_over_all_pairs() -> None:
     """Sorted by id, the trades of both pairs are sorted by time, and those of one pair have holes between."""
     exchange = SimulatedExchange(small_market(bars=6, trades=40), clock=ManualClock(LIVE_US), venue="bitstamp")
-    tape, number = exchange.tape, DIALECTS["bitstamp"](Market(exchange.tape, ManualClock(LIVE_US))).numbered
+    tape, number = exchange.tape, DIALECTS["bitstamp"](Market(exchange.tape, ManualClock(LIVE_US))).trade_ids
     trades = [(number(symbol, trade).last_id, trade) for symbol in exchange.symbols for trade in tape.bar(symbol, 3)]
     times = [trade.time_ms for _, trade in sorted(trades)]
     assert times == sorted(times)
@@ -129,7 +129,7 @@ async def test_bitstamp_ids_ascend_over_all_pairs() -> None:
 
 
 async def test_kraken_has_720_candles_and_the_running_one() -> None:
-    """Its last row is unfinished, and older ones are not to be had, whatever the time asked for."""
+    """Its last row is unfinished, and older ones are not served, whatever ``since`` says."""
     clock = ManualClock(LIVE_US + 30 * MINUTE_US + 1)
     exchange = SimulatedExchange(small_market(bars=20, trades=40), clock=clock, venue="kraken", live_from_us=LIVE_US)
     venue = Venue(exchange, clock, await exchange.start())
@@ -148,7 +148,7 @@ async def test_kraken_has_720_candles_and_the_running_one() -> None:
 
 async def test_a_silent_connection_is_closed(feed: VenueClient) -> None:
     """With the venue's code, when nothing went either way for long enough."""
-    feed.exchange._dialect.silence = Silence(0.5, 4004)  # type: ignore[misc]  # of this exchange only
+    feed.exchange._dialect.idle_timeout = IdleTimeout(0.5, 4004)  # type: ignore[misc]  # of this exchange only
     async with feed.venue.connect(feed.protocol.stream_url("")) as connection:
         async with asyncio.timeout(4):
             await connection.wait_closed()
@@ -230,7 +230,7 @@ async def test_a_subscription_replays_what_the_venue_replays(feed: VenueClient) 
 
 
 async def test_an_unknown_symbol(feed: VenueClient) -> None:
-    """Refused in the venue's words, or acknowledged and silent where the venue does that."""
+    """Refused in the venue's format, or acknowledged without trades where the venue does that."""
     protocol = protocol_of(feed.name, ("NOPE-USDT",))
     async with feed.venue.connect(protocol.stream_url("")) as connection:
         await connection.send(protocol.subscribe(("NOPE-USDT",), 1))
@@ -255,7 +255,7 @@ async def test_a_planned_close_is_announced_where_it_is(feed: VenueClient) -> No
 
 
 async def test_the_client_keeps_the_connection_alive(feed: VenueClient) -> None:
-    """Pings in the venue's words are answered, heartbeats come where they were asked for."""
+    """The venue's pings are answered, and heartbeats come where they were subscribed."""
     keep_alive = feed.protocol.keep_alive
     async with feed.connect() as connection:
         await feed.subscribe(connection)
@@ -264,5 +264,5 @@ async def test_the_client_keeps_the_connection_alive(feed: VenueClient) -> None:
             await connection.send(keep_alive.text)
         await asyncio.sleep(1.2 if feed.name in {"coinbase", "kraken"} else 0)
         await feed.receive_trades(connection, quiet_s=0.3)
-    heard = len([message for message in feed.others if isinstance(message, Heartbeat)]) - before
-    assert (heard > 0) == (feed.name != "binance")
+    received = len([message for message in feed.others if isinstance(message, Heartbeat)]) - before
+    assert (received > 0) == (feed.name != "binance")

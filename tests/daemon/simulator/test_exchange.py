@@ -126,13 +126,13 @@ async def test_refused_connections(venue: Venue) -> None:
 
 
 async def test_a_muted_symbol_is_silent_on_the_stream_only(venue: Venue) -> None:
-    """The other symbol goes on, REST serves both, and unmuting resumes with later trades."""
-    venue.exchange.mute("BTCUSDT")
+    """The other symbol goes on, REST serves both, and after ``resume`` later trades are sent."""
+    venue.exchange.silence("BTCUSDT")
     async with venue.connect(BOTH) as connection:
-        heard = await receive_an_hour(venue, connection)
-        assert {frame["data"]["s"] for frame in heard} == {"ETHUSDT"}
+        frames = await receive_an_hour(venue, connection)
+        assert {frame["data"]["s"] for frame in frames} == {"ETHUSDT"}
         assert (await venue.get("aggTrades", symbol="BTCUSDT", limit=1))[1][0]["a"] == 160
-        venue.exchange.unmute("BTCUSDT")
+        venue.exchange.resume("BTCUSDT")
         venue.clock.set(LIVE_US + HOUR_US + HOUR_US // 2)
         resumed = [frame["data"] for frame in await receive_all(connection) if frame["data"]["s"] == "BTCUSDT"]
     assert resumed[0]["a"] == 161
@@ -222,9 +222,9 @@ async def test_a_slow_client_is_cut_off() -> None:
         await venue.close()
 
 
-async def test_an_unknown_symbol_cannot_be_disturbed(venue: Venue) -> None:
-    """A misspelled symbol in a test fails at once instead of doing nothing."""
-    for fault in (venue.exchange.mute, venue.exchange.halt):
+async def test_a_fault_of_an_unknown_symbol_is_refused(venue: Venue) -> None:
+    """The call raises ValueError, so that a misspelled symbol in a test is found."""
+    for fault in (venue.exchange.silence, venue.exchange.halt):
         with pytest.raises(ValueError, match="NOPE-USDT is not simulated"):
             fault("NOPE-USDT")
 

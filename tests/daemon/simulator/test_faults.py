@@ -44,7 +44,7 @@ async def until_done(exchange: SimulatedExchange, kind: str) -> None:
 
 
 def test_a_plan_reads_what_is_written(tmp_path: Path) -> None:
-    """Set faults and rates from TOML; a wrong word or number is named with its place."""
+    """Set faults and rates from TOML; a wrong name or number is reported with its place."""
     file = tmp_path / "faults.toml"
     file.write_text(
         "seed = 3\nuntil_s = 60.0\n[per_hour]\ndrop = 120\nclose = 60\n"
@@ -98,13 +98,13 @@ async def test_every_kind_can_be_carried_out() -> None:
     plan = FaultPlan(faults=tuple(Fault(kind=kind, at_s=at / 50, for_s=0.05) for at, kind in enumerate(KINDS)))
     clock = ManualClock(LIVE_US)
     exchange = SimulatedExchange(small_market(bars=6, trades=40), clock=clock, faults=plan)
-    told: list[str] = []
-    exchange.log.on_fault = lambda entry: told.append(entry.kind)
+    logged: list[str] = []
+    exchange.log.on_fault = lambda entry: logged.append(entry.kind)
     await exchange.start()
     try:
         await until_done(exchange, "halt")
-        assert set(KINDS) <= set(told)
-        assert [entry.kind for entry in exchange.log.entries] == told
+        assert set(KINDS) <= set(logged)
+        assert [entry.kind for entry in exchange.log.entries] == logged
         times = [entry.wall_s for entry in exchange.log.entries]
         assert times == sorted(times)
         assert {entry.venue for entry in exchange.log.entries} == {"binance"}
@@ -122,21 +122,21 @@ async def test_reordered_trades(venue: Venue) -> None:
 
 
 async def test_reordered_trades_are_not_kept_for_ever(venue: Venue) -> None:
-    """Where fewer come than were to be mixed, they go out when the time is over."""
+    """Fewer trades than were to be reordered are sent when the time is over."""
     venue.exchange.reorder("BTC-USDT", 50, for_s=0.3)
     ids = await received_ids(venue)
     assert sorted(ids) == list(range(121, 161))
     assert ids != sorted(ids)
 
 
-async def test_delayed_trades_are_passed_by_later_ones(venue: Venue) -> None:
-    """Two are held back and come last."""
+async def test_delayed_trades_are_overtaken_by_later_ones(venue: Venue) -> None:
+    """Two are delayed and come last."""
     venue.exchange.delay("BTC-USDT", 2, for_s=0.2)
     assert await received_ids(venue) == [*range(123, 161), 121, 122]
 
 
 async def test_a_batch_comes_late_and_in_order(venue: Venue) -> None:
-    """Nothing for a while, then everything."""
+    """No trade for the time of the batch, then all of them."""
     venue.exchange.batch(0.5)
     async with venue.connect(BTC) as connection:
         venue.clock.set(LIVE_US + HOUR_US - 1)
@@ -167,9 +167,9 @@ async def test_rest_failures_with_a_time_to_wait(venue: Venue) -> None:
     assert (await venue.get("time"))[0] == 200
 
 
-async def test_too_many_requests_in_the_venues_words(feed: VenueClient) -> None:
-    """With a status of 429, or with HTTP 200 and words that the daemon's code takes for the same."""
-    feed.exchange.rest_complaining()
+async def test_too_many_requests_in_the_venues_format(feed: VenueClient) -> None:
+    """With status 429, or with HTTP 200 and an error that the daemon's code reads as a rate limit."""
+    feed.exchange.rest_rate_limited()
     address = feed.venue.addresses.rest_url + feed.protocol.server_time().path
     async with feed.venue._session.get(address) as response:
         body = await response.read()
@@ -177,12 +177,12 @@ async def test_too_many_requests_in_the_venues_words(feed: VenueClient) -> None:
             assert response.status == 200
             with pytest.raises(RateLimited):
                 feed.protocol.check_answer(body)
-    feed.exchange.rest_complaining(False)
+    feed.exchange.rest_rate_limited(False)
     await feed.body(feed.protocol.server_time())
 
 
 async def test_malformed_frames_are_data_faults(feed: VenueClient) -> None:
-    """Every form, made of each venue's own frame, is refused by its decoder and by nothing worse."""
+    """Every form, made of each venue's own frame, raises DataFault in its decoder and no other exception."""
     async with feed.connect() as connection:
         await feed.subscribe(connection)
         feed.clock.set(LIVE_US + HOUR_US)
@@ -194,7 +194,7 @@ async def test_malformed_frames_are_data_faults(feed: VenueClient) -> None:
 
 
 async def test_an_oversized_frame_is_more_than_a_client_takes(feed: VenueClient) -> None:
-    """It breaks the connection with 1009 at a client's usual bound."""
+    """A client with the usual frame limit closes the connection with 1009."""
     async with feed.connect() as connection:
         await feed.subscribe(connection)
         feed.exchange.send_malformed("oversized")
@@ -204,8 +204,8 @@ async def test_an_oversized_frame_is_more_than_a_client_takes(feed: VenueClient)
     assert closed.value.sent.code == 1009
 
 
-def test_a_spoilt_frame_without_a_frame() -> None:
-    """Before anything was sent there is something to spoil all the same."""
+def test_a_malformed_frame_before_the_first_frame() -> None:
+    """Before any frame was sent, a malformed one is made of a built-in object."""
     for form in FORMS:
         text = malformed(form, "")
         assert text
@@ -215,7 +215,7 @@ def test_a_spoilt_frame_without_a_frame() -> None:
 
 
 async def test_dropped_and_doubled_trades_on_every_venue(feed: VenueClient) -> None:
-    """Three trades are missing on the stream, two come twice, and REST knows nothing of it."""
+    """Three trades are missing on the stream, two come twice, and REST serves all of them."""
     frames: list[int] = []
     async with feed.connect() as connection:
         await feed.subscribe(connection)

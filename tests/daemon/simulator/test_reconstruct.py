@@ -79,7 +79,7 @@ def test_real_bars_come_back_exactly(sample: MarketData, symbol: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("symbol", ["BTCUSDT", "ETHUSDT", "SOLUSDT"])
 def test_every_fourth_hour_of_the_sample_comes_back_exactly(sample: MarketData, symbol: str) -> None:
-    """None is beyond the method: quote volumes included, not one unit is missing."""
+    """Every small bar has an exact solution, quote volumes included."""
     assert_exact(sample, symbol, list(range(0, len(sample), 4)))
 
 
@@ -115,7 +115,7 @@ def test_bars_of_many_trades_are_exact(rows: list[tuple[int, int, bool]], seed: 
 
 
 def test_the_same_seed_makes_the_same_trades() -> None:
-    """Reconstruction has no source of chance but the generator it is given."""
+    """Reconstruction is random by the given generator only."""
     bar = bar_of([100, 130, 90, 110] * 20, [7, 50, 3, 9] * 20, [True, False, False, True] * 20)
     first, second, other = (reconstruct(bar, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert all((left == right).all() for left, right in zip(first, second, strict=True))
@@ -129,7 +129,7 @@ def test_a_bar_without_trades_has_no_records() -> None:
 
 
 def test_one_trade_is_one_record_right_after_the_open() -> None:
-    """A lone trade carries the whole bar."""
+    """One trade has the bar's volume and price."""
     bar = bar_of([100], [7], [True])
     records = reconstruct(bar, np.random.default_rng(0))
     assert_shape(bar, records)

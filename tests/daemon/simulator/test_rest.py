@@ -1,4 +1,4 @@
-"""REST over real HTTP: paging, limits, and refusals in Binance's words."""
+"""REST over real HTTP: paging, limits, and refusals in Binance's format."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ async def test_klines_page_by_start_and_limit(venue: Venue) -> None:
 
 
 async def test_a_page_holds_a_thousand_at_most(venue: Venue) -> None:
-    """500 rows unless asked for, 1,000 however many are asked for."""
+    """A page has 500 rows by default and 1,000 at most."""
     assert len((await venue.get("klines", symbol="BTCUSDT", interval="1s"))[1]) == 500
     assert len((await venue.get("klines", symbol="BTCUSDT", interval="1s", limit=5_000))[1]) == 1_000
 
 
 async def test_aggregate_trades_page_by_id(venue: Venue) -> None:
-    """Paging with fromId = last + 1 walks every trade that has happened, without hole or double."""
+    """Paging with fromId = last + 1 walks every trade that has happened, without a gap or a duplicate."""
     seen: list[int] = []
     while page := (await venue.get("aggTrades", symbol="BTCUSDT", fromId=len(seen) + 1, limit=33))[1]:
         assert len(page) <= 33
@@ -49,7 +49,7 @@ async def test_aggregate_trades_page_by_id(venue: Venue) -> None:
 
 
 async def test_an_aggregate_trade_has_binances_keys(venue: Venue) -> None:
-    """Ids and times are numbers, price and size are text with eight decimals, m is a truth value."""
+    """Ids and times are numbers, price and size are text with eight decimals, m is a boolean."""
     _, (row,) = await venue.get("aggTrades", symbol="BTCUSDT", limit=1)
     assert list(row) == ["a", "p", "q", "f", "l", "T", "m", "M"]
     assert (row["a"], row["l"]) == (120, 120)

@@ -46,7 +46,7 @@ async def test_an_unknown_symbol_is_acknowledged_and_silent(venue: Venue) -> Non
     ],
 )
 async def test_error_frames(venue: Venue, frame: str, code: int, message: str) -> None:
-    """A bad request is answered with Binance's code, and the connection lives on."""
+    """A bad request is answered with Binance's code, and the connection stays open."""
     async with venue.connect("/ws") as connection:
         await connection.send(frame)
         answer = await receive(connection)
@@ -56,7 +56,7 @@ async def test_error_frames(venue: Venue, frame: str, code: int, message: str) -
 
 
 async def test_a_connection_holds_1024_streams(venue: Venue) -> None:
-    """One more is refused as a whole; what was subscribed stays."""
+    """A request for more is refused as a whole; earlier subscriptions stay."""
     names = [f"s{number}@aggTrade" for number in range(MAX_STREAMS + 1)]
     async with venue.connect() as connection:
         assert (await ask(connection, method="SUBSCRIBE", params=names, id=1))["code"] == 2

@@ -53,7 +53,7 @@ def test_any_id_is_found_alone_and_in_any_order(data: MarketData, tape: Tape) ->
 
 
 def test_nothing_is_known_before_it_happens(tape: Tape) -> None:
-    """Only trades up to the moment of asking are found, by every way of asking."""
+    """Every query finds only trades up to the time of the request."""
     moment_us = START_US + 2 * HOUR_US + HOUR_US // 3
     happened = tape.from_id("BTCUSDT", 0, 10_000, moment_us)
     assert 80 < len(happened) < 120
@@ -90,7 +90,7 @@ def test_an_emptied_bar_moves_later_ids_up(tape: Tape) -> None:
 
 
 def test_the_cache_is_bounded(tape: Tape, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bar used longest ago is dropped, and made again identically on demand."""
+    """The least recently used bar is dropped and reconstructed identically."""
     monkeypatch.setattr(tape_module, "_CACHED_BARS", 2)
     first = tape.bar("BTCUSDT", 0)
     for index in range(1, 5):
