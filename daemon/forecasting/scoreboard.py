@@ -79,6 +79,11 @@ class Scoreboard:
         return interval_name(self._window_us)
 
     @property
+    def window_us(self) -> int:
+        """The market time of bar closes that ``skill`` covers."""
+        return self._window_us
+
+    @property
     def pending(self) -> int:
         """Targets that wait for their truth."""
         return sum(len(each.waiting) for waiting in self._pending.values() for each in waiting.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from daemon.pipeline.events import BarReconciled, GapOpened, GapRepaired
 from daemon.pipeline.sequence import MissingIds
@@ -13,11 +14,24 @@ from daemon.publishing.wire import (
     ModelRejected,
     RetrainFinished,
     RetrainStarted,
+    StorePruned,
+    StoreTooLarge,
     TradeGapOpened,
     TradeGapRepaired,
 )
 from daemon.timestamps import iso
 from models.forecast import ModelInfo
+
+
+class PrunedRows(Protocol):
+    """What was deleted from the store."""
+
+    @property
+    def forecasts(self) -> int: ...
+    @property
+    def scores(self) -> int: ...
+    @property
+    def until_us(self) -> int | None: ...
 
 
 def retrain_started(*, at_us: int, model_kind: str, reason: str) -> RetrainStarted:
@@ -76,3 +90,16 @@ def gap_repaired(repaired: GapRepaired) -> TradeGapRepaired:
         symbol=repaired.instrument.symbol,
         trades=repaired.trades,
     )
+
+
+def store_pruned(pruned: PrunedRows, *, at_us: int) -> StorePruned:
+    return StorePruned(
+        at=iso(at_us),
+        forecasts=pruned.forecasts,
+        scores=pruned.scores,
+        until=None if pruned.until_us is None else iso(pruned.until_us),
+    )
+
+
+def store_too_large(*, at_us: int, used_bytes: int, limit_bytes: int, reason: str) -> StoreTooLarge:
+    return StoreTooLarge(at=iso(at_us), used_bytes=used_bytes, limit_bytes=limit_bytes, reason=reason)

@@ -213,3 +213,22 @@ class TradeGapRepaired(EventMessage, frozen=True, kw_only=True, tag="gap_repaire
     venue: str
     symbol: str
     trades: int
+
+
+class StorePruned(EventMessage, frozen=True, kw_only=True, tag="store_pruned"):
+    """The store reached ``store.max_disk_mb``: its oldest forecasts and scores, up to ``until``, were deleted.
+
+    ``until`` is None where only trades of closed bars were deleted.
+    """
+
+    forecasts: int
+    scores: int
+    until: str | None
+
+
+class StoreTooLarge(EventMessage, frozen=True, kw_only=True, tag="store_too_large"):
+    """The store exceeds ``store.max_disk_mb`` and nothing is left that may be deleted; ``reason`` names the cure."""
+
+    used_bytes: int
+    limit_bytes: int
+    reason: str

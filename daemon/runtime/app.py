@@ -19,8 +19,15 @@ from daemon.runtime import periodic_jobs
 from daemon.runtime.broker_link import status_payload
 from daemon.runtime.control_commands import ControlCommands
 from daemon.runtime.hooks import Hooks
-from daemon.runtime.startup import load_models, report_warm_symbols, restore_state, synchronise_clock
+from daemon.runtime.startup import (
+    load_models,
+    report_warm_symbols,
+    restore_state,
+    scores_needed_us,
+    synchronise_clock,
+)
 from daemon.runtime.status_snapshot import ModelInService, RetrainSnapshot, mqtt_status, status_document
+from daemon.runtime.store_retention import StoreRetention
 from daemon.runtime.wiring import Components, build, timeouts_for
 from daemon.serving.control import ControlServer, serving_path
 from daemon.serving.gpu import GpuCollector
@@ -189,7 +196,8 @@ class App:
             "dispatcher": components.dispatcher.run(),
             "rounds": self._run_rounds(),
             "ticker": periodic_jobs.tick(components, self.config),
-            "flush": periodic_jobs.flush(components, lambda: self.config),
+            "flush": periodic_jobs.flush(components),
+            "retention": self._retention().run(),
             "models": self._load_and_retrain(),
             "quiet": components.retrain_job.pause_around_closes(self._next_close_us),
             "gpu": GpuCollector(components.metrics).run(),
@@ -205,6 +213,19 @@ class App:
             jobs[f"skew {name}"] = feed.measure_skew()
             jobs[f"symbols {name}"] = periodic_jobs.check_symbols(name, symbols, feed.rest)
         return jobs
+
+    def _retention(self) -> StoreRetention:
+        components = self.components
+        return StoreRetention(
+            components.ledger,
+            components.store,
+            messages=components.messages,
+            metrics=components.metrics,
+            health=components.health,
+            clock=self.clock,
+            config=lambda: self.config,
+            scores_us=scores_needed_us(components.pipeline, self.config),
+        )
 
     async def _finish(self, publishing: asyncio.Task[None], reason: str) -> None:
         """Stores and publishes what is still pending."""

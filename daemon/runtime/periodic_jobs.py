@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import structlog
 
@@ -19,7 +19,6 @@ from features.market import Instrument
 log = structlog.get_logger(__name__)
 
 _FLUSH_S = 1.0
-_PRUNE_EVERY = 600  # flushes
 _SYMBOLS_RETRY_S = 30.0
 
 
@@ -34,40 +33,15 @@ async def tick(components: Components, config: Config) -> None:
         await asyncio.sleep(pause_s)
 
 
-async def flush(components: Components, config: Callable[[], Config]) -> None:
-    """Once a second: stores new trades, updates counters and skill metrics; prunes the store every ten minutes."""
-    flushes = 0
+async def flush(components: Components) -> None:
+    """Once a second: stores new trades, updates counters and skill metrics."""
     counted: dict[Instrument, Counts] = {}
     while True:
         await asyncio.sleep(_FLUSH_S)
-        flushes += 1
         components.dispatcher.save_trades()
         for feed in components.feeds.values():
             feed.update_counters(counted)
         components.dispatcher.update_skill_metrics()
-        if flushes % _PRUNE_EVERY == 1:
-            _prune(components, config())
-
-
-def _prune(components: Components, config: Config) -> None:
-    ledger, keep, now_us = components.ledger, config.store, components.clock.market_us()
-
-    def prune() -> None:
-        kept_us = max(keep.keep_open_bar_trades.microseconds, 2 * config.bars.interval_us)
-        ledger.prune_trades(now_us - kept_us)
-        old = ledger.prune(
-            now_us,
-            keep_bars_us=keep.keep_bars.microseconds,
-            keep_forecasts_us=keep.keep_forecasts.microseconds,
-        )
-        large = ledger.shrink(keep.max_disk_mb * 1_000_000, now_us)
-        for pruned in (old, large):
-            if pruned.anything:
-                log.warning("store_pruned", bars=pruned.bars, forecasts=pruned.forecasts, scores=pruned.scores)
-        if large.too_large:
-            log.error("store_too_large", max_disk_mb=keep.max_disk_mb, cure="raise [store] max_disk_mb")
-
-    components.store.submit(prune)
 
 
 async def announce_status(notifier: Notifier, health: Health) -> None:

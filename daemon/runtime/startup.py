@@ -12,6 +12,7 @@ import structlog
 
 from daemon.config import Config
 from daemon.pipeline.events import SymbolState
+from daemon.pipeline.pipeline import Pipeline
 from daemon.runtime.history_loader import RECENT_BARS
 from daemon.runtime.restore import republish, restore_pipeline, restore_scoreboard, unreconciled_bars
 from daemon.runtime.venue_feed import VenueFeed
@@ -23,7 +24,6 @@ log = structlog.get_logger(__name__)
 _CLOCK_TIMEOUT_S = 5.0
 _WARM_TIMEOUT_S = 20.0
 _HISTORY_TIMEOUT_S = 30.0
-_SCORES_US = 30 * 86_400_000_000
 
 
 async def synchronise_clock(feeds: Iterable[VenueFeed]) -> None:
@@ -52,7 +52,7 @@ async def restore_state(components: Components, config: Config) -> None:
 
     def load() -> list[Bar]:
         restore_pipeline(pipeline, ledger, config.instruments, now_us)
-        restore_scoreboard(pipeline.scoreboard, ledger, now_us - _SCORES_US)
+        restore_scoreboard(pipeline.scoreboard, ledger, now_us - scores_needed_us(pipeline, config))
         return unreconciled_bars(ledger, config.instruments, config.bars.interval_us, now_us)
 
     for bar in await components.store.call(load):
@@ -60,6 +60,11 @@ async def restore_state(components: Components, config: Config) -> None:
             components.reconciler.watch(bar)
     republish(components.messages, ledger, config.instruments, config.bars.interval_us)
     components.health.component_up("store")
+
+
+def scores_needed_us(pipeline: Pipeline, config: Config) -> int:
+    """The age of the oldest bar close whose scores live skill needs: of the longest horizon in its window."""
+    return pipeline.scoreboard.window_us + max(config.model.horizons) * config.bars.interval_us
 
 
 async def load_models(components: Components, config: Config) -> dict[Instrument, int]:

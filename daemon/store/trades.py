@@ -60,8 +60,3 @@ class TradeTable(Database):
             ).fetchall()
         decode = msgspec.msgpack.Decoder(list[Trade]).decode
         return [trade for (chunk,) in rows for trade in decode(chunk) if trade.time_us >= from_time_us]
-
-    def prune_trades(self, before_us: int) -> int:
-        """Deletes the chunks whose trades are all older than ``before_us`` and returns their number."""
-        with self._writing() as connection:
-            return connection.execute("DELETE FROM trade_chunks WHERE last_time_us < ?", (before_us,)).rowcount

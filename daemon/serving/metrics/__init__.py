@@ -19,13 +19,14 @@ from daemon.serving.metrics.forecasts import STAGES, ForecastMetrics
 from daemon.serving.metrics.gpu import GpuMetrics
 from daemon.serving.metrics.model import ModelMetrics
 from daemon.serving.metrics.skill import SkillMetrics
+from daemon.serving.metrics.store import StoreMetrics
 from daemon.timestamps import MICROSECONDS_PER_SECOND
 from features.market import Instrument
 
 __all__ = ["STAGES", "Metrics", "seconds"]
 
 
-class Metrics(FeedMetrics, BarMetrics, ForecastMetrics, ModelMetrics, SkillMetrics, GpuMetrics):
+class Metrics(FeedMetrics, BarMetrics, ForecastMetrics, ModelMetrics, SkillMetrics, GpuMetrics, StoreMetrics):
     """All metrics as attributes, e.g. ``metrics.trades.labels(*instrument).inc(3)``."""
 
     def __init__(self, *, version: str, market_us: Callable[[], int]) -> None:
@@ -45,6 +46,7 @@ class Metrics(FeedMetrics, BarMetrics, ForecastMetrics, ModelMetrics, SkillMetri
         self._define_model()
         self._define_skill()
         self._define_gpu()
+        self._define_store()
         self._define_queues()
 
     def prepare(

@@ -9,6 +9,7 @@ from daemon.pipeline.events import GapOpened, GapRepaired, SymbolState, SymbolSt
 from daemon.pipeline.sequence import MissingIds
 from daemon.publishing import event_payloads, payloads, wire
 from daemon.publishing.outbox import OutboxMessage
+from daemon.store.retention import Pruned
 from daemon.timestamps import from_iso
 from features.market import HOUR_US, Bar, Completeness, Instrument
 from models.forecast import Forecast, ModelInfo
@@ -111,6 +112,11 @@ def events() -> list[wire.EventMessage]:
         event_payloads.model_rejected(at_us=CLOSE_US, candidate="01JGX", reasons=["pinball above the champion's"]),
         event_payloads.gap_opened(GapOpened(instrument=BITCOIN, missing=missing, at_us=CLOSE_US)),
         event_payloads.gap_repaired(GapRepaired(instrument=BITCOIN, trades=3, at_us=CLOSE_US)),
+        event_payloads.store_pruned(Pruned(forecasts=200, scores=4_800, until_us=CLOSE_US), at_us=CLOSE_US),
+        event_payloads.store_pruned(Pruned(trade_chunks=9), at_us=CLOSE_US),
+        event_payloads.store_too_large(
+            at_us=CLOSE_US, used_bytes=5 * 10**9, limit_bytes=4 * 10**9, reason="raise store.max_disk_mb"
+        ),
     ]
 
 

@@ -86,7 +86,7 @@ def test_the_first_reading_stands(ledger: Ledger) -> None:
 def test_a_pruned_forecast_takes_its_reading_along(ledger: Ledger) -> None:
     """Readings need no bound of their own."""
     name = save(ledger, 1, SELECTED)
-    ledger.prune(100 * HOUR_US, keep_bars_us=HOUR_US, keep_forecasts_us=HOUR_US)
+    ledger.prune_forecasts(100 * HOUR_US)
     assert ledger.reading(name) is None
 
 
