@@ -25,6 +25,7 @@ from daemon.exchanges import VENUE_NAMES, Venue, venue
 from daemon.exchanges.base import Ids, TradesBatch, TradesMessage, traits
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.ingest.rest_client import RestClient
+from daemon.pipeline.answers import SequenceStart
 from daemon.pipeline.events import BarClosed
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.timeouts import Timeouts
@@ -145,10 +146,9 @@ def _seed(pipeline: Pipeline, wire: Venue, loaded: Frames) -> None:
             unseen.remove(part.symbol)
             first = part.trades[0]
             before = msgspec.structs.replace(first, trade_id=first.trade_id - first.span)
-            pipeline.snapshot_received(
+            pipeline.start_sequence(
                 Instrument(wire.name, part.symbol),
-                [before],
-                None,
+                SequenceStart([before], None),
                 from_time_us=loaded.begin_us,
                 now_us=first.time_us,
                 wall_s=0.0,

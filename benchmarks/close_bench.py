@@ -42,6 +42,7 @@ from daemon.config import Config, load_config
 from daemon.exchanges.binance_wire import AggregateTrade
 from daemon.forecasting.records import IssuedForecast
 from daemon.logs import start_logging
+from daemon.pipeline.answers import SequenceStart
 from daemon.publishing import wire
 from daemon.publishing.embedded_broker import EmbeddedBroker
 from daemon.publishing.publisher import MqttSettings, OutboxMessage
@@ -202,8 +203,8 @@ class Rounds:
         self._components = components
         now_us, wall_s = self._clock.now_us, self._clock.wall_s()
         for instrument, trade in zip(INSTRUMENTS, self._trades(), strict=True):
-            components.pipeline.snapshot_received(
-                instrument, [trade], None, from_time_us=now_us, now_us=now_us, wall_s=wall_s
+            components.pipeline.start_sequence(
+                instrument, SequenceStart([trade], None), from_time_us=now_us, now_us=now_us, wall_s=wall_s
             )
 
     def issued(self, issued: IssuedForecast, payload: bytes) -> None:

@@ -17,6 +17,7 @@ from benchmarks.rest_venue import STEP_US, served
 from benchmarks.running import running
 from benchmarks.table import Row, row
 from daemon.logs import start_logging
+from daemon.pipeline.answers import SequenceStart
 from features.market import HOUR_US, Instrument, Trade, interval_start
 
 MISSING = 10_000
@@ -70,8 +71,8 @@ async def _repaired_s(name: str, url: str, begin_us: int) -> float:
         instrument = Instrument(name, symbol)
         now_us, wall_s = components.clock.market_us(), components.clock.wall_s()
         open_us = interval_start(before.time_us, HOUR_US)
-        components.pipeline.snapshot_received(
-            instrument, [before], None, from_time_us=open_us, now_us=now_us, wall_s=wall_s
+        components.pipeline.start_sequence(
+            instrument, SequenceStart([before], None), from_time_us=open_us, now_us=now_us, wall_s=wall_s
         )
         series = components.pipeline.instruments[instrument]
         started_s = time.perf_counter()

@@ -25,6 +25,7 @@ from websockets.protocol import State
 from benchmarks.running import running
 from benchmarks.table import Row, row
 from daemon.logs import start_logging
+from daemon.pipeline.answers import SequenceStart
 from daemon.runtime.wiring import Components
 from features.market import HOUR_US, Trade, interval_start
 
@@ -71,8 +72,8 @@ def _seed(components: Components) -> None:
     for instrument in components.pipeline.instruments:
         first = Trade(0, now_us - 1_000_000, 100.0, 1.0, True)
         open_us = interval_start(first.time_us, HOUR_US)
-        components.pipeline.snapshot_received(
-            instrument, [first], None, from_time_us=open_us, now_us=now_us, wall_s=wall_s
+        components.pipeline.start_sequence(
+            instrument, SequenceStart([first], None), from_time_us=open_us, now_us=now_us, wall_s=wall_s
         )
 
 

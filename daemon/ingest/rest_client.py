@@ -11,38 +11,18 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
-import msgspec
 
 from daemon.clock import Clock
 from daemon.errors import ConfigError, DataFault, Retryable
 from daemon.exchanges.base import RestRequest, TradesPage, TradesWanted, Venue
 from daemon.ingest.pacing import Sleep
 from daemon.ingest.rest_transport import RestSettings, RestTransport
+from daemon.pipeline.answers import SequenceStart, TradesAnswer
 from features.market import Bar, Completeness, Trade, interval_start
 
 _DEFAULT_SETTINGS = RestSettings()
 _TRADING = "TRADING"
 _LONGEST_ROUND_TRIP_S = 2.0
-
-
-class TradesAnswer(msgspec.Struct, frozen=True):
-    """Trades, oldest first.
-
-    head_reached: at market time ``asked_at_us`` the venue had no newer trade. complete: no wanted trade is missing;
-    otherwise a further call may return more.
-    """
-
-    trades: list[Trade]
-    head_reached: bool
-    complete: bool
-    asked_at_us: int
-
-
-class SequenceStart(msgspec.Struct, frozen=True):
-    """Where a sequence begins: the trades from a time on, or if there are none the latest trade before it."""
-
-    trades: list[Trade]
-    latest: Trade | None
 
 
 class RestClient:

@@ -1,4 +1,7 @@
-"""Events of the pipeline: what happened, and the REST requests that it wants made. The core performs no I/O itself."""
+"""Events of the pipeline: what happened, and the REST requests that it wants made. The core performs no I/O itself.
+
+Requests of one instrument have different ``request_id``s, by which ``Pipeline.answer`` matches their answers.
+"""
 
 from __future__ import annotations
 
@@ -71,6 +74,7 @@ class RepairRequested(msgspec.Struct, frozen=True):
     until_id: int | None
     after_us: int
     reason: RepairReason
+    request_id: int
 
 
 class CandleRequested(msgspec.Struct, frozen=True):
@@ -78,6 +82,7 @@ class CandleRequested(msgspec.Struct, frozen=True):
 
     instrument: Instrument
     open_us: int
+    request_id: int
 
 
 class SnapshotRequested(msgspec.Struct, frozen=True):
@@ -85,6 +90,16 @@ class SnapshotRequested(msgspec.Struct, frozen=True):
 
     instrument: Instrument
     from_time_us: int
+    request_id: int
+
+
+Request = SnapshotRequested | RepairRequested | CandleRequested
+
+
+class RequestGivenUp(msgspec.Struct, frozen=True):
+    """A request got no answer in time: it is to be cancelled, and a late answer proves nothing."""
+
+    request: Request
 
 
 class FeedSilent(msgspec.Struct, frozen=True):
@@ -149,6 +164,7 @@ Event = (
     | RepairRequested
     | CandleRequested
     | SnapshotRequested
+    | RequestGivenUp
     | FeedSilent
     | SymbolStateChanged
     | ForecastIssued

@@ -174,7 +174,7 @@ class InstrumentPipeline:
             state.staleness.received(wall_s)
             if state.steady and now_us < self.next_close_us:
                 return
-        if state.recovery.overdue(wall_s, state.timeouts.answer_timeout_s):
+        if state.recovery.give_up_overdue(wall_s, state.timeouts.answer_timeout_s):
             self.answers.request_failed("no answer in time", now_us, wall_s)
         if state.continuity is None:
             if state.contiguous_ids:

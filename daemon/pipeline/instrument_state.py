@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from daemon.exchanges.base import Ids, Traits
+from daemon.pipeline.answers import SequenceStart
 from daemon.pipeline.bar_aggregator import BarAggregator, CompletenessLookup
 from daemon.pipeline.continuity import CompletenessReport, Continuity
 from daemon.pipeline.events import BarClosed, Event, SymbolState
@@ -104,19 +105,20 @@ class InstrumentState:
 
     def start_from_snapshot(
         self,
-        page: Sequence[Trade],
-        latest: Trade | None,
+        start: SequenceStart,
         *,
         from_time_us: int,
-        covered_from_us: int,
         now_us: int,
         wall_s: float,
     ) -> None:
-        """Starts the sequence at ``from_time_us``; ``page`` and ``latest`` as in ``RestAnswers.snapshot_received``."""
-        state = state_from_snapshot(page, latest, from_time_us=from_time_us, covered_from_us=covered_from_us)
+        """Starts the sequence at ``from_time_us``."""
+        covered_from_us = from_time_us if start.complete else from_time_us + self.bars.interval_us
+        state = state_from_snapshot(
+            start.trades, start.latest, from_time_us=from_time_us, covered_from_us=covered_from_us
+        )
         continuity = IdContinuity(state) if self.contiguous_ids else TimeContinuity(state, known_from_us=from_time_us)
-        self._start(continuity, latest, from_time_us=from_time_us, wall_s=wall_s)
-        self.admit(page, now_us)
+        self._start(continuity, start.latest, from_time_us=from_time_us, wall_s=wall_s)
+        self.admit(start.trades, now_us)
 
     def start_without_snapshot(self, now_us: int, wall_s: float) -> None:
         """Starts the sequence at the open of the current interval, with an interruption until the subscription."""

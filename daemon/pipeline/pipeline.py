@@ -1,8 +1,8 @@
 """Sans-I/O pipeline of all instruments: trades, REST answers, forecasts and time go in, events come out.
 
-Its inputs (``trades_received``, ``snapshot_received``, ``repair_received``, ``request_failed``, ``forecasts_made``,
-``time_advanced`` and the others) may be called in any order. After each, ``events()`` returns what happened, oldest
-first, once. Demo, replay and live run differ only in their sources and their clock.
+Its inputs (``trades_received``, ``answer``, ``forecasts_made``, ``time_advanced`` and the others) may be called in any
+order. After each, ``events()`` returns what happened, oldest first, once. Demo, replay and live run differ only in
+their sources and their clock.
 """
 
 from __future__ import annotations
@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 from daemon.exchanges.base import Traits
 from daemon.forecasting.records import DataQuality, IssuedForecast, Latency
 from daemon.forecasting.scoreboard import Scoreboard
-from daemon.pipeline.events import BarClosed, BarRevised, Event, ForecastIssued, ForecastsScored, RoundClosed
+from daemon.pipeline.answers import Answer, SequenceStart
+from daemon.pipeline.events import (
+    BarClosed,
+    BarRevised,
+    Event,
+    ForecastIssued,
+    ForecastsScored,
+    Request,
+    RoundClosed,
+)
 from daemon.pipeline.instrument import InstrumentPipeline
 from daemon.pipeline.sequence import SequenceState
 from daemon.pipeline.timeouts import Timeouts
@@ -114,45 +123,21 @@ class Pipeline:
         """The instrument's stream was lost; its trades are complete only up to ``complete_until_us``."""
         self._instruments[instrument].stream_lost(complete_until_us, now_us)
 
-    def snapshot_received(
-        self,
-        instrument: Instrument,
-        page: Sequence[Trade],
-        latest: Trade | None,
-        *,
-        from_time_us: int,
-        now_us: int,
-        wall_s: float,
-        complete: bool = True,
+    def start_sequence(
+        self, instrument: Instrument, start: SequenceStart, *, from_time_us: int, now_us: int, wall_s: float
     ) -> None:
-        """The answer to a SnapshotRequested; see ``RestAnswers.snapshot_received``."""
-        self._instruments[instrument].answers.snapshot_received(
-            page, latest, from_time_us=from_time_us, now_us=now_us, wall_s=wall_s, complete=complete
+        """Starts a sequence without a request; see ``RestAnswers.start_sequence``."""
+        self._instruments[instrument].answers.start_sequence(
+            start, from_time_us=from_time_us, now_us=now_us, wall_s=wall_s
         )
 
-    def repair_received(
-        self,
-        instrument: Instrument,
-        trades: Sequence[Trade],
-        *,
-        head_reached: bool,
-        complete: bool,
-        asked_at_us: int,
-        now_us: int,
-        wall_s: float,
-    ) -> None:
-        """The answer to a RepairRequested; see ``RestAnswers.repair_received``."""
-        self._instruments[instrument].answers.repair_received(
-            trades, head_reached=head_reached, complete=complete, asked_at_us=asked_at_us, now_us=now_us, wall_s=wall_s
-        )
+    def answer(self, request: Request, answer: Answer, now_us: int, wall_s: float) -> None:
+        """What REST returned for ``request``; see ``RestAnswers.answer``."""
+        self._instruments[request.instrument].answers.answer(request, answer, now_us, wall_s)
 
-    def candle_received(self, instrument: Instrument, candle: Bar | None, now_us: int, wall_s: float) -> None:
-        """The answer to a CandleRequested; None where the venue has no candle yet."""
-        self._instruments[instrument].answers.candle_received(candle, now_us, wall_s)
-
-    def candles_unavailable(self, instrument: Instrument, wall_s: float) -> None:
-        """The answer to a CandleRequested where the venue has no candles that fit the interval."""
-        self._instruments[instrument].answers.candles_unavailable(wall_s)
+    def request_pending(self, request: Request, wall_s: float) -> None:
+        """The edge still works on ``request``, so that it is not given up; to be called every few seconds."""
+        self._instruments[request.instrument].answers.request_pending(request, wall_s)
 
     def rebuild(self, bar: Bar, trades: Sequence[Trade]) -> None:
         """Rebuilds a closed bar from the venue's trades, which differ from the received ones."""
@@ -161,10 +146,6 @@ class Pipeline:
     def replace_with_candle(self, candle: Bar) -> None:
         """Replaces a closed bar whose trades are not proven by the venue's final candle, which differs."""
         self._instruments[candle.instrument].replace_with_candle(candle)
-
-    def request_failed(self, instrument: Instrument, reason: str, now_us: int, wall_s: float) -> None:
-        """A SnapshotRequested, RepairRequested or CandleRequested could not be answered."""
-        self._instruments[instrument].answers.request_failed(reason, now_us, wall_s)
 
     def time_advanced(self, now_us: int, wall_s: float) -> None:
         """Closes, revises and requests what is due; to be called several times per grace period."""

@@ -10,8 +10,16 @@ from collections import Counter
 
 from daemon.pipeline.bar_aggregator import BarAggregator, CompletenessLookup
 from daemon.pipeline.continuity import Continuity, MissingRange
-from daemon.pipeline.events import CandleRequested, Event, RepairReason, RepairRequested, SnapshotRequested
-from daemon.pipeline.request_slot import Request, RequestSlot
+from daemon.pipeline.events import (
+    CandleRequested,
+    Event,
+    RepairReason,
+    RepairRequested,
+    Request,
+    RequestGivenUp,
+    SnapshotRequested,
+)
+from daemon.pipeline.request_slot import RequestSlot
 from daemon.pipeline.staleness import StalenessTimer
 from daemon.pipeline.timeouts import Timeouts
 from features.market import Completeness, Instrument, interval_start
@@ -47,27 +55,27 @@ class RecoveryPlanner:
     def in_flight(self) -> bool:
         return self._slot.in_flight
 
-    @property
-    def repair_reason(self) -> RepairReason | None:
-        """The reason of the repair in flight."""
-        request = self._slot.request
-        return request.reason if isinstance(request, RepairRequested) else None
+    def holds(self, request: Request) -> bool:
+        """Whether this very request is in flight; otherwise it was answered or given up before."""
+        return self._slot.holds(request)
 
-    @property
-    def repair_range(self) -> MissingRange | None:
-        """The trades that the repair in flight requests."""
-        request = self._slot.request
-        if not isinstance(request, RepairRequested):
-            return None
-        return MissingRange(request.from_id, request.until_id, request.after_us)
+    def keep(self, request: Request, wall_s: float) -> None:
+        """The edge still works on ``request``."""
+        self._slot.keep(request, wall_s)
 
-    def overdue(self, wall_s: float, timeout_s: float) -> bool:
-        """Whether the request in flight has taken longer than ``timeout_s``."""
-        return self._slot.overdue(wall_s, timeout_s)
+    def give_up_overdue(self, wall_s: float, timeout_s: float) -> bool:
+        """Gives the request in flight up if nothing has been known of it for ``timeout_s``; returns whether it did."""
+        request = self._slot.request
+        if request is None or not self._slot.overdue(wall_s, timeout_s):
+            return False
+        self._events.append(RequestGivenUp(request))
+        return True
 
     def request_ended(self, *, helped: bool, wall_s: float) -> None:
-        """The request in flight was answered, or failed."""
-        self._gap_repair_failed = self.repair_reason is RepairReason.GAP and not helped
+        """The request in flight was answered, failed or was given up."""
+        request = self._slot.request
+        for_gap = isinstance(request, RepairRequested) and request.reason is RepairReason.GAP
+        self._gap_repair_failed = for_gap and not helped
         self._slot.end(helped=helped, wall_s=wall_s)
 
     def candles_unavailable(self) -> None:
@@ -77,7 +85,8 @@ class RecoveryPlanner:
     def request_snapshot(self, now_us: int, wall_s: float) -> None:
         """Requests the trades since the open of the current interval, where the sequence will start."""
         if self._slot.is_free(wall_s):
-            self._send(SnapshotRequested(self._instrument, interval_start(now_us, self._bars.interval_us)), wall_s)
+            from_us = interval_start(now_us, self._bars.interval_us)
+            self._send(SnapshotRequested(self._instrument, from_us, self._slot.next_id), wall_s)
 
     def request_next(
         self,
@@ -124,7 +133,7 @@ class RecoveryPlanner:
                 return self._repair(newest, RepairReason.PROOF)
             if report.completeness is Completeness.GAP and self._may_request_candle(open_us):
                 self._candle_requests[open_us] += 1
-                return CandleRequested(self._instrument, open_us)
+                return CandleRequested(self._instrument, open_us, self._slot.next_id)
         return None
 
     def _may_request_candle(self, open_us: int) -> bool:
@@ -132,7 +141,7 @@ class RecoveryPlanner:
         return needed and self._candle_requests[open_us] < _CANDLE_ATTEMPTS
 
     def _repair(self, missing: MissingRange, reason: RepairReason) -> RepairRequested:
-        return RepairRequested(self._instrument, missing.from_id, missing.until_id, missing.after_us, reason)
+        return RepairRequested(self._instrument, *missing, reason, self._slot.next_id)
 
     def _send(self, request: Request, wall_s: float) -> None:
         self._slot.begin(request, wall_s)

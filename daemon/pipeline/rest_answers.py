@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from daemon.pipeline.answers import (
+    Answer,
+    CandleAnswer,
+    CandlesUnavailable,
+    RequestFailed,
+    SequenceStart,
+    TradesAnswer,
+    trades_of,
+)
 from daemon.pipeline.continuity import MissingRange
-from daemon.pipeline.events import RepairReason, SymbolState
+from daemon.pipeline.events import (
+    CandleRequested,
+    RepairReason,
+    RepairRequested,
+    Request,
+    SnapshotRequested,
+    SymbolState,
+)
 from daemon.pipeline.instrument_state import InstrumentState
-from features.market import Bar, Trade
 
 
 class RestAnswers:
@@ -16,63 +29,73 @@ class RestAnswers:
     def __init__(self, state: InstrumentState) -> None:
         self._state = state
 
-    def snapshot_received(
-        self,
-        page: Sequence[Trade],
-        latest: Trade | None,
-        *,
-        from_time_us: int,
-        now_us: int,
-        wall_s: float,
-        complete: bool = True,
-    ) -> None:
-        """Starts the sequence at ``from_time_us``: the answer to a SnapshotRequested.
+    def answer(self, request: Request, answer: Answer, now_us: int, wall_s: float) -> None:
+        """What REST returned for ``request``.
 
-        page: the venue's first trades at or after that time.
-        latest: where the page is empty, the newest trade or the last one before that time; None where the instrument
-        never traded.
-        complete: whether the page lacks no trade of its first interval; otherwise that bar can never be proven.
+        Only the answer to the request in flight proves anything. One to a request that was given up, or answered
+        before, contributes its trades and nothing else. Raises TypeError for an answer of another kind of request.
         """
+        if not self._state.recovery.holds(request):
+            if self._state.continuity is not None:
+                self._state.admit(trades_of(answer), now_us)
+            return
+        match request, answer:
+            case SnapshotRequested(), SequenceStart():
+                self._snapshot_received(request, answer, now_us, wall_s)
+            case RepairRequested(), TradesAnswer():
+                self._repair_received(request, answer, now_us, wall_s)
+            case CandleRequested(), CandleAnswer():
+                self._candle_received(request, answer, now_us, wall_s)
+            case CandleRequested(), CandlesUnavailable():
+                self._candles_unavailable(wall_s)
+            case _, RequestFailed():
+                self.request_failed(answer.reason, now_us, wall_s)
+            case _:
+                raise TypeError(f"{type(answer).__name__} is no answer to {type(request).__name__}")
+
+    def request_pending(self, request: Request, wall_s: float) -> None:
+        """The edge still works on ``request``."""
+        self._state.recovery.keep(request, wall_s)
+
+    def start_sequence(self, start: SequenceStart, *, from_time_us: int, now_us: int, wall_s: float) -> None:
+        """Starts the sequence at ``from_time_us`` without a request. Raises ValueError where it has started before."""
+        if self._state.continuity is not None:
+            raise ValueError(f"the sequence of {self._state.instrument} has started before")
+        self._state.start_from_snapshot(start, from_time_us=from_time_us, now_us=now_us, wall_s=wall_s)
+
+    def request_failed(self, reason: str, now_us: int, wall_s: float) -> None:
+        """The request in flight failed or was given up; it is made again after a pause."""
         state = self._state
-        if not page and latest is not None and latest.time_us >= from_time_us:
+        state.recovery.request_ended(helped=False, wall_s=wall_s)
+        if state.continuity is None:
+            state.set_symbol_state(SymbolState.WARMING_UP, now_us, f"the venue could not be asked: {reason}")
+        elif state.staleness.silent_for_s(wall_s) > state.timeouts.stale_after_s:
+            state.set_symbol_state(SymbolState.STALE, now_us, f"no trades and no answer from the venue: {reason}")
+
+    def _snapshot_received(self, request: SnapshotRequested, start: SequenceStart, now_us: int, wall_s: float) -> None:
+        """Starts the sequence at the requested time, unless it has started by other means."""
+        state = self._state
+        if not start.trades and start.latest is not None and start.latest.time_us >= request.from_time_us:
             self.request_failed("trades came while the start was asked for", now_us, wall_s)
             return
         state.recovery.request_ended(helped=True, wall_s=wall_s)
-        state.start_from_snapshot(
-            page,
-            latest,
-            from_time_us=from_time_us,
-            covered_from_us=from_time_us if complete else from_time_us + state.bars.interval_us,
-            now_us=now_us,
-            wall_s=wall_s,
-        )
+        if state.continuity is None:
+            self.start_sequence(start, from_time_us=request.from_time_us, now_us=now_us, wall_s=wall_s)
+        else:
+            state.admit(start.trades, now_us)
 
-    def repair_received(
-        self,
-        trades: Sequence[Trade],
-        *,
-        head_reached: bool,
-        complete: bool,
-        asked_at_us: int,
-        now_us: int,
-        wall_s: float,
-    ) -> None:
-        """The answer to a RepairRequested. ``asked_at_us`` is market time before the request.
-
-        head_reached: the answer goes up to the newest trade. complete: it left out no requested trade.
-        """
-        state = self._state
-        continuity, reason, asked = state.continuity, state.recovery.repair_reason, state.recovery.repair_range
+    def _repair_received(self, request: RepairRequested, answer: TradesAnswer, now_us: int, wall_s: float) -> None:
+        """Admits the trades and records what the answer proves."""
+        state, trades = self._state, answer.trades
+        continuity, reason, complete = state.continuity, request.reason, answer.complete
         assert continuity is not None, f"{state.instrument} was repaired before its sequence started"
-        if asked is None:  # the request timed out before, and its trades are still of use
-            state.admit(trades, now_us)
-            return
+        asked, asked_at_us = MissingRange(request.from_id, request.until_id, request.after_us), answer.asked_at_us
         was_complete = continuity.complete
         new = state.admit(trades, now_us)
-        continuity.record_answer(asked, head_reached=head_reached, complete=complete, asked_at_us=asked_at_us)
-        if head_reached:
+        continuity.record_answer(asked, head_reached=answer.head_reached, complete=complete, asked_at_us=asked_at_us)
+        if answer.head_reached:
             state.catching_up = state.catching_up and not continuity.complete
-        helped = new > 0 or (head_reached and complete and reason is not RepairReason.GAP)
+        helped = new > 0 or (answer.head_reached and complete and reason is not RepairReason.GAP)
         state.recovery.request_ended(helped=helped or (not was_complete and continuity.complete), wall_s=wall_s)
         if not state.contiguous_ids:
             self._note_without_ids(reason, asked, new, complete=complete, asked_at_us=asked_at_us)
@@ -83,27 +106,20 @@ class RestAnswers:
             undelivered = not complete or any(trade.time_us < old_us for trade in trades)
             self._evaluate_probe(new, now_us, wall_s, undelivered=undelivered, since_us=since_us)
 
-    def candle_received(self, candle: Bar | None, now_us: int, wall_s: float) -> None:
-        """The answer to a CandleRequested: the venue's candle, or None where it has none yet."""
-        state = self._state
+    def _candle_received(self, request: CandleRequested, answer: CandleAnswer, now_us: int, wall_s: float) -> None:
+        """Sets the venue's candle of the requested interval; a candle of another one is not used."""
+        state, candle = self._state, answer.candle
+        if candle is not None and candle.open_time_us != request.open_us:
+            candle = None
         state.recovery.request_ended(helped=candle is not None, wall_s=wall_s)
         if candle is not None:
             state.bars.set_candle(candle)
         state.close_bars(now_us)
 
-    def candles_unavailable(self, wall_s: float) -> None:
+    def _candles_unavailable(self, wall_s: float) -> None:
         """The venue has no candles that fit the interval: a gap remains a gap."""
         self._state.recovery.candles_unavailable()
         self._state.recovery.request_ended(helped=False, wall_s=wall_s)
-
-    def request_failed(self, reason: str, now_us: int, wall_s: float) -> None:
-        """The request in flight failed; it is made again after a pause."""
-        state = self._state
-        state.recovery.request_ended(helped=False, wall_s=wall_s)
-        if state.continuity is None:
-            state.set_symbol_state(SymbolState.WARMING_UP, now_us, f"the venue could not be asked: {reason}")
-        elif state.staleness.silent_for_s(wall_s) > state.timeouts.stale_after_s:
-            state.set_symbol_state(SymbolState.STALE, now_us, f"no trades and no answer from the venue: {reason}")
 
     def _note_without_ids(
         self, reason: RepairReason | None, asked: MissingRange, new: int, *, complete: bool, asked_at_us: int

@@ -10,6 +10,7 @@ from daemon.exchanges.base import Ids, Traits
 from daemon.forecasting.calibration import Calibration
 from daemon.forecasting.engine import ForecastEngine
 from daemon.forecasting.scoreboard import Scoreboard
+from daemon.pipeline.answers import CandlesUnavailable, RequestFailed, SequenceStart
 from daemon.pipeline.events import (
     BarClosed,
     BarRevised,
@@ -110,16 +111,10 @@ class Replay:
             from_us = None if page else open_us
         if from_us is None:
             from_us = interval_start(min(trade.time_us for trade in page), self._interval_us)
-        self._pipeline.snapshot_received(
-            instrument,
-            page,
-            None if page else recorded.trades[-1],
-            from_time_us=from_us,
-            now_us=self._now_us,
-            wall_s=self._wall_s,
-            # The first bar may lack the beginning of its interval. Without contiguous ids no bar is proven anyway.
-            complete=self._traits[instrument.venue].ids is not Ids.CONTIGUOUS,
-        )
+        # The first bar may lack the beginning of its interval. Without contiguous ids no bar is proven anyway.
+        complete = self._traits[instrument.venue].ids is not Ids.CONTIGUOUS
+        start = SequenceStart(list(page), None if page else recorded.trades[-1], complete)
+        self._pipeline.start_sequence(instrument, start, from_time_us=from_us, now_us=self._now_us, wall_s=self._wall_s)
         self._update_due()
 
     def _advance(self, to_us: int) -> None:
@@ -168,10 +163,10 @@ class Replay:
             case ForecastIssued(issued=issued):
                 self.result.forecasts.append(payloads.forecast(issued))
             case RepairRequested():
-                reason = "a recording answers no requests"
-                self._pipeline.request_failed(event.instrument, reason, self._now_us, self._wall_s)
+                failed = RequestFailed("a recording answers no requests")
+                self._pipeline.answer(event, failed, self._now_us, self._wall_s)
             case CandleRequested():
-                self._pipeline.candles_unavailable(event.instrument, self._wall_s)
+                self._pipeline.answer(event, CandlesUnavailable(), self._now_us, self._wall_s)
             case _:
                 pass
 

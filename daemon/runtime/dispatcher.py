@@ -23,6 +23,7 @@ from daemon.pipeline.events import (
     GapOpened,
     GapRepaired,
     RepairRequested,
+    RequestGivenUp,
     RoundClosed,
     SnapshotRequested,
     SymbolState,
@@ -146,6 +147,8 @@ class Dispatcher:
                 self._scored(event)
             case SnapshotRequested() | RepairRequested() | CandleRequested():
                 self._feeds[event.instrument.venue].request(event)
+            case RequestGivenUp():
+                self._feeds[event.request.instrument.venue].cancel(event.request)
             case FeedSilent():
                 self._feeds[event.instrument.venue].resubscribe(event)
             case GapOpened():

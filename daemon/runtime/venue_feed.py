@@ -14,8 +14,9 @@ from daemon.errors import DataFault, ErrorHandling, ForecastdError, classify
 from daemon.exchanges.base import TradeRecord, Venue
 from daemon.ingest.rest_client import RestClient
 from daemon.ingest.stream import MarketStream
-from daemon.pipeline.events import CandleRequested, FeedSilent, RepairRequested, SnapshotRequested
+from daemon.pipeline.events import FeedSilent, Request
 from daemon.pipeline.pipeline import Pipeline
+from daemon.runtime.venue_requests import VenueRequests
 from daemon.serving.metrics import Metrics, seconds
 from features.market import Instrument
 
@@ -69,7 +70,7 @@ class VenueFeed:
         self._ahead_us: deque[int] = deque(maxlen=_AHEAD_SAMPLES)
         self._lost: set[str] = set()
         self.clock_known = asyncio.Event()  # set once the venue's time was received
-        self._requests: set[asyncio.Task[None]] = set()
+        self.requests = VenueRequests(rest, pipeline=pipeline, clock=clock, wake=wake)
 
     # ---------------------------------------------------------------- StreamListener
 
@@ -137,11 +138,13 @@ class VenueFeed:
 
     # ---------------------------------------------------------------- requests of the pipeline
 
-    def request(self, wanted: SnapshotRequested | RepairRequested | CandleRequested) -> None:
-        """Sends a request in a separate task; the pipeline receives the answer or the failure."""
-        task = asyncio.create_task(self._guarded(wanted), name=f"rest-{wanted.instrument}")
-        self._requests.add(task)
-        task.add_done_callback(self._requests.discard)
+    def request(self, request: Request) -> None:
+        """Sends a request; the pipeline receives the answer or the failure."""
+        self.requests.send(request)
+
+    def cancel(self, request: Request) -> None:
+        """Cancels a request that the pipeline has given up."""
+        self.requests.cancel(request)
 
     def resubscribe(self, silent: FeedSilent) -> None:
         log.warning("feed_mute", instrument=str(silent.instrument), unheard_trades=silent.undelivered_trades)
@@ -184,6 +187,7 @@ class VenueFeed:
         shown: the values that the counters have, updated in place.
         """
         self._sample_due = True
+        self.requests.report_pending()
         for instrument in self.instruments.values():
             series = self._pipeline.instruments[instrument]
             counts = Counts(
@@ -208,65 +212,10 @@ class VenueFeed:
             metrics.feed_last_trade_timestamp.labels(*instrument).set(seconds(counts.last_trade_at_us))
 
     async def close(self) -> None:
-        for request in self._requests:
-            request.cancel()
-        await asyncio.gather(*self._requests, return_exceptions=True)
+        await self.requests.close()
         await self.rest.close()
 
     # ---------------------------------------------------------------- inside
-
-    async def _guarded(self, wanted: SnapshotRequested | RepairRequested | CandleRequested) -> None:
-        """Performs a request; after a failure the pipeline decides when to repeat it."""
-        try:
-            match wanted:
-                case SnapshotRequested():
-                    await self._seed(wanted)
-                case RepairRequested():
-                    await self._repair(wanted)
-                case CandleRequested():
-                    await self._candle(wanted)
-        except (ForecastdError, OSError, TimeoutError) as error:
-            log.warning("venue_not_asked", instrument=str(wanted.instrument), reason=str(error) or repr(error))
-            self._pipeline.request_failed(wanted.instrument, str(error) or repr(error), *self._now())
-        self._wake()
-
-    async def _seed(self, wanted: SnapshotRequested) -> None:
-        symbol = wanted.instrument.symbol
-        start = await self.rest.sequence_start(symbol, wanted.from_time_us)
-        now_us, wall_s = self._now()
-        self._pipeline.snapshot_received(
-            wanted.instrument,
-            start.trades,
-            start.latest,
-            from_time_us=wanted.from_time_us,
-            now_us=now_us,
-            wall_s=wall_s,
-        )
-
-    async def _repair(self, wanted: RepairRequested) -> None:
-        answer = await self.rest.trades(
-            wanted.instrument.symbol, from_id=wanted.from_id, until_id=wanted.until_id, after_us=wanted.after_us
-        )
-        now_us, wall_s = self._now()
-        self._pipeline.repair_received(
-            wanted.instrument,
-            answer.trades,
-            head_reached=answer.head_reached,
-            complete=answer.complete,
-            asked_at_us=answer.asked_at_us,
-            now_us=now_us,
-            wall_s=wall_s,
-        )
-
-    async def _candle(self, wanted: CandleRequested) -> None:
-        interval_us = self._pipeline.interval_us
-        if not self.rest.has_candles(interval_us):
-            self._pipeline.candles_unavailable(wanted.instrument, self._clock.wall_s())
-            return
-        candles = await self.rest.candles(
-            wanted.instrument.symbol, interval_us, wanted.open_us, wanted.open_us + interval_us
-        )
-        self._pipeline.candle_received(wanted.instrument, candles[0] if candles else None, *self._now())
 
     def _now(self) -> tuple[int, float]:
         return self._clock.market_us(), self._clock.wall_s()

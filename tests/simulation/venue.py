@@ -6,7 +6,8 @@ import random
 from collections.abc import Callable
 
 from daemon.exchanges.base import Ids
-from daemon.pipeline.events import CandleRequested, RepairRequested, SnapshotRequested
+from daemon.pipeline.answers import Answer, CandleAnswer, RequestFailed, SequenceStart, TradesAnswer
+from daemon.pipeline.events import CandleRequested, RepairRequested, Request, SnapshotRequested
 from daemon.pipeline.pipeline import Pipeline
 from features.market import Bar, Completeness, Instrument, Trade
 from tests.daemon.pipeline.stream_records import stream_records
@@ -18,7 +19,6 @@ _DELAY_US = (20_000, 400_000)
 _RECENT_TRADES = 60
 HUGE_ID = 9_000_000_000_000_000_000
 
-Request = SnapshotRequested | RepairRequested | CandleRequested
 Schedule = Callable[[int, str, Callable[[], None]], None]
 
 
@@ -147,67 +147,42 @@ class SimulatedVenue:
             latency_s += rng.expovariate(1 / 60)
         latency_us = int(latency_s * _SECOND_US)
         if rng.random() < faults.rest_refused_chance:
-            self._schedule(latency_us, "refusal", lambda: self._refuse(request))
+            self._schedule(latency_us, "refusal", lambda: self._arrive(request, RequestFailed("HTTP 503")))
             return
         served_us = int(latency_us * rng.random())
         again_us = int(rng.uniform(0.1, 30) * _SECOND_US) if rng.random() < faults.rest_twice_chance else None
         self._schedule(served_us, "served", lambda: self._serve(request, asked_at_us, latency_us - served_us, again_us))
 
-    def _refuse(self, request: Request) -> None:
-        self._pipeline.request_failed(request.instrument, "HTTP 503", *self._clock())
-
     def _serve(self, request: Request, asked_at_us: int, back_us: int, again_us: int | None) -> None:
         """The venue looks at its books now; the answer arrives ``back_us`` later, and perhaps once more."""
         match request:
             case SnapshotRequested():
-                answer = self._snapshot(request)
+                answer: Answer = self._snapshot(request)
             case RepairRequested():
                 answer = self._repair(request, asked_at_us)
             case CandleRequested():
                 answer = self._candle(request)
         name = type(request).__name__
-        self._schedule(back_us, f"answer to {name}", answer)
+        self._schedule(back_us, f"answer to {name}", lambda: self._arrive(request, answer))
         if again_us is not None:
-            self._schedule(back_us + again_us, f"second answer to {name}", answer)
+            self._schedule(back_us + again_us, f"second answer to {name}", lambda: self._arrive(request, answer))
 
-    def _snapshot(self, request: SnapshotRequested) -> Callable[[], None]:
+    def _arrive(self, request: Request, answer: Answer) -> None:
+        self._pipeline.answer(request, answer, *self._clock())
+
+    def _snapshot(self, request: SnapshotRequested) -> SequenceStart:
         page = self.market.between(request.from_time_us, self._now_us())
         latest = None if page or not self.market.trades else self.market.between(0, self._now_us())[-1:]
+        return SequenceStart(page, latest[0] if latest else None)
 
-        def arrive() -> None:
-            now_us, wall_s = self._clock()
-            self._pipeline.snapshot_received(
-                self.instrument,
-                page,
-                latest[0] if latest else None,
-                from_time_us=request.from_time_us,
-                now_us=now_us,
-                wall_s=wall_s,
-            )
-
-        return arrive
-
-    def _repair(self, request: RepairRequested, asked_at_us: int) -> Callable[[], None]:
+    def _repair(self, request: RepairRequested, asked_at_us: int) -> TradesAnswer:
         trades, complete = self._found(request)
         if trades and self._rng.random() < self.faults.rest_truncated_chance:
             complete = False
             keep = self._rng.randrange(len(trades))
             trades = trades[:keep] if self._ids is Ids.CONTIGUOUS else trades[keep:]
         head_reached = request.until_id is None and (complete or self._ids is not Ids.CONTIGUOUS)
-
-        def arrive() -> None:
-            now_us, wall_s = self._clock()
-            self._pipeline.repair_received(
-                self.instrument,
-                trades,
-                head_reached=head_reached,
-                complete=complete,
-                asked_at_us=asked_at_us,
-                now_us=now_us,
-                wall_s=wall_s,
-            )
-
-        return arrive
+        return TradesAnswer(trades, head_reached, complete, asked_at_us)
 
     def _found(self, request: RepairRequested) -> tuple[list[Trade], bool]:
         """The trades that the venue gives, and whether they are all that were asked for."""
@@ -219,11 +194,11 @@ class SimulatedVenue:
         complete = len(recent) < _RECENT_TRADES or recent[0].time_us < request.after_us
         return [trade for trade in recent if trade.time_us >= request.after_us], complete
 
-    def _candle(self, request: CandleRequested) -> Callable[[], None]:
+    def _candle(self, request: CandleRequested) -> CandleAnswer:
         candle = None
         if self._now_us() > request.open_us + self._interval_us + _SECOND_US:
             candle = self._candle_bar(request.open_us)
-        return lambda: self._pipeline.candle_received(self.instrument, candle, *self._clock())
+        return CandleAnswer(candle)
 
     def _candle_bar(self, open_us: int) -> Bar:
         trades = self.market.between(open_us, open_us + self._interval_us - 1)

@@ -10,8 +10,9 @@ import pytest
 
 from daemon.errors import Retryable
 from daemon.exchanges import venue as venue_of
-from daemon.ingest.rest_client import RestClient, SequenceStart
+from daemon.ingest.rest_client import RestClient
 from daemon.ingest.rest_transport import RestSettings
+from daemon.pipeline.answers import SequenceStart
 from features.market import Trade
 from tests.daemon.ingest import fake_venue_rest
 from tests.daemon.ingest.fake_binance_rest import BTC, SECOND_US, SYMBOLS, T0_US, SleepingClock

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from daemon.errors import ConfigError, DataFault
-from daemon.ingest.rest_client import SequenceStart
 from daemon.ingest.rest_transport import RestSettings
+from daemon.pipeline.answers import SequenceStart
 from tests.daemon.ingest.fake_binance_rest import BTC, T0_MS, T0_US, Connect, FakeRest, SleepingClock
 
 

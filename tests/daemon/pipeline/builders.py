@@ -5,6 +5,7 @@ from __future__ import annotations
 from daemon.forecasting.calibration import Calibration
 from daemon.forecasting.rounds import InstrumentForecast, RoundForecasts
 from daemon.forecasting.scoreboard import Scoreboard
+from daemon.pipeline.answers import SequenceStart
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.timeouts import Timeouts
 from features.market import HOUR_US, Instrument, Trade
@@ -33,7 +34,8 @@ def start_sequences(pipeline: Pipeline, *instruments: Instrument) -> None:
     """Starts the sequences of these instruments at START_US with one trade."""
     for each in instruments:
         first = trade(1, 0.1)
-        pipeline.snapshot_received(each, [first], None, from_time_us=START_US, now_us=first.time_us, wall_s=0.0)
+        start = SequenceStart([first], None)
+        pipeline.start_sequence(each, start, from_time_us=START_US, now_us=first.time_us, wall_s=0.0)
 
 
 def feed(pipeline: Pipeline, instrument: Instrument, *trades: Trade) -> None:

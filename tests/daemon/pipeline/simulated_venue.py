@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TypeVar
 
 from daemon.exchanges.base import Ids, Traits
+from daemon.pipeline.answers import Answer, CandleAnswer, RequestFailed, SequenceStart, TradesAnswer
 from daemon.pipeline.events import (
     BarClosed,
     BarRevised,
@@ -14,6 +15,7 @@ from daemon.pipeline.events import (
     FeedSilent,
     RepairReason,
     RepairRequested,
+    Request,
     SnapshotRequested,
 )
 from daemon.pipeline.instrument import InstrumentPipeline
@@ -98,6 +100,10 @@ class SimulatedVenue(ABC):
     @abstractmethod
     def answer_event(self, event: Event) -> None: ...
 
+    def reply(self, request: Request, answer: Answer) -> None:
+        """Answers a request at the current time."""
+        self.pipeline.answers.answer(request, answer, self.now_us, self.wall_s)
+
     def bars(self) -> dict[int, Bar]:
         """The last revision of each bar by its open time."""
         return {e.bar.open_time_us: e.bar for e in self.seen if isinstance(e, BarClosed | BarRevised)}
@@ -127,27 +133,16 @@ class VenueWithIds(SimulatedVenue):
 
     def answer_event(self, event: Event) -> None:
         if isinstance(event, SnapshotRequested | RepairRequested) and not self.online:
-            self.pipeline.answers.request_failed("refused", self.now_us, self.wall_s)
+            self.reply(event, RequestFailed("refused"))
         elif isinstance(event, SnapshotRequested):
             past = [t for t in self.history if t.time_us <= self.now_us]
-            self.pipeline.answers.snapshot_received(
-                [t for t in past if t.time_us >= event.from_time_us][: self.page],
-                past[-1],
-                from_time_us=event.from_time_us,
-                now_us=self.now_us,
-                wall_s=self.wall_s,
-            )
+            page = [t for t in past if t.time_us >= event.from_time_us][: self.page]
+            self.reply(event, SequenceStart(page, past[-1]))
         elif isinstance(event, RepairRequested):
             assert event.from_id is not None
             past = [t for t in self.history if t.time_us <= self.now_us and t.trade_id >= event.from_id]
-            self.pipeline.answers.repair_received(
-                past[: self.page],
-                head_reached=len(past) < self.page,
-                complete=True,
-                asked_at_us=self.now_us,
-                now_us=self.now_us,
-                wall_s=self.wall_s,
-            )
+            head_reached = len(past) < self.page
+            self.reply(event, TradesAnswer(past[: self.page], head_reached, complete=True, asked_at_us=self.now_us))
 
     def crash_and_restart(self) -> None:
         """Keeps what a store keeps: announced bars, trades and the sequence state. Open bars and events are lost."""
@@ -215,7 +210,7 @@ class VenueWithoutIds(SimulatedVenue):
         elif isinstance(event, CandleRequested):
             closed = event.open_us + INTERVAL_US <= self.now_us and self.candles
             candle = self.candle(event.open_us) if closed else None
-            self.pipeline.answers.candle_received(candle, self.now_us, self.wall_s)
+            self.reply(event, CandleAnswer(candle))
         elif isinstance(event, FeedSilent):
             self.subscribe()
 
@@ -223,14 +218,9 @@ class VenueWithoutIds(SimulatedVenue):
         assert request.from_id is None
         past = [trade for trade in self.trades if trade.time_us <= self.now_us]
         page = past[-self.page :]
-        self.pipeline.answers.repair_received(
-            [trade for trade in page if trade.time_us >= request.after_us],
-            head_reached=True,
-            complete=len(page) < self.page or page[0].time_us < request.after_us,
-            asked_at_us=self.now_us,
-            now_us=self.now_us,
-            wall_s=self.wall_s,
-        )
+        found = [trade for trade in page if trade.time_us >= request.after_us]
+        complete = len(page) < self.page or page[0].time_us < request.after_us
+        self.reply(request, TradesAnswer(found, head_reached=True, complete=complete, asked_at_us=self.now_us))
 
     def candle(self, open_us: int) -> Bar:
         """The venue's candle: neither trade count nor taker volumes."""

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from daemon.forecasting.calibration import Calibration
-from daemon.pipeline.events import BarClosed, BarRevised, Event, ForecastIssued, ForecastsScored, RoundClosed
+from daemon.pipeline.answers import SequenceStart, TradesAnswer
+from daemon.pipeline.events import (
+    BarClosed,
+    BarRevised,
+    Event,
+    ForecastIssued,
+    ForecastsScored,
+    RepairRequested,
+    RoundClosed,
+)
 from daemon.pipeline.timeouts import Timeouts
 from features.market import HOUR_US, Completeness
 from tests.daemon.forecasting.forecast_builders import LEVELS, START_US, bar
@@ -68,19 +77,15 @@ def test_a_revision_is_no_new_round() -> None:
     start_sequences(pipeline, BTC)
     feed(pipeline, BTC, trade(3, 0.9))  # id 2 is missing
     pipeline.time_advanced(START_US + HOUR_US + TIMEOUTS.proof_wait_us, 3700.0)
-    (first,) = of(pipeline.events(), BarClosed)
+    events = pipeline.events()
+    (first,) = of(events, BarClosed)
     assert isinstance(first, BarClosed)
     assert first.bar.completeness is Completeness.GAP
     late_us = START_US + HOUR_US + 60_000_000
-    pipeline.repair_received(
-        BTC,
-        [trade(2, 0.5, 120.0)],
-        head_reached=True,
-        complete=True,
-        asked_at_us=late_us,
-        now_us=late_us,
-        wall_s=3800.0,
-    )
+    (request,) = of(events, RepairRequested)
+    assert isinstance(request, RepairRequested)
+    answer = TradesAnswer([trade(2, 0.5, 120.0)], head_reached=True, complete=True, asked_at_us=late_us)
+    pipeline.answer(request, answer, late_us, 3800.0)
     pipeline.time_advanced(late_us + 1, 3801.0)
     events = pipeline.events()
     (revised,) = of(events, BarRevised)
@@ -141,7 +146,8 @@ def test_without_a_price_nothing_is_issued() -> None:
         pipeline = make_pipeline()
         if past is not None:
             pipeline.set_last_bar(past)
-        pipeline.snapshot_received(BTC, [], None, from_time_us=START_US, now_us=START_US, wall_s=0.0)
+        start = SequenceStart([], None)
+        pipeline.start_sequence(BTC, start, from_time_us=START_US, now_us=START_US, wall_s=0.0)
         pipeline.time_advanced(START_US + HOUR_US + TIMEOUTS.proof_wait_us, 3700.0)
         assert len(of(pipeline.events(), BarClosed)) == 1
         pipeline.forecasts_made(round_forecasts(1, "BTC-USDT"), now_us=START_US + HOUR_US)

@@ -6,7 +6,7 @@ from daemon.pipeline.events import RepairReason, RepairRequested
 from daemon.pipeline.request_slot import RequestSlot
 from features.market import Instrument
 
-REPAIR = RepairRequested(Instrument("binance", "BTC-USDT"), 7, 9, 1_000, RepairReason.GAP)
+REPAIR = RepairRequested(Instrument("binance", "BTC-USDT"), 7, 9, 1_000, RepairReason.GAP, 1)
 
 
 def test_a_request_in_flight_blocks_the_next() -> None:

@@ -15,6 +15,7 @@ from daemon.exchanges.base import TradesWanted, traits
 from daemon.exchanges.binance import BinanceRawTrades
 from daemon.exchanges.kraken import Kraken
 from daemon.forecasting.scoreboard import Scoreboard
+from daemon.pipeline.answers import SequenceStart
 from daemon.pipeline.events import BarClosed, BarRevised
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.reconciliation import differences
@@ -218,9 +219,8 @@ def pipeline_bars(instrument: Instrument, trades: list[Trade]) -> dict[int, Bar]
         scoreboard=Scoreboard(interval_us=MINUTE_US, levels=DEFAULT_LEVELS),
     )
     start_us = interval_start(trades[0].time_us, MINUTE_US)
-    pipeline.snapshot_received(
-        instrument, trades[:1], None, from_time_us=start_us, now_us=trades[0].time_us, wall_s=0.0, complete=False
-    )
+    start = SequenceStart(trades[:1], None, complete=False)
+    pipeline.start_sequence(instrument, start, from_time_us=start_us, now_us=trades[0].time_us, wall_s=0.0)
     for trade in trades[1:]:
         pipeline.trades_received(instrument, [trade], trade.time_us, trade.time_us / 1e6)
         pipeline.time_advanced(trade.time_us, trade.time_us / 1e6)

@@ -11,7 +11,8 @@ import pytest
 
 from daemon.clock import ManualClock
 from daemon.errors import Retryable
-from daemon.ingest.rest_client import RestClient, TradesAnswer
+from daemon.ingest.rest_client import RestClient
+from daemon.pipeline.answers import TradesAnswer
 from daemon.pipeline.events import BarReconciled
 from daemon.pipeline.reconciliation import BAR_CONFIRMED, BAR_REFUTED, NO_CANDLE, NO_CANDLE_NO_TRADE
 from daemon.runtime.reconciler import Reconciler

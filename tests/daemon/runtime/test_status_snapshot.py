@@ -13,6 +13,7 @@ import pytest
 from daemon.clock import ManualClock
 from daemon.config import Config, load_config
 from daemon.forecasting.scoreboard import Scoreboard
+from daemon.pipeline.answers import SequenceStart
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.timeouts import Timeouts
 from daemon.retraining.supervisor import RetrainStatus
@@ -127,7 +128,8 @@ def test_the_price_is_the_newest_trades(pipeline: Pipeline) -> None:
     pipeline.set_last_bar(bar())
     assert symbol_status(pipeline, BITCOIN, None).price == 93250.1
     first = Trade(99_001, CLOSE_US + 1_000_000, 93_300.0, 0.5, True)
-    pipeline.snapshot_received(BITCOIN, [first], None, from_time_us=CLOSE_US, now_us=CLOSE_US + 2_000_000, wall_s=2.0)
+    start = SequenceStart([first], None)
+    pipeline.start_sequence(BITCOIN, start, from_time_us=CLOSE_US, now_us=CLOSE_US + 2_000_000, wall_s=2.0)
     newest = Trade(99_002, CLOSE_US + 5_000_000, 93_333.0, 0.5, True)
     pipeline.trades_received(BITCOIN, [newest], CLOSE_US + 6_000_000, 6.0)
     pipeline.trades_received(BITCOIN, [first], CLOSE_US + 7_000_000, 7.0)

@@ -13,9 +13,16 @@ from daemon.clock import ManualClock
 from daemon.errors import DataFault, RegionRefused, Retryable
 from daemon.exchanges.binance import Binance
 from daemon.exchanges.binance_wire import AggregateTrade
-from daemon.ingest.rest_client import RestClient, SequenceStart, TradesAnswer
+from daemon.ingest.rest_client import RestClient
 from daemon.ingest.stream import MarketStream
-from daemon.pipeline.events import FeedSilent, RepairReason, RepairRequested, SnapshotRequested
+from daemon.pipeline.answers import SequenceStart, TradesAnswer
+from daemon.pipeline.events import (
+    FeedSilent,
+    RepairReason,
+    RepairRequested,
+    RequestGivenUp,
+    SnapshotRequested,
+)
 from daemon.pipeline.pipeline import Pipeline
 from daemon.runtime.venue_feed import Counts, VenueFeed
 from daemon.serving.metrics import Metrics
@@ -91,6 +98,7 @@ class FeedSetup:
 
     def __init__(self, rest: FakeRest) -> None:
         self.pipeline: Pipeline = make_pipeline()
+        self.clock = ManualClock(NOW_US)
         self.metrics = Metrics(version="0", market_us=lambda: NOW_US)
         self.woken = 0
         self.feed = VenueFeed(
@@ -98,7 +106,7 @@ class FeedSetup:
             ["BTC-USDT", "ETH-USDT"],
             pipeline=self.pipeline,
             rest=cast("RestClient", rest),
-            clock=ManualClock(NOW_US),
+            clock=self.clock,
             metrics=self.metrics,
             wake=self._wake,
         )
@@ -106,10 +114,16 @@ class FeedSetup:
     def _wake(self) -> None:
         self.woken += 1
 
+    def asked(self, wall_s: float = 0.0) -> SnapshotRequested:
+        """The pipeline's request for the start of BTC-USDT."""
+        self.pipeline.time_advanced(NOW_US, wall_s)
+        requests = [event for event in self.pipeline.events() if isinstance(event, SnapshotRequested)]
+        return next(each for each in requests if each.instrument == BTC)
+
     async def answered(self) -> None:
         """Waits until no request is under way."""
         async with asyncio.timeout(5):
-            while self.feed._requests:
+            while self.feed.requests.outstanding:
                 await asyncio.sleep(0.001)
 
     def sample(self, name: str, **labels: str) -> float | None:
@@ -119,7 +133,7 @@ class FeedSetup:
 async def test_a_seed_starts_the_sequence() -> None:
     """The venue's first page is where the series begins, and the dispatcher is woken."""
     at = FeedSetup(FakeRest(trade(7, 0.1), trade(8, 0.2)))
-    at.feed.request(SnapshotRequested(BTC, START_US))
+    at.feed.request(at.asked())
     await at.answered()
     assert at.pipeline.instruments[BTC].warm
     assert at.pipeline.instruments[BTC].trades == 2
@@ -130,7 +144,7 @@ async def test_a_quiet_market_is_seeded_behind_its_newest_trade() -> None:
     """Nothing traded since the boundary: the newest trade before it gives the last id."""
     rest = FakeRest(trade(7, -1.0))
     at = FeedSetup(rest)
-    at.feed.request(SnapshotRequested(BTC, START_US))
+    at.feed.request(at.asked())
     await at.answered()
     assert rest.asked == ["start"]
     state = at.pipeline.instruments[BTC].sequence_state()
@@ -142,12 +156,13 @@ async def test_a_repair_brings_the_lost_trades() -> None:
     """Asked by id, only the missing ones, and the series is whole again."""
     rest = FakeRest(trade(1, 0.1), trade(2, 0.2), trade(3, 0.3))
     at = FeedSetup(rest)
-    at.pipeline.snapshot_received(BTC, [trade(1, 0.1)], None, from_time_us=START_US, now_us=NOW_US, wall_s=0.0)
+    start = SequenceStart([trade(1, 0.1)], None)
+    at.pipeline.start_sequence(BTC, start, from_time_us=START_US, now_us=NOW_US, wall_s=0.0)
     at.pipeline.trades_received(BTC, [trade(3, 0.3)], NOW_US, 0.0)
     assert at.pipeline.instruments[BTC].missing_trades == 1
     at.pipeline.time_advanced(NOW_US, 0.0)
     (wanted,) = [event for event in at.pipeline.events() if isinstance(event, RepairRequested)]
-    assert wanted == RepairRequested(BTC, 2, 2, trade(1, 0.1).time_us, RepairReason.GAP)
+    assert wanted == RepairRequested(BTC, 2, 2, trade(1, 0.1).time_us, RepairReason.GAP, 1)
     at.feed.request(wanted)
     await at.answered()
     assert rest.asked == ["from 2 until 2"]
@@ -160,15 +175,63 @@ async def test_a_failed_request_is_repeated(error: Exception) -> None:
     rest = FakeRest(trade(1, 0.1))
     rest.error = error
     at = FeedSetup(rest)
-    at.pipeline.time_advanced(NOW_US, NOW_US / 1e6)
-    (wanted, *_) = [event for event in at.pipeline.events() if isinstance(event, SnapshotRequested)]
+    wanted = at.asked(NOW_US / 1e6)
     with capture_logs() as logs:
         at.feed.request(wanted)
         await at.answered()
     assert [entry["event"] for entry in logs] == ["venue_not_asked"]
     assert not at.pipeline.instruments[BTC].warm
-    at.pipeline.time_advanced(NOW_US, NOW_US / 1e6 + 10.0)
-    assert SnapshotRequested(BTC, START_US) in at.pipeline.events()
+    again = at.asked(NOW_US / 1e6 + 10.0)
+    assert (again.from_time_us, again.request_id) == (START_US, wanted.request_id + 1)
+
+
+async def test_a_request_that_was_given_up_is_cancelled() -> None:
+    """Its task ends without an answer, and the request that follows is answered."""
+    rest = FakeRest(trade(1, 0.1))
+    rest.hang.clear()
+    at = FeedSetup(rest)
+    at.feed.request(at.asked())
+    await asyncio.sleep(0)
+    at.pipeline.time_advanced(NOW_US, 61.0)
+    (given_up, *_) = [event for event in at.pipeline.events() if isinstance(event, RequestGivenUp)]
+    at.feed.cancel(given_up.request)
+    assert at.feed.requests.outstanding == 0
+    rest.hang.set()
+    await asyncio.sleep(0.01)
+    assert not at.pipeline.instruments[BTC].warm
+    at.feed.request(at.asked(62.0))
+    await at.answered()
+    assert at.pipeline.instruments[BTC].trades == 1
+
+
+async def test_a_request_that_waits_for_the_rate_limit_is_not_made_twice() -> None:
+    """Minutes in the venue's queue are no reason to ask again: the feed says that it still waits."""
+    rest = FakeRest(trade(1, 0.1))
+    rest.hang.clear()
+    at = FeedSetup(rest)
+    at.feed.request(at.asked(at.clock.wall_s()))
+    requests: list[object] = []
+    for _ in range(400):
+        at.clock.set(at.clock.now_us + 1_000_000)
+        at.feed.update_counters({})
+        at.pipeline.time_advanced(NOW_US, at.clock.wall_s())
+        requests += [e for e in at.pipeline.events() if isinstance(e, SnapshotRequested | RequestGivenUp)]
+    assert [each for each in requests if isinstance(each, SnapshotRequested) and each.instrument == BTC] == []
+    rest.hang.set()
+    await at.answered()
+    assert at.pipeline.instruments[BTC].trades == 1
+
+
+async def test_an_instrument_has_one_request_outstanding() -> None:
+    """A new request cancels the one before, so that outstanding requests are bounded."""
+    rest = FakeRest(trade(1, 0.1))
+    rest.hang.clear()
+    at = FeedSetup(rest)
+    for number in range(1, 20):
+        at.feed.request(SnapshotRequested(BTC, START_US, number))
+        await asyncio.sleep(0)
+    assert at.feed.requests.outstanding == 1
+    await at.feed.close()
 
 
 async def test_a_silent_symbol_is_subscribed_again() -> None:
@@ -200,7 +263,8 @@ async def test_counters_follow_the_pipeline() -> None:
     """Trades and duplicates are brought up to date, each counted once."""
     at = FeedSetup(FakeRest())
     shown: dict[Instrument, Counts] = {}
-    at.pipeline.snapshot_received(BTC, [trade(1, 0.1)], None, from_time_us=START_US, now_us=NOW_US, wall_s=0.0)
+    start = SequenceStart([trade(1, 0.1)], None)
+    at.pipeline.start_sequence(BTC, start, from_time_us=START_US, now_us=NOW_US, wall_s=0.0)
     for _ in range(2):
         at.feed.trades_received("BTC-USDT", [stream_record(trade(2, 0.2))])
         at.feed.update_counters(shown)
@@ -213,11 +277,11 @@ async def test_closing_leaves_no_request_behind() -> None:
     rest = FakeRest()
     rest.hang.clear()
     at = FeedSetup(rest)
-    at.feed.request(SnapshotRequested(BTC, START_US))
+    at.feed.request(at.asked())
     await asyncio.sleep(0)
     await at.feed.close()
     assert rest.closed
-    assert at.feed._requests == set()
+    assert at.feed.requests.outstanding == 0
 
 
 async def skew_measured(rest: FakeRest, until: Callable[[FeedSetup], bool]) -> FeedSetup:
