@@ -13,6 +13,7 @@ import structlog
 from daemon.clock import Clock
 from daemon.config import Config
 from daemon.config.reload import ReloadChanges, reloadable_changes, with_reloadable
+from daemon.config.types import read_token
 from daemon.errors import ConfigError, Retryable
 from daemon.publishing.embedded_broker import EmbeddedBroker
 from daemon.runtime import periodic_jobs
@@ -167,7 +168,7 @@ class App:
             registry=self.components.metrics.registry,
             status=self.status,
             health=self.components.health,
-            token=token_file.read_text("utf-8").strip() if token_file else None,
+            token=read_token(token_file) if token_file else None,
         )
 
     async def _publish_and_run(self) -> None:
