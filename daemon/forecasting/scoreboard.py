@@ -262,10 +262,15 @@ class Scoreboard:
                 self._unscored["other_configuration"] += len(each.waiting)
                 each.waiting = []
                 self._changed[each.id] = each
-        for target in _by_target(scores):
-            self._replay(target)
+        self.replay(scores)
 
-    def _replay(self, scores: Sequence[Score]) -> None:
+    def replay(self, scores: Iterable[Score]) -> None:
+        """Restores more scores, after ``load``: of later bar closes than those before, in any order among them."""
+        self._skills.clear()
+        for target in _by_target(scores):
+            self._replay_target(target)
+
+    def _replay_target(self, scores: Sequence[Score]) -> None:
         issued = next((score for score in scores if score.role == "issued"), None)
         if issued is None:
             return

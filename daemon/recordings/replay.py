@@ -154,6 +154,7 @@ class Replay:
         match event:
             case BarClosed(bar=bar):
                 self.result.bars[bar.instrument, bar.open_time_us] = bar
+                self._pipeline.unsaved_trades([bar.instrument])  # taken and dropped: a replay has no store
                 self._update_due()
             case BarRevised(bar=bar):
                 self._revise(bar)

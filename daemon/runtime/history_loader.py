@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 
 import polars as pl
 import structlog
@@ -19,12 +19,13 @@ log = structlog.get_logger(__name__)
 
 RECENT_BARS = 1_000  # one page of candles: enough for the window, the longest feature memory and the baselines
 MAX_BARS = 60_000  # nearly seven years of hours; short bars reach back less far
+MOST_ROWS = 2_000_000  # in one frame, about 250 MB: three years of hours of 76 instruments
 _RETRY_S = 5.0
 _PARALLEL_FETCHES = 4
 
 
 class HistoryLoader:
-    """The stored history, completed from the venues."""
+    """The stored history, completed from the venues and read in parts, between which other calls have their turn."""
 
     def __init__(
         self, rests: Mapping[str, RestClient], *, ledger: Ledger, store: StoreThread, interval_us: int, history_us: int
@@ -33,8 +34,12 @@ class HistoryLoader:
         self._ledger = ledger
         self._store = store
         self._interval_us = interval_us
-        self._bars = min(max(history_us // interval_us, RECENT_BARS), MAX_BARS)
         self._at_once = asyncio.Semaphore(_PARALLEL_FETCHES)
+        self.set_length(history_us)
+
+    def set_length(self, history_us: int) -> None:
+        """Sets how far the history reaches back, from the next call on; at least ``RECENT_BARS`` bars."""
+        self._bars = min(max(history_us // self._interval_us, RECENT_BARS), MAX_BARS)
 
     async def complete(self, ends_us: Mapping[Instrument, int], *, bars: int | None = None) -> None:
         """Fetches the missing ones of the last ``bars`` bars (default: the whole history) before each end.
@@ -44,10 +49,33 @@ class HistoryLoader:
         wanted = min(bars or self._bars, self._bars)
         await asyncio.gather(*(self._complete_one(each, end_us, wanted) for each, end_us in ends_us.items()))
 
-    async def frame(self, instruments: Sequence[Instrument], end_us: int) -> pl.DataFrame:
-        """All bars of the history up to ``end_us``, with the columns of ``BARS_SCHEMA``."""
-        start_us = end_us - self._bars * self._interval_us
-        return await self._store.call(self._ledger.bars_frame, instruments, self._interval_us, start_us, end_us)
+    async def recent_frame(self, instruments: Sequence[Instrument], end_us: int) -> pl.DataFrame:
+        """The history up to ``end_us`` with the columns of ``BARS_SCHEMA``, as far back as memory allows.
+
+        With many instruments it reaches less far: all frames together have at most ``MOST_ROWS`` rows, or
+        ``RECENT_BARS`` of each instrument.
+        """
+        bars = max(RECENT_BARS, min(self._bars, MOST_ROWS // max(len(instruments), 1)))
+        empty = self._ledger.bars_frame([], self._interval_us, 0, 0)
+        return pl.concat([empty, *[frame async for frame in self._frames(instruments, end_us, bars)]])
+
+    async def write_files(self, instruments: Sequence[Instrument], end_us: int, folder: Path) -> int:
+        """Writes the whole history up to ``end_us`` as Parquet files, one an instrument that has bars.
+
+        Returns their number. One instrument at a time is in memory.
+        """
+        files = 0
+        async for frame in self._frames(instruments, end_us, self._bars):
+            if not frame.is_empty():
+                await asyncio.to_thread(frame.write_parquet, folder / f"{files:05d}.parquet")
+                files += 1
+        return files
+
+    async def _frames(self, instruments: Sequence[Instrument], end_us: int, bars: int) -> AsyncIterator[pl.DataFrame]:
+        """The last ``bars`` bars before ``end_us`` of one instrument after the other."""
+        start_us = end_us - bars * self._interval_us
+        for each in instruments:
+            yield await self._store.call(self._ledger.bars_frame, [each], self._interval_us, start_us, end_us)
 
     async def _complete_one(self, instrument: Instrument, end_us: int, bars: int) -> None:
         start_us = end_us - bars * self._interval_us
@@ -65,18 +93,11 @@ class HistoryLoader:
                 return
 
     async def _fetch_missing(self, instrument: Instrument, start_us: int, end_us: int) -> None:
-        stored = await self._store.call(self._ledger.bars_frame, [instrument], self._interval_us, start_us, end_us)
-        opens = stored["open_time_us"].sort().to_list()
-        for first_us, after_us in missing_ranges(opens, start_us, end_us, self._interval_us):
+        missing = await self._store.call(self._ledger.missing_ranges, instrument, self._interval_us, start_us, end_us)
+        for first_us, after_us in missing:
             candles = await self._rests[instrument.venue].candles(
                 instrument.symbol, self._interval_us, first_us, after_us
             )
             if candles:
                 await self._store.call(self._ledger.save_bars, candles)
                 log.info("history_fetched", instrument=str(instrument), bars=len(candles))
-
-
-def missing_ranges(opens: Sequence[int], start_us: int, end_us: int, interval_us: int) -> list[tuple[int, int]]:
-    """The runs of intervals in ``[start_us, end_us)`` that are not in the sorted ``opens``, right-open."""
-    edges = [start_us - interval_us, *opens, end_us]
-    return [(left + interval_us, right) for left, right in pairwise(edges) if right - left > interval_us]

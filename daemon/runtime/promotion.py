@@ -113,7 +113,7 @@ class ModelPromoter:
 
         async def load() -> ModelInfo | None:
             end_us = self._rounds.forecast_until_us or self._clock.market_us()
-            await self._inference.load_history(await self._history.frame(self._instruments, end_us))
+            await self._inference.load_history(await self._history.recent_frame(self._instruments, end_us))
             return self._inference.model
 
         return await self._rounds.between_bars(load)

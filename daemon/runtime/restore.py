@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import structlog
 
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline.pipeline import Pipeline
 from daemon.publishing.message_builder import MessageBuilder
+from daemon.store.forecasts import StoredForecast
 from daemon.store.ledger import Ledger
 from features.market import Audit, Bar, Completeness, Instrument, interval_start
 
@@ -78,20 +80,36 @@ def restore_scoreboard(scoreboard: Scoreboard, ledger: Ledger, since_us: int) ->
     pending = ledger.pending()
     if scoreboard.calibration is not None:
         scoreboard.calibration.load(ledger.calibrations(scoreboard.interval_us))
-    scoreboard.load([each.record for each in pending], ledger.scores(since_us))
+    scoreboard.load([each.record for each in pending], [])
+    for batch in ledger.score_batches(since_us):
+        scoreboard.replay(batch)
     waiting = scoreboard.dump()
     ledger.save_scores([], settled=[each.id for each in pending if each.id not in waiting])
 
 
-def republish(messages: MessageBuilder, ledger: Ledger, instruments: Sequence[Instrument], interval_us: int) -> None:
-    """Publishes the last bar and forecast of each instrument again, unchanged: the broker may have lost them."""
-    for instrument in instruments:
-        last = ledger.last_bar(instrument, interval_us)
-        if last is not None and not is_history(last):
-            messages.bar(last)
-    for stored in ledger.latest_forecasts():
-        if Instrument(stored.venue, stored.symbol) in instruments and stored.interval_us == interval_us:
-            messages.stored_forecast(stored, expires_at_us=stored.close_time_us + _EXPIRY_BARS * interval_us)
+class PublishedState(NamedTuple):
+    """The last bars and forecasts that were published before the stop."""
+
+    bars: list[Bar]
+    forecasts: list[StoredForecast]
+
+
+def published_state(ledger: Ledger, instruments: Sequence[Instrument], interval_us: int) -> PublishedState:
+    """The last bar and forecast of each instrument."""
+    bars = [ledger.last_bar(each, interval_us) for each in instruments]
+    forecasts = [ledger.latest_forecast(each, interval_us) for each in instruments]
+    return PublishedState(
+        [bar for bar in bars if bar is not None and not is_history(bar)],
+        [forecast for forecast in forecasts if forecast is not None],
+    )
+
+
+def republish(messages: MessageBuilder, published: PublishedState) -> None:
+    """Publishes bars and forecasts again, unchanged: the broker may have lost them."""
+    for bar in published.bars:
+        messages.bar(bar)
+    for forecast in published.forecasts:
+        messages.stored_forecast(forecast, expires_at_us=forecast.close_time_us + _EXPIRY_BARS * forecast.interval_us)
 
 
 def unreconciled_bars(ledger: Ledger, instruments: Sequence[Instrument], interval_us: int, now_us: int) -> list[Bar]:

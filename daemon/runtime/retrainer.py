@@ -1,12 +1,13 @@
 """One retraining run at a time: a snapshot of the stored bars, the training process, then promotion.
 
-The training process gets the bars as one Parquet file and leaves an artifact. Loading verifies it (hashes, feature
-schema, finite weights, parity); an artifact that passes is promoted between two rounds.
+The training process gets the bars as Parquet files, one an instrument, and leaves an artifact. Loading verifies it
+(hashes, feature schema, finite weights, parity); an artifact that passes is promoted between two rounds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,21 +101,20 @@ class Retrainer:
                 return RunResult("failed", "the history is too short to fit a model", None)
             self._promoter.announce(info, scores={})
             return RunResult("promoted", "refitted on the stored history", info.id)
-        bars = await self._history.frame(self.config.instruments, self._clock.market_us())
-        if bars.is_empty():
+        data = self._run_dir / "bars"
+        await asyncio.to_thread(shutil.rmtree, data, ignore_errors=True)  # of a run that was killed
+        data.mkdir(parents=True)
+        if not await self._history.write_files(self.config.instruments, self._clock.market_us(), data):
             return RunResult("failed", "the store holds no bars yet; import or fetch history first", None)
-        self._run_dir.mkdir(parents=True, exist_ok=True)
-        data_file = self._run_dir / "bars.parquet"
-        await asyncio.to_thread(bars.write_parquet, data_file)
         try:
             if self._cancelled:
                 return RunResult(State.CANCELLED.value, "cancelled on request", None)
             parent = self._promoter.champion_name()
-            spec = training_spec(self.config, data_file, self._promoter.registry, parent)
+            spec = training_spec(self.config, data, self._promoter.registry, parent)
             await self.supervisor.start(replace(spec, time_budget_s=self._time_budget_s))
             outcome = await self.supervisor.wait()
         finally:
-            data_file.unlink(missing_ok=True)
+            await asyncio.to_thread(shutil.rmtree, data, ignore_errors=True)
         if outcome.state is not State.FINISHED or outcome.artifact is None:
             return RunResult(outcome.state.value, outcome.reason or "no reason was given", None)
         return await self._promoter.promote(Path(outcome.artifact), scores=outcome.scores)

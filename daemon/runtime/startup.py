@@ -14,7 +14,14 @@ from daemon.config import Config
 from daemon.pipeline.events import SymbolState
 from daemon.pipeline.pipeline import Pipeline
 from daemon.runtime.history_loader import RECENT_BARS
-from daemon.runtime.restore import republish, restore_pipeline, restore_scoreboard, unreconciled_bars
+from daemon.runtime.restore import (
+    PublishedState,
+    published_state,
+    republish,
+    restore_pipeline,
+    restore_scoreboard,
+    unreconciled_bars,
+)
 from daemon.runtime.venue_feed import VenueFeed
 from daemon.runtime.wiring import Components
 from features.market import Bar, Instrument, interval_start
@@ -50,15 +57,17 @@ async def restore_state(components: Components, config: Config) -> None:
     now_us = components.clock.market_us()
     ledger, pipeline = components.ledger, components.pipeline
 
-    def load() -> list[Bar]:
+    def load() -> tuple[list[Bar], PublishedState]:
         restore_pipeline(pipeline, ledger, config.instruments, now_us)
         restore_scoreboard(pipeline.scoreboard, ledger, now_us - scores_needed_us(pipeline, config))
-        return unreconciled_bars(ledger, config.instruments, config.bars.interval_us, now_us)
+        unreconciled = unreconciled_bars(ledger, config.instruments, config.bars.interval_us, now_us)
+        return unreconciled, published_state(ledger, config.instruments, config.bars.interval_us)
 
-    for bar in await components.store.call(load):
+    unreconciled, published = await components.store.call(load)
+    for bar in unreconciled:
         if components.reconciler is not None:
             components.reconciler.watch(bar)
-    republish(components.messages, ledger, config.instruments, config.bars.interval_us)
+    republish(components.messages, published)
     components.health.component_up("store")
 
 
@@ -82,7 +91,7 @@ async def load_models(components: Components, config: Config) -> dict[Instrument
             await components.history.complete(ends_us, bars=RECENT_BARS)
     except TimeoutError:
         log.warning("history_late", reason="forecasts start from what the store holds")
-    stored = await components.history.frame(config.instruments, max(ends_us.values()))
+    stored = await components.history.recent_frame(config.instruments, max(ends_us.values()))
     await components.inference.load_history(stored)
     if not await components.promoter.start(config.model.kind):
         components.retrain_job.request_model()

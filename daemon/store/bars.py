@@ -171,6 +171,24 @@ class BarTable(Database):
             pl.col("complete").cast(pl.Boolean),
         )
 
+    def missing_ranges(
+        self, instrument: Instrument, interval_us: int, start_us: int, end_us: int
+    ) -> list[tuple[int, int]]:
+        """The runs of intervals in ``[start_us, end_us)`` without a bar, right-open, oldest first."""
+        with self._reading() as connection:
+            instrument_id = self._known_instrument_id(instrument)
+            rows = connection.execute(
+                """SELECT before_us + :interval, next_us FROM (
+                     SELECT open_time_us AS next_us, lag(open_time_us) OVER (ORDER BY open_time_us) AS before_us
+                     FROM (SELECT :start - :interval AS open_time_us
+                           UNION ALL SELECT open_time_us FROM bars WHERE instrument_id = :instrument
+                             AND interval_us = :interval AND open_time_us >= :start AND open_time_us < :end
+                           UNION ALL SELECT :end))
+                   WHERE next_us - before_us > :interval ORDER BY next_us""",
+                {"interval": interval_us, "start": start_us, "end": end_us, "instrument": instrument_id},
+            ).fetchall()
+        return [(int(first_us), int(after_us)) for first_us, after_us in rows]
+
     def spans(self, interval_us: int) -> list[Span]:
         """The stored span of every instrument at one interval, ordered by venue and symbol."""
         with self._reading() as connection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -18,6 +18,7 @@ _SCORE_COLUMNS = (
     "inside_95, volatility, scored_at_us, crps"
 )
 _SCORE_NAMES = _SCORE_COLUMNS.split(", ")
+_BATCH = 5_000  # scores
 
 
 class StoredForecast(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,14 +98,31 @@ class ForecastTable(ReadingTable):
         found = self._forecasts("WHERE forecasts.id = ?", (forecast_id,))
         return found[0] if found else None
 
+    def latest_forecast(self, instrument: Instrument, interval_us: int) -> StoredForecast | None:
+        """The newest forecast of one instrument and interval, None where there is none."""
+        found = self._forecasts(
+            "WHERE venue = ? AND symbol = ? AND interval_us = ? ORDER BY close_time_us DESC LIMIT 1",
+            (*instrument, interval_us),
+        )
+        return found[0] if found else None
+
     def latest_forecasts(self) -> list[StoredForecast]:
         """The newest forecast of every instrument and interval, by venue and symbol."""
-        return self._forecasts(
-            """WHERE NOT EXISTS (SELECT 1 FROM forecasts AS later WHERE later.instrument_id = forecasts.instrument_id
-               AND later.interval_us = forecasts.interval_us AND later.close_time_us > forecasts.close_time_us)
-               ORDER BY venue, symbol, interval_us""",
-            (),
-        )
+        with self._reading() as connection:
+            # By key: one comparison with all later forecasts of each would read them all.
+            series = connection.execute(
+                """WITH RECURSIVE series (id, interval_us) AS (
+                     SELECT id, (SELECT min(interval_us) FROM forecasts WHERE instrument_id = instruments.id)
+                     FROM instruments
+                     UNION ALL
+                     SELECT id, (SELECT min(interval_us) FROM forecasts
+                                 WHERE instrument_id = series.id AND forecasts.interval_us > series.interval_us)
+                     FROM series WHERE interval_us IS NOT NULL)
+                   SELECT venue, symbol, interval_us FROM series JOIN instruments USING (id)
+                   WHERE interval_us IS NOT NULL ORDER BY venue, symbol, interval_us"""
+            ).fetchall()
+        newest = (self.latest_forecast(Instrument(venue, symbol), interval_us) for venue, symbol, interval_us in series)
+        return [each for each in newest if each is not None]
 
     def forecasts(self, start_us: int, end_us: int) -> list[StoredForecast]:
         """Forecasts with ``start_us <= close_time_us < end_us``, oldest first."""
@@ -197,13 +215,25 @@ class ForecastTable(ReadingTable):
 
     def scores(self, since_us: int) -> list[Score]:
         """Scores of forecasts whose bar closed at or after ``since_us``, oldest first."""
+        return [score for batch in self.score_batches(since_us) for score in batch]
+
+    def score_batches(self, since_us: int) -> Iterator[list[Score]]:
+        """Like ``scores``, in batches of whole bar closes; only one batch is in memory at a time."""
         with self._reading() as connection:
+            instruments = {row[0]: row[1:] for row in connection.execute("SELECT id, venue, symbol FROM instruments")}
             rows = connection.execute(
-                f"""SELECT venue, symbol, {_SCORE_COLUMNS} FROM scores JOIN instruments ON id = instrument_id
-                    WHERE close_time_us >= ? ORDER BY close_time_us, venue, symbol, horizon_bars, role, kind""",  # noqa: S608
+                f"""SELECT instrument_id, {_SCORE_COLUMNS} FROM scores WHERE close_time_us >= ?
+                    ORDER BY close_time_us, instrument_id, horizon_bars, role, kind""",  # noqa: S608  # the key's order
                 (since_us,),
-            ).fetchall()
-        return [_score(row) for row in rows]
+            )
+            batch: list[Score] = []
+            for instrument_id, *values in rows:
+                if len(batch) >= _BATCH and values[0] != batch[-1].close_time_us:
+                    yield batch
+                    batch = []
+                batch.append(_score((*instruments[instrument_id], *values)))
+            if batch:
+                yield batch
 
 
 def _score(row: tuple[object, ...]) -> Score:

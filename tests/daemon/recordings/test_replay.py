@@ -118,6 +118,18 @@ def test_hours_without_trades_are_empty_bars(tmp_path: Path) -> None:
     assert verdicts.count("empty") == 3
 
 
+def test_a_long_replay_keeps_no_trades(tmp_path: Path) -> None:
+    """Trades are kept for the open bar only, since a replay has no store that takes them."""
+    file = tmp_path / "trades.parquet"
+    trades_table(3_000).write_parquet(file)
+    recording = read(file, venue_name="binance", symbol=None)
+    instruments = [Instrument("binance", name) for name in recording.symbols]
+    run = Replay(instruments, interval_us=HOUR_US, traits={"binance": traits(venue("binance", None))})
+    assert run.run(recording, "binance").trades == 3_000
+    ((_, trades, _),) = run._pipeline.unsaved_trades()
+    assert len(trades) <= 60
+
+
 def test_two_symbols_share_one_run(tmp_path: Path) -> None:
     """Each symbol's bars are its own."""
     tables = [trades_table(symbol="BTCUSDT"), trades_table(symbol="ETHUSDT").with_columns(price=pl.col("price") * 2)]

@@ -20,7 +20,14 @@ from daemon.publishing import payloads
 from daemon.publishing.message_builder import MessageBuilder
 from daemon.publishing.settings import MqttSettings
 from daemon.publishing.topics import Topics
-from daemon.runtime.restore import republish, restore_pipeline, restore_scoreboard, revisable, unreconciled_bars
+from daemon.runtime.restore import (
+    published_state,
+    republish,
+    restore_pipeline,
+    restore_scoreboard,
+    revisable,
+    unreconciled_bars,
+)
 from daemon.store.forecasts import StoredForecast
 from daemon.store.ledger import Ledger
 from features.market import HOUR_US, Audit, Bar, Completeness, Instrument, MissingTrades, Trade
@@ -237,7 +244,8 @@ def test_history_candles_are_not_published(ledger: Ledger) -> None:
 def republished(ledger: Ledger, now_us: int) -> dict[str, bytes]:
     """What waits for the broker after a start, by topic, but for the status."""
     waiting = make_publisher(MqttSettings(url="mqtt://127.0.0.1:9"), Callbacks(), clock=ManualClock(now_us))
-    republish(MessageBuilder(waiting, TOPICS, ManualClock(now_us)), ledger, (BTC, ETH), HOUR_US)
+    messages_of = MessageBuilder(waiting, TOPICS, ManualClock(now_us))
+    republish(messages_of, published_state(ledger, (BTC, ETH), HOUR_US))
     messages = {}
     while (message := waiting._outbox.take(now_us)) is not None:
         messages[message.topic] = message.payload

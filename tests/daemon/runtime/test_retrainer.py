@@ -42,11 +42,18 @@ class FakeHistory:
         self.go_on = asyncio.Event()
         self.go_on.set()
 
-    async def frame(self, instruments: Sequence[Instrument], end_us: int) -> pl.DataFrame:
+    async def recent_frame(self, instruments: Sequence[Instrument], end_us: int) -> pl.DataFrame:
         await self.go_on.wait()
         if self.error is not None:
             raise self.error
         return self.bars
+
+    async def write_files(self, instruments: Sequence[Instrument], end_us: int, folder: Path) -> int:
+        bars = await self.recent_frame(instruments, end_us)
+        if bars.is_empty():
+            return 0
+        bars.write_parquet(folder / "00000.parquet")
+        return 1
 
 
 class FakeInference:
@@ -142,7 +149,7 @@ async def test_a_finished_model_is_served_and_becomes_the_champion(setup: Setup)
     champion = setup.registry.champion()
     assert champion is not None
     assert champion.name == outcome.model_id == "artifact-1"
-    assert not (setup.folder / "retraining" / "bars.parquet").exists()
+    assert not (setup.folder / "retraining" / "bars").exists()
     assert {each["kind"] for each in setup.events()} == {"retrain_started", "retrain_finished", "model_promoted"}
     assert setup.dispatcher_setup.ledger.meta("retrain_last_success_us") == str(setup.dispatcher_setup.clock.now_us)
 

@@ -87,6 +87,33 @@ def test_latest_forecasts(ledger: Ledger) -> None:
     assert other.id == "binance:ETH-USDT:2"
 
 
+def test_the_latest_forecast_of_one_instrument(ledger: Ledger) -> None:
+    """The newest one at the interval asked for, None where there is none."""
+    for hour, instrument in ((1, BTC), (3, BTC), (2, ETH)):
+        save(ledger, hour, instrument=instrument)
+    latest = ledger.latest_forecast(BTC, HOUR_US)
+    assert latest is not None
+    assert latest.id == "binance:BTC-USDT:3"
+    assert ledger.latest_forecast(BTC, 2 * HOUR_US) is None
+    assert ledger.latest_forecast(Instrument("binance", "SOL-USDT"), HOUR_US) is None
+
+
+def test_scores_come_in_batches_of_whole_closes(ledger: Ledger) -> None:
+    """A restart holds one batch at a time; together the batches are all scores, oldest first."""
+    scores = [
+        msgspec.structs.replace(SCORE, symbol=instrument.symbol, close_time_us=hour * HOUR_US, horizon_bars=horizon)
+        for hour in range(10)
+        for instrument in (BTC, ETH)
+        for horizon in range(1, 601)
+    ]
+    ledger.save_scores(scores)
+    batches = list(ledger.score_batches(HOUR_US))
+    assert [score for batch in batches for score in batch] == scores[1_200:]
+    assert len(batches) == 2
+    closes = [{score.close_time_us for score in batch} for batch in batches]
+    assert closes[0].isdisjoint(closes[1])
+
+
 def test_forecasts_of_a_time_range(ledger: Ledger) -> None:
     """Right-open by close time, oldest first."""
     for hour in (3, 1, 2):
