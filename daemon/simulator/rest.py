@@ -1,30 +1,23 @@
-"""The REST side of the simulated exchange: routes, quotas, failures and the Date of its own clock."""
+"""The REST side of the simulated exchange: routes, quotas, faults and the Date of its own clock."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
-from typing import NamedTuple
 
 import msgspec
 from aiohttp import web
 
 from daemon.simulator.dialects.base import Dialect, Handler, Refusal, Reply
+from daemon.simulator.faults.rest_faults import Failure, RestFaults
 from daemon.simulator.market import Market
 
 
-class Failure(NamedTuple):
-    """The status of every answer; None for the venue's error for too many requests."""
-
-    status: int | None
-    retry_after_s: int | None = None
-
-
 class RestApi:
-    """While ``failure`` is set, every request is answered with it."""
+    """The venue's REST answers, subject to ``faults``."""
 
     def __init__(self, dialect: Dialect, market: Market) -> None:
-        self.failure: Failure | None = None
+        self.faults = RestFaults()
         self._dialect = dialect
         self._market = market
 
@@ -36,19 +29,29 @@ class RestApi:
         return app
 
     def _guarded(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        """A handler behind the quota and the failure switch, with refusals in the venue's format."""
+        """A handler behind the faults and the quota, with refusals in the venue's format."""
 
         async def answer(request: web.Request) -> web.StreamResponse:
-            if self.failure is not None:
-                return self._response(self._failed(self.failure))
-            try:
-                spent = self._dialect.admit(request)
-                reply = handler(request)
-            except Refusal as refusal:
-                return self._response(refusal.reply)
-            return self._response(reply._replace(headers={**reply.headers, **spent}))
+            if self.faults.region_status is not None:
+                return self._response(self._dialect.region_reply(self.faults.region_status))
+            symbol = self._dialect.symbol_of(request)
+            if (failure := self.faults.failure_of(symbol)) is not None:
+                return self._response(self._failed(failure))
+            response = self._response(self._reply(request, handler))
+            if self.faults.cut_listing and request.path == self._dialect.listing_path:
+                assert isinstance(response.body, bytes)
+                response.body = response.body[: len(response.body) * 2 // 3]
+            return await self.faults.deliver(request.path, symbol, response)
 
         return answer
+
+    def _reply(self, request: web.Request, handler: Handler) -> Reply:
+        try:
+            spent = self._dialect.admit(request)
+            reply = handler(request)
+        except Refusal as refusal:
+            return refusal.reply
+        return reply._replace(headers={**reply.headers, **spent})
 
     def _failed(self, failure: Failure) -> Reply:
         if failure.status is None:
@@ -59,6 +62,6 @@ class RestApi:
 
     def _response(self, reply: Reply) -> web.Response:
         body = reply.body if isinstance(reply.body, bytes) else msgspec.json.encode(reply.body)
-        date = formatdate(self._market.now_us() // 1_000_000, usegmt=True)
+        date = formatdate(self._market.server_time_us() // 1_000_000, usegmt=True)
         headers = {"Content-Type": "application/json", "Date": date, **reply.headers}
         return web.Response(status=reply.status, body=body, headers=headers)

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
-from daemon.simulator.dialects.base import CloseConnection, Dialect, SentTrade, StreamSession
+from daemon.simulator.dialects.base import CloseConnection, Dialect, SentTrade, StreamSession, encoded
 from daemon.simulator.player import Due
 
 # A reader this far behind (about 20,000 trades) is disconnected, as by every venue.
@@ -36,11 +36,13 @@ class Client:
 class StreamServer:
     """Sends each trade to the connections that subscribed to its symbol, in the dialect's frames.
 
-    ``refusing`` answers new connections with 503. ``last_frame`` is a frame with trades, as it was sent.
+    ``refusing`` answers new connections with 503, ``region_status`` with the refusal of the client's region.
+    ``last_frame`` is a frame with trades, as it was sent.
     """
 
     def __init__(self, dialect: Dialect, *, largest_backlog_bytes: int = LARGEST_BACKLOG_BYTES) -> None:
         self.refusing = False
+        self.region_status: int | None = None
         self.clients: set[Client] = set()
         self.last_frame = ""
         self._dialect = dialect
@@ -102,6 +104,11 @@ class StreamServer:
         for client in list(self.clients):
             self._send(client, frames_of(client.session))
 
+    def unsubscribe(self, symbol: str) -> None:
+        """Ends every subscription to a symbol without a message."""
+        for client in self.clients:
+            client.session.update(symbol, subscribed=False)
+
     def stall(self) -> None:
         """Leaves every present connection open and silent: nothing sent, nothing read, no pong."""
         for client in self.clients:
@@ -109,6 +116,11 @@ class StreamServer:
             client.connection.transport.pause_reading()
             if client.connection.keepalive_task is not None:
                 client.connection.keepalive_task.cancel()
+
+    def cut(self) -> None:
+        """Cuts every present connection without a closing frame."""
+        for client in self.clients:
+            client.connection.transport.abort()
 
     async def drop(self, clients: Collection[Client], code: int, reason: str = "") -> None:
         """Closes connections with a code; 1006 cuts them off without a closing frame."""
@@ -180,6 +192,10 @@ class StreamServer:
         return None
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        if self.region_status is not None:
+            body = self._dialect.region_reply(self.region_status).body
+            text = body.decode() if isinstance(body, bytes) else encoded(body)
+            return connection.respond(HTTPStatus(self.region_status), text)
         if self.refusing:
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "the simulated exchange refuses connections\n")
         if self._session_for(request) is not None:

@@ -13,8 +13,10 @@ from typing import Any, ClassVar, NamedTuple
 import msgspec
 from aiohttp import web
 
+from daemon.simulator.candles import SimulatedCandle
 from daemon.simulator.market import Market
 from daemon.simulator.market_data import RecordedSeries
+from daemon.simulator.number_format import trimmed
 from daemon.simulator.tape import TapeTrade
 from daemon.simulator.truth import TradeIds
 
@@ -40,6 +42,13 @@ class StreamSession(ABC):
 
     def __init__(self) -> None:
         self.symbols: dict[str, None] = {}
+
+    def update(self, symbol: str, *, subscribed: bool) -> None:
+        """Adds or removes a subscription."""
+        if subscribed:
+            self.symbols[symbol] = None
+        else:
+            self.symbols.pop(symbol, None)
 
     def opened(self) -> Sequence[str]:
         """The frames that are sent before any request."""
@@ -146,9 +155,13 @@ class Dialect(ABC):
     paths: of the websocket; hold_us: market time for which the venue gathers trades before it sends them.
     ping_every_s, pong_within_s: protocol pings of the server, None for none. first_request_within_s: a connection
     without a request is closed after this time. idle_timeout: when a connection without frames is closed.
+    listing_path: of the symbol list by REST. symbol_parameter: the parameter, in the path or the query, that names the
+    symbol of a REST request.
     """
 
     name: ClassVar[str]
+    listing_path: ClassVar[str]
+    symbol_parameter: ClassVar[str]
     paths: ClassVar[tuple[str, ...]] = ("/",)
     hold_us: ClassVar[int] = 0
     ping_every_s: ClassVar[float | None] = None
@@ -168,6 +181,11 @@ class Dialect(ABC):
     @abstractmethod
     def native(series: RecordedSeries) -> str:
         """The symbol as the venue's websocket spells it."""
+
+    def find(self, native: str) -> str | None:
+        """The symbol with this native name; None for one that the venue does not have."""
+        symbol = self.symbols.get(native)
+        return symbol if symbol in self.market else None
 
     def trade_ids(self, symbol: str, trade: TapeTrade) -> TradeIds:
         """The venue's ids of a trade, and the number of trades that it counts; by default the tape's id for one."""
@@ -199,6 +217,11 @@ class Dialect(ABC):
     def routes(self) -> Mapping[str, Handler]:
         """The handlers by path; ``{name}`` in a path is a parameter."""
 
+    def symbol_of(self, request: web.Request) -> str | None:
+        """The symbol that a REST request is about."""
+        name = self.symbol_parameter
+        return self.find(request.match_info.get(name) or request.query.get(name, ""))
+
     def admit(self, request: web.Request) -> Mapping[str, str]:
         """Counts a request; headers for its answer. Raises Refusal past the limit."""
         del request
@@ -210,9 +233,22 @@ class Dialect(ABC):
     def rate_limit_reply(self) -> Reply:
         """The venue's error for too many requests."""
 
+    def region_reply(self, status: int) -> Reply:
+        """The answer to a client in a region that the venue does not serve."""
+        body = b"<html><body><h1>Access denied</h1>This service is not available in your country.</body></html>"
+        return Reply(body, status, {"Content-Type": "text/html"})
+
     @abstractmethod
     def unknown(self) -> Reply:
         """The answer to a path that does not exist."""
+
+
+def trimmed_candle(series: RecordedSeries, candle: SimulatedCandle) -> list[str]:
+    """Open time in milliseconds, open, high, low, close, volume and quote volume, as Bybit and OKX write them."""
+    figures = candle.figures
+    prices = [trimmed(ticks, series.price_decimals) for ticks in figures[:4]]
+    volume, quote = trimmed(figures.volume, series.size_decimals), trimmed(figures.quote_volume, series.quote_decimals)
+    return [str(candle.open_us // 1000), *prices, volume, quote]
 
 
 def parsed(text: str | bytes) -> Any:

@@ -110,13 +110,15 @@ class BinanceSession(StreamSession):
         natives = [name.removesuffix(_TRADES) for name in streams if name.endswith(_TRADES)]
         # Stream names are in lower case: others are acknowledged and silent.
         subscribed = [native.upper() for native in natives if native == native.lower()]
-        self.symbols = {symbol: None for symbol in subscribed if symbol in self._dialect.natives}
+        self.symbols = {symbol: None for symbol in subscribed if symbol in self._dialect.market}
 
 
 class Binance(Dialect):
     """See ``Dialect``."""
 
     name: ClassVar[str] = "binance"
+    listing_path: ClassVar[str] = "/api/v3/exchangeInfo"
+    symbol_parameter: ClassVar[str] = "symbol"
     ping_every_s: ClassVar[float | None] = 20.0
     pong_within_s: ClassVar[float | None] = 60.0
 
@@ -160,6 +162,10 @@ class Binance(Dialect):
     def rate_limit_reply(self) -> Reply:
         text = f"Too much request weight used; current limit is {self.quota.limit:g} request weight per 1 MINUTE."
         return refusal(-1003, text, status=429, headers={"Retry-After": str(self.quota.seconds_left())})
+
+    def region_reply(self, status: int) -> Reply:
+        text = "Service unavailable from a restricted location according to 'b. Eligibility' in the terms of use."
+        return refusal(0, text, status=status)
 
     def unknown(self) -> Reply:
         return Reply(b"<html><body><h2>404 Not found</h2></body></html>", 404, {"Content-Type": "text/html"})

@@ -46,14 +46,14 @@ class BinanceRest:
     def routes(self) -> Mapping[str, Handler]:
         return {
             "/api/v3/ping": lambda _: Reply({}),
-            "/api/v3/time": lambda _: Reply({"serverTime": self._market.now_us() // 1000}),
+            "/api/v3/time": lambda _: Reply({"serverTime": self._market.server_time_us() // 1000}),
             "/api/v3/exchangeInfo": self._exchange_info,
             "/api/v3/klines": self._klines,
             "/api/v3/aggTrades": self._agg_trades,
         }
 
     def _exchange_info(self, request: web.Request) -> Reply:
-        wanted = [self._symbol(request)] if "symbol" in request.query else self._market.symbols
+        wanted = [self._symbol(request)] if "symbol" in request.query else self._market.listed
         limit = {
             "rateLimitType": "REQUEST_WEIGHT",
             "interval": "MINUTE",
@@ -62,7 +62,7 @@ class BinanceRest:
         }
         listed = {
             "timezone": "UTC",
-            "serverTime": self._market.now_us() // 1000,
+            "serverTime": self._market.server_time_us() // 1000,
             "rateLimits": [limit],
             "exchangeFilters": [],
             "symbols": [_listing(self._market.series(symbol)) for symbol in wanted],

@@ -78,14 +78,14 @@ class BitstampSession(StreamSession):
         if len(self._channels) >= _MAX_CHANNELS:
             return _error("Maximum number of channels reached.", 4009)
         self._channels.add(channel)
-        if symbol := self._dialect.symbols.get(channel.removeprefix(_CHANNEL)):
-            self.symbols[symbol] = None
+        if symbol := self._dialect.find(channel.removeprefix(_CHANNEL)):
+            self.update(symbol, subscribed=True)
         return encoded({"event": "bts:subscription_succeeded", "channel": channel, "data": {}})
 
     def _unsubscribe(self, channel: str) -> str:
         self._channels.discard(channel)
-        if symbol := self._dialect.symbols.get(channel.removeprefix(_CHANNEL)):
-            self.symbols.pop(symbol, None)
+        if symbol := self._dialect.find(channel.removeprefix(_CHANNEL)):
+            self.update(symbol, subscribed=False)
         return encoded({"event": "bts:unsubscription_succeeded", "channel": channel, "data": {}})
 
 
@@ -93,6 +93,8 @@ class Bitstamp(Dialect):
     """See ``Dialect``."""
 
     name: ClassVar[str] = "bitstamp"
+    listing_path: ClassVar[str] = "/api/v2/trading-pairs-info/"
+    symbol_parameter: ClassVar[str] = "pair"
     ping_every_s: ClassVar[float | None] = 54.0
     pong_within_s: ClassVar[float | None] = 60.0
 
@@ -131,7 +133,7 @@ class Bitstamp(Dialect):
     def routes(self) -> Mapping[str, Handler]:
         return {
             "/api/v2/ticker/{pair}/": self._ticker,
-            "/api/v2/trading-pairs-info/": lambda _: Reply([self._listing(symbol) for symbol in self.market.symbols]),
+            self.listing_path: lambda _: Reply([self._listing(symbol) for symbol in self.market.listed]),
             "/api/v2/transactions/{pair}/": self._transactions,
             "/api/v2/ohlc/{pair}/": self._ohlc,
         }
@@ -149,10 +151,10 @@ class Bitstamp(Dialect):
 
     def _ticker(self, request: web.Request) -> Reply:
         """The ticker of any pair, simulated or not: clients use it for the time."""
-        found = self.symbols.get(request.match_info["pair"], self.market.symbols[0])
+        found = self.find(request.match_info["pair"]) or self.market.symbols[0]
         newest = self.market.tape.latest(found, 1, self.market.happened_us())
         last = fixed(newest[0].price, self.market.series(found).price_decimals, 2) if newest else "0.00"
-        return Reply({"timestamp": str(self.market.now_us() // 1_000_000), "last": last, "open": last})
+        return Reply({"timestamp": str(self.market.server_time_us() // 1_000_000), "last": last, "open": last})
 
     def _transactions(self, request: web.Request) -> Reply:
         symbol = self._symbol(request)
@@ -202,7 +204,7 @@ class Bitstamp(Dialect):
         return Reply({"data": {"pair": f"{series.base}/{series.quote}", "ohlc": rows}})
 
     def _symbol(self, request: web.Request) -> str:
-        symbol = self.symbols.get(request.match_info["pair"])
+        symbol = self.find(request.match_info["pair"])
         if symbol is None:
             raise Refusal(self.unknown())
         return symbol

@@ -26,6 +26,7 @@ from daemon.simulator.dialects.base import (
     encoded,
     parsed,
     strings,
+    trimmed_candle,
 )
 from daemon.simulator.market_data import RecordedSeries
 from daemon.simulator.number_format import trimmed
@@ -62,11 +63,7 @@ class BybitSession(StreamSession):
         if problem := self._problem(topics):
             return (self._result(op, request, success=False, message=problem),)
         for topic in topics or ():
-            symbol = self._dialect.symbols[topic.removeprefix(_TOPIC)]
-            if op == "subscribe":
-                self.symbols[symbol] = None
-            else:
-                self.symbols.pop(symbol, None)
+            self.update(self._dialect.symbols[topic.removeprefix(_TOPIC)], subscribed=op == "subscribe")
         return (self._result(op, request, success=True, message=op if self._dialect.repeats_ids else ""),)
 
     def frames(self, records: Sequence[SentTrade]) -> Iterable[str]:
@@ -87,7 +84,7 @@ class BybitSession(StreamSession):
         if self._dialect.most_topics is not None and len(topics) > self._dialect.most_topics:
             return f"args size >{self._dialect.most_topics}"
         for topic in topics:
-            if not topic.startswith(_TOPIC) or topic.removeprefix(_TOPIC) not in self._dialect.symbols:
+            if not topic.startswith(_TOPIC) or self._dialect.find(topic.removeprefix(_TOPIC)) is None:
                 return f"Invalid topic: {topic}"
         return None
 
@@ -105,6 +102,8 @@ class Bybit(Dialect):
     """Spot; see ``Dialect``. most_topics: in one request. repeats_ids: whether answers repeat the request id."""
 
     name: ClassVar[str] = "bybit"
+    listing_path: ClassVar[str] = "/v5/market/instruments-info"
+    symbol_parameter: ClassVar[str] = "symbol"
     category: ClassVar[str] = "spot"
     paths: ClassVar[tuple[str, ...]] = ("/v5/public/spot",)
     idle_timeout: ClassVar[IdleTimeout | None] = IdleTimeout(600.0, 1000)
@@ -143,7 +142,7 @@ class Bybit(Dialect):
     def routes(self) -> Mapping[str, Handler]:
         return {
             "/v5/market/time": self._time,
-            "/v5/market/instruments-info": self._instruments,
+            self.listing_path: self._instruments,
             "/v5/market/recent-trade": self._recent_trades,
             "/v5/market/kline": self._klines,
         }
@@ -155,14 +154,14 @@ class Bybit(Dialect):
         return Reply(b"404 page not found", 404, {"Content-Type": "text/plain"})
 
     def _time(self, _: web.Request) -> Reply:
-        now_us = self.market.now_us()
+        now_us = self.market.server_time_us()
         return self._answer({"timeSecond": str(now_us // 1_000_000), "timeNano": str(now_us * 1000)})
 
     def _instruments(self, request: web.Request) -> Reply:
         """All on one page."""
         params = Params(request, self._invalid)
         self._check_category(params)
-        wanted = [self._symbol(params)] if "symbol" in request.query else self.market.symbols
+        wanted = [self._symbol(params)] if "symbol" in request.query else self.market.listed
         listed = [self._listing(symbol) for symbol in wanted]
         return self._answer({"category": self.category, "list": listed, "nextPageCursor": ""})
 
@@ -210,7 +209,7 @@ class Bybit(Dialect):
         wanted_us = 0 if start_ms is None else start_ms * 1000
         linked = [candle for candle in _linked(candles) if candle.open_us >= wanted_us][-limit:]
         series = self.market.series(symbol)
-        rows = [_row(series, candle) for candle in reversed(linked)]
+        rows = [trimmed_candle(series, candle) for candle in reversed(linked)]
         return self._answer({"category": self.category, "symbol": self.natives[symbol], "list": rows})
 
     def _check_category(self, params: Params) -> None:
@@ -218,7 +217,7 @@ class Bybit(Dialect):
             raise Refusal(self._invalid("category"))
 
     def _symbol(self, params: Params) -> str:
-        symbol = self.symbols.get(params.text("symbol"))
+        symbol = self.find(params.text("symbol"))
         if symbol is None:
             raise Refusal(self._refusal(10001, "params error: Symbol Invalid"))
         return symbol
@@ -245,7 +244,7 @@ class Bybit(Dialect):
         return self._refusal(10001, f"params error: {name} invalid")
 
     def _reply(self, code: int, message: str, result: dict[str, object]) -> Reply:
-        stamp = self.market.now_us() // 1000
+        stamp = self.market.server_time_us() // 1000
         return Reply({"retCode": code, "retMsg": message, "result": result, "retExtInfo": {}, "time": stamp})
 
 
@@ -285,13 +284,3 @@ def _linked(candles: Sequence[SimulatedCandle]) -> Iterator[SimulatedCandle]:
         high, low = max(figures.high, before), min(figures.low, before)
         yield candle._replace(figures=figures._replace(open=before, high=high, low=low))
         before = figures.close
-
-
-def _row(series: RecordedSeries, candle: SimulatedCandle) -> list[str]:
-    figures = candle.figures
-    prices = [trimmed(ticks, series.price_decimals) for ticks in figures[:4]]
-    volume, turnover = (
-        trimmed(figures.volume, series.size_decimals),
-        trimmed(figures.quote_volume, series.quote_decimals),
-    )
-    return [str(candle.open_us // 1000), *prices, volume, turnover]

@@ -74,14 +74,13 @@ class CoinbaseSession(StreamSession):
         products = strings(request.get("product_ids"))
         if not products:
             return [_error("failure to subscribe: product_ids is required")]
-        if unknown := [product for product in products if product not in self._dialect.symbols]:
+        if unknown := [product for product in products if self._dialect.find(product) is None]:
             return [_error(f"failure to subscribe: {', '.join(unknown)} is not a valid product")]
         symbols = [self._dialect.symbols[product] for product in products]
+        for symbol in symbols:
+            self.update(symbol, subscribed=joins)
         if not joins:
-            for symbol in symbols:
-                self.symbols.pop(symbol, None)
             return [self._subscriptions()]
-        self.symbols |= dict.fromkeys(symbols)
         # The acknowledgement follows the snapshots.
         return [*(self._snapshot(symbol) for symbol in symbols), self._subscriptions()]
 
@@ -110,6 +109,8 @@ class Coinbase(Dialect):
     """See ``Dialect``."""
 
     name: ClassVar[str] = "coinbase"
+    listing_path: ClassVar[str] = "/products"
+    symbol_parameter: ClassVar[str] = "product"
     hold_us: ClassVar[int] = 250_000
     first_request_within_s: ClassVar[float | None] = 5.0
     idle_timeout: ClassVar[IdleTimeout | None] = IdleTimeout(75.0, 1000)
@@ -137,7 +138,7 @@ class Coinbase(Dialect):
     def routes(self) -> Mapping[str, Handler]:
         return {
             "/time": self._time,
-            "/products": lambda _: Reply([self._listing(symbol) for symbol in self.market.symbols]),
+            self.listing_path: lambda _: Reply([self._listing(symbol) for symbol in self.market.listed]),
             "/products/{product}": lambda request: Reply(self._listing(self._symbol(request))),
             "/products/{product}/trades": self._trades,
             "/products/{product}/candles": self._candles,
@@ -150,7 +151,7 @@ class Coinbase(Dialect):
         return Reply({"message": "Route not found"}, 404)
 
     def _time(self, _: web.Request) -> Reply:
-        now_us = self.market.now_us()
+        now_us = self.market.server_time_us()
         return Reply({"iso": f"{rfc3339(now_us)[:23]}Z", "epoch": now_us // 1000 / 1000})
 
     def _trades(self, request: web.Request) -> Reply:
@@ -203,7 +204,7 @@ class Coinbase(Dialect):
         return Reply(rows)
 
     def _symbol(self, request: web.Request) -> str:
-        symbol = self.symbols.get(request.match_info["product"])
+        symbol = self.find(request.match_info["product"])
         if symbol is None:
             raise Refusal(Reply({"message": "NotFound"}, 404))
         return symbol

@@ -84,7 +84,7 @@ class KrakenSession(StreamSession):
             return [encoded({"error": message, "method": method, "success": False, **self._times(), **echo})]
         answers, joined = [], []
         for pair in pairs:
-            symbol = self._dialect.symbols.get(pair)
+            symbol = self._dialect.find(pair)
             if symbol is None:
                 message = f"Currency pair not supported {pair}"
                 refused = {"error": message, "method": method, **echo, "success": False, "symbol": pair}
@@ -92,11 +92,9 @@ class KrakenSession(StreamSession):
                 continue
             result: dict[str, object] = {"channel": "trade", "snapshot": params.get("snapshot") is True, "symbol": pair}
             answers.append(encoded({"method": method, "result": result, "success": True, **self._times(), **echo}))
+            self.update(symbol, subscribed=method == "subscribe")
             if method == "subscribe":
-                self.symbols[symbol] = None
                 joined.append(symbol)
-            else:
-                self.symbols.pop(symbol, None)
         return answers + (self._snapshots(joined) if params.get("snapshot") is True else [])
 
     def _snapshots(self, symbols: list[str]) -> list[str]:
@@ -118,6 +116,8 @@ class Kraken(Dialect):
     """See ``Dialect``."""
 
     name: ClassVar[str] = "kraken"
+    listing_path: ClassVar[str] = "/0/public/AssetPairs"
+    symbol_parameter: ClassVar[str] = "pair"
     paths: ClassVar[tuple[str, ...]] = ("/v2",)
     idle_timeout: ClassVar[IdleTimeout | None] = IdleTimeout(60.0, 1000)
 
@@ -150,7 +150,7 @@ class Kraken(Dialect):
     def routes(self) -> Mapping[str, Handler]:
         return {
             "/0/public/Time": self._server_time,
-            "/0/public/AssetPairs": self._asset_pairs,
+            self.listing_path: self._asset_pairs,
             "/0/public/Trades": self._trades,
             "/0/public/OHLC": self._ohlc,
         }
@@ -162,11 +162,11 @@ class Kraken(Dialect):
         return _refusal("EGeneral:Unknown method")
 
     def _server_time(self, _: web.Request) -> Reply:
-        seconds = self.market.now_us() // 1_000_000
+        seconds = self.market.server_time_us() // 1_000_000
         return _answer({"unixtime": seconds, "rfc1123": formatdate(seconds, usegmt=True)})
 
     def _asset_pairs(self, request: web.Request) -> Reply:
-        wanted = [self._symbol(Params(request, _invalid))] if "pair" in request.query else self.market.symbols
+        wanted = [self._symbol(Params(request, _invalid))] if "pair" in request.query else self.market.listed
         return _answer({_key(self.market.series(symbol)): self._listing(symbol) for symbol in wanted})
 
     def _trades(self, request: web.Request) -> Reply:
@@ -208,14 +208,22 @@ class Kraken(Dialect):
         closed = [candle.open_us // 1_000_000 for candle in candles if candle.closed]
         return _answer({_key(series): rows, "last": closed[-1] if closed else 0})
 
+    def symbol_of(self, request: web.Request) -> str | None:
+        return self._find_pair(request.query.get("pair", ""))
+
     def _symbol(self, params: Params) -> str:
+        symbol = self._find_pair(params.text("pair"))
+        if symbol is None:
+            raise Refusal(_refusal("EQuery:Unknown asset pair"))
+        return symbol
+
+    def _find_pair(self, pair: str) -> str | None:
         """By the pair's own key, its other name or its name with a slash."""
-        pair = params.text("pair")
         for symbol, native in self.natives.items():
             series = self.market.series(symbol)
-            if pair in {native, _key(series), _altname(series)}:
+            if symbol in self.market and pair in {native, _key(series), _altname(series)}:
                 return symbol
-        raise Refusal(_refusal("EQuery:Unknown asset pair"))
+        return None
 
     def _listing(self, symbol: str) -> dict[str, object]:
         series = self.market.series(symbol)

@@ -26,6 +26,7 @@ from daemon.simulator.dialects.base import (
     StreamSession,
     encoded,
     parsed,
+    trimmed_candle,
 )
 from daemon.simulator.market_data import RecordedSeries
 from daemon.simulator.number_format import trimmed
@@ -81,7 +82,7 @@ class OkxSession(StreamSession):
 
     def _perform(self, op: str, arg: Any, echo: dict[str, str]) -> Iterator[str]:
         instrument = arg.get("instId") if isinstance(arg, dict) else None
-        symbol = self._dialect.symbols.get(instrument) if isinstance(instrument, str) else None
+        symbol = self._dialect.find(instrument) if isinstance(instrument, str) else None
         if symbol is None or arg.get("channel") != "trades":
             channel = arg.get("channel") if isinstance(arg, dict) else arg
             message = (
@@ -91,10 +92,9 @@ class OkxSession(StreamSession):
             yield self._error(echo, "60018", message)
             return
         yield encoded({**echo, "event": op, "arg": {"channel": "trades", "instId": instrument}, "connId": _CONN_ID})
+        self.update(symbol, subscribed=op == "subscribe")
         if op == "unsubscribe":
-            self.symbols.pop(symbol, None)
             return
-        self.symbols[symbol] = None
         for trade in self._dialect.market.last_sent(symbol, 1):
             yield self._push(symbol, self._dialect.record(symbol, trade))
 
@@ -110,6 +110,8 @@ class Okx(Dialect):
     """See ``Dialect``."""
 
     name: ClassVar[str] = "okx"
+    listing_path: ClassVar[str] = "/api/v5/public/instruments"
+    symbol_parameter: ClassVar[str] = "instId"
     paths: ClassVar[tuple[str, ...]] = ("/ws/v5/public",)
     idle_timeout: ClassVar[IdleTimeout | None] = IdleTimeout(30.0, 4004)
 
@@ -146,8 +148,8 @@ class Okx(Dialect):
 
     def routes(self) -> Mapping[str, Handler]:
         return {
-            "/api/v5/public/time": lambda _: _answer([{"ts": str(self.market.now_us() // 1000)}]),
-            "/api/v5/public/instruments": self._instruments,
+            "/api/v5/public/time": lambda _: _answer([{"ts": str(self.market.server_time_us() // 1000)}]),
+            self.listing_path: self._instruments,
             "/api/v5/market/trades": self._newest_trades,
             "/api/v5/market/history-trades": self._older_trades,
             "/api/v5/market/candles": self._candles,
@@ -164,7 +166,7 @@ class Okx(Dialect):
         params = Params(request, _invalid)
         if params.text("instType") != "SPOT":
             return _answer([])
-        wanted = [self._symbol(params)] if "instId" in request.query else self.market.symbols
+        wanted = [self._symbol(params)] if "instId" in request.query else self.market.listed
         return _answer([self._listing(symbol) for symbol in wanted])
 
     def _newest_trades(self, request: web.Request) -> Reply:
@@ -248,7 +250,7 @@ class Okx(Dialect):
         return _answer([_row(series, candle) for candle in reversed(candles)])
 
     def _symbol(self, params: Params) -> str:
-        symbol = self.symbols.get(params.text("instId"))
+        symbol = self.find(params.text("instId"))
         if symbol is None:
             raise Refusal(_refusal("51001", "Instrument ID, Instrument ID code, or Spread ID doesn't exist.", 200))
         return symbol
@@ -299,10 +301,8 @@ def _side(trade: TapeTrade) -> str:
 
 
 def _row(series: RecordedSeries, candle: SimulatedCandle) -> list[str]:
-    figures = candle.figures
-    prices = [trimmed(ticks, series.price_decimals) for ticks in figures[:4]]
-    volume, quote = trimmed(figures.volume, series.size_decimals), trimmed(figures.quote_volume, series.quote_decimals)
-    return [str(candle.open_us // 1000), *prices, volume, quote, quote, str(int(candle.closed))]
+    row = trimmed_candle(series, candle)
+    return [*row, row[-1], str(int(candle.closed))]
 
 
 def _answer(data: Sequence[object]) -> Reply:

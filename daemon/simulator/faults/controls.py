@@ -9,10 +9,11 @@ from abc import ABC, abstractmethod
 from daemon.simulator.dialects.base import Dialect
 from daemon.simulator.faults.log import FaultLog
 from daemon.simulator.faults.malformed import malformed
-from daemon.simulator.faults.plan import Form
+from daemon.simulator.faults.plan import Form, Listing
+from daemon.simulator.faults.rest_faults import Failure
 from daemon.simulator.faults.stream_faults import StreamFaults
 from daemon.simulator.player import Player
-from daemon.simulator.rest import Failure, RestApi
+from daemon.simulator.rest import RestApi
 from daemon.simulator.sockets import StreamServer
 from daemon.simulator.tape import Tape
 
@@ -125,22 +126,87 @@ class FaultControls(ABC):
 
         self._keep(asyncio.create_task(close_later(), name="simulated-shutdown"))
 
-    # REST, the clock and the market
+    def refuse_region(self, status: int | None) -> None:
+        """Refuses every request and websocket as for a client in a region that the venue does not serve; None ends it.
+
+        Open websockets are cut. Raises ValueError for a status other than 403 and 451.
+        """
+        if status not in {None, 403, 451}:
+            raise ValueError(f"a region is refused with 403 or 451, not with {status}")
+        self._rest.faults.region_status = self._streams.region_status = status
+        self.log.note("region", status=status)
+        if status is not None:
+            self._streams.cut()
+
+    # REST
 
     def rest_failing(self, status: int | None, *, retry_after_s: int | None = None) -> None:
         """Answers every REST request with an HTTP status; None ends it."""
-        self._rest.failure = None if status is None else Failure(status, retry_after_s)
+        self._rest.faults.failure = None if status is None else Failure(status, retry_after_s)
         self.log.note("rest", status=status, retry_after_s=retry_after_s)
 
     def rest_rate_limited(self, limited: bool = True) -> None:
         """Answers every REST request with the venue's error for too many requests."""
-        self._rest.failure = Failure(None) if limited else None
+        self._rest.faults.failure = Failure(None) if limited else None
         self.log.note("complain" if limited else "rest", **({} if limited else {"status": None}))
+
+    def refuse_requests(
+        self, count: int, *, symbol: str | None = None, status: int = 429, retry_after_s: int | None = None
+    ) -> None:
+        """Answers the next ``count`` REST requests with an HTTP status; a symbol limits it to requests for this one."""
+        known = self._known_or_all(symbol)
+        self._rest.faults.refuse(count, known, Failure(status, retry_after_s))
+        self.log.note("throttle", known, count=count, status=status, retry_after_s=retry_after_s)
+
+    def delay_answers(self, count: int, *, for_s: float, symbol: str | None = None) -> None:
+        """Sends the next ``count`` REST answers ``for_s`` wall seconds late, with what was true at the request."""
+        known = self._known_or_all(symbol)
+        self._rest.faults.delay(count, known, for_s)
+        self.log.note("late", known, count=count, for_s=for_s)
+
+    def cross_answers(self, count: int, *, for_s: float, symbol: str | None = None) -> None:
+        """Exchanges the next ``count`` REST answers, each with the answer to the next request of the same path.
+
+        An answer is sent unchanged if no such request comes within ``for_s`` wall seconds.
+        """
+        known = self._known_or_all(symbol)
+        self._rest.faults.cross(count, known, for_s)
+        self.log.note("cross", known, count=count, for_s=for_s)
+
+    def set_server_time_offset(self, ms: int) -> None:
+        """Sets the time that REST reports, and its Date, ahead of the exchange's clock; nothing else changes."""
+        self._market.server_time_offset_us = ms * 1000
+        self.log.note("server_time", ms=ms)
+
+    # The clock, the symbols and the market
 
     def set_skew(self, ms: int) -> None:
         """Sets the exchange's clock ahead of the machine's: trades, REST time and Date follow it."""
         self._market.skew_us = ms * 1000
         self.log.note("skew", ms=ms)
+
+    def delist(self, symbol: str) -> None:
+        """Removes a symbol: from the symbol list and every subscription; REST and websocket refuse it as unknown."""
+        known = self._known(symbol)
+        self._market.delisted.add(known)
+        self._streams.unsubscribe(known)
+        self.log.note("delist", known)
+
+    def relist(self, symbol: str) -> None:
+        """Ends ``delist``; REST then has the trades since."""
+        self._market.delisted.discard(self._known(symbol))
+        self.log.note("relist", self._known(symbol))
+
+    def set_listing(self, listing: Listing | None, symbol: str | None = None) -> None:
+        """Changes the symbol list, while trading goes on; None ends it.
+
+        listing: ``empty`` lists no symbol, ``partial`` lacks ``symbol``, ``cut`` ends in the middle of its JSON.
+        """
+        known = self._known_or_all(symbol)
+        lacking = {"empty": set(self.symbols), "partial": {known} if known else set()}
+        self._market.unlisted = lacking.get(listing or "", set())
+        self._rest.faults.cut_listing = listing == "cut"
+        self.log.note("listing", known, listing=listing)
 
     def halt(self, symbol: str, *, bars: int = 1) -> range:
         """Stops trading of a symbol in the next ``bars`` bars that have not begun, and returns their open times."""
@@ -158,6 +224,9 @@ class FaultControls(ABC):
         if native not in self.tape.data.series:
             raise ValueError(f"{symbol} is not simulated; there are {', '.join(self.tape.data.symbols)}")
         return native
+
+    def _known_or_all(self, symbol: str | None) -> str | None:
+        return None if symbol is None else self._known(symbol)
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)

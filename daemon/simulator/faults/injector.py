@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable
 from typing import Protocol
 
-from daemon.simulator.faults.plan import Fault, FaultPlan, Form
+from daemon.simulator.faults.plan import Fault, FaultPlan, Form, Listing
 
 
 class FaultTarget(Protocol):
@@ -25,12 +26,22 @@ class FaultTarget(Protocol):
     def stall(self) -> None: ...
     async def drop_connections(self, code: int = 1006) -> None: ...
     def refuse_connections(self, refusing: bool = True) -> None: ...
+    def refuse_region(self, status: int | None) -> None: ...
     def rest_failing(self, status: int | None, *, retry_after_s: int | None = None) -> None: ...
     def rest_rate_limited(self, limited: bool = True) -> None: ...
+    def refuse_requests(
+        self, count: int, *, symbol: str | None, status: int = 429, retry_after_s: int | None = None
+    ) -> None: ...
+    def delay_answers(self, count: int, *, for_s: float, symbol: str | None) -> None: ...
+    def cross_answers(self, count: int, *, for_s: float, symbol: str | None) -> None: ...
     def send_malformed(self, form: Form) -> None: ...
     def set_skew(self, ms: int) -> None: ...
+    def set_server_time_offset(self, ms: int) -> None: ...
     def announce_shutdown(self, grace_s: float) -> None: ...
     def halt(self, symbol: str, *, bars: int = 1) -> range: ...
+    def delist(self, symbol: str) -> None: ...
+    def relist(self, symbol: str) -> None: ...
+    def set_listing(self, listing: Listing | None, symbol: str | None = None) -> None: ...
 
 
 class Injector:
@@ -67,8 +78,10 @@ class Injector:
                 exchange.send_malformed(fault.form)
             case "batch":
                 exchange.batch(fault.for_s)
-            case "refuse" | "rest" | "complain" | "skew":
+            case "refuse" | "region" | "rest" | "complain" | "skew" | "server_time":
                 self._begin_lasting(fault)
+            case "throttle" | "late" | "cross":
+                self._begin_on_answers(fault)
             case _:
                 self._begin_on_symbol(fault, fault.symbol or self._rng.choice(exchange.symbols))
 
@@ -88,16 +101,24 @@ class Injector:
                 self._end_later(f"mute {symbol}", fault.for_s, lambda: exchange.resume(symbol))
             case "halt":
                 exchange.halt(symbol, bars=fault.bars)
+            case "delist":
+                exchange.delist(symbol)
+                self._end_later(f"delist {symbol}", fault.for_s, lambda: exchange.relist(symbol))
+            case "listing":
+                exchange.set_listing(fault.listing, symbol if fault.listing == "partial" else None)
+                self._end_later("listing", fault.for_s, lambda: exchange.set_listing(None))
 
     def _begin_lasting(self, fault: Fault) -> None:
-        """Begins a lasting fault."""
         exchange = self._exchange
         match fault.kind:
             case "refuse":
                 exchange.refuse_connections()
                 self._end_later("refuse", fault.for_s, lambda: exchange.refuse_connections(False))
+            case "region":
+                exchange.refuse_region(fault.http_status)
+                self._end_later("region", fault.for_s, lambda: exchange.refuse_region(None))
             case "rest":
-                exchange.rest_failing(fault.status, retry_after_s=fault.retry_after_s)
+                exchange.rest_failing(fault.http_status, retry_after_s=fault.retry_after_s)
                 self._end_later("rest", fault.for_s, lambda: exchange.rest_failing(None))
             case "complain":
                 exchange.rest_rate_limited()
@@ -105,9 +126,25 @@ class Injector:
             case "skew":
                 exchange.set_skew(fault.ms)
                 self._end_later("skew", fault.for_s, lambda: exchange.set_skew(0))
+            case "server_time":
+                exchange.set_server_time_offset(fault.ms)
+                self._end_later("server_time", fault.for_s, lambda: exchange.set_server_time_offset(0))
+
+    def _begin_on_answers(self, fault: Fault) -> None:
+        exchange = self._exchange
+        match fault.kind:
+            case "throttle":
+                exchange.refuse_requests(
+                    fault.count, symbol=fault.symbol, status=fault.http_status, retry_after_s=fault.retry_after_s
+                )
+            case "late":
+                exchange.delay_answers(fault.count, for_s=fault.for_s, symbol=fault.symbol)
+            case "cross":
+                exchange.cross_answers(fault.count, for_s=fault.for_s, symbol=fault.symbol)
 
     def _end_later(self, what: str, after_s: float, end: Callable[[], None]) -> None:
         """A lasting fault replaces one of the same kind that still lasts."""
         if what in self._ends:
-            self._ends[what].cancel()
-        self._ends[what] = asyncio.get_running_loop().call_later(after_s, end)
+            self._ends.pop(what).cancel()
+        if after_s != math.inf:
+            self._ends[what] = asyncio.get_running_loop().call_later(after_s, end)

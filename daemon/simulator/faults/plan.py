@@ -9,6 +9,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal, get_args
 
 import msgspec
@@ -31,14 +32,27 @@ Kind = Literal[
     "skew",
     "shutdown",
     "halt",
+    "delist",
+    "listing",
+    "region",
+    "server_time",
+    "throttle",
+    "late",
+    "cross",
 ]
 Form = Literal["truncated", "nested", "nan", "types", "huge", "oversized"]
+Listing = Literal["empty", "partial", "cut"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+LISTINGS: tuple[Listing, ...] = get_args(Listing)
 FORMS: tuple[Form, ...] = get_args(Form)
 
 # At random: codes that venues and proxies close with, and statuses that their edges answer with.
 _CODES = (1000, 1001, 1006, 1006, 1011, 1012, 1013)
 _STATUSES = (429, 418, 500, 502, 503)
+# Seconds and absurd ones: a year, and more than three.
+_RETRY_AFTER_S = (1, 2, 3, 31_536_000, 99_999_999)
+_DEFAULT_STATUS: Mapping[Kind, int] = MappingProxyType({"rest": 503, "region": 451, "throttle": 429})
+_REGION_STATUSES = (403, 451)
 
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0)]
@@ -48,7 +62,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """One fault. Which fields count depends on ``kind``; see docs/simulator.md.
 
     at_s: wall seconds after the start of the exchange. symbol: BASE-QUOTE or Binance's spelling; None picks one
-    by the plan's seed. for_s: wall seconds until it ends. ms: how far the clock is ahead.
+    by the plan's seed, for faults of REST answers it means all. for_s: wall seconds until it ends, ``inf`` for never.
+    status: None for the usual one of the kind. ms: how far the clock is ahead.
     """
 
     kind: Kind
@@ -57,12 +72,22 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     count: _Positive = 1
     for_s: _Seconds = 1.0
     code: Annotated[int, msgspec.Meta(ge=1000, le=4999)] = 1006
-    status: Annotated[int, msgspec.Meta(ge=400, le=599)] = 503
+    status: Annotated[int, msgspec.Meta(ge=400, le=599)] | None = None
     retry_after_s: int | None = None
     form: Form = "truncated"
     ms: int = 0
     grace_s: _Seconds = 5.0
     bars: _Positive = 1
+    listing: Listing = "empty"
+
+    def __post_init__(self) -> None:
+        if self.kind == "region" and self.http_status not in _REGION_STATUSES:
+            raise ValueError(f"the status of a region fault is 403 or 451, not {self.status}")
+
+    @property
+    def http_status(self) -> int:
+        """``status``, or the usual one of the kind."""
+        return _DEFAULT_STATUS.get(self.kind, 503) if self.status is None else self.status
 
 
 class FaultPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,6 +130,8 @@ def load_plan(path: Path) -> FaultPlan:
 
 def _at_random(kind: Kind, at_s: float, rng: random.Random) -> Fault:
     """A fault of a realistic size."""
+    if kind in {"delist", "listing", "region", "server_time", "throttle", "late", "cross"}:
+        return _venue_fault(kind, at_s, rng)
     return Fault(
         kind=kind,
         at_s=at_s,
@@ -116,4 +143,18 @@ def _at_random(kind: Kind, at_s: float, rng: random.Random) -> Fault:
         form=rng.choice(FORMS),
         ms=rng.choice((-1, 1)) * rng.randint(50, 1500),
         grace_s=round(rng.uniform(0.5, 5.0), 3),
+    )
+
+
+def _venue_fault(kind: Kind, at_s: float, rng: random.Random) -> Fault:
+    """A fault of the venue's symbols, clock or REST answers."""
+    return Fault(
+        kind=kind,
+        at_s=at_s,
+        count=rng.randint(1, 4),
+        for_s=round(rng.uniform(2.0, 20.0), 3),
+        status=rng.choice(_REGION_STATUSES) if kind == "region" else None,
+        retry_after_s=rng.choice(_RETRY_AFTER_S) if kind == "throttle" else None,
+        ms=rng.choice((-1, 1)) * rng.choice((2_000, 20_000, 600_000, 36_000_000)),
+        listing=rng.choice(LISTINGS),
     )
