@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from daemon.market_time.steering import Steering
 from daemon.timestamps import MICROSECONDS_PER_SECOND
-
-_TOLERATED_SKEW_US = 500_000  # the usual error of NTP and of a round trip; correcting less would only add noise
 
 
 class Clock(Protocol):
@@ -31,8 +30,21 @@ class Clock(Protocol):
         """Monotonic wall time in seconds, for durations only."""
         ...
 
-    def correct_skew(self, skew_us: int) -> bool:
-        """Steps market time forward by ``skew_us``, the lead of a venue's clock; returns whether it was stepped."""
+    def base_us(self) -> int:
+        """Market time before any correction: runs evenly, so that the venues' clocks can be compared with it."""
+        ...
+
+    @property
+    def correction_us(self) -> int:
+        """Market time minus base time."""
+        ...
+
+    def begin(self, correction_us: int) -> None:
+        """Sets the correction at once, forward or back; only before market time is used."""
+        ...
+
+    def steer(self, correction_us: int, *, step: bool) -> None:
+        """Brings market time to this correction without ever running backwards; see ``Steering.steer``."""
         ...
 
     def ahead_of_system_us(self) -> int:
@@ -41,10 +53,10 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """Market time follows the venue, not the system's clock, which may jump or be wrong.
+    """Market time follows the venues, not the system's clock, which may jump or be wrong.
 
     Market time starts at the system's UTC time and advances with the boot-time clock, which does not jump and
-    continues while the machine is suspended. ``correct_skew`` steps it to the venue's clock.
+    continues while the machine is suspended. It is corrected by ``begin`` and ``steer``.
     """
 
     speed = 1.0
@@ -57,25 +69,49 @@ class SystemClock:
     ) -> None:
         self._system_ns = system_ns
         self._boot_ns = boot_ns
-        self._offset_us = (system_ns() - boot_ns()) // 1_000
+        self._start_us = (system_ns() - boot_ns()) // 1_000
+        self._steering = Steering()
 
     def market_us(self) -> int:
-        return self._boot_ns() // 1_000 + self._offset_us
+        base_us = self.base_us()
+        return base_us + self._steering.correction_us(base_us)
 
     def wall_s(self) -> float:
         return time.monotonic()
 
-    def correct_skew(self, skew_us: int) -> bool:
-        if abs(skew_us) < _TOLERATED_SKEW_US:
-            return False
-        self._offset_us += skew_us
-        return True
+    def base_us(self) -> int:
+        return self._boot_ns() // 1_000 + self._start_us
+
+    @property
+    def correction_us(self) -> int:
+        return self._steering.correction_us(self.base_us())
+
+    def begin(self, correction_us: int) -> None:
+        self._steering.begin(correction_us, self.base_us())
+
+    def steer(self, correction_us: int, *, step: bool) -> None:
+        self._steering.steer(correction_us, self.base_us(), step=step)
 
     def ahead_of_system_us(self) -> int:
         return self.market_us() - self._system_ns() // 1_000
 
 
-class ScaledClock:
+class _OwnAuthority:
+    """A clock that all components share and that no venue corrects."""
+
+    correction_us = 0
+
+    def begin(self, correction_us: int) -> None:
+        """Changes nothing."""
+
+    def steer(self, correction_us: int, *, step: bool) -> None:
+        """Changes nothing."""
+
+    def ahead_of_system_us(self) -> int:
+        return 0
+
+
+class ScaledClock(_OwnAuthority):
     """Market time starts at ``start_us`` and runs ``speed`` times as fast as wall time."""
 
     def __init__(self, *, start_us: int, speed: float) -> None:
@@ -92,15 +128,11 @@ class ScaledClock:
     def wall_s(self) -> float:
         return time.monotonic()
 
-    def correct_skew(self, skew_us: int) -> bool:  # noqa: ARG002  # the port's signature
-        """Never steps: all components share this clock."""
-        return False
-
-    def ahead_of_system_us(self) -> int:
-        return 0
+    def base_us(self) -> int:
+        return self.market_us()
 
 
-class ManualClock:
+class ManualClock(_OwnAuthority):
     """A clock that advances only when it is set: for replay and tests."""
 
     speed = 1.0
@@ -117,9 +149,5 @@ class ManualClock:
     def set(self, market_us: int) -> None:
         self.now_us = market_us
 
-    def correct_skew(self, skew_us: int) -> bool:  # noqa: ARG002  # the port's signature
-        """Never steps: all components share this clock."""
-        return False
-
-    def ahead_of_system_us(self) -> int:
-        return 0
+    def base_us(self) -> int:
+        return self.market_us()

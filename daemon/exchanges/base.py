@@ -175,6 +175,7 @@ class Venue(Protocol):
     decimals: the maximum number of decimals of its sizes and volumes.
     opens_at_previous_close: whether a candle opens at the close of the previous candle instead of its first trade.
     merges: whether a record of the stream may merge several trades, with as many ids as its ``count``.
+    time_resolution_us: the smallest step of the time that ``decode_server_time`` returns.
     """
 
     name: str
@@ -186,6 +187,7 @@ class Venue(Protocol):
     decimals: int
     opens_at_previous_close: bool
     merges: bool
+    time_resolution_us: int
     keep_alive: KeepAlive | None
 
     def native(self, symbol: str) -> str:

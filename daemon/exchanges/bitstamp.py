@@ -84,6 +84,7 @@ class Bitstamp(RecordDecoder):
     ids = Ids.ORDERED
     newest_first = True
     decimals = 8
+    time_resolution_us = 1_000_000
     opens_at_previous_close = False
     keep_alive: KeepAlive | None = KeepAlive('{"event":"bts:heartbeat"}', 20)
     to_record_time = staticmethod(as_microseconds)

@@ -5,28 +5,26 @@ Field names are the venue's own. ``side`` is the MAKER's everywhere: where the m
 
 from __future__ import annotations
 
-from typing import Literal
+from datetime import datetime
+from typing import Annotated, Literal
 
 import msgspec
 
 from daemon.exchanges.candles import VenueCandle
-from daemon.exchanges.decoding import Id, NotNegative, Positive, TimeS, cut_microseconds
+from daemon.exchanges.decoding import Id, NotNegative, Positive, TimeS, microseconds
 from features.market import Trade
+
+# RFC 3339 with any number of fraction digits; Coinbase leaves out zeros at the end.
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class AdvancedTrade(msgspec.Struct, gc=False):
-    """``time_text``: RFC 3339 with any number of fraction digits, zeros at the end left out.
-
-    ``time``: the same in microseconds, set later.
-    """
-
     product_id: str
     trade_id: Id
     price: Positive
     size: Positive
+    time: _Time
     side: Literal["BUY", "SELL"]
-    time_text: str = msgspec.field(name="time")
-    time: int = msgspec.field(default=0, name="")
 
 
 class TradesEvent(msgspec.Struct, gc=False):
@@ -42,18 +40,14 @@ class MarketTrades(msgspec.Struct, gc=False):
 
 
 class RestTrade(msgspec.Struct, gc=False):
-    """``time_text``, ``time``: see ``AdvancedTrade``."""
-
     trade_id: Id
     price: Positive
     size: Positive
+    time: _Time
     side: Literal["buy", "sell"]
-    time_text: str = msgspec.field(name="time")
-    time: int = msgspec.field(default=0, name="")
 
     def to_trade(self) -> Trade:
-        time_us = cut_microseconds(self.time_text)
-        return Trade(self.trade_id, time_us, self.price, self.size, self.side == "sell")
+        return Trade(self.trade_id, microseconds(self.time), self.price, self.size, self.side == "sell")
 
 
 class Match(RestTrade, gc=False, kw_only=True):
@@ -121,4 +115,4 @@ class Product(msgspec.Struct):
 
 
 class ServerTime(msgspec.Struct):
-    iso: str
+    iso: _Time

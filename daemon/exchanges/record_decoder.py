@@ -14,6 +14,7 @@ class RecordDecoder(ABC):
     """Implements ``Venue.decode`` from a venue's ``read`` and ``to_trades``."""
 
     merges = False
+    time_resolution_us = 1_000
 
     @abstractmethod
     def read(self, frame: bytes | str) -> ParsedFrame: ...

@@ -17,6 +17,7 @@ from daemon.errors import ConfigError, DataFault, Retryable
 from daemon.exchanges.base import RestRequest, TradesPage, TradesWanted, Venue
 from daemon.ingest.pacing import Sleep
 from daemon.ingest.rest_transport import RestSettings, RestTransport
+from daemon.market_time.venue_clock import TimeSample
 from daemon.pipeline.answers import SequenceStart, TradesAnswer
 from features.market import Bar, Completeness, Trade, interval_start
 
@@ -99,7 +100,11 @@ class RestClient:
             raise Retryable(f"{self._venue.name} has too many trades of {symbol} in the open interval to page through")
         if answer.trades:
             return SequenceStart(answer.trades, None)
-        return SequenceStart([], await self._newest_trade(symbol, self._venue.latest_trade(symbol)))
+        return SequenceStart([], await self.newest_trade(symbol))
+
+    async def newest_trade(self, symbol: str) -> Trade | None:
+        """The newest trade; None where the venue has none."""
+        return await self._newest_trade(symbol, self._venue.latest_trade(symbol))
 
     async def _newest_trade(self, symbol: str, request: RestRequest) -> Trade | None:
         answer = await self._transport.get(request)
@@ -193,18 +198,19 @@ class RestClient:
         cure = f"did you mean {' or '.join(close)}?" if close else "it has no similar symbol"
         return f"{self._venue.name} has no symbol {symbol!r}; {cure}"
 
-    async def server_time_skew_ms(self) -> int:
-        """The venue's clock minus market time, at the middle of the round trip; negative if the venue is behind.
+    async def time_sample(self) -> TimeSample:
+        """The venue's clock minus the base clock at the middle of the round trip.
 
-        The skew refers to market time on return, as market time may be stepped during the request. Raises Retryable
-        where the round trip was too long for a measurement.
+        Raises Retryable where the round trip was too long for a measurement.
         """
         answer = await self._transport.get(self._venue.server_time())
         if answer.took_s > _LONGEST_ROUND_TRIP_S:
             raise Retryable(f"{self._venue.name} took {answer.took_s:.1f} s to answer with its time")
         server_us = self._venue.decode_server_time(answer.body, answer.date)
-        since_us = (self._clock.wall_s() - answer.at_s) * 1e6 * self._clock.speed
-        return round((server_us + since_us - self._clock.market_us()) / 1000)
+        scale = 1e6 * self._clock.speed
+        since_us = (self._clock.wall_s() - answer.at_s) * scale
+        error_us = self._venue.time_resolution_us / 2 + answer.took_s / 2 * scale
+        return TimeSample(round(server_us + since_us) - self._clock.base_us(), round(error_us))
 
 
 def _wanted_trades(wanted: TradesWanted, pages: Sequence[TradesPage]) -> list[Trade]:

@@ -66,7 +66,7 @@ class Pipeline:
         self._last_bars: dict[Instrument, Bar] = {}
         self._reference_prices: dict[Instrument, float] = {}
         self._forecast_starts: dict[int, dict[Instrument, tuple[Bar, float]]] = {}
-        self.clock_skew_ms: int | None = None
+        self.clock_skew_ms: dict[str, int] = {}  # by venue
 
     # ---------------------------------------------------------------- state
 
@@ -181,7 +181,7 @@ class Pipeline:
                 completeness=bar.completeness,
                 missing_trades=bar.missing_trades,
                 window_bars_missing=forecast.window_bars_missing,
-                clock_skew_ms=self.clock_skew_ms,
+                clock_skew_ms=self.clock_skew_ms.get(bar.venue),
                 missing_ranges=bar.missing_ranges,
             ),
             skill=self.scoreboard.skill(*bar.instrument, kind=raw.model.kind),

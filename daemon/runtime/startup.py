@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
 
 import structlog
 
@@ -22,34 +20,20 @@ from daemon.runtime.restore import (
     restore_scoreboard,
     unreconciled_bars,
 )
-from daemon.runtime.venue_feed import VenueFeed
 from daemon.runtime.wiring import Components
 from features.market import Bar, Instrument, interval_start
 
 log = structlog.get_logger(__name__)
 
-_CLOCK_TIMEOUT_S = 5.0
 _WARM_TIMEOUT_S = 20.0
 _HISTORY_TIMEOUT_S = 30.0
 
 
-async def synchronise_clock(feeds: Iterable[VenueFeed]) -> None:
-    """Requests the venues' time, so that a wrong local clock starts no bar in the wrong hour.
-
-    The first answer is enough. Where no venue answers in time, the clock is corrected later by the trades' own times.
-    """
-    measuring = [asyncio.create_task(feed.measure_skew(), name=f"first skew {feed.venue}") for feed in feeds]
-    known = [asyncio.create_task(feed.clock_known.wait(), name=f"time of {feed.venue}") for feed in feeds]
-    every: list[asyncio.Task[Any]] = [*measuring, *known]
-    try:
-        await asyncio.wait(every, timeout=_CLOCK_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-        for task in measuring:
-            if task.done():
-                task.result()  # an error that ends the measurement ends the daemon: a refused region, for example
-    finally:
-        for task in every:
-            task.cancel()
-        await asyncio.gather(*every, return_exceptions=True)
+async def synchronise_clock(components: Components) -> None:
+    """Sets market time by the venues, so that a wrong local clock starts no bar in the wrong hour."""
+    await components.timekeeper.synchronise(
+        {name: (feed.rest, list(feed.instruments)) for name, feed in components.feeds.items()}
+    )
 
 
 async def restore_state(components: Components, config: Config) -> None:

@@ -29,6 +29,7 @@ from daemon.serving.status import (
     StatusDocument,
     StoreStatus,
     SymbolStatus,
+    VenueClockStatus,
 )
 from daemon.store.ledger import LEDGER_NAME
 from daemon.timestamps import iso
@@ -115,6 +116,7 @@ def status_document(
     latest: Mapping[Instrument, IssuedForecast],
     model: ModelInService | None,
     retrain: RetrainSnapshot,
+    venue_clocks: list[VenueClockStatus] | None = None,
 ) -> StatusDocument:
     """The whole daemon now. ``latest``: the last forecast of each instrument that has one."""
     condition = health.condition
@@ -132,6 +134,7 @@ def status_document(
         store=_store(config.instance.state_dir),
         model=_model(model) if model else None,
         retrain=_retrain(retrain),
+        venue_clocks=venue_clocks or [],
     )
 
 

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import structlog
 
 from daemon.clock import Clock
-from daemon.errors import DataFault, ErrorHandling, ForecastdError, classify
+from daemon.errors import DataFault
 from daemon.exchanges.base import TradeRecord, Venue
 from daemon.ingest.rest_client import RestClient
 from daemon.ingest.stream import MarketStream
 from daemon.pipeline.events import FeedSilent, Request
 from daemon.pipeline.pipeline import Pipeline
+from daemon.runtime.timekeeper import Timekeeper
 from daemon.runtime.venue_requests import VenueRequests
 from daemon.serving.metrics import Metrics, seconds
-from features.market import Instrument
+from features.market import Instrument, Trade
 
 log = structlog.get_logger(__name__)
 
-_SKEW_PERIOD_S = 60.0
-_FIRST_SKEW_PERIOD_S = 2.0
 _SAMPLE_LENGTH = 200  # of a frame or fault, in the log
-_AHEAD_SAMPLES = 5  # one second apart
-_MAX_DELAY_S = 10.0  # no venue's trades stay so late for seconds
 
 
 class Counts(NamedTuple):
@@ -53,6 +48,7 @@ class VenueFeed:
         pipeline: Pipeline,
         rest: RestClient,
         clock: Clock,
+        timekeeper: Timekeeper,
         metrics: Metrics,
         wake: Callable[[], None],
     ) -> None:
@@ -62,14 +58,13 @@ class VenueFeed:
         self.stream: MarketStream | None = None
         self._pipeline = pipeline
         self._clock = clock
+        self._timekeeper = timekeeper
         self._metrics = metrics
         self._wake = wake
         self._to_trades = wire.to_trades
         self._take_next = {symbol: pipeline.instruments[each].take_next for symbol, each in self.instruments.items()}
         self._sample_due = True
-        self._ahead_us: deque[int] = deque(maxlen=_AHEAD_SAMPLES)
         self._lost: set[str] = set()
-        self.clock_known = asyncio.Event()  # set once the venue's time was received
         self.requests = VenueRequests(rest, pipeline=pipeline, clock=clock, wake=wake)
 
     # ---------------------------------------------------------------- StreamListener
@@ -85,25 +80,15 @@ class VenueFeed:
         now_us, wall_s = self._now()
         if self._sample_due:
             self._sample_due = False
-            self._sample_delay(now_us - trades[-1].time_us)
+            self._sample_delay(trades[-1], now_us)
         self._pipeline.trades_received(self.instruments[symbol], trades, now_us, wall_s)
         if self._pipeline.has_events:
             self._wake()
 
-    def _sample_delay(self, delay_us: int) -> None:
-        """Samples the delay of trades, and corrects the clock by it.
-
-        Trades from the future show that market time is behind the venue's. While the venue's time is unknown, trades
-        that are all very late show that market time is ahead. A single trade is no evidence.
-        """
+    def _sample_delay(self, newest: Trade, now_us: int) -> None:
+        delay_us = now_us - newest.time_us
         self._metrics.feed_delay.labels(self.venue).observe(max(delay_us / 1e6 / self._clock.speed, 0.0))
-        self._ahead_us.append(-delay_us)
-        if len(self._ahead_us) < _AHEAD_SAMPLES:
-            return
-        if min(self._ahead_us) > 0:
-            self._follow(min(self._ahead_us))
-        elif not self.clock_known.is_set() and max(self._ahead_us) < -_MAX_DELAY_S * 1e6 * self._clock.speed:
-            self._follow(max(self._ahead_us))
+        self._timekeeper.trade_received(self.venue, newest.time_us)
 
     def frame_malformed(self, frame: bytes, error: DataFault) -> None:
         self._metrics.frames_malformed.labels(self.venue).inc()
@@ -150,36 +135,6 @@ class VenueFeed:
         log.warning("feed_mute", instrument=str(silent.instrument), unheard_trades=silent.undelivered_trades)
         if self.stream is not None:
             self.stream.reconnect(silent.instrument.symbol)
-
-    async def measure_skew(self) -> None:
-        """Measures the venue's clock minus ours once a minute without end, more often until it is known."""
-        while True:
-            try:
-                skew_ms = await self.rest.server_time_skew_ms()
-            except ForecastdError as error:
-                if classify(error) is ErrorHandling.STOP:
-                    raise
-                log.info("skew_unknown", venue=self.venue, reason=str(error))
-            else:
-                self._show_skew(skew_ms)
-                self.clock_known.set()
-            await asyncio.sleep(_SKEW_PERIOD_S if self.clock_known.is_set() else _FIRST_SKEW_PERIOD_S)
-
-    def _show_skew(self, skew_ms: int) -> None:
-        """Market time follows the venue; the metric shows how far the machine's own clock is behind it."""
-        if self._follow(skew_ms * 1000):
-            skew_ms = 0
-        local_ms = round(skew_ms / self._clock.speed) + self._clock.ahead_of_system_us() // 1000
-        self._pipeline.clock_skew_ms = local_ms
-        self._metrics.clock_skew.labels(self.venue).set(local_ms / 1000)
-
-    def _follow(self, skew_us: int) -> bool:
-        stepped = self._clock.correct_skew(skew_us)
-        if stepped:
-            self._ahead_us.clear()
-            cure = "let NTP set this machine's clock"
-            log.warning("clock_stepped", venue=self.venue, skew_ms=skew_us // 1000, cure=cure)
-        return stepped
 
     def update_counters(self, shown: dict[Instrument, Counts]) -> None:
         """Updates the trade counters, and samples the delay of the next trade; called once a second.

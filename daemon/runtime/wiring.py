@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from daemon import __version__
 from daemon.clock import Clock
 from daemon.config import Config
+from daemon.errors import ConfigError
 from daemon.exchanges import venue
 from daemon.exchanges.base import traits
 from daemon.forecasting.calibration import Calibration
@@ -34,10 +36,11 @@ from daemon.runtime.retrain_job import RetrainJob
 from daemon.runtime.retrainer import Retrainer
 from daemon.runtime.run_reporter import RunReporter
 from daemon.runtime.store_writer import StoreWriter
+from daemon.runtime.timekeeper import Timekeeper
 from daemon.runtime.venue_feed import VenueFeed
 from daemon.serving.health import Health
 from daemon.serving.metrics import Metrics
-from daemon.store.ledger import Ledger
+from daemon.store.ledger import LEDGER_NAME, Ledger
 from daemon.store.progress import StoreFault
 from daemon.store.thread import StoreThread
 from models.artifacts.registry import Registry
@@ -59,6 +62,7 @@ class Components:
     publisher: Publisher
     messages: MessageBuilder
     feeds: Mapping[str, VenueFeed]
+    timekeeper: Timekeeper
     rounds: ForecastRounds
     dispatcher: Dispatcher
     reconciler: Reconciler | None
@@ -68,12 +72,12 @@ class Components:
     retrain_job: RetrainJob
 
 
-def build(config: Config, *, ledger: Ledger, clock: Clock, hooks: Hooks, broker_port: int | None) -> Components:
-    """Builds all components, inside a running event loop; ``ledger`` is theirs from then on.
+def build(config: Config, *, clock: Clock, hooks: Hooks, broker_port: int | None) -> Components:
+    """Builds all components, inside a running event loop.
 
     broker_port: where the embedded broker listens; None where another broker is configured.
     """
-    core = _Core(config, ledger=ledger, clock=clock, hooks=hooks, broker_port=broker_port)
+    core = _Core(config, clock=clock, hooks=hooks, broker_port=broker_port)
     flow = _Flow(config, core, hooks)
     history = HistoryLoader(
         flow.rests,
@@ -95,6 +99,7 @@ def build(config: Config, *, ledger: Ledger, clock: Clock, hooks: Hooks, broker_
         publisher=core.publisher,
         messages=core.messages,
         feeds=flow.feeds,
+        timekeeper=core.timekeeper,
         rounds=flow.rounds,
         dispatcher=flow.dispatcher,
         reconciler=flow.reconciler,
@@ -113,7 +118,7 @@ def timeouts_for(config: Config, clock: Clock) -> Timeouts:
 class _Core:
     """The components that depend on the configuration alone, or on one another."""
 
-    def __init__(self, config: Config, *, ledger: Ledger, clock: Clock, hooks: Hooks, broker_port: int | None) -> None:
+    def __init__(self, config: Config, *, clock: Clock, hooks: Hooks, broker_port: int | None) -> None:
         self.clock = clock
         self.metrics = Metrics(version=__version__, market_us=clock.market_us)
         self.health = Health(
@@ -127,8 +132,15 @@ class _Core:
         self.messages = MessageBuilder(self.publisher, topics, clock)
         self._loop = asyncio.get_running_loop()
         self.store = StoreThread(on_fault=self._store_fault, wall_s=clock.wall_s)
-        self.ledger = ledger
+        self.ledger = Ledger(_prepared(config.instance.state_dir) / LEDGER_NAME)
         self.pipeline = _pipeline(config, clock)
+        self.timekeeper = Timekeeper(
+            {each.venue for each in config.instruments},
+            clock=clock,
+            pipeline=self.pipeline,
+            metrics=self.metrics,
+            health=self.health,
+        )
         self.inference = Inference(_engine(config), device=config.model.device)
 
     def _store_fault(self, fault: StoreFault | None) -> None:
@@ -219,7 +231,16 @@ def _feeds(config: Config, core: _Core, *, wake: Callable[[], None]) -> Mapping[
             continue
         wire = venue(section.venue, symbols)
         rest = RestClient(wire, section.rest_url, clock=clock)
-        feed = VenueFeed(wire, symbols, pipeline=core.pipeline, rest=rest, clock=clock, metrics=core.metrics, wake=wake)
+        feed = VenueFeed(
+            wire,
+            symbols,
+            pipeline=core.pipeline,
+            rest=rest,
+            clock=clock,
+            timekeeper=core.timekeeper,
+            metrics=core.metrics,
+            wake=wake,
+        )
         feed.stream = MarketStream(wire, symbols, section.ws_url, listener=feed, clock=clock)
         feeds[section.venue] = feed
     return feeds
@@ -270,3 +291,13 @@ def _prepare_metrics(config: Config, core: _Core, rounds: ForecastRounds) -> Non
     metrics.watch_queue("rounds", lambda: rounds.depth, capacity=rounds.capacity)
     metrics.watch_queue("outbox", lambda: publisher.depth, capacity=publisher.capacity)
     metrics.mqtt_outbox_depth.set_function(lambda: publisher.depth)
+
+
+def _prepared(state_dir: Path) -> Path:
+    try:
+        state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            [f"[instance] state_dir {state_dir}: {error.strerror}; make it writable or choose another"]
+        ) from error
+    return state_dir

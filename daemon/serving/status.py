@@ -107,6 +107,18 @@ class StoreStatus(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int | None = None
 
 
+class VenueClockStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The clock of one venue; ``skew_ms`` is its lead over this machine's.
+
+    trusted: false while it contradicts market time, with the ``reason``.
+    """
+
+    venue: str
+    skew_ms: int | None = None
+    trusted: bool = True
+    reason: str = ""
+
+
 class StatusDocument(msgspec.Struct, frozen=True, kw_only=True):
     """The state of the daemon. ``clock`` is the market time now, ``speed`` market seconds per wall second."""
 
@@ -124,3 +136,4 @@ class StatusDocument(msgspec.Struct, frozen=True, kw_only=True):
     store: StoreStatus
     model: ModelStatus | None = None
     retrain: RetrainDocument | None = None
+    venue_clocks: list[VenueClockStatus] = []

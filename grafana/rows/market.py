@@ -76,6 +76,7 @@ FRESHNESS = Row(
                 Query(quantile(0.5, "feed_delay_seconds"), "median {{venue}}"),
                 Query(quantile(0.99, "feed_delay_seconds"), "99% {{venue}}"),
                 Query(of_instance("clock_skew_seconds"), "clock skew {{venue}}"),
+                Query(of_instance("venue_clock_set_aside"), "clock set aside {{venue}}"),
             ),
         ),
         Panel(

@@ -35,23 +35,40 @@ def test_a_jump_of_the_system_clock_does_not_move_market_time(jump_us: int) -> N
     assert clock.ahead_of_system_us() == -jump_us
 
 
-def test_a_venue_corrects_a_wrong_clock() -> None:
-    """A machine that starts an hour off is stepped to the venue's time; a few milliseconds are left alone."""
+def test_the_start_may_set_the_clock_in_any_direction() -> None:
+    """A machine that starts an hour off begins at the venue's time."""
+    for off_us in (HOUR_US, -HOUR_US):
+        machine = Machine()
+        clock = machine.clock()
+        clock.begin(off_us)
+        assert clock.market_us() == machine.system_us + off_us
+        assert clock.ahead_of_system_us() == clock.correction_us == off_us
+        assert clock.base_us() == machine.system_us
+
+
+def test_the_clock_is_steered_without_ever_running_backwards() -> None:
+    """Forward at once, back by running at half speed."""
     machine = Machine()
     clock = machine.clock()
-    assert not clock.correct_skew(40_000)
-    assert clock.ahead_of_system_us() == 0
-    assert clock.correct_skew(HOUR_US)
-    assert clock.market_us() == machine.system_us + HOUR_US
-    assert clock.ahead_of_system_us() == HOUR_US
+    clock.steer(HOUR_US, step=True)
+    before_us = clock.market_us()
+    assert before_us == machine.system_us + HOUR_US
+    clock.steer(HOUR_US - 10_000_000, step=True)
+    assert clock.market_us() == before_us
+    machine.passes(4)
+    assert clock.market_us() == before_us + 2_000_000
+    machine.passes(60)
+    assert clock.correction_us == HOUR_US - 10_000_000
 
 
 def test_a_scaled_clock_is_its_own_authority() -> None:
-    """It goes on from its start, faster than wall time, and follows nobody."""
+    """It goes on from its start, faster than wall time, and is not corrected."""
     clock = ScaledClock(start_us=0, speed=360_000.0)
     first_us = clock.market_us()
-    assert not clock.correct_skew(HOUR_US)
+    clock.begin(HOUR_US)
+    clock.steer(-HOUR_US, step=True)
     assert 0 <= first_us <= clock.market_us() < 1000 * HOUR_US
+    assert clock.correction_us == 0
 
 
 def test_a_manual_clock_stands_still() -> None:

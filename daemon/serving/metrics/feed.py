@@ -34,6 +34,10 @@ class FeedMetrics(MetricFamily):
             "feed_delay_seconds", "Receipt minus event time of a trade.", ("venue",), FEED_DELAY_BUCKETS
         )
         self.clock_skew = self._gauge("clock_skew_seconds", "The venue's clock minus this machine's.", ("venue",))
+        self.venue_clock_set_aside = self._gauge(
+            "venue_clock_set_aside", "1 while the venue's clock contradicts market time.", ("venue",)
+        )
+        self.clock_steps = self._counter("clock_steps_total", "Steps of market time to the venues' clocks.")
         self.trade_gaps = self._counter("trade_gaps_total", "Gaps found in the trade ids.", OF_SYMBOL)
         self.trade_gaps_repaired = self._counter("trade_gaps_repaired_total", "Gaps filled through REST.", OF_SYMBOL)
         self.trades_malformed = self._counter(
@@ -57,4 +61,5 @@ class FeedMetrics(MetricFamily):
         self.trades_missing.labels(*instrument).set(0)
         self.frames_malformed.labels(instrument.venue)
         self.clock_skew.labels(instrument.venue).set(UNKNOWN)
+        self.venue_clock_set_aside.labels(instrument.venue).set(0)
         self.feed_delay.labels(instrument.venue)

@@ -11,6 +11,7 @@ import pytest
 from daemon.errors import DataFault, RateLimited, Retryable
 from daemon.exchanges import venue as venue_of
 from daemon.ingest.rest_client import RestClient
+from daemon.market_time.venue_clock import TimeSample
 from tests.daemon.ingest import fake_venue_rest
 from tests.daemon.ingest.fake_binance_rest import BTC, HOUR_US, SECOND_US, SYMBOLS, T0_US, SleepingClock
 from tests.daemon.ingest.fake_venue_rest import FakeVenueRest, Page
@@ -168,11 +169,11 @@ async def test_bars_whose_first_candles_are_out_of_reach() -> None:
 async def test_time_from_the_date_of_an_answer() -> None:
     """Bitstamp tells the time nowhere else: the middle of the second that its header names."""
     async with asking("bitstamp", fake_venue_rest.bitstamp) as (rest, client, clock):
-        assert await client.server_time_skew_ms() == 500
+        assert await client.time_sample() == TimeSample(500_000, 500_000)
         rest.date_s += 30
-        assert await client.server_time_skew_ms() == 30_500
+        assert (await client.time_sample()).offset_us == 30_500_000
         clock.now_us += 40 * SECOND_US
-        assert await client.server_time_skew_ms() == -9_500
+        assert (await client.time_sample()).offset_us == -9_500_000
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Wed, 21 Oct 2015 07:28:00"])
@@ -181,4 +182,4 @@ async def test_a_date_that_cannot_be_read(date: str) -> None:
     async with asking("bitstamp", fake_venue_rest.bitstamp) as (rest, client, _):
         rest.date = date
         with pytest.raises(DataFault, match="without a readable Date"):
-            await client.server_time_skew_ms()
+            await client.time_sample()

@@ -7,6 +7,7 @@ import pytest
 
 from daemon.errors import ConfigError, DataFault
 from daemon.ingest.rest_transport import RestSettings
+from daemon.market_time.venue_clock import TimeSample
 from daemon.pipeline.answers import SequenceStart
 from tests.daemon.ingest.fake_binance_rest import BTC, T0_MS, T0_US, Connect, FakeRest, SleepingClock
 
@@ -104,7 +105,7 @@ async def test_symbols_that_do_not_trade_now(connect: Connect) -> None:
     assert await connect().check_symbols([BTC, "LUNA-USDT"]) == {"LUNA-USDT": "BREAK"}
 
 
-async def test_server_time_skew(rest: FakeRest, connect: Connect) -> None:
-    """The skew is the venue's clock minus ours, in milliseconds."""
+async def test_a_sample_of_the_venues_time(rest: FakeRest, connect: Connect) -> None:
+    """The venue's clock minus ours; the answer is exact to a millisecond."""
     rest.server_time_ms = T0_MS + 120
-    assert await connect().server_time_skew_ms() == 120
+    assert await connect().time_sample() == TimeSample(120_000, 500)

@@ -42,7 +42,7 @@ async def test_ban_stops_every_request(rest: FakeRest, connect: Connect, clock: 
     assert first.value.retry_after_s == pytest.approx(120)
     clock.now_us += 80 * SECOND_US
     with pytest.raises(RateLimited) as second:
-        await client.server_time_skew_ms()
+        await client.time_sample()
     assert second.value.retry_after_s == pytest.approx(40)
     assert len(rest.queries) == 1
     clock.now_us += 40 * SECOND_US

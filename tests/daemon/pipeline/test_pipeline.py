@@ -100,7 +100,7 @@ def test_a_forecast_carries_the_quality_of_its_bar() -> None:
     start_sequences(pipeline, BTC)
     feed(pipeline, BTC, trade(2, 0.5, 105.0), trade(3, 1.1))
     pipeline.events()
-    pipeline.clock_skew_ms = -12
+    pipeline.clock_skew_ms["binance"] = -12
     pipeline.forecasts_made(round_forecasts(1, "BTC-USDT"), now_us=START_US + HOUR_US + 250_000)
     (event,) = of(pipeline.events(), ForecastIssued)
     assert isinstance(event, ForecastIssued)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import cast
 
 import pytest
 from structlog.testing import capture_logs
 
 from daemon.clock import ManualClock
-from daemon.errors import DataFault, RegionRefused, Retryable
+from daemon.errors import DataFault, Retryable
 from daemon.exchanges.binance import Binance
 from daemon.exchanges.binance_wire import AggregateTrade
 from daemon.ingest.rest_client import RestClient
@@ -24,7 +23,9 @@ from daemon.pipeline.events import (
     SnapshotRequested,
 )
 from daemon.pipeline.pipeline import Pipeline
+from daemon.runtime.timekeeper import Timekeeper
 from daemon.runtime.venue_feed import Counts, VenueFeed
+from daemon.serving.health import Health
 from daemon.serving.metrics import Metrics
 from features.market import HOUR_US, Instrument, Trade
 from tests.daemon.forecasting.forecast_builders import START_US
@@ -75,10 +76,6 @@ class FakeRest:
         found = [each for each in self.trades_there if from_id <= each.trade_id <= (until_id or each.trade_id)]
         return TradesAnswer(found, head_reached=True, complete=True, asked_at_us=NOW_US)
 
-    async def server_time_skew_ms(self) -> int:
-        await self._answer("time")
-        return 40
-
     async def close(self) -> None:
         self.closed = True
 
@@ -107,6 +104,13 @@ class FeedSetup:
             pipeline=self.pipeline,
             rest=cast("RestClient", rest),
             clock=self.clock,
+            timekeeper=Timekeeper(
+                ["binance"],
+                clock=self.clock,
+                pipeline=self.pipeline,
+                metrics=self.metrics,
+                health=Health(self.clock, [BTC, ETH]),
+            ),
             metrics=self.metrics,
             wake=self._wake,
         )
@@ -282,36 +286,3 @@ async def test_closing_leaves_no_request_behind() -> None:
     await at.feed.close()
     assert rest.closed
     assert at.feed.requests.outstanding == 0
-
-
-async def skew_measured(rest: FakeRest, until: Callable[[FeedSetup], bool]) -> FeedSetup:
-    at = FeedSetup(rest)
-    measuring = asyncio.create_task(at.feed.measure_skew())
-    async with asyncio.timeout(5):
-        while not until(at) and not measuring.done():
-            await asyncio.sleep(0.001)
-    measuring.cancel()
-    await measuring
-    return at
-
-
-async def test_the_clock_skew_is_published() -> None:
-    """The venue's clock minus ours goes to the metric and to the forecasts' data quality."""
-    with pytest.raises(asyncio.CancelledError):
-        await skew_measured(FakeRest(), lambda at: at.pipeline.clock_skew_ms == 40)
-
-
-async def test_a_refused_region_ends_the_daemon() -> None:
-    """The error is not retried: it is raised."""
-    rest = FakeRest()
-    rest.error = RegionRefused("binance refuses this region")
-    with pytest.raises(RegionRefused):
-        await skew_measured(rest, lambda _at: False)
-
-
-async def test_an_unknown_skew_is_requested_again() -> None:
-    """A venue that does not say the time is asked again a minute later."""
-    rest = FakeRest()
-    rest.error = Retryable("HTTP 503")
-    with pytest.raises(asyncio.CancelledError):
-        await skew_measured(rest, lambda _at: rest.asked == ["time"])
