@@ -47,7 +47,7 @@ soak: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.soak $(SOAK)
 
 # Seeded worlds on a simulated clock, around the pipeline; SIMULATE=... for other seeds and faults, see --help.
-SIMULATE ?= --seconds 60 --without huge_ids_per_minute
+SIMULATE ?= --seconds 120
 simulate: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.simulation $(SIMULATE)
 

@@ -20,6 +20,7 @@ from features.market import Trade
 
 C = TypeVar("C", IdContinuity, TimeContinuity)
 
+_MAX_COUNT = 10_000  # ids of one record; one with more takes the slow path, which distrusts impossible ids
 _MAX_TIES = 64  # records of one time to search for a duplicate; with more, a lookup in the continuity is faster
 
 
@@ -112,6 +113,8 @@ class MergedFastPath(ContiguousFastPath):
         last_id, opens, closes, buffer, taken = self._last_id, self._open_time, self._close_time, self.buffer, 0
         for record in records:
             if record.trade_id - record.count != last_id or not opens <= record.time < closes:
+                break
+            if record.count > _MAX_COUNT:
                 break
             last_id = record.trade_id
             buffer.append(record)

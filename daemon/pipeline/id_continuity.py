@@ -8,6 +8,11 @@ from daemon.pipeline.continuity import MAX_RANGES, Admission, CompletenessReport
 from daemon.pipeline.sequence import MissingIds, SequenceState
 from features.market import Completeness, MissingTrades, Trade
 
+# Ids that a venue may have given since the watermark: so many at once, and so many more a second. Several times the
+# rate of the busiest market; a gap that REST can page through is smaller.
+_MAX_JUMP = 50_000
+_MAX_IDS_PER_S = 2_000
+
 
 class IdContinuity:
     """Every id after the start is either received once or listed in ``missing``.
@@ -33,6 +38,16 @@ class IdContinuity:
     @property
     def complete(self) -> bool:
         return not self.missing
+
+    def is_plausible(self, trade: Trade) -> bool:
+        """Whether the venue can have reached the trade's id since the watermark."""
+        elapsed_us = max(trade.time_us - self.last_time_us, 0)
+        return trade.trade_id - self.last_id <= _MAX_JUMP + _MAX_IDS_PER_S * elapsed_us // 1_000_000
+
+    def restart_at(self, trade: Trade) -> None:
+        """The venue counts its ids from ``trade`` on: the ids between are not missing, and its bar is not proven."""
+        self.last_id = trade.trade_id - trade.span
+        self.covered_from_us = trade.time_us
 
     def admit(self, trade: Trade) -> Admission:
         """Records the ids of a trade.
@@ -62,7 +77,7 @@ class IdContinuity:
         end_known = self.last_time_us >= close_us or self._head_reached_at_us >= close_us + grace_us
         if end_known and open_us >= self.covered_from_us:
             return CompletenessReport(Completeness.PROVEN, 0, final=True)
-        return CompletenessReport(Completeness.UNPROVEN, 0, final=False)
+        return CompletenessReport(Completeness.UNPROVEN, 0, final=end_known)
 
     def next_missing(self) -> MissingRange | None:
         if not self.missing:

@@ -81,7 +81,7 @@ class InstrumentPipeline:
 
     @property
     def malformed(self) -> int:
-        """Trades left out because their time is impossible."""
+        """Trades left out because their time or id is impossible."""
         return self._state.sequencer.malformed
 
     @property
@@ -147,7 +147,7 @@ class InstrumentPipeline:
         if state.continuity is None:
             return
         state.admit(trades, now_us)
-        state.sequencer.note_stream_time(trades[-1].time_us)
+        state.sequencer.note_stream_time(min(trades[-1].time_us, now_us))
         if self.state is not SymbolState.LIVE:
             state.set_symbol_state(SymbolState.LIVE, now_us, "trades are coming in")
         if state.continuity.last_time_us >= self.next_close_us:
@@ -196,4 +196,11 @@ class InstrumentPipeline:
             state.catching_up = state.catching_up and self.state is not SymbolState.LIVE
         completeness_of = state.completeness_at(now_us)
         state.events += map(BarRevised, state.bars.revisions(completeness_of, now_us))
-        state.recovery.request_next(continuity, completeness_of, state.timeouts, now_us=now_us, wall_s=wall_s)
+        state.recovery.request_next(
+            continuity,
+            completeness_of,
+            state.timeouts,
+            check_due=state.sequencer.check_due,
+            now_us=now_us,
+            wall_s=wall_s,
+        )

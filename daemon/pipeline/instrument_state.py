@@ -80,6 +80,7 @@ class InstrumentState:
             and not self.recovery.in_flight
             and self.bars.all_settled
             and self.sequencer.complete
+            and not self.sequencer.check_due
         )
 
     # ---------------------------------------------------------------- start
@@ -118,7 +119,7 @@ class InstrumentState:
         )
         continuity = IdContinuity(state) if self.contiguous_ids else TimeContinuity(state, known_from_us=from_time_us)
         self._start(continuity, start.latest, from_time_us=from_time_us, wall_s=wall_s)
-        self.admit(start.trades, now_us)
+        self.admit(start.trades, now_us, by_rest=True)
 
     def start_without_snapshot(self, now_us: int, wall_s: float) -> None:
         """Starts the sequence at the open of the current interval, with an interruption until the subscription."""
@@ -143,9 +144,9 @@ class InstrumentState:
 
     # ---------------------------------------------------------------- trades, gaps and status
 
-    def admit(self, trades: Sequence[Trade], now_us: int) -> int:
+    def admit(self, trades: Sequence[Trade], now_us: int, *, by_rest: bool = False) -> int:
         """Admits trades and returns how many were new."""
-        return self.sequencer.admit(trades, now_us=now_us, max_ahead_us=self.timeouts.max_ahead_us)
+        return self.sequencer.admit(trades, now_us=now_us, max_ahead_us=self.timeouts.max_ahead_us, by_rest=by_rest)
 
     def begin_interruption(self, after_us: int, now_us: int) -> None:
         """The stream is lost since ``after_us``: without contiguous ids that is a gap, and bars since are unsettled."""

@@ -94,18 +94,22 @@ class RecoveryPlanner:
         completeness_of: CompletenessLookup,
         timeouts: Timeouts,
         *,
+        check_due: bool,
         now_us: int,
         wall_s: float,
     ) -> None:
         """Makes the most urgent request, if one is due: gaps before closes before probes.
 
         After a repair that did not help, requests for closes go before the next gap once.
+        check_due: see ``TradeSequencer``.
         """
         if not self._slot.is_free(wall_s):
             return
         for_gap = self._request_for_gap(continuity)
         for_closes = self._request_for_closes(continuity, completeness_of, now_us - timeouts.grace_us)
         request = for_closes or for_gap if self._gap_repair_failed else for_gap or for_closes
+        if request is None and check_due:
+            request = self._repair(continuity.beyond_newest(), RepairReason.PROOF)
         if request is None and self._staleness.probe_due(wall_s, timeouts.stale_after_s):
             self._staleness.probed(wall_s)
             request = self._repair(continuity.beyond_newest(), RepairReason.PROBE)

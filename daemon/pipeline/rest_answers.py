@@ -37,7 +37,7 @@ class RestAnswers:
         """
         if not self._state.recovery.holds(request):
             if self._state.continuity is not None:
-                self._state.admit(trades_of(answer), now_us)
+                self._state.admit(trades_of(answer), now_us, by_rest=True)
             return
         match request, answer:
             case SnapshotRequested(), SequenceStart():
@@ -82,7 +82,7 @@ class RestAnswers:
         if state.continuity is None:
             self.start_sequence(start, from_time_us=request.from_time_us, now_us=now_us, wall_s=wall_s)
         else:
-            state.admit(start.trades, now_us)
+            state.admit(start.trades, now_us, by_rest=True)
 
     def _repair_received(self, request: RepairRequested, answer: TradesAnswer, now_us: int, wall_s: float) -> None:
         """Admits the trades and records what the answer proves."""
@@ -91,11 +91,14 @@ class RestAnswers:
         assert continuity is not None, f"{state.instrument} was repaired before its sequence started"
         asked, asked_at_us = MissingRange(request.from_id, request.until_id, request.after_us), answer.asked_at_us
         was_complete = continuity.complete
-        new = state.admit(trades, now_us)
+        if answer.head_reached:
+            state.sequencer.check_due = False
+        new = state.admit(trades, now_us, by_rest=True)
         continuity.record_answer(asked, head_reached=answer.head_reached, complete=complete, asked_at_us=asked_at_us)
         if answer.head_reached:
             state.catching_up = state.catching_up and not continuity.complete
-        helped = new > 0 or (answer.head_reached and complete and reason is not RepairReason.GAP)
+        proves_end = answer.head_reached and complete and not state.sequencer.check_due
+        helped = new > 0 or (proves_end and reason is not RepairReason.GAP)
         state.recovery.request_ended(helped=helped or (not was_complete and continuity.complete), wall_s=wall_s)
         if not state.contiguous_ids:
             self._note_without_ids(reason, asked, new, complete=complete, asked_at_us=asked_at_us)

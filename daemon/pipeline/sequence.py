@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+_MAX_MISSING = 1_000_000_000  # trades in one gap; no venue makes so many in the time that a sequence is kept
+
 
 class MissingIds(msgspec.Struct, frozen=True):
     """Trade ids ``first_id..last_id`` that were never received.
@@ -45,3 +47,8 @@ class SequenceState(msgspec.Struct, frozen=True, kw_only=True):
     covered_from_us: int
     missing: tuple[MissingIds, ...] = ()
     interruptions: tuple[Interruption, ...] = ()
+
+
+def is_plausible(state: SequenceState) -> bool:
+    """Whether every gap is one that can have happened."""
+    return all(gap.count <= _MAX_MISSING for gap in state.missing)

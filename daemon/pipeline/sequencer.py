@@ -24,11 +24,14 @@ class TradeSequencer:
     ids, times: the continuity, one of the two by what the venue's ids prove; both None before the sequence starts.
     take_next: the fast path (see ``fast_path``), which handles nearly all trades. What it buffers is admitted by
     ``flush``; reading ``continuity``, ``trades`` or ``last_trade`` flushes.
+    malformed: trades left out because their time or id is impossible.
+    check_due: whether such an id came from the stream, so that REST is to be asked for the trades after the watermark.
     stream_time_us: event time of the newest trade that the stream delivered.
     """
 
     def __init__(self, traits: Traits, *, bars: BarAggregator, status: FeedStatus) -> None:
         self.malformed = 0
+        self.check_due = False
         self.duplicates = 0
         self.stream_time_us = 0
         self.ids: IdContinuity | None = None
@@ -82,17 +85,26 @@ class TradeSequencer:
             self._fast_path.continuity = self.times
         self._last = last_trade
 
-    def admit(self, trades: Sequence[Trade], *, now_us: int, max_ahead_us: int) -> int:
-        """Admits trades in any order and returns how many were new; those with an impossible time are left out."""
+    def admit(self, trades: Sequence[Trade], *, now_us: int, max_ahead_us: int, by_rest: bool = False) -> int:
+        """Admits trades in any order and returns how many were new; those with an impossible time or id are left out.
+
+        by_rest: several trades of REST that follow one another are evidence of any id.
+        """
         continuity = self.continuity
         assert continuity is not None
         before = self._admitted
         latest_us = now_us + max_ahead_us
         earliest_us = continuity.covered_from_us - _MAX_BEHIND_US
-        for trade in trades:
+        for index, trade in enumerate(trades):
             if not earliest_us <= trade.time_us <= latest_us:
                 self.malformed += 1
                 continue
+            if self.ids is not None and not self.ids.is_plausible(trade):
+                if not by_rest or not _confirmed(trade, trades[index + 1 : index + 2]):
+                    self.malformed += 1
+                    self.check_due = True
+                    continue
+                self.ids.restart_at(trade)
             newest_us = continuity.last_time_us
             admission = continuity.admit(trade)
             if self.ids is not None and admission in _OPENED_GAP:
@@ -154,3 +166,8 @@ class TradeSequencer:
         self.flush()
         trades, self._unsaved = self._unsaved, []
         return trades
+
+
+def _confirmed(trade: Trade, following: Sequence[Trade]) -> bool:
+    """Whether the next trade has the next id."""
+    return any(each.trade_id - each.span == trade.trade_id for each in following)

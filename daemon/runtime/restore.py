@@ -10,6 +10,7 @@ import structlog
 
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline.pipeline import Pipeline
+from daemon.pipeline.sequence import is_plausible
 from daemon.publishing.message_builder import MessageBuilder
 from daemon.store.forecasts import StoredForecast
 from daemon.store.ledger import Ledger
@@ -27,8 +28,9 @@ _UNSETTLED = (Completeness.GAP, Completeness.UNPROVEN)
 def restore_pipeline(pipeline: Pipeline, ledger: Ledger, instruments: Sequence[Instrument], now_us: int) -> None:
     """Continues the sequence of each instrument whose watermark is recent enough.
 
-    A sequence that stopped longer ago than two bars (at least ten minutes) starts again, and the bars between are
-    the venue's candles.
+    A sequence with an impossible number of missing trades, which earlier versions stored after one wrong id, and one
+    that stopped longer ago than two bars (at least ten minutes), start again; the bars between are the
+    venue's candles.
     """
     reach_us = max(_REACH_BARS * pipeline.interval_us, _MIN_REACH_US)
     for instrument in instruments:
@@ -37,6 +39,9 @@ def restore_pipeline(pipeline: Pipeline, ledger: Ledger, instruments: Sequence[I
             pipeline.set_last_bar(last)
         state = ledger.sequence_state(instrument)
         if state is None or now_us - state.last_time_us > reach_us or state.last_time_us > now_us + reach_us:
+            continue
+        if not is_plausible(state):
+            log.warning("series_discarded", instrument=str(instrument), last_id=state.last_id)
             continue
         first_open_us = interval_start(state.covered_from_us, pipeline.interval_us)
         if last is not None and not is_history(last):

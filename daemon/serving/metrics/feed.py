@@ -41,7 +41,7 @@ class FeedMetrics(MetricFamily):
         self.trade_gaps = self._counter("trade_gaps_total", "Gaps found in the trade ids.", OF_SYMBOL)
         self.trade_gaps_repaired = self._counter("trade_gaps_repaired_total", "Gaps filled through REST.", OF_SYMBOL)
         self.trades_malformed = self._counter(
-            "trades_malformed_total", "Trades dropped for an impossible time.", OF_SYMBOL
+            "trades_malformed_total", "Trades dropped for an impossible time or id.", OF_SYMBOL
         )
         self.trades_missing = self._gauge("trades_missing", "Trade ids known to be missing now.", OF_SYMBOL)
 

@@ -240,3 +240,19 @@ def test_an_id_that_is_repeated_later_is_counted_once() -> None:
     assert (pipeline.trades, pipeline.duplicates) == (3, 1)
     assert pipeline.take_unsaved() == trades
     assert pipeline.last_trade_at_us == trades[2].time_us
+
+
+def test_a_trade_of_the_far_future_hides_no_interruption() -> None:
+    """Its time is malformed: it does not show that the stream was complete until then."""
+    venue = VenueWithoutIds(trades_with_holes([10, 45, 50, 58]), page=1)
+    venue.tick(0.25)
+    venue.subscribe()
+    venue.tick(40)
+    venue.deliver([Trade(1, START_US + 86_400 * SECOND_US, 100.0, 1.0, True)])
+    venue.fall_silent()
+    venue.tick(52)
+    venue.report_loss()
+    venue.subscribe()
+    venue.candles = False
+    venue.tick(70)
+    assert venue.bars()[START_US].completeness is Completeness.GAP
