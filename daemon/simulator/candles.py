@@ -25,9 +25,13 @@ class SimulatedCandle(NamedTuple):
 
 
 class CandleMaker:
-    """Candles of any interval that is a multiple or a whole part of the played bars."""
+    """Candles of any interval that is a multiple or a whole part of the played bars.
+
+    enlarged: by symbol, a time and the false volume of the candles that cover it, in units of the base currency.
+    """
 
     def __init__(self, tape: Tape) -> None:
+        self.enlarged: dict[str, tuple[int, int]] = {}
         self._tape = tape
 
     def serves(self, interval_us: int) -> bool:
@@ -78,7 +82,17 @@ class CandleMaker:
     def _made(self, symbol: str, interval_us: int, opens: range, now_us: int) -> Iterator[SimulatedCandle]:
         series = self._tape.data.series[symbol]
         made = self._joined if interval_us >= self._tape.timeline.interval_us else self._cut
-        return made(series, interval_us, opens, now_us)
+        candles = made(series, interval_us, opens, now_us)
+        return candles if symbol not in self.enlarged else self._with_false_volume(series, interval_us, candles)
+
+    def _with_false_volume(
+        self, series: RecordedSeries, interval_us: int, candles: Iterator[SimulatedCandle]
+    ) -> Iterator[SimulatedCandle]:
+        time_us, units = self.enlarged[series.symbol]
+        volume = units * 10**series.size_decimals
+        for candle in candles:
+            covered = candle.open_us <= time_us < candle.open_us + interval_us
+            yield candle._replace(figures=candle.figures._replace(volume=volume)) if covered else candle
 
     def _joined(self, series: RecordedSeries, interval_us: int, opens: range, now_us: int) -> Iterator[SimulatedCandle]:
         """Candles of one or several whole bars; of the open bar, the trades so far."""

@@ -156,12 +156,13 @@ class Dialect(ABC):
     ping_every_s, pong_within_s: protocol pings of the server, None for none. first_request_within_s: a connection
     without a request is closed after this time. idle_timeout: when a connection without frames is closed.
     listing_path: of the symbol list by REST. symbol_parameter: the parameter, in the path or the query, that names the
-    symbol of a REST request.
+    symbol of a REST request. id_field: of the stream's trade, None where ids are no numbers.
     """
 
     name: ClassVar[str]
     listing_path: ClassVar[str]
     symbol_parameter: ClassVar[str]
+    id_field: ClassVar[str | None]
     paths: ClassVar[tuple[str, ...]] = ("/",)
     hold_us: ClassVar[int] = 0
     ping_every_s: ClassVar[float | None] = None

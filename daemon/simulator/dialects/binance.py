@@ -119,6 +119,7 @@ class Binance(Dialect):
     name: ClassVar[str] = "binance"
     listing_path: ClassVar[str] = "/api/v3/exchangeInfo"
     symbol_parameter: ClassVar[str] = "symbol"
+    id_field: ClassVar[str | None] = "a"
     ping_every_s: ClassVar[float | None] = 20.0
     pong_within_s: ClassVar[float | None] = 60.0
 

@@ -95,6 +95,7 @@ class Bitstamp(Dialect):
     name: ClassVar[str] = "bitstamp"
     listing_path: ClassVar[str] = "/api/v2/trading-pairs-info/"
     symbol_parameter: ClassVar[str] = "pair"
+    id_field: ClassVar[str | None] = "id"
     ping_every_s: ClassVar[float | None] = 54.0
     pong_within_s: ClassVar[float | None] = 60.0
 

@@ -104,6 +104,7 @@ class Bybit(Dialect):
     name: ClassVar[str] = "bybit"
     listing_path: ClassVar[str] = "/v5/market/instruments-info"
     symbol_parameter: ClassVar[str] = "symbol"
+    id_field: ClassVar[str | None] = "i"
     category: ClassVar[str] = "spot"
     paths: ClassVar[tuple[str, ...]] = ("/v5/public/spot",)
     idle_timeout: ClassVar[IdleTimeout | None] = IdleTimeout(600.0, 1000)
@@ -254,6 +255,7 @@ class BybitLinear(Bybit):
     name: ClassVar[str] = "bybit_linear"
     category: ClassVar[str] = "linear"
     paths: ClassVar[tuple[str, ...]] = ("/v5/public/linear",)
+    id_field: ClassVar[str | None] = None
     most_topics: ClassVar[int | None] = None
     repeats_ids: ClassVar[bool] = False
     _default_trades: ClassVar[int] = 500

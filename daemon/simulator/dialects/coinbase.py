@@ -111,6 +111,7 @@ class Coinbase(Dialect):
     name: ClassVar[str] = "coinbase"
     listing_path: ClassVar[str] = "/products"
     symbol_parameter: ClassVar[str] = "product"
+    id_field: ClassVar[str | None] = "trade_id"
     hold_us: ClassVar[int] = 250_000
     first_request_within_s: ClassVar[float | None] = 5.0
     idle_timeout: ClassVar[IdleTimeout | None] = IdleTimeout(75.0, 1000)

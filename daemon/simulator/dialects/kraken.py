@@ -118,6 +118,7 @@ class Kraken(Dialect):
     name: ClassVar[str] = "kraken"
     listing_path: ClassVar[str] = "/0/public/AssetPairs"
     symbol_parameter: ClassVar[str] = "pair"
+    id_field: ClassVar[str | None] = "trade_id"
     paths: ClassVar[tuple[str, ...]] = ("/v2",)
     idle_timeout: ClassVar[IdleTimeout | None] = IdleTimeout(60.0, 1000)
 

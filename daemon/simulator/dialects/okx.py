@@ -112,6 +112,7 @@ class Okx(Dialect):
     name: ClassVar[str] = "okx"
     listing_path: ClassVar[str] = "/api/v5/public/instruments"
     symbol_parameter: ClassVar[str] = "instId"
+    id_field: ClassVar[str | None] = "tradeId"
     paths: ClassVar[tuple[str, ...]] = ("/ws/v5/public",)
     idle_timeout: ClassVar[IdleTimeout | None] = IdleTimeout(30.0, 4004)
 

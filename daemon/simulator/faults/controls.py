@@ -6,10 +6,10 @@ import asyncio
 import random
 from abc import ABC, abstractmethod
 
-from daemon.simulator.dialects.base import Dialect
+from daemon.simulator.dialects.base import Dialect, SentTrade
 from daemon.simulator.faults.log import FaultLog
-from daemon.simulator.faults.malformed import malformed
-from daemon.simulator.faults.plan import Form, Listing
+from daemon.simulator.faults.malformed import malformed, with_id
+from daemon.simulator.faults.plan import HUGE_ID, HUGE_UNITS, Form, Listing
 from daemon.simulator.faults.rest_faults import Failure
 from daemon.simulator.faults.stream_faults import StreamFaults
 from daemon.simulator.player import Player
@@ -95,6 +95,21 @@ class FaultControls(ABC):
         text = malformed(form, self._streams.last_frame)
         self._streams.send_to_all(lambda _: (text,))
         self.log.note("malformed", form=form, bytes=len(text))
+
+    def send_huge_id(self, symbol: str, trade_id: int = HUGE_ID) -> None:
+        """Sends a valid trade that does not exist, at the last price and the present time, with this id.
+
+        Nothing is sent on a venue whose ids are no numbers.
+        """
+        known, field = self._known(symbol), self._dialect.id_field
+        last = self._market.tape.latest(known, 1, self._market.happened_us())
+        frames = 0
+        if field is not None and last:
+            trade = last[0]._replace(time_ms=self._market.now_us() // 1000)
+            sent = SentTrade(known, trade, with_id(self._dialect.record(known, trade), field, trade_id))
+            self._streams.send_to_all(lambda session: session.frames([sent]) if known in session.symbols else ())
+            frames = sum(known in client.session.symbols for client in self._streams.clients)
+        self.log.note("huge_id", known, trade_id=trade_id, frames=frames)
 
     def stall(self) -> None:
         """Makes every open websocket half-open: nothing more is sent, read or answered. New ones work."""
@@ -207,6 +222,20 @@ class FaultControls(ABC):
         self._market.unlisted = lacking.get(listing or "", set())
         self._rest.faults.cut_listing = listing == "cut"
         self.log.note("listing", known, listing=listing)
+
+    def enlarge_candle(self, symbol: str, units: int = HUGE_UNITS) -> None:
+        """Serves the last closed bar's candle with a volume of ``units`` of the base currency.
+
+        So are the candles of other intervals that cover the middle of that bar.
+        """
+        known, timeline = self._known(symbol), self.tape.timeline
+        index = timeline.index_at(self._market.happened_us()) - 1
+        self._market.candles.enlarged[known] = timeline.open_us(index) + timeline.interval_us // 2, units
+        self.log.note("huge_candle", known, units=units, open_us=timeline.open_us(index))
+
+    def restore_candle(self, symbol: str) -> None:
+        self._market.candles.enlarged.pop(self._known(symbol), None)
+        self.log.note("restore_candle", self._known(symbol))
 
     def halt(self, symbol: str, *, bars: int = 1) -> range:
         """Stops trading of a symbol in the next ``bars`` bars that have not begun, and returns their open times."""

@@ -1,4 +1,4 @@
-"""Malformed frames, made from a valid one."""
+"""Malformed frames and trades with another id, made from valid ones."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ _DIGITS = 5_000
 _HUGE_NUMBERS = 20
 # Larger than the frame limit of our client (1 MiB).
 _OVERSIZED_BYTES = 2 * 1024 * 1024
+
+
+def with_id(trade: str, field: str, trade_id: int) -> str:
+    """A trade's JSON with another id, as a number or as text like the id that it replaces."""
+    return re.sub(rf'("{field}":"?)\d+', rf"\g<1>{trade_id}", trade, count=1)
 
 
 def malformed(form: Form, frame: str) -> str:

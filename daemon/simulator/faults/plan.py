@@ -39,10 +39,14 @@ Kind = Literal[
     "throttle",
     "late",
     "cross",
+    "huge_id",
+    "huge_candle",
 ]
 Form = Literal["truncated", "nested", "nan", "types", "huge", "oversized"]
 Listing = Literal["empty", "partial", "cut"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+HUGE_ID = 9_000_000_000_000_000_000
+HUGE_UNITS = 10**15
 LISTINGS: tuple[Listing, ...] = get_args(Listing)
 FORMS: tuple[Form, ...] = get_args(Form)
 
@@ -79,6 +83,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     grace_s: _Seconds = 5.0
     bars: _Positive = 1
     listing: Listing = "empty"
+    trade_id: _Positive = HUGE_ID
+    units: _Positive = HUGE_UNITS
 
     def __post_init__(self) -> None:
         if self.kind == "region" and self.http_status not in _REGION_STATUSES:
@@ -130,7 +136,7 @@ def load_plan(path: Path) -> FaultPlan:
 
 def _at_random(kind: Kind, at_s: float, rng: random.Random) -> Fault:
     """A fault of a realistic size."""
-    if kind in {"delist", "listing", "region", "server_time", "throttle", "late", "cross"}:
+    if kind in {"delist", "listing", "region", "server_time", "throttle", "late", "cross", "huge_candle"}:
         return _venue_fault(kind, at_s, rng)
     return Fault(
         kind=kind,
