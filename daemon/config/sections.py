@@ -28,6 +28,7 @@ from daemon.config.types import (
     ShardText,
     Symbol,
     TimeOfDay,
+    TokenFile,
     WebsocketUrl,
     duration,
     on_loopback,
@@ -267,7 +268,7 @@ class HttpSection(Section):
     """HTTP server of the status page, API and metrics; off loopback each request needs the token of ``token_file``."""
 
     listen: Listen = ListenAddress("127.0.0.1", 9464)
-    token_file: ReadableFile = None
+    token_file: TokenFile = None
 
     @model_validator(mode="after")
     def _require_token_off_loopback(self) -> Self:

@@ -22,6 +22,8 @@ _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400, "y": 365 
 _DURATION = re.compile(r"([1-9][0-9]*)([smhdwy])")
 _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 CREDENTIALS = "${CREDENTIALS_DIRECTORY}"
+SHORTEST_TOKEN = 16  # characters
+_TOKEN_ADVICE = "write a random token into it, e.g. with openssl rand -hex 32"  # noqa: S105  # advice
 
 
 class Secrets(Enum):
@@ -202,6 +204,28 @@ def _readable_file(value: object, info: ValidationInfo) -> Path | None:
     return path
 
 
+def read_token(path: Path) -> str:
+    """The bearer token in a file: its only line. Raises ValueError for a token that does not protect anything."""
+    try:
+        token = path.read_text("ascii").strip()
+    except UnicodeDecodeError:
+        raise ValueError(f'was "{path}", which holds more than ASCII characters; {_TOKEN_ADVICE}') from None
+    if any(character.isspace() or not character.isprintable() for character in token):
+        raise ValueError(f'was "{path}", which holds spaces or control characters; {_TOKEN_ADVICE}')
+    if len(token) < SHORTEST_TOKEN:
+        fault = "is empty" if not token else f"holds {len(token)} characters, of at least {SHORTEST_TOKEN}"
+        raise ValueError(f'was "{path}", which {fault}; {_TOKEN_ADVICE}')
+    return token
+
+
+def _token_file(value: object, info: ValidationInfo) -> Path | None:
+    path = _readable_file(value, info)
+    secrets = info.context.secrets if isinstance(info.context, ValidationContext) else Secrets.REQUIRED
+    if path is not None and secrets is not Secrets.UNCHECKED and CREDENTIALS not in str(path):
+        read_token(path)
+    return path
+
+
 def _folder(text: str) -> Path:
     if not text:
         raise ValueError("was empty; write a folder or leave the key out")
@@ -228,6 +252,7 @@ Listen = Annotated[ListenAddress, *_text_field(_parsed_text(listen_address))]
 WebsocketUrl = Annotated[str, *_text_field(_parsed_text(_url_parser(("ws", "wss"), "wss://stream.example.com:9443")))]
 RestUrl = Annotated[str, *_text_field(_parsed_text(_url_parser(("http", "https"), "https://api.example.com")))]
 ReadableFile = Annotated[Path | None, *_text_field(_readable_file)]
+TokenFile = Annotated[Path | None, *_text_field(_token_file)]
 Folder = Annotated[Path, *_text_field(_parsed_text(_folder))]
 # TOML has integers and floats, so a quoted "5" is an error in the file.
 Integer = Annotated[int, Strict()]

@@ -43,7 +43,7 @@ from daemon.exchanges.coinbase_wire import (
     Subscriptions,
     TradesEvent,
 )
-from daemon.exchanges.decoding import MALFORMED, all_microseconds, as_datetime, decode_body, microseconds
+from daemon.exchanges.decoding import MALFORMED, as_microseconds, cut_microseconds, decode_body, set_times
 from daemon.exchanges.record_decoder import RecordDecoder
 from daemon.exchanges.symbol_map import SymbolMap
 from daemon.timestamps import iso
@@ -100,7 +100,7 @@ class Coinbase(RecordDecoder):
     decimals = 8
     opens_at_previous_close = False
     keep_alive: KeepAlive | None = None  # its heartbeats keep the connection up
-    to_record_time = staticmethod(as_datetime)
+    to_record_time = staticmethod(as_microseconds)
 
     def __init__(self, symbols: Sequence[str] | None) -> None:
         self._symbol_map = SymbolMap(self.name, symbols, native=lambda base, quote: f"{base}-{quote}", spell=spell)
@@ -136,6 +136,7 @@ class Coinbase(RecordDecoder):
             return self._read_other(frame)
         if len(events) != 1 or not (records := events[0].trades):
             return self._split_by_product(events)
+        set_times(records)
         product = records[0].product_id
         symbol = self._only_watchers.get(product)
         if symbol is None:
@@ -151,6 +152,7 @@ class Coinbase(RecordDecoder):
         """Messages of a snapshot of several products, or of a product that is watched under two names."""
         found: dict[str, list[AdvancedTrade]] = {}
         for event in events:
+            set_times(event.trades)
             for record in event.trades:
                 found.setdefault(record.product_id, []).append(record)
         for records in found.values():
@@ -161,11 +163,7 @@ class Coinbase(RecordDecoder):
 
     @staticmethod
     def to_trades(records: Sequence[AdvancedTrade | Match]) -> list[Trade]:
-        times_us = all_microseconds([each.time for each in records])
-        return [
-            Trade(each.trade_id, time_us, each.price, each.size, each.side in _MAKER_SELLS)
-            for each, time_us in zip(records, times_us, strict=True)
-        ]
+        return [Trade(each.trade_id, each.time, each.price, each.size, each.side in _MAKER_SELLS) for each in records]
 
     def _watchers(self, product: str) -> tuple[str, ...]:
         watchers = self._watching.get(product)
@@ -191,6 +189,7 @@ class Coinbase(RecordDecoder):
     def _classify_type(self, frame: bytes | str, envelope: Envelope) -> ParsedFrame:
         if envelope.type in {"match", "last_match"}:
             match = _decode_match(frame)
+            set_times([match])
             return merge_messages([TradesMessage(symbol, [match]) for symbol in self._watchers(match.product_id)])
         if envelope.type == "subscriptions":
             return self._acknowledged(_decode_exchange_subscriptions(frame).products())
@@ -278,7 +277,7 @@ class Coinbase(RecordDecoder):
         return RestRequest("/time", {})
 
     def decode_server_time(self, body: bytes, date: str) -> int:  # noqa: ARG002  # the body has milliseconds
-        return microseconds(decode_body(self.name, body, ServerTime).iso)
+        return cut_microseconds(decode_body(self.name, body, ServerTime).iso)
 
     def check_answer(self, body: bytes) -> None:
         """Does nothing: Coinbase reports errors with an HTTP status."""

@@ -5,26 +5,28 @@ Field names are the venue's own. ``side`` is the MAKER's everywhere: where the m
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 
 from daemon.exchanges.candles import VenueCandle
-from daemon.exchanges.decoding import Id, NotNegative, Positive, TimeS, microseconds
+from daemon.exchanges.decoding import Id, NotNegative, Positive, TimeS, cut_microseconds
 from features.market import Trade
-
-# RFC 3339 with any number of fraction digits; Coinbase leaves out zeros at the end.
-_Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class AdvancedTrade(msgspec.Struct, gc=False):
+    """``time_text``: RFC 3339 with any number of fraction digits, zeros at the end left out.
+
+    ``time``: the same in microseconds, set later.
+    """
+
     product_id: str
     trade_id: Id
     price: Positive
     size: Positive
-    time: _Time
     side: Literal["BUY", "SELL"]
+    time_text: str = msgspec.field(name="time")
+    time: int = msgspec.field(default=0, name="")
 
 
 class TradesEvent(msgspec.Struct, gc=False):
@@ -40,14 +42,18 @@ class MarketTrades(msgspec.Struct, gc=False):
 
 
 class RestTrade(msgspec.Struct, gc=False):
+    """``time_text``, ``time``: see ``AdvancedTrade``."""
+
     trade_id: Id
     price: Positive
     size: Positive
-    time: _Time
     side: Literal["buy", "sell"]
+    time_text: str = msgspec.field(name="time")
+    time: int = msgspec.field(default=0, name="")
 
     def to_trade(self) -> Trade:
-        return Trade(self.trade_id, microseconds(self.time), self.price, self.size, self.side == "sell")
+        time_us = cut_microseconds(self.time_text)
+        return Trade(self.trade_id, time_us, self.price, self.size, self.side == "sell")
 
 
 class Match(RestTrade, gc=False, kw_only=True):
@@ -115,4 +121,4 @@ class Product(msgspec.Struct):
 
 
 class ServerTime(msgspec.Struct):
-    iso: _Time
+    iso: str

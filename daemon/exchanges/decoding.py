@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, TypeVar
+from datetime import UTC, datetime
+from typing import Annotated, Protocol, TypeVar
 
 import msgspec
 
@@ -47,15 +47,36 @@ def microseconds(when: datetime) -> int:
     raise DataFault(f"time {when.isoformat()} has no offset or is outside 2009 to 2100")
 
 
-def all_microseconds(times: Iterable[datetime]) -> list[int]:
-    """``microseconds`` of each time. Successive equal times, the fills of one order, are converted once."""
-    times_us: list[int] = []
-    before, time_us = None, 0
-    for when in times:
-        if when != before:
-            before, time_us = when, microseconds(when)
-        times_us.append(time_us)
-    return times_us
+def cut_microseconds(text: str) -> int:
+    """UTC microseconds of an ISO 8601 time with an offset; further digits are cut: rounding could reach the next bar.
+
+    Raises DataFault for another text, and for a time outside 2009 to 2100.
+    """
+    try:
+        return microseconds(datetime.fromisoformat(text))
+    except ValueError as error:
+        raise DataFault(f"{text[:40]!r} is no time: {error}") from error
+
+
+class DatedRecord(Protocol):
+    """A record whose time is a text."""
+
+    time_text: str
+    time: int
+
+
+def set_times(records: Iterable[DatedRecord]) -> None:
+    """Sets ``time`` of each record, in microseconds. Raises DataFault for a text that is no time.
+
+    Successive equal texts, the fills of one order, are converted once.
+    """
+    before: str | None = None
+    time_us = 0
+    for record in records:
+        text = record.time_text
+        if text != before:
+            before, time_us = text, cut_microseconds(text)
+        record.time = time_us
 
 
 def as_microseconds(time_us: int) -> int:
@@ -66,11 +87,6 @@ def as_microseconds(time_us: int) -> int:
 def as_milliseconds(time_us: int) -> int:
     """Milliseconds, rounded down."""
     return time_us // 1000
-
-
-def as_datetime(time_us: int) -> datetime:
-    """UTC datetime."""
-    return _EPOCH + timedelta(microseconds=time_us)
 
 
 def request_number(text: str | None) -> int | None:

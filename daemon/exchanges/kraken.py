@@ -30,7 +30,7 @@ from daemon.exchanges.base import (
 )
 from daemon.exchanges.batches import merge_messages, sort_by_id
 from daemon.exchanges.candles import finished_bars
-from daemon.exchanges.decoding import MALFORMED, all_microseconds, as_datetime, decode_body
+from daemon.exchanges.decoding import MALFORMED, as_microseconds, decode_body, set_times
 from daemon.exchanges.kraken_wire import (
     AnswerStatus,
     AssetPairsAnswer,
@@ -93,7 +93,7 @@ class Kraken(RecordDecoder):
     time_resolution_us = 1_000_000
     opens_at_previous_close = False
     keep_alive: KeepAlive | None = KeepAlive('{"method":"ping"}', 20)  # it closes after a minute of silence
-    to_record_time = staticmethod(as_datetime)
+    to_record_time = staticmethod(as_microseconds)
 
     def __init__(self, symbols: Sequence[str] | None) -> None:
         self._symbol_map = SymbolMap(self.name, symbols, native=lambda base, quote: f"{base}/{quote}", spell=_spell)
@@ -126,6 +126,7 @@ class Kraken(RecordDecoder):
             return self._read_other(frame)
         if not records:
             return _HEARTBEAT
+        set_times(records)
         pair = records[0].symbol
         if len(records) > 1:
             for record in records:
@@ -145,11 +146,7 @@ class Kraken(RecordDecoder):
 
     @staticmethod
     def to_trades(records: Sequence[StreamTrade]) -> list[Trade]:
-        times_us = all_microseconds([each.time for each in records])
-        return [
-            Trade(each.trade_id, time_us, each.price, each.qty, each.side == "buy")
-            for each, time_us in zip(records, times_us, strict=True)
-        ]
+        return [Trade(each.trade_id, each.time, each.price, each.qty, each.side == "buy") for each in records]
 
     def _read_other(self, frame: bytes | str) -> ParsedFrame:
         try:

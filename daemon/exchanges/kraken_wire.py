@@ -6,7 +6,7 @@ Field names are the venue's own. Frames hold numbers as numbers, answers mostly 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from decimal import ROUND_FLOOR, Decimal
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
@@ -18,19 +18,19 @@ from features.market import Trade
 
 T = TypeVar("T")
 
-# A float of this size has a resolution of a quarter of a microsecond.
-_Seconds = Annotated[float, msgspec.Meta(ge=EARLIEST_MS / 1000, lt=LATEST_MS / 1000)]
+_MICROSECOND = Decimal("0.000001")
 
 
 class StreamTrade(msgspec.Struct, gc=False):
-    """``side``: the taker's. ``time`` is the venue's ``timestamp``."""
+    """``side``: the taker's. ``time_text``: the venue's ``timestamp``. ``time``: in microseconds, set later."""
 
     symbol: str
     side: Literal["buy", "sell"]
     price: Positive
     qty: Positive
     trade_id: Id
-    time: Annotated[datetime, msgspec.Meta(tz=True)] = msgspec.field(name="timestamp")
+    time_text: str = msgspec.field(name="timestamp")
+    time: int = msgspec.field(default=0, name="")
 
 
 class TradesFrame(msgspec.Struct, gc=False):
@@ -69,14 +69,19 @@ class TradeRow(msgspec.Struct, array_like=True, gc=False):
 
     price: Positive
     volume: Positive
-    time: _Seconds
+    time: Decimal  # a float of this size has a resolution of a quarter of a microsecond
     side: Literal["b", "s"]
     order: str
     miscellaneous: str
     trade_id: Id
 
     def to_trade(self) -> Trade:
-        return Trade(self.trade_id, round(self.time * 1e6), self.price, self.volume, self.side == "b")
+        """Digits beyond the microsecond are cut. Raises DataFault for an impossible time."""
+        time = self.time
+        if not time.is_finite() or not EARLIEST_MS // 1000 <= time < LATEST_MS // 1000:
+            raise DataFault(f"kraken trade {self.trade_id} has an impossible time")
+        time_us = int(time.quantize(_MICROSECOND, ROUND_FLOOR).scaleb(6))
+        return Trade(self.trade_id, time_us, self.price, self.volume, self.side == "b")
 
 
 class TradesAnswer(msgspec.Struct):

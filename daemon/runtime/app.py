@@ -13,6 +13,7 @@ import structlog
 from daemon.clock import Clock
 from daemon.config import Config
 from daemon.config.reload import ReloadChanges, reloadable_changes, with_reloadable
+from daemon.config.types import read_token
 from daemon.errors import ConfigError, Retryable
 from daemon.publishing.embedded_broker import EmbeddedBroker
 from daemon.runtime import periodic_jobs
@@ -27,12 +28,13 @@ from daemon.runtime.startup import (
     synchronise_clock,
 )
 from daemon.runtime.status_snapshot import ModelInService, RetrainSnapshot, mqtt_status, status_document
+from daemon.runtime.store_opening import check_store, open_ledger
 from daemon.runtime.store_retention import StoreRetention
 from daemon.runtime.wiring import Components, build, timeouts_for
 from daemon.serving.control import ControlServer, serving_path
 from daemon.serving.gpu import GpuCollector
 from daemon.serving.http import HttpServer
-from daemon.serving.notify import Notifier, run_watchdog, status_line
+from daemon.serving.notify import Notifier, run_watchdog, start_timeout_extended, status_line
 from daemon.serving.status import StatusDocument
 
 log = structlog.get_logger(__name__)
@@ -129,7 +131,9 @@ class App:
             port = await broker.start(self._broker_port) if broker else None
             if port is not None:
                 self.mqtt_address = f"mqtt://127.0.0.1:{port}"
-            self.components = build(self.config, clock=self.clock, hooks=self._hooks, broker_port=port)
+            async with start_timeout_extended(self._notifier):
+                ledger = await open_ledger(self.config)
+            self.components = build(self.config, ledger=ledger, clock=self.clock, hooks=self._hooks, broker_port=port)
             await self._serve()
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
@@ -165,7 +169,7 @@ class App:
             registry=self.components.metrics.registry,
             status=self.status,
             health=self.components.health,
-            token=token_file.read_text("utf-8").strip() if token_file else None,
+            token=read_token(token_file) if token_file else None,
         )
 
     async def _publish_and_run(self) -> None:
@@ -205,6 +209,8 @@ class App:
             "ready": periodic_jobs.announce_status(self._notifier, components.health),
             "watchdog": run_watchdog(self._notifier, fatal_reason=components.health.fatal_reason),
         }
+        if not components.ledger.checked:
+            jobs["store check"] = self._check_store()
         if components.reconciler is not None:
             jobs["reconciler"] = components.reconciler.run()
         for name, feed in components.feeds.items():
@@ -247,6 +253,10 @@ class App:
     async def _run_rounds(self) -> None:
         await self._models_loaded.wait()
         await self.components.rounds.run()
+
+    async def _check_store(self) -> None:
+        await self._models_loaded.wait()  # the start needs the disk
+        await check_store(self.components.ledger.path, self.components.store)
 
     async def _load_and_retrain(self) -> None:
         """Recent history and the champion before the first round, then the whole history, then the schedule."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from daemon import __version__
 from daemon.clock import Clock
 from daemon.config import Config
-from daemon.errors import ConfigError
 from daemon.exchanges import venue
 from daemon.exchanges.base import traits
 from daemon.forecasting.calibration import Calibration
@@ -40,7 +38,7 @@ from daemon.runtime.timekeeper import Timekeeper
 from daemon.runtime.venue_feed import VenueFeed
 from daemon.serving.health import Health
 from daemon.serving.metrics import Metrics
-from daemon.store.ledger import LEDGER_NAME, Ledger
+from daemon.store.ledger import Ledger
 from daemon.store.progress import StoreFault
 from daemon.store.thread import StoreThread
 from models.artifacts.registry import Registry
@@ -72,12 +70,12 @@ class Components:
     retrain_job: RetrainJob
 
 
-def build(config: Config, *, clock: Clock, hooks: Hooks, broker_port: int | None) -> Components:
-    """Builds all components, inside a running event loop.
+def build(config: Config, *, ledger: Ledger, clock: Clock, hooks: Hooks, broker_port: int | None) -> Components:
+    """Builds all components, inside a running event loop; ``ledger`` is theirs from then on.
 
     broker_port: where the embedded broker listens; None where another broker is configured.
     """
-    core = _Core(config, clock=clock, hooks=hooks, broker_port=broker_port)
+    core = _Core(config, ledger=ledger, clock=clock, hooks=hooks, broker_port=broker_port)
     flow = _Flow(config, core, hooks)
     history = HistoryLoader(
         flow.rests,
@@ -118,7 +116,7 @@ def timeouts_for(config: Config, clock: Clock) -> Timeouts:
 class _Core:
     """The components that depend on the configuration alone, or on one another."""
 
-    def __init__(self, config: Config, *, clock: Clock, hooks: Hooks, broker_port: int | None) -> None:
+    def __init__(self, config: Config, *, ledger: Ledger, clock: Clock, hooks: Hooks, broker_port: int | None) -> None:
         self.clock = clock
         self.metrics = Metrics(version=__version__, market_us=clock.market_us)
         self.health = Health(
@@ -132,7 +130,7 @@ class _Core:
         self.messages = MessageBuilder(self.publisher, topics, clock)
         self._loop = asyncio.get_running_loop()
         self.store = StoreThread(on_fault=self._store_fault, wall_s=clock.wall_s)
-        self.ledger = Ledger(_prepared(config.instance.state_dir) / LEDGER_NAME)
+        self.ledger = ledger
         self.pipeline = _pipeline(config, clock)
         self.timekeeper = Timekeeper(
             {each.venue for each in config.instruments},
@@ -291,13 +289,3 @@ def _prepare_metrics(config: Config, core: _Core, rounds: ForecastRounds) -> Non
     metrics.watch_queue("rounds", lambda: rounds.depth, capacity=rounds.capacity)
     metrics.watch_queue("outbox", lambda: publisher.depth, capacity=publisher.capacity)
     metrics.mqtt_outbox_depth.set_function(lambda: publisher.depth)
-
-
-def _prepared(state_dir: Path) -> Path:
-    try:
-        state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            [f"[instance] state_dir {state_dir}: {error.strerror}; make it writable or choose another"]
-        ) from error
-    return state_dir

@@ -25,7 +25,8 @@ log = structlog.get_logger(__name__)
 
 SOCKET_NAME = "control.sock"
 PATH_BYTES = 107  # sockaddr_un.sun_path holds 108 with the closing NUL
-LINE_BYTES = 64 * 1024
+REQUEST_BYTES = 64 * 1024
+REPLY_BYTES = 64 * 1024 * 1024  # the status of 2,000 symbols takes 10 to 20 MB
 REQUEST_TIMEOUT_S = 5.0
 WRITE_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 2.0
@@ -91,7 +92,7 @@ class ControlServer:
             # No client can connect before listen(), so the wider mode is never usable.
             self.path.chmod(0o600)
             self._inode = self.path.stat().st_ino
-            self._server = await asyncio.start_unix_server(self._accept, sock=listening, limit=LINE_BYTES)
+            self._server = await asyncio.start_unix_server(self._accept, sock=listening, limit=REQUEST_BYTES)
         except OSError as error:
             listening.close()
             raise ConfigError([f"control socket {self.path}: {error.strerror}"]) from error
@@ -136,7 +137,7 @@ class ControlServer:
             await _write(writer, {"error": str(error), "exit_code": EXIT_USAGE})
             return
         answering = asyncio.create_task(self._answer(command, arguments, writer), name=f"control.{command}")
-        leaving = asyncio.create_task(reader.read(), name="control.client_leaves")
+        leaving = asyncio.create_task(_end_of(reader), name="control.client_leaves")
         try:
             await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -150,7 +151,11 @@ class ControlServer:
         try:
             async with aclosing(self._handler(command, arguments)) as replies:
                 async for reply in replies:
-                    await _write(writer, reply)
+                    if (size := await _write(writer, reply)) > REPLY_BYTES:
+                        log.error("control_reply_too_long", command=command, bytes=size)
+                        excess = f"{command}: a reply of {size} bytes exceeds the limit of {REPLY_BYTES}"
+                        await _write(writer, {"error": excess, "exit_code": EXIT_INTERNAL})
+                        return
         except _PeerDisconnected:
             raise
         except (ForecastdError, ValueError) as error:
@@ -185,6 +190,8 @@ class ControlClient:
                 yield reply
         except (ConnectionError, _PeerDisconnected) as error:
             raise Unreachable(f"the daemon went away during {command!r}: {error}") from error
+        except ValueError as error:  # of readline a line over the limit, of msgspec anything but a JSON object
+            raise Unreachable(f"the reply to {command!r} cannot be read: {error}") from error
         finally:
             writer.close()
         raise Unreachable(f"the daemon went away during {command!r}; see its log")
@@ -194,7 +201,7 @@ class ControlClient:
         for path in self._paths:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    return await asyncio.open_unix_connection(path, limit=LINE_BYTES)
+                    return await asyncio.open_unix_connection(path, limit=REPLY_BYTES)
             except OSError as error:
                 tried.append(f"{path} ({_connect_error(error)})")
         raise Unreachable(f"no running forecastd: tried {', '.join(tried)}")
@@ -240,13 +247,25 @@ def _parse_request(line: bytes) -> tuple[str, dict[str, Any]]:
     raise ValueError('the request had no "command"')
 
 
-async def _write(writer: asyncio.StreamWriter, reply: Reply) -> None:
-    writer.write(msgspec.json.encode(reply) + b"\n")
+async def _end_of(reader: asyncio.StreamReader) -> None:
+    """Returns when the client closes its side, or has sent more after its request than any client needs."""
+    excess = 0
+    while excess <= REQUEST_BYTES and (chunk := await reader.read(REQUEST_BYTES)):
+        excess += len(chunk)
+
+
+async def _write(writer: asyncio.StreamWriter, reply: Reply) -> int:
+    """Sends one line and returns its length in bytes; a reply over the limit is not sent."""
+    line = msgspec.json.encode(reply) + b"\n"
+    if len(line) > REPLY_BYTES:
+        return len(line)
+    writer.write(line)
     try:
         async with asyncio.timeout(WRITE_TIMEOUT_S):
             await writer.drain()
     except (ConnectionError, TimeoutError) as error:
         raise _PeerDisconnected(repr(error)) from error
+    return len(line)
 
 
 def _mode(path: Path) -> int | None:

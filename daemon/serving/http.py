@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import errno
@@ -18,6 +19,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 from daemon.config.types import ListenAddress
 from daemon.errors import ConfigError, Retryable
 from daemon.serving.health import Health
+from daemon.serving.http_connections import NOSNIFF, BoundedConnection, HttpLimits, OpenConnections
 from daemon.serving.status import StatusDocument
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
@@ -47,13 +49,16 @@ class HttpServer:
         status: Callable[[], StatusDocument],
         health: Health,
         token: str | None = None,
+        limits: HttpLimits | None = None,
     ) -> None:
         self._listen = listen
         self._status = status
         self._health = health
         self._token = token
+        self._limits = limits or HttpLimits()
         self._page = resources.files("daemon.serving").joinpath("page/index.html").read_text(encoding="utf-8")
         self._runner: web.AppRunner | None = None
+        self._listening: asyncio.AbstractServer | None = None
         self._registry = registry
 
     async def start(self) -> str:
@@ -61,28 +66,35 @@ class HttpServer:
 
         Raises Retryable when the port is taken and ConfigError when the address cannot be used at all.
         """
-        runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
+        self._runner = runner = web.AppRunner(self._application(), shutdown_timeout=SHUTDOWN_TIMEOUT_S)
         await runner.setup()
+        assert runner.server is not None, "setup() makes the server"
+        connections = OpenConnections(runner.server, self._limits)
         try:
-            await web.TCPSite(runner, self._listen.host, self._listen.port).start()
+            listening = await asyncio.get_running_loop().create_server(
+                connections, self._listen.host, self._listen.port, backlog=self._limits.connections
+            )
         except OSError as error:
-            await runner.cleanup()
+            await self.stop()
             if error.errno == errno.EADDRINUSE:
                 raise Retryable(
                     f"[http] listen {self._listen}: the port is taken; stop its user or choose another"
                 ) from error
             raise ConfigError([f"[http] listen {self._listen}: {error.strerror}"]) from error
-        self._runner = runner
-        port = runner.addresses[0][1]
+        self._listening = listening
+        port = listening.sockets[0].getsockname()[1]
         return f"http://{self._listen._replace(port=port)}"
 
     async def stop(self) -> None:
         """Stops listening; requests under way have a second to end."""
+        if self._listening is not None:
+            self._listening.close()
         if self._runner is not None:
             await self._runner.cleanup()
 
     def _application(self) -> web.Application:
         application = web.Application(middlewares=[self._guard])
+        application.on_response_prepare.append(_protect)
         application.add_routes(
             [
                 web.get("/", self._show_page),
@@ -96,16 +108,15 @@ class HttpServer:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if isinstance(request.protocol, BoundedConnection):
+            request.protocol.answering()
         host = str(self._listen).rpartition(":")[0]  # an IPv6 host in brackets, as in the request's header
         if self._listen.is_loopback and _host_name(request) not in {host, *LOOPBACK_NAMES}:
             return web.Response(status=421, text="ask for this address by a loopback name, e.g. localhost\n")
         if request.path not in OPEN_PATHS and not self._authorised(request):
             challenge = {hdrs.WWW_AUTHENTICATE: 'Bearer, Basic realm="forecastd", charset="UTF-8"'}
             return web.Response(status=401, headers=challenge, text="a token is needed, see [http] token_file\n")
-        response = await handler(request)
-        response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        return response
+        return await handler(request)
 
     def _authorised(self, request: web.Request) -> bool:
         if self._token is None:
@@ -132,6 +143,12 @@ class HttpServer:
         return web.json_response(body, status=503 if problems else 200)
 
 
+async def _protect(_request: web.Request, response: web.StreamResponse) -> None:
+    """Headers of every answer, errors included."""
+    response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+    response.headers.update(NOSNIFF)
+
+
 def _host_name(request: web.Request) -> str:
     host = request.headers.get(hdrs.HOST, "").lower()
     name, separator, port = host.rpartition(":")
@@ -140,10 +157,11 @@ def _host_name(request: web.Request) -> str:
 
 def _offered_token(authorization: str) -> bytes:
     """The token in an Authorization header, empty when there is none that can be read."""
-    scheme, _, credentials = authorization.partition(" ")
-    if scheme.lower() == "bearer":
-        return credentials.strip().encode()
-    if scheme.lower() != "basic":
+    # aiohttp decodes bytes that are not UTF-8 to surrogates.
+    scheme, _, credentials = authorization.encode("utf-8", "surrogateescape").partition(b" ")
+    if scheme.lower() == b"bearer":
+        return credentials.strip()
+    if scheme.lower() != b"basic":
         return b""
     try:
         _, _, password = base64.b64decode(credentials, validate=True).partition(b":")

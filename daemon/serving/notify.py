@@ -9,7 +9,8 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 
 import structlog
 
@@ -19,6 +20,7 @@ log = structlog.get_logger(__name__)
 
 MICROSECONDS_PER_SECOND = 1_000_000
 STATUS_CHARACTERS = 500
+MOST_EXTENSION_S = 1800.0  # a check of the largest store on a slow disk
 
 
 class Notifier:
@@ -74,6 +76,22 @@ class Notifier:
             return False
         self._refused = False
         return True
+
+
+@asynccontextmanager
+async def start_timeout_extended(notifier: Notifier, *, extension_s: float = 10.0) -> AsyncIterator[None]:
+    """Extends the start timeout while its body runs, for at most ``MOST_EXTENSION_S``."""
+
+    async def extend() -> None:
+        for _ in range(int(MOST_EXTENSION_S / extension_s * 2)):
+            notifier.extend_timeout(extension_s)
+            await asyncio.sleep(extension_s / 2)
+
+    extending = asyncio.create_task(extend(), name="start timeout")
+    try:
+        yield
+    finally:
+        extending.cancel()
 
 
 async def announce_ready(notifier: Notifier, health: Health, *, poll_s: float = 0.1, extension_s: float = 10.0) -> None:

@@ -22,14 +22,18 @@ WAL_LIMIT_BYTES = 64 * 1024 * 1024
 class Database:
     """One connection to one store. Every method is synchronous and belongs to one thread at a time.
 
+    checked: whether the whole file was read and found good when it was opened.
+
     The write-ahead log makes every transaction atomic, also when the process is killed. ``synchronous=NORMAL`` does not
     wait for the disk at each commit: a power cut (not a crash of the process) may lose the newest transactions. The
     daemon recovers from that: trade ids continue from the stored watermark, the trades after it are repaired through
     REST, and a lost forecast is issued again.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False, check: bool = True) -> None:
         """Opens ``path``, creating and migrating it; ``read_only`` does neither.
+
+        check: reads the whole file and refuses a damaged one; a gigabyte takes about ten seconds.
 
         Raises:
             StoreUnavailable: the file or its folder cannot be opened or written.
@@ -37,13 +41,14 @@ class Database:
             Unreachable: read only, and there is no store.
         """
         self.path = path
+        self.checked = check
         if read_only and not _is_there(path):
             raise Unreachable(f"{path} is not there; start forecastd or import history first")
         with self._errors():
             self._connection = self._connect(read_only=read_only)
         try:
             with self._errors():
-                self._prepare(read_only=read_only)
+                self._prepare(read_only=read_only, check=check)
         except BaseException:
             self._connection.close()
             raise
@@ -71,7 +76,7 @@ class Database:
             check_same_thread=False,
         )
 
-    def _prepare(self, *, read_only: bool) -> None:
+    def _prepare(self, *, read_only: bool, check: bool) -> None:
         execute = self._connection.execute
         execute("PRAGMA foreign_keys = ON")
         if not read_only:
@@ -80,9 +85,10 @@ class Database:
             execute("PRAGMA journal_mode = WAL")
             execute("PRAGMA synchronous = NORMAL")
             execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
-        (verdict,) = execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise damaged_error(self.path, verdict)
+        if check:
+            (verdict,) = execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise damaged_error(self.path, verdict)
         if not read_only:
             migrate(self._connection, self.path)
 

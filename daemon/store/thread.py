@@ -122,6 +122,10 @@ class StoreThread:
                 self._more.wait()
             return self._jobs.popleft()
 
+    def report_fault(self, error: Exception) -> None:
+        """Records a fault of the store that was found outside of this thread; from any thread."""
+        self._note_fault(error)
+
     def _note_fault(self, error: Exception) -> None:
         known = self._fault
         fault = fault_of(error, known.since_s if known else self._wall_s())

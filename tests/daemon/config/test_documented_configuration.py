@@ -57,7 +57,7 @@ def test_documentation_names_every_key() -> None:
 def test_examples_are_valid(path: Path, tmp_path: Path) -> None:
     """Each example loads unchanged, given files for the credentials that it names."""
     for name in re.findall(r'^\w+ = "\$\{CREDENTIALS_DIRECTORY\}/([a-z-]+)"', path.read_text(), re.MULTILINE):
-        (tmp_path / name).write_text("secret")
+        (tmp_path / name).write_text("a secret of more than 16 characters".replace(" ", "-"))
     load_config(path, environ={"CREDENTIALS_DIRECTORY": str(tmp_path), **HOME})
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from daemon.config import Config, Secrets, load_config
 from daemon.config.render import show
+from daemon.config.types import read_token
 from daemon.errors import ConfigError
 from tests.daemon.config.loading import HOME, Write, problem, problems
 
@@ -70,3 +71,47 @@ def test_show_holds_paths_and_no_content(write: Write, tmp_path: Path) -> None:
     rendered = show(load_config(path, environ={"CREDENTIALS_DIRECTORY": str(tmp_path), **HOME}), origin=True)
     assert f'password_file = "{tmp_path}/password"' in rendered
     assert "hunter2" not in rendered
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"", "is empty"),
+        (b" \n\t\n", "is empty"),
+        (b"0123456789abcde\n", "holds 15 characters, of at least 16"),
+        (b"0123456789abcdef 0123456789abcdef", "spaces or control characters"),
+        (b"0123456789abcdef\n0123456789abcdef\n", "spaces or control characters"),
+        (b"0123456789\x00abcdef", "spaces or control characters"),
+        ("gehe\u00efmnis-0123456789".encode(), "more than ASCII characters"),
+        (b"\xff\xfe0123456789abcdef", "more than ASCII characters"),
+    ],
+)
+@pytest.mark.parametrize("listen", ["0.0.0.0:9464", "127.0.0.1:9464"])
+def test_a_token_that_protects_nothing_is_refused(
+    content: bytes, fault: str, listen: str, write: Write, tmp_path: Path
+) -> None:
+    """The daemon and ``config check`` refuse an empty, short or unreadable token and do not repeat it."""
+    (tmp_path / "token").write_bytes(content)
+    path = write(f'[http]\nlisten = "{listen}"\ntoken_file = "{tmp_path}/token"')
+    with pytest.raises(ConfigError) as checked:
+        load_config(path, environ=HOME, secrets=Secrets.UNCHECKED_CREDENTIALS)
+    (line,) = problems(path)
+    assert checked.value.problems == [line]
+    assert f'http.token_file: was "{tmp_path}/token", which' in line
+    assert fault in line
+    assert "openssl rand" in line
+    assert "0123456789" not in line.replace("openssl rand -hex 32", "")
+
+
+def test_a_token_of_16_characters_is_accepted(write: Write, tmp_path: Path) -> None:
+    """White space around the token, as editors leave it, does not count."""
+    (tmp_path / "token").write_text("  0123456789abcdef\n")
+    path = write(f'[http]\nlisten = "0.0.0.0:9464"\ntoken_file = "{tmp_path}/token"')
+    assert load_config(path, environ=HOME).http.token_file == tmp_path / "token"
+    assert read_token(tmp_path / "token") == "0123456789abcdef"
+
+
+def test_commands_without_need_of_the_token_do_not_read_it(write: Write, tmp_path: Path) -> None:
+    """``forecastd status`` works for a user who may not read the daemon's secrets."""
+    path = write(f'[http]\nlisten = "0.0.0.0:9464"\ntoken_file = "{tmp_path}/absent"')
+    assert load_config(path, environ=HOME, secrets=Secrets.UNCHECKED).http.token_file == tmp_path / "absent"

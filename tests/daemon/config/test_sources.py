@@ -76,7 +76,7 @@ def test_precedence(write: Write, tmp_path: Path) -> None:
 def test_environment_beats_credentials(tmp_path: Path) -> None:
     """A file named in the environment takes precedence over a credential of the same key."""
     for name in ("http-token", "other"):
-        (tmp_path / name).write_text("secret")
+        (tmp_path / name).write_text("a-secret-of-16-or-more")
     environ = {"CREDENTIALS_DIRECTORY": str(tmp_path), "FORECASTD__HTTP__TOKEN_FILE": str(tmp_path / "other"), **HOME}
     assert load_config(environ=environ).http.token_file == tmp_path / "other"
 

@@ -16,6 +16,7 @@ from daemon.exchanges.decoding import (
     Positive,
     TimeMs,
     TimeS,
+    cut_microseconds,
     decode_body,
     microseconds,
     request_number,
@@ -77,6 +78,29 @@ def test_microseconds() -> None:
     assert microseconds(datetime(2021, 4, 4, 20, 3, 11, 314_159, tzinfo=UTC)) == 1_617_566_591_314_159
     east = timezone(timedelta(hours=8))
     assert microseconds(datetime(2021, 4, 5, 4, 3, 11, 314_159, tzinfo=east)) == 1_617_566_591_314_159
+
+
+@pytest.mark.parametrize(
+    ("text", "time_us"),
+    [
+        ("2026-01-01T00:59:59.999999999Z", 1_767_229_199_999_999),
+        ("2026-01-01T00:59:59.9999996Z", 1_767_229_199_999_999),
+        ("2026-01-01T02:59:59.9999995+02:00", 1_767_229_199_999_999),
+        ("2026-01-01T00:59:59.1234567Z", 1_767_229_199_123_456),
+        ("2026-01-01T00:59:59.5Z", 1_767_229_199_500_000),
+        ("2026-01-01T00:59:59Z", 1_767_229_199_000_000),
+    ],
+)
+def test_digits_beyond_the_microsecond_are_cut(text: str, time_us: int) -> None:
+    """A trade in the last nanosecond of an hour stays in its hour."""
+    assert cut_microseconds(text) == time_us
+
+
+@pytest.mark.parametrize("text", ["", "now", "2026-01-01T00:00:00", "2026-01-01", "2026-13-01T00:00:00Z", "9" * 100])
+def test_texts_that_are_no_time(text: str) -> None:
+    """Without an offset, or no time at all."""
+    with pytest.raises(DataFault):
+        cut_microseconds(text)
 
 
 @given(

@@ -12,6 +12,7 @@ import pytest
 from daemon.errors import DataFault
 from daemon.exchanges.base import Acknowledged, Heartbeat, Refused, TradesBatch, TradesMessage, TradesPage, TradesWanted
 from daemon.exchanges.kraken import Kraken
+from daemon.exchanges.kraken_wire import TradeRow
 from features.market import Trade
 from tests.paths import RECORDINGS
 
@@ -266,3 +267,29 @@ def test_single_frames() -> None:
     message = kraken.decode((FRAMES / "ws_v2_trade_update.json").read_bytes())
     assert isinstance(message, TradesMessage)
     assert [trade.trade_id for trade in message.trades] == [10_218_208, 10_218_209]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "time_us"),
+    [
+        ("1688669597.8277369", 1_688_669_597_827_736),
+        ("1688669597.9999999", 1_688_669_597_999_999),
+        ("1688669597.827736", 1_688_669_597_827_736),
+        ("1688669597.99999999999999999999999999999999999999", 1_688_669_597_999_999),
+        ("1688669597", 1_688_669_597_000_000),
+    ],
+)
+def test_fractions_of_a_rest_trade_are_cut(seconds: str, time_us: int) -> None:
+    """Read as decimals: a binary fraction would round, or lose a microsecond when cut."""
+    row = msgspec.json.decode(f'["1.5", "2", {seconds}, "b", "m", "", 7]'.encode(), type=TradeRow, strict=False)
+    assert row.to_trade().time_us == time_us
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "1e400", "4102444800", "1230767999.9", '"NaN"', '"Infinity"', '"sNaN"'])
+def test_an_impossible_time_of_a_rest_trade(seconds: str) -> None:
+    """A row with a time outside 2009 to 2100, or none, is refused."""
+    body = f'{{"error":[],"result":{{"XBTUSDT":[["1.5","2",{seconds},"b","m","",7]],"last":"1"}}}}'.encode()
+    wanted = TradesWanted(symbol="BTC-USDT", from_id=None, from_time_us=0, until_id=None, asked_at_us=0)
+    kraken = Kraken(["BTC-USDT"])
+    with pytest.raises(DataFault):
+        kraken.decode_trades(body, wanted, kraken.trades(wanted))

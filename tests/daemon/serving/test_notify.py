@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from daemon.clock import SystemClock
 from daemon.serving.health import Health
-from daemon.serving.notify import Notifier, announce_ready, run_watchdog
+from daemon.serving.notify import Notifier, announce_ready, run_watchdog, start_timeout_extended
 from features.market import Instrument
 
 
@@ -168,3 +168,15 @@ async def test_ready_is_announced_when_health_allows_it(manager: Manager) -> Non
     async with asyncio.timeout(2):
         await announcing
     assert manager.received() == [["READY=1", "STATUS=degraded: binance:BTC-USDT unreachable: HTTP 503"]]
+
+
+async def test_the_start_timeout_is_extended_while_the_store_is_opened(manager: Manager) -> None:
+    """systemd gets an extension at once and again before the last one ends; none comes afterwards."""
+    notifier = Notifier.from_environment({"NOTIFY_SOCKET": manager.address})
+    async with start_timeout_extended(notifier, extension_s=0.1):
+        await asyncio.sleep(0.23)
+    sent = manager.received()
+    assert len(sent) >= 4
+    assert {line for (line,) in sent} == {"EXTEND_TIMEOUT_USEC=100000"}
+    await asyncio.sleep(0.1)
+    assert manager.received() == []

@@ -192,6 +192,17 @@ def hostile_times(sample: Sample) -> list[bytes]:
     return [*quoted, b"null", b"[]", b"{}", b"true", *((sample.seconds_time,) if sample.seconds_time else ())]
 
 
+def test_digits_beyond_the_microsecond_are_cut(sample: Sample, venue: Venue) -> None:
+    """A trade in the last nanosecond of a second stays in it, and so in its bar."""
+    inner = sample.time.strip(b'"')
+    if inner.isdigit():
+        return  # a whole number has no digits to round
+    time = inner[:19] + b".999999999" + inner[-1:]
+    message = venue.decode(sample.with_token(sample.time, b'"' + time + b'"'))
+    assert isinstance(message, TradesMessage)
+    assert {trade.time_us % 1_000_000 for trade in message.trades} == {999_999}
+
+
 def test_times_out_of_bounds(sample: Sample, venue: Venue) -> None:
     """Times outside 2009 to 2100, as those in seconds or nanoseconds are, and what is no time with a zone."""
     for time in hostile_times(sample):

@@ -1,0 +1,51 @@
+"""Opens the store in a thread, so that the event loop turns, and checks its file."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import structlog
+
+from daemon.config import Config
+from daemon.errors import ConfigError
+from daemon.store.checking import StoreCheck, stopped_cleanly
+from daemon.store.ledger import LEDGER_NAME, Ledger
+from daemon.store.thread import StoreThread
+
+log = structlog.get_logger(__name__)
+
+
+async def open_ledger(config: Config) -> Ledger:
+    """Opens the ledger; after an unclean stop its whole file is checked first.
+
+    Raises the errors of ``Ledger``, and ConfigError where the state directory cannot be made.
+    """
+    path = _prepared(config.instance.state_dir) / LEDGER_NAME
+    clean = stopped_cleanly(path)
+    if not clean:
+        log.info("store_checked_first", path=str(path), reason="the last stop was not clean")
+    return await asyncio.to_thread(Ledger, path, check=not clean)
+
+
+async def check_store(path: Path, store: StoreThread) -> None:
+    """Checks the whole file once, beside the writes; damage becomes a fault of ``store``."""
+    check = StoreCheck(path)
+    checking = asyncio.create_task(asyncio.to_thread(check.run), name="store check")
+    try:
+        damage = await asyncio.shield(checking)
+    finally:
+        check.stop()
+        await checking
+    if damage is not None:
+        store.report_fault(damage)
+
+
+def _prepared(state_dir: Path) -> Path:
+    try:
+        state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            [f"[instance] state_dir {state_dir}: {error.strerror}; make it writable or choose another"]
+        ) from error
+    return state_dir
