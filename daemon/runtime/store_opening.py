@@ -9,6 +9,7 @@ import structlog
 
 from daemon.config import Config
 from daemon.errors import ConfigError
+from daemon.private_files import prepare_state_dir
 from daemon.store.checking import StoreCheck, stopped_cleanly
 from daemon.store.ledger import LEDGER_NAME, Ledger
 from daemon.store.thread import StoreThread
@@ -43,7 +44,7 @@ async def check_store(path: Path, store: StoreThread) -> None:
 
 def _prepared(state_dir: Path) -> Path:
     try:
-        state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        prepare_state_dir(state_dir)
     except OSError as error:
         raise ConfigError(
             [f"[instance] state_dir {state_dir}: {error.strerror}; make it writable or choose another"]

@@ -18,6 +18,7 @@ from daemon.errors import EXIT_USAGE, Fatal, RateLimited, Retryable, Unreachable
 from daemon.exchanges import venue
 from daemon.ingest.rest_client import RestClient
 from daemon.logs import start_logging
+from daemon.private_files import prepare_state_dir
 from daemon.store.bars import Span
 from daemon.store.errors import StoreUnavailable
 from daemon.store.history import import_file
@@ -33,7 +34,12 @@ class HistoryRefused(Fatal):
 
 
 def open_ledger(config: Config) -> Ledger:
-    """The configured store, created where it is missing."""
+    """The configured store, created where it is missing. Raises StoreUnavailable."""
+    state_dir = config.instance.state_dir
+    try:
+        prepare_state_dir(state_dir)
+    except OSError as error:
+        raise StoreUnavailable(f"{state_dir} cannot be written: {error.strerror}") from error
     return Ledger(config.instance.state_dir / LEDGER_NAME)
 
 

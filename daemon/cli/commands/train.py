@@ -22,6 +22,7 @@ from daemon.clock import SystemClock
 from daemon.config import Config, Secrets, load_config
 from daemon.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
 from daemon.logs import start_logging
+from daemon.private_files import prepare_state_dir
 from daemon.retraining.child import State
 from daemon.retraining.supervisor import RetrainOutcome, run_in_foreground
 from daemon.retraining.training_spec import training_spec
@@ -112,6 +113,7 @@ def _specification(config: Config, options: TrainOptions, registry: Registry, ru
 def _data(config: Config, options: TrainOptions, run_dir: Path) -> Iterator[Path]:
     """The file to train on: a snapshot of what was asked for, gone when the run is."""
     bars = _from_store(config, options.symbols) if options.data is None else _from_file(options.data, options.symbols)
+    prepare_state_dir(config.instance.state_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     file = run_dir / "bars.parquet"
     bars.write_parquet(file)
