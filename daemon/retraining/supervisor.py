@@ -22,14 +22,13 @@ from daemon.clock import Clock
 from daemon.errors import Fatal, Retryable
 from daemon.retraining.child import Child, Ending, ProcessLimits, State
 from daemon.retraining.progress import Log, Message, Reported, Started
+from daemon.retraining.sandbox import chosen_environment
 from models.specification import Progress, TrainingSpec
 
 log = structlog.get_logger(__name__)
 
 WORKER = (sys.executable, "-P", "-m", "daemon.retraining.worker")
 _RUN_PREFIX = "run-"
-# The service manager's addresses belong to the daemon alone.
-_NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "CREDENTIALS_DIRECTORY")
 
 
 class AlreadyRunning(Retryable):
@@ -243,8 +242,8 @@ def _prepare(run_dir: Path, run_id: str, spec: TrainingSpec) -> Path:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """The daemon's environment, with a temporary folder that is deleted after the run and with our packages."""
-    inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    """The environment of training, with a temporary folder that is deleted after the run and with our packages."""
+    inherited = chosen_environment(os.environ)
     environment = inherited | {"TMPDIR": str(folder)}
     packages = str(Path(__file__).parents[2])
     if packages != sysconfig.get_path("purelib"):

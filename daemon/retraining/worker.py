@@ -22,6 +22,7 @@ from typing import IO
 from daemon.errors import EXIT_CONFIG, EXIT_DONE, EXIT_INTERNAL, EXIT_TRY_AGAIN, EXIT_USAGE
 from daemon.retraining.priority import die_with_parent, limit_threads, lower_priority, spare_cores
 from daemon.retraining.progress import Alive, Finished, Log, Message, Order, Reported, Started, TrainingFailed, encode
+from daemon.retraining.sandbox import limit_resources, memory_limit
 from models.specification import Progress, TrainingSpec
 
 LONGEST_PAUSE_S = 120.0  # a missing resume must not stop training for ever
@@ -108,7 +109,7 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m daemon.retraining.worker SPEC.json\n")
         return EXIT_USAGE
-    shortfalls = _lower_priority()
+    shortfalls = (*_lower_priority(), *_limit_resources())
     channel = Channel(_reserve_standard_output())
     try:
         spec = TrainingSpec.from_json(Path(arguments[0]).read_text("utf-8"))
@@ -127,6 +128,14 @@ def _lower_priority() -> tuple[str, ...]:
     except OSError as error:
         return (*shortfalls, f"die with parent: {error.strerror}")
     return shortfalls
+
+
+def _limit_resources() -> tuple[str, ...]:
+    try:
+        memory_bytes = memory_limit()
+    except (OSError, ValueError) as error:
+        return (f"limit of memory: {error}", *limit_resources(memory_bytes=None))
+    return limit_resources(memory_bytes=memory_bytes)
 
 
 def _reserve_standard_output() -> IO[bytes]:
