@@ -29,7 +29,9 @@ from daemon.pipeline.answers import SequenceStart
 from daemon.pipeline.events import BarClosed
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.timeouts import Timeouts
+from daemon.runtime.timekeeper import Timekeeper
 from daemon.runtime.venue_feed import VenueFeed
+from daemon.serving.health import Health
 from daemon.serving.metrics import Metrics
 from features.market import HOUR_US, Instrument
 from models.specification import DEFAULT_LEVELS
@@ -159,13 +161,17 @@ def _seed(pipeline: Pipeline, wire: Venue, loaded: Frames) -> None:
 
 def venue_feed(wire: Venue, symbols: Sequence[str], pipeline: Pipeline, clock: Clock) -> VenueFeed:
     """The feed as the daemon builds it, with no task to wake."""
+    metrics = Metrics(version="bench", market_us=clock.market_us)
+    instruments = [Instrument(wire.name, symbol) for symbol in symbols]
+    health = Health(clock, instruments)
     return VenueFeed(
         wire,
         symbols,
         pipeline=pipeline,
         rest=RestClient(wire, "http://127.0.0.1", clock=clock),
         clock=clock,
-        metrics=Metrics(version="bench", market_us=clock.market_us),
+        timekeeper=Timekeeper([wire.name], clock=clock, pipeline=pipeline, metrics=metrics, health=health),
+        metrics=metrics,
         wake=lambda: None,
     )
 

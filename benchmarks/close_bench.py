@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import os
 
+from daemon.runtime.store_opening import open_ledger
+
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import asyncio
@@ -136,8 +138,10 @@ async def _daemon(folder: Path, url: str, port: int | None) -> AsyncIterator[Rou
     settings = MqttSettings(url) if port is None else MqttSettings(url).on_embedded_broker(port)
     async with bare_client(settings, mqtt_5=port is None) as client:
         rounds = Rounds(clock, bare_forward(network), client, mqtt_5=port is None)
+        config = _config(folder, url)
         components = build(
-            _config(folder, url),
+            config,
+            ledger=await open_ledger(config),
             clock=clock,
             hooks=Hooks(on_forecast=rounds.issued, on_delivered=rounds.delivered),
             broker_port=port,

@@ -149,7 +149,7 @@ def _bare_trip(client: aiomqtt.Client, payload: bytes, mqtt_5: bool) -> RoundTri
 
 def bare_properties() -> Properties:
     """What the contract asks to be sent with a message, built for each message because the expiry differs."""
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties = Properties(PacketTypes.PUBLISH)
     properties.PayloadFormatIndicator = 1
     properties.ContentType = "application/json"
     properties.UserProperty = [("schema", wire.FORECAST_SCHEMA), ("model", "bench")]

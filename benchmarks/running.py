@@ -14,6 +14,7 @@ from pathlib import Path
 from daemon.clock import SystemClock
 from daemon.config import load_config
 from daemon.runtime.hooks import Hooks
+from daemon.runtime.store_opening import open_ledger
 from daemon.runtime.venue_feed import Counts
 from daemon.runtime.wiring import Components, build
 from features.market import Instrument
@@ -34,8 +35,8 @@ async def running(venue: str, symbols: Sequence[str], *, ws_url: str = "", rest_
             "mqtt.url": "mqtt://127.0.0.1:9",  # no broker runs there, and no client connects
         }
         config = load_config(None, command_line=values, environ={})
-        components = build(config, clock=SystemClock(), hooks=Hooks(), broker_port=None)
-        components.feeds[venue].clock_known.set()  # both processes read the same clock
+        ledger = await open_ledger(config)
+        components = build(config, ledger=ledger, clock=SystemClock(), hooks=Hooks(), broker_port=None)
         jobs = [components.dispatcher.run(), _tick(components), _flush(components)]
         if ws_url and (stream := components.feeds[venue].stream) is not None:
             jobs.append(stream.run())

@@ -31,7 +31,7 @@ def keep(file: Path, outcomes: Outcomes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_name(f".{file.name}")
     with beside.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # NumPy's stub takes no mapping of arrays
+        np.savez_compressed(stream, **arrays)
     beside.replace(file)
 
 

@@ -59,7 +59,7 @@ class Listener:
 
 def _received(message: aiomqtt.Message) -> ReceivedMessage:
     assert isinstance(message.payload, bytes)
-    properties = message.properties.json() if message.properties else {}  # type: ignore[no-untyped-call]  # paho's
+    properties = message.properties.json() if message.properties else {}
     return ReceivedMessage(message.topic.value, message.payload, bool(message.retain), properties)
 
 

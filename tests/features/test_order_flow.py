@@ -61,5 +61,5 @@ def test_flow_is_free_of_scale(bars: pl.DataFrame, row: dict[str, float]) -> Non
     )
     scaled = bars.with_columns(pl.col(prices) * 1e-6, pl.col(bases) * 1e9, pl.col(quotes) * 1e3)
     other = feature_rows(scaled, interval_us=HOUR_US, leaders={"binance": "BTC-USDT"}).row(AT, named=True)
-    names = [name for name, value in row.items() if isinstance(value, float)]
+    names = [name for name in row if isinstance(row[name], float)]
     assert [other[name] for name in names] == pytest.approx([row[name] for name in names], rel=1e-9, abs=1e-9)

@@ -92,7 +92,7 @@ def test_returns_and_candles_are_log_ratios(bars: pl.DataFrame, rows: pl.DataFra
     assert np.allclose(rows["candle_range"], np.log(high / low), atol=1e-13)
     parts = rows["upper_wick"] + rows["lower_wick"] + rows["candle_body"].abs()
     assert np.allclose(parts, rows["candle_range"], atol=1e-12)
-    assert min(rows["upper_wick"].min(), rows["lower_wick"].min()) >= 0  # type: ignore[operator,type-var]
+    assert min(rows["upper_wick"].min(), rows["lower_wick"].min()) >= 0  # type: ignore[operator]
 
 
 def test_extremes_look_back_over_their_window(bars: pl.DataFrame, rows: pl.DataFrame) -> None:

@@ -8,7 +8,7 @@ import polars as pl
 
 from features.frames import BARS_SCHEMA
 from features.windows import RecentBars
-from models.history import regular_histories
+from models.history import FloatArray, regular_histories
 
 HOUR_US = 3_600_000_000
 START_US = 1_704_067_200_000_000  # 2024-01-01
@@ -27,7 +27,8 @@ def garch_prices(count: int, *, seed: int, minutes: int = 60) -> npt.NDArray[np.
     path = np.cumsum(steps.ravel()).reshape(count, minutes)
     opens = np.concatenate([[0.0], path[:-1, -1]])
     highs, lows = np.maximum(path.max(axis=1), opens), np.minimum(path.min(axis=1), opens)
-    return 100.0 * np.exp(np.stack([opens, highs, lows, path[:, -1]], axis=1))
+    prices: FloatArray = 100.0 * np.exp(np.stack([opens, highs, lows, path[:, -1]], axis=1))
+    return prices
 
 
 def garch_recent(count: int, *, seed: int) -> RecentBars:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,7 +23,7 @@ from tests.models.tiny_artifacts import HORIZONS, LEVELS
 BARS = garch_bars(2800)
 CUT_US = START_US + 2600 * HOUR_US  # what the fits know
 SETTINGS = Settings(interval_us=HOUR_US, horizons=HORIZONS, levels=LEVELS)
-STATES = {
+STATES: dict[str, Any] = {
     "random_walk": RandomWalk, "reversal": Reversal, "har": Har, "ewma": Ewma, "garch": Garch, "lightgbm": BoostedTrees,
 }  # fmt: skip
 KINDS = (*RIVALS, "attention_lstm")

@@ -55,7 +55,7 @@ def test_dates_symbols_and_folds_are_taken(config: Config, data: Path, tmp_path:
 
 def test_training_reaches_back_as_far_as_retraining_would(config: Config, data: Path) -> None:
     """``retrain.history`` holds here too."""
-    short = config.model_copy(update={"retrain": type(config.retrain)(history="60d")})
+    short = config.model_copy(update={"retrain": type(config.retrain).model_validate({"history": "60d"})})
     for fold in make_plan(short, BacktestOptions(data=(data,))).folds:
         assert fold.train_until_us - fold.train_from_us == 60 * 24 * HOUR_US
 

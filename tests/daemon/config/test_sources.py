@@ -126,7 +126,7 @@ def test_errors_name_their_source() -> None:
     """An error in the environment names the variable; one on the command line names the command line."""
     lines = problems(
         environ={"FORECASTD__LOG__LEVEL": "loud", "FORECASTD__FEATURES__WINDOW": "wide", "FORECASTD__X": "1", **HOME},
-        **{"bars.interval": "7m"},
+        **{"bars.interval": "7m"},  # type: ignore[arg-type]  # a name with a dot
     )
     assert sorted(line.partition(";")[0] for line in lines) == [
         'FORECASTD__FEATURES__WINDOW: features.window: was "wide"',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from uuid import UUID
 
 import msgspec
@@ -47,7 +48,7 @@ def push(*records: dict[str, object], topic: str = "publicTrade.BTCUSDT") -> byt
     return msgspec.json.encode({"topic": topic, "type": "snapshot", "ts": NOW_US // 1000, "data": data})
 
 
-def trades_of(venue: Venue, frame: bytes | str) -> list[Trade]:
+def trades_of(venue: Venue, frame: bytes | str) -> Sequence[Trade]:
     message = venue.decode(frame)
     assert isinstance(message, TradesMessage)
     return message.trades

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import msgspec
 import pytest
@@ -41,7 +42,7 @@ def push(*records: dict[str, object], channel: str = "trades") -> bytes:
     return msgspec.json.encode({"arg": {"channel": channel, "instId": "BTC-USDT"}, "data": data})
 
 
-def trades_of(okx: Okx, frame: bytes) -> list[Trade]:
+def trades_of(okx: Okx, frame: bytes) -> Sequence[Trade]:
     message = okx.decode(frame)
     assert isinstance(message, TradesMessage)
     return message.trades

@@ -4,9 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
+from features.market import Bar
 from models.artifacts.artifact import ArtifactDamaged
 from models.specification import BASELINE_KINDS
 from tests.daemon.forecasting.engine_builders import (
@@ -184,7 +186,8 @@ def test_a_baseline_daemon_never_imports_torch(kind: str) -> None:
     assert done.stdout.strip() == "False"
 
 
-def replace_prices(bar):  # a struct, not a dataclass
-    fields = {name: getattr(bar, name) for name in bar.__struct_fields__}
-    gone = dict.fromkeys(("open", "high", "low", "close"))
-    return type(bar)(**fields | gone | {"volume": 0.0, "quote_volume": 0.0, "trades": 0})
+def replace_prices(bar: Bar) -> Bar:
+    """The bar as if nothing had traded."""
+    return msgspec.structs.replace(
+        bar, open=None, high=None, low=None, close=None, volume=0.0, quote_volume=0.0, trades=0
+    )

@@ -5,12 +5,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from daemon.forecasting.inference import DeviceHung, Inference
+from daemon.forecasting.rounds import RoundForecasts
 from models.artifacts.artifact import ArtifactDamaged
 from tests.daemon.forecasting.engine_builders import (
     NOW_US,
@@ -33,12 +35,12 @@ async def inference(tiny_artifact: Path) -> AsyncIterator[Inference]:
     await edge.close()
 
 
-async def next_round(edge: Inference, hour: int, deadline_s: float = 10.0):
+async def next_round(edge: Inference, hour: int, deadline_s: float = 10.0) -> RoundForecasts:
     close_us = NOW_US + hour * HOUR_US
     return await edge.round(close_us, bars_closing_at(close_us), deadline_s)
 
 
-def replace_champion(edge: Inference, kind: type, *arguments: object):
+def replace_champion(edge: Inference, kind: Callable[..., Any], *arguments: object) -> Any:
     champion = kind(edge._engine._champion, *arguments)
     edge._engine.serve(champion)
     return champion
@@ -119,11 +121,18 @@ async def test_bars_that_do_not_fit_raise_and_change_nothing(inference: Inferenc
 
 async def test_the_event_loop_stays_responsive_during_a_round(inference: Inference) -> None:
     """Features and network run outside the event loop's thread."""
-    threads = set()
+    threads: set[str] = set()
     engine = inference._engine
     prepare, predict = engine.prepare, engine.predict
-    engine.prepare = lambda *given: (threads.add(threading.current_thread().name), prepare(*given))[1]
-    engine.predict = lambda *given: (threads.add(threading.current_thread().name), predict(*given))[1]
+
+    def noting(call: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*given: Any) -> Any:
+            threads.add(threading.current_thread().name)
+            return call(*given)
+
+        return noted
+
+    engine.prepare, engine.predict = noting(prepare), noting(predict)  # type: ignore[method-assign]
     await next_round(inference, 1)
     assert threads == {"forecasting-features", "forecasting-device"}
 
@@ -158,5 +167,5 @@ async def test_a_busy_process_beside_it_does_not_stall_inference(inference: Infe
 
 
 async def median_inference_ms(edge: Inference, hours: range) -> float:
-    times = sorted([(await next_round(edge, hour)).inference_ms for hour in hours])
+    times: list[float] = sorted([(await next_round(edge, hour)).inference_ms for hour in hours])
     return times[len(times) // 2]

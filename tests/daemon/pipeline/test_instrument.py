@@ -44,7 +44,7 @@ def test_any_feed_gives_the_true_bars(times_s: list[float], data: st.DataObject,
             late.append(trade)
         elif fate != "drop":
             venue.deliver([trade] * (2 if fate == "duplicate" else 1))
-            if late and data.draw(st.booleans()):
+            if len(late) > 0 and data.draw(st.booleans()):
                 venue.deliver([late.pop()])
     venue.tick(300)
     bars = venue.bars()

@@ -44,7 +44,7 @@ async def test_messages_have_mqtt_5_properties(mosquitto: Mosquitto) -> None:
     ):
         publisher.submit(message("x/forecast", b"{}", expires_at_us=7200 * SECOND_US, model="01JGW"))
         [received] = await subscriber.until(1, topic="x/forecast")
-    properties = received.properties.json()  # type: ignore[union-attr]
+    properties = received.properties.json()
     assert properties["ContentType"] == "application/json"
     assert properties["PayloadFormatIndicator"] == 1
     assert properties["UserProperty"] == [("schema", "forecastd.bar.v1"), ("model", "01JGW")]

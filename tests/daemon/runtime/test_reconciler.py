@@ -115,7 +115,8 @@ async def test_a_wrong_candle_is_shown_to_be_wrong(page: int, newest: bool) -> N
     outcome = await audited.look(bar)
     assert (outcome.bar.audit, outcome.verdict) == (Audit.DIFFERS, BAR_CONFIRMED)
     assert outcome.differences == {"volume": (bar.volume, bar.volume + 1)}
-    assert audited.rebuilt == audited.contradicted == []
+    assert audited.rebuilt == []
+    assert audited.contradicted == []
 
 
 async def test_a_trade_with_a_wrong_price_is_corrected() -> None:

@@ -134,10 +134,10 @@ async def test_a_client_that_does_not_read_its_answer_is_closed() -> None:
     """A large answer is not held in memory for a client that stopped reading."""
     async with serving() as connect:
         client = await connect()
-        client[1].transport.pause_reading()
+        client[1].transport.pause_reading()  # type: ignore[attr-defined]  # it is a whole transport
         client[1].write(GET.replace(b"/healthz", b"/api/v1/status"))
         await asyncio.sleep(1.5)
-        client[1].transport.resume_reading()
+        client[1].transport.resume_reading()  # type: ignore[attr-defined]  # it is a whole transport
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await client[0].readexactly(SYMBOLS * REASON)
 
@@ -158,12 +158,12 @@ async def test_a_connection_in_use_is_not_replaced() -> None:
     async with serving(limits) as connect:
         busy = [await connect() for _ in range(2)]
         for _, writer in busy:
-            writer.transport.pause_reading()
+            writer.transport.pause_reading()  # type: ignore[attr-defined]  # it is a whole transport
             writer.write(GET.replace(b"/healthz", b"/api/v1/status"))
         await asyncio.sleep(0.5)
         assert (await ask(await connect()))[0] == 0
         for client in busy:
-            client[1].transport.resume_reading()
+            client[1].transport.resume_reading()  # type: ignore[attr-defined]  # it is a whole transport
         for reader, _ in busy:
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 3)
             length = int(head.lower().split(b"content-length: ")[1].split()[0])

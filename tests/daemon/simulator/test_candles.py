@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,8 +23,8 @@ SUMS = (5, 7, 9, 10)
 
 def klines(data: MarketData, interval_us: int, *, now_us: int = END_US, **asked: int | None) -> list[Kline]:
     candles = CandleMaker(Tape(data, Timeline.as_recorded(data)))
-    span = {"start_us": 0, "end_us": None, "limit": 1_000} | asked
-    found = candles.closed("BTCUSDT", interval_us, now_us=now_us, **span)  # type: ignore[arg-type]  # typed as one union
+    span: dict[str, Any] = {"start_us": 0, "end_us": None, "limit": 1_000} | asked
+    found = candles.closed("BTCUSDT", interval_us, now_us=now_us, **span)
     return [kline(data.series["BTCUSDT"], interval_us, candle) for candle in found]
 
 

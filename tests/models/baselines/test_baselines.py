@@ -45,7 +45,7 @@ def test_har_beats_the_random_walk_where_variance_clusters() -> None:
     recent = garch_recent(6000, seed=2)
     har = Har.fit_histories({SERIES: until(recent, int(recent.close_time_us[4000]))}, horizons=HORIZONS, levels=LEVELS)
     walk = RandomWalk(HORIZONS, LEVELS)
-    losses = {"har": [], "random_walk": []}
+    losses: dict[str, list[np.ndarray]] = {"har": [], "random_walk": []}
     for stop in range(4001, 5900, 5):
         now = given(until(recent, int(recent.close_time_us[stop])))
         truth = np.array([future_returns(recent.log_close, h)[stop] for h in HORIZONS[:2]])
@@ -70,7 +70,7 @@ def test_har_live_equals_har_over_the_whole_history() -> None:
     recent = garch_recent(1500, seed=4)
     har = Har.fit_histories({SERIES: recent}, horizons=HORIZONS, levels=LEVELS)
     for stop in (400, 777, 1500):
-        cut = RecentBars(HOUR_US, *(a[:stop] for a in (recent.close_time_us, recent.log_close, recent.variance)))
+        cut = RecentBars(HOUR_US, recent.close_time_us[:stop], recent.log_close[:stop], recent.variance[:stop])
         np.testing.assert_allclose(har.sigma_now(SERIES, cut), har.sigma(SERIES, recent)[stop - 1], rtol=1e-9)
 
 

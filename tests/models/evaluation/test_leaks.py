@@ -315,7 +315,7 @@ def test_shuffling_keeps_the_bars_and_loses_their_order() -> None:
     np.testing.assert_array_equal(shuffled["open_time_us"], LONG["open_time_us"])
 
     def clustering(frame: pl.DataFrame) -> float:
-        size = np.abs(np.log(frame["close"] / frame["open"]).to_numpy())
+        size = np.abs(np.log((frame["close"] / frame["open"]).to_numpy()))
         return float(np.corrcoef(size[1:], size[:-1])[0, 1])
 
     assert clustering(LONG) > 0.15

@@ -26,8 +26,8 @@ def test_the_random_walk_scored_is_the_random_walk_served(data: TrainingData) ->
     """Each row equals the forecaster's quantiles at the same close."""
     chosen = data.split.validation[[0, -1]]
     for quantiles, row in zip(random_walk_quantiles(data, chosen, LEVELS), chosen, strict=True):
-        series, now_us = data.series[data.samples.series[row]], int(data.samples.close_time_us[row])
-        given = ForecastInput(*series, now_us, HOUR_US, None, until(data.histories[series], now_us))
+        (venue, symbol), now_us = data.series[data.samples.series[row]], int(data.samples.close_time_us[row])
+        given = ForecastInput(venue, symbol, now_us, HOUR_US, None, until(data.histories[venue, symbol], now_us))
         [forecast] = RandomWalk(HORIZONS, LEVELS).forecast([given])
         np.testing.assert_allclose(quantiles, forecast.quantiles[0])
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load, save
 
 from features.calendar import CALENDAR
-from models.networks.builder import build_network, config_from_json, ensemble, network_config
+from models.networks.builder import build_member, build_network, config_from_json, ensemble, network_config
 from models.networks.heads import log_variance_loss, pinball_loss
 from models.networks.network import UNKNOWN_SYMBOL, Encoded, Network, NetworkInput, NetworkOutput
 from models.networks.tft import DIRECTION_FEATURES, TFT, VOLATILITY_FEATURES, TFTConfig
@@ -31,7 +31,7 @@ def build(kind: str, *, seed: int = 0, features: tuple[str, ...] = FEATURES) -> 
     config = network_config(
         kind, PRESETS[kind]["small"].shape, feature_names=features, window=L, symbols=4, horizons=H, levels=LEVELS
     )
-    network = build_network(config)
+    network = build_member(config)
     for head in (network.quantiles, network.volatility):
         torch.nn.init.normal_(head.output.weight, std=0.3)
     return network.eval()
@@ -39,7 +39,7 @@ def build(kind: str, *, seed: int = 0, features: tuple[str, ...] = FEATURES) -> 
 
 @pytest.fixture(params=PRESETS)
 def kind(request: pytest.FixtureRequest) -> str:
-    return request.param
+    return str(request.param)
 
 
 @pytest.fixture
@@ -60,9 +60,10 @@ def windows(count: int = B, *, seed: int = 1, features: int = F) -> NetworkInput
     )
 
 
-def run(network: Network, given: NetworkInput) -> NetworkOutput:
+def run(network: torch.nn.Module, given: NetworkInput) -> NetworkOutput:
     with torch.inference_mode():
-        return network(*given, with_attention=True)
+        output: NetworkOutput = network(*given, with_attention=True)
+    return output
 
 
 def difference(first: NetworkOutput, second: NetworkOutput) -> float:
@@ -289,10 +290,11 @@ def test_a_horizon_knows_its_own_and_nearer_horizons_calendar_only() -> None:
 # ---------------------------------------------------------------- the temporal fusion transformer's conditioning
 
 
-def signalled(change: Callable[[torch.Tensor], torch.Tensor], columns: slice) -> Callable[[TFT], TFT]:
+def signalled(change: Callable[[torch.Tensor], torch.Tensor], columns: slice) -> Callable[[Network], Network]:
     """Changes the signals that condition the attention block, and nothing else of the network."""
 
-    def apply(network: TFT) -> TFT:
+    def apply(network: Network) -> Network:
+        assert isinstance(network, TFT)
         original = network.signals
 
         def signals(given: NetworkInput) -> torch.Tensor:

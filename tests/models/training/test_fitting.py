@@ -54,7 +54,7 @@ CONFIGS = {
 
 
 def fitting_of(data: WindowTensors, recipe: Recipe = RECIPE, kind: str = "attention_lstm", **options: Any) -> Fitting:
-    given = {"epochs": recipe.epochs, "seed": 3, "start_quantiles": NORMAL, "horizons": (1,)} | options
+    given: dict[str, Any] = {"epochs": recipe.epochs, "seed": 3, "start_quantiles": NORMAL, "horizons": (1,)} | options
     config = CONFIGS[kind]
     return Fitting(data, train=np.arange(450), validation=np.arange(470, 600), config=config, recipe=recipe, **given)
 
