@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +21,8 @@ SIZES = ("volume", "taker_buy_volume")
 QUOTES = ("quote_volume", "taker_buy_quote_volume")
 COLUMNS = ("symbol", "open_time", *PRICES, *SIZES, *QUOTES, "trades")
 _FINEST_DECIMALS = 8
+# Prices below a ten-thousandth keep five digits, so that a coin at 1e-9 is not replayed at 0.
+_SMALL_PRICE, _SMALL_PRICE_DIGITS, _FINEST_PRICE_DECIMALS = 1e-4, 5, 16
 # Sums of price times size stay in int64, with room for a few bars added up.
 _LARGEST_QUOTE = 2.0**61
 
@@ -75,7 +78,10 @@ def _read(file: Path) -> pl.DataFrame:
         pl.col("symbol").str.replace_all("-", "").str.to_uppercase(),
         in_us.cast(pl.Int64).alias("open_time"),
         # A float's shortest spelling is the decimal that was published; its binary value is not.
-        *(pl.col(name).cast(pl.String).cast(pl.Decimal(38, 12)) for name in (*PRICES, *SIZES, *QUOTES)),
+        *(
+            pl.col(name).cast(pl.String).cast(pl.Decimal(38, _FINEST_PRICE_DECIMALS))
+            for name in (*PRICES, *SIZES, *QUOTES)
+        ),
         pl.col("trades").cast(pl.Int64),
         present=pl.lit(value=True),
     )
@@ -93,7 +99,7 @@ def _interval(tables: Mapping[str, pl.DataFrame], path: Path) -> int:
 
 
 def _series(symbol: str, table: pl.DataFrame, notes: list[str]) -> RecordedSeries:
-    price_decimals = max(_decimals(table[name]) for name in PRICES)
+    price_decimals = _price_decimals(symbol, table, notes)
     size_decimals = _size_decimals(symbol, table, price_decimals, notes)
     places = dict.fromkeys(PRICES, price_decimals) | dict.fromkeys(SIZES, size_decimals)
     places |= dict.fromkeys(QUOTES, price_decimals + size_decimals)
@@ -115,8 +121,29 @@ def _series(symbol: str, table: pl.DataFrame, notes: list[str]) -> RecordedSerie
     )
 
 
+def _price_decimals(symbol: str, table: pl.DataFrame, notes: list[str]) -> int:
+    lowest = min((low for name in PRICES if isinstance(low := table[name].cast(pl.Float64).min(), float)), default=0.0)
+    if lowest <= 0:
+        raise DataFault(f"{symbol} has a price of {lowest:g}; leave that span out")
+    finest = _FINEST_DECIMALS
+    if lowest < _SMALL_PRICE:
+        finest = min(_SMALL_PRICE_DIGITS - 1 - math.floor(math.log10(lowest)), _FINEST_PRICE_DECIMALS)
+    wanted = max(_decimals(table[name], finest) for name in PRICES)
+    largest = (table["volume"].cast(pl.Float64) * table["high"].cast(pl.Float64)).max()
+    decimals = wanted
+    while decimals and isinstance(largest, float) and largest * 10.0**decimals > _LARGEST_QUOTE:
+        decimals -= 1
+    if round(lowest * 10.0**decimals) == 0:
+        raise DataFault(
+            f"{symbol} has a price of {lowest:g} and volumes that are too large to replay; leave that span out"
+        )
+    if decimals < wanted:
+        notes.append(f"{symbol}: prices were rounded to {decimals} decimals")
+    return decimals
+
+
 def _size_decimals(symbol: str, table: pl.DataFrame, price_decimals: int, notes: list[str]) -> int:
-    wanted = max(_decimals(table[name]) for name in SIZES)
+    wanted = max(_decimals(table[name], _FINEST_DECIMALS) for name in SIZES)
     largest = (table["volume"].cast(pl.Float64) * table["high"].cast(pl.Float64)).max()
     if not isinstance(largest, float):
         raise DataFault(f"{symbol} has no bar with a price and a volume")
@@ -128,11 +155,11 @@ def _size_decimals(symbol: str, table: pl.DataFrame, price_decimals: int, notes:
     return decimals
 
 
-def _decimals(column: pl.Series) -> int:
-    """Decimals in use, at most 8."""
+def _decimals(column: pl.Series, finest: int) -> int:
+    """Decimals in use, at most ``finest``."""
     fractions = column.drop_nulls().cast(pl.String).str.split(".").list.last().str.strip_chars_end("0")
     longest = fractions.str.len_chars().max()
-    return min(longest, _FINEST_DECIMALS) if isinstance(longest, int) else 0
+    return min(longest, finest) if isinstance(longest, int) else 0
 
 
 def _scaled(column: pl.Series, decimals: int) -> pl.Series:

@@ -17,6 +17,7 @@ import uvloop
 from daemon.exchanges import VENUE_NAMES
 from tests.soak.checks import CheckResults, check_promises
 from tests.soak.environment import SoakEnvironment, finished
+from tests.soak.schedule import rates
 
 
 def main() -> int:
@@ -26,6 +27,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of faults, kills and restarts")
     parser.add_argument("--venues", default=",".join(VENUE_NAMES))
     parser.add_argument("--symbols", default="BTC-USDT,SOL-USDT")
+    parser.add_argument("--faults", default="", help="kinds to inject, separated by commas; by default the active ones")
+    parser.add_argument("--rate", type=float, default=1.0, help="factor of the usual number of faults an hour")
     parser.add_argument("--report", type=Path, help="where to write the report as JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="forecastd-soak-", ignore_cleanup_errors=True) as folder:
@@ -53,6 +56,7 @@ async def _soak(options: argparse.Namespace, folder: Path) -> tuple[SoakEnvironm
         bars=options.bars,
         bar_s=options.bar_seconds,
         seed=options.seed,
+        faults_per_hour=rates(options.faults, options.rate),
     )
     async with finished(soak):
         return soak, await asyncio.to_thread(check_promises, soak)

@@ -22,7 +22,7 @@ import msgspec
 import psutil
 
 from daemon.simulator.exchange import Addresses, SimulatedExchange
-from daemon.simulator.faults.plan import FaultPlan
+from daemon.simulator.faults.plan import FaultPlan, Kind
 from daemon.simulator.loading import load_sample
 from daemon.simulator.market_data import MarketData, Timeline
 from tests.daemon.publishing.brokers import Mosquitto
@@ -31,24 +31,6 @@ from tests.soak.clock import SharedClock
 
 INTERVAL_US = 60_000_000
 HISTORY_BARS = 1_100
-
-# Faults of each kind an hour and venue. The exchanges' clocks do not jump: the daemon's clock is wrong at its start.
-FAULTS_PER_HOUR = {
-    "drop": 90.0,
-    "duplicate": 60.0,
-    "reorder": 60.0,
-    "delay": 60.0,
-    "batch": 40.0,
-    "mute": 20.0,
-    "stall": 12.0,
-    "close": 30.0,
-    "refuse": 12.0,
-    "rest": 20.0,
-    "complain": 12.0,
-    "malformed": 60.0,
-    "shutdown": 12.0,
-    "halt": 20.0,
-}
 
 
 @dataclass
@@ -84,7 +66,15 @@ class SoakEnvironment:
     """``exchanges`` by venue; ``daemon_runs``: the daemon's processes, oldest first."""
 
     def __init__(
-        self, folder: Path, *, venues: Sequence[str], symbols: Sequence[str], bars: int, bar_s: float, seed: int
+        self,
+        folder: Path,
+        *,
+        venues: Sequence[str],
+        symbols: Sequence[str],
+        bars: int,
+        bar_s: float,
+        seed: int,
+        faults_per_hour: Mapping[Kind, float],
     ) -> None:
         self.folder, self.venues, self.bars, self.seed = folder, tuple(venues), bars, seed
         self.bar_s = bar_s
@@ -107,7 +97,7 @@ class SoakEnvironment:
                 live_from_us=self.clock.start_us,
                 faults=FaultPlan(
                     seed=seed + number,
-                    per_hour=FAULTS_PER_HOUR,  # type: ignore[arg-type]
+                    per_hour=faults_per_hour,
                     from_s=2 * bar_s,
                     until_s=(bars - 14) * bar_s,
                 ),

@@ -182,7 +182,8 @@ class FaultControls(ABC):
     def cross_answers(self, count: int, *, for_s: float, symbol: str | None = None) -> None:
         """Exchanges the next ``count`` REST answers, each with the answer to the next request of the same path.
 
-        An answer is sent unchanged if no such request comes within ``for_s`` wall seconds.
+        symbol: of both requests; None exchanges the answers of different symbols, too, which a client may be unable
+        to notice. An answer is sent unchanged if no such request comes within ``for_s`` wall seconds.
         """
         known = self._known_or_all(symbol)
         self._rest.faults.cross(count, known, for_s)

@@ -83,8 +83,12 @@ class Injector:
                 exchange.batch(fault.for_s)
             case "refuse" | "region" | "rest" | "complain" | "skew" | "server_time":
                 self._begin_lasting(fault)
-            case "throttle" | "late" | "cross":
-                self._begin_on_answers(fault)
+            case "throttle":
+                exchange.refuse_requests(
+                    fault.count, symbol=fault.symbol, status=fault.http_status, retry_after_s=fault.retry_after_s
+                )
+            case "late":
+                exchange.delay_answers(fault.count, for_s=fault.for_s, symbol=fault.symbol)
             case _:
                 self._begin_on_symbol(fault, fault.symbol or self._rng.choice(exchange.symbols))
 
@@ -107,6 +111,8 @@ class Injector:
             case "delist":
                 exchange.delist(symbol)
                 self._end_later(f"delist {symbol}", fault.for_s, lambda: exchange.relist(symbol))
+            case "cross":
+                exchange.cross_answers(fault.count, for_s=fault.for_s, symbol=symbol)
             case "huge_id":
                 exchange.send_huge_id(symbol, fault.trade_id)
             case "huge_candle":
@@ -137,18 +143,6 @@ class Injector:
             case "server_time":
                 exchange.set_server_time_offset(fault.ms)
                 self._end_later("server_time", fault.for_s, lambda: exchange.set_server_time_offset(0))
-
-    def _begin_on_answers(self, fault: Fault) -> None:
-        exchange = self._exchange
-        match fault.kind:
-            case "throttle":
-                exchange.refuse_requests(
-                    fault.count, symbol=fault.symbol, status=fault.http_status, retry_after_s=fault.retry_after_s
-                )
-            case "late":
-                exchange.delay_answers(fault.count, for_s=fault.for_s, symbol=fault.symbol)
-            case "cross":
-                exchange.cross_answers(fault.count, for_s=fault.for_s, symbol=fault.symbol)
 
     def _end_later(self, what: str, after_s: float, end: Callable[[], None]) -> None:
         """A lasting fault replaces one of the same kind that still lasts."""

@@ -66,8 +66,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """One fault. Which fields count depends on ``kind``; see docs/simulator.md.
 
     at_s: wall seconds after the start of the exchange. symbol: BASE-QUOTE or Binance's spelling; None picks one
-    by the plan's seed, for faults of REST answers it means all. for_s: wall seconds until it ends, ``inf`` for never.
-    status: None for the usual one of the kind. ms: how far the clock is ahead.
+    by the plan's seed, for ``throttle`` and ``late`` it means all. for_s: wall seconds until it ends, ``inf`` for
+    never. status: None for the usual one of the kind. ms: how far the clock is ahead.
     """
 
     kind: Kind

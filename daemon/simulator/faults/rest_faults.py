@@ -40,7 +40,7 @@ class RestFaults:
         self._refused: list[_Limited[Failure]] = []
         self._late: list[_Limited[float]] = []
         self._crossed: list[_Limited[float]] = []
-        self._withheld: dict[str, tuple[web.Response, asyncio.Future[web.Response]]] = {}
+        self._withheld: dict[tuple[str, str | None], tuple[web.Response, asyncio.Future[web.Response]]] = {}
 
     def refuse(self, count: int, symbol: str | None, failure: Failure) -> None:
         """Answers the next ``count`` requests with ``failure``."""
@@ -51,44 +51,46 @@ class RestFaults:
         self._late.append(_Limited(for_s, count, symbol))
 
     def cross(self, count: int, symbol: str | None, for_s: float) -> None:
-        """Exchanges the next ``count`` answers, each with that to the next request of its path within ``for_s``."""
+        """Exchanges the next ``count`` answers, each with that to the next request of its path and symbol in time."""
         self._crossed.append(_Limited(for_s, count, symbol))
 
     def failure_of(self, symbol: str | None) -> Failure | None:
         """The failure that is the answer to a request; counts it. symbol: that the request names."""
         if self.failure is not None:
             return self.failure
-        return _next(self._refused, symbol)
+        refused = _next(self._refused, symbol)
+        return None if refused is None else refused.parameters
 
     async def deliver(self, path: str, symbol: str | None, response: web.Response) -> web.Response:
         """The response to send, when it is time to send it."""
-        if (withheld := self._withheld.pop(path, None)) is not None:
-            other, exchanged = withheld
-            exchanged.set_result(response)
-            return other
-        if (within_s := _next(self._crossed, symbol)) is not None:
-            response = await self._exchanged(path, response, within_s)
-        if (late_s := _next(self._late, symbol)) is not None:
-            await asyncio.sleep(late_s)
+        for key in ((path, symbol), (path, None)):
+            if key in self._withheld:
+                other, exchanged = self._withheld.pop(key)
+                exchanged.set_result(response)
+                return other
+        if (crossed := _next(self._crossed, symbol)) is not None:
+            response = await self._exchanged((path, crossed.symbol), response, within_s=crossed.parameters)
+        if (late := _next(self._late, symbol)) is not None:
+            await asyncio.sleep(late.parameters)
         return response
 
-    async def _exchanged(self, path: str, response: web.Response, within_s: float) -> web.Response:
-        """The answer to the next request of this path; the own one where none comes in time."""
+    async def _exchanged(self, key: tuple[str, str | None], response: web.Response, *, within_s: float) -> web.Response:
+        """The answer to the next request of this path and symbol; the own one where none comes in time."""
         exchanged: asyncio.Future[web.Response] = asyncio.get_running_loop().create_future()
-        self._withheld[path] = response, exchanged
+        self._withheld[key] = response, exchanged
         await asyncio.wait({exchanged}, timeout=within_s)
         if exchanged.done():
             return exchanged.result()
-        del self._withheld[path]
+        del self._withheld[key]
         return response
 
 
-def _next(faults: list[_Limited[Parameters]], symbol: str | None) -> Parameters | None:
-    """Takes one request from the count of the oldest fault that applies to the symbol."""
+def _next(faults: list[_Limited[Parameters]], symbol: str | None) -> _Limited[Parameters] | None:
+    """The oldest fault that applies to a request of the symbol; takes one from its count."""
     for fault in faults:
         if fault.symbol is None or fault.symbol == symbol:
             fault.count -= 1
             if fault.count <= 0:
                 faults.remove(fault)
-            return fault.parameters
+            return fault
     return None

@@ -16,6 +16,7 @@ from daemon.simulator.number_format import fixed
 from daemon.timestamps import from_iso
 from tests.paths import HOURLY
 
+QUOTE_SIZES = {"quote_volume": "volume", "taker_buy_quote_volume": "taker_buy_volume"}
 VOLUMES = ("volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume")
 
 
@@ -146,3 +147,30 @@ def test_files_that_are_no_bars_are_refused(tmp_path: Path) -> None:
         load(tmp_path / "text.parquet")
     with pytest.raises(DataFault, match="lacks the columns volume"):
         load(written(table().drop("volume"), tmp_path))
+
+
+@pytest.mark.parametrize(("price", "decimals"), [(1.2035e-9, 13), (4.5e-8, 9), (0.00001234, 8), (0.01234567, 8)])
+def test_small_prices_are_kept(tmp_path: Path, price: float, decimals: int) -> None:
+    """A price far below one has its digits, up to five, on the tick grid."""
+    columns = {name: [price] * 3 for name in PRICES}
+    quotes = {name: [price * each for each in table()[size]] for name, size in QUOTE_SIZES.items()}
+    data = load(written(table(**columns, **quotes), tmp_path))
+    series = data.series["BTCUSDT"]
+    assert series.price_decimals == decimals
+    assert [int(each) for each in series.close] == [round(price * 10**decimals)] * 3
+    assert float(fixed(int(series.close[0]), decimals)) == price
+
+
+def test_prices_are_rounded_where_volumes_are_large(tmp_path: Path) -> None:
+    """A quote volume stays within 64 bits: prices lose digits, which is noted, and never become 0."""
+    columns = {name: [1.2035e-9] * 3 for name in PRICES}
+    sizes = {"volume": [3e15] * 3, "taker_buy_volume": [1e15] * 3}
+    quotes = {"quote_volume": [3e15 * 1.2035e-9] * 3, "taker_buy_quote_volume": [1e15 * 1.2035e-9] * 3}
+    data = load(written(table(**columns, **sizes, **quotes), tmp_path))
+    assert data.notes == ("BTCUSDT: prices were rounded to 11 decimals",)
+    assert [int(each) for each in data.series["BTCUSDT"].close] == [120] * 3
+    sizes = {"volume": [3e21] * 3, "taker_buy_volume": [1e21] * 3}
+    with pytest.raises(DataFault, match="too large to replay"):
+        load(written(table(**columns, **sizes, **quotes), tmp_path))
+    with pytest.raises(DataFault, match="a price of 0"):
+        load(written(table(low=[100.0, 0.0, 99.0]), tmp_path))

@@ -237,6 +237,17 @@ async def test_crossed_answers(feed: VenueClient) -> None:
     assert (await ask(feed, long))[0] == 200
 
 
+async def test_answers_of_two_symbols_are_crossed_on_request(venue: Venue) -> None:
+    """With a symbol both requests must name it; without one, a symbol gets the other's trades."""
+    btc, eth = [(await venue.get("aggTrades", symbol=symbol))[1] for symbol in ("BTCUSDT", "ETHUSDT")]
+    for symbol, expected in (("BTCUSDT", [btc, eth]), (None, [eth, btc])):
+        venue.exchange.cross_answers(1, for_s=0.4, symbol=symbol)
+        waiting = asyncio.create_task(venue.get("aggTrades", symbol="BTCUSDT"))
+        await asyncio.sleep(0.1)
+        other = await venue.get("aggTrades", symbol="ETHUSDT")
+        assert [(await waiting)[1], other[1]] == expected
+
+
 async def test_an_answer_without_another_is_sent_as_it_is(feed: VenueClient) -> None:
     """When no second request comes in time, after that time."""
     feed.exchange.cross_answers(1, for_s=0.3)
