@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -25,10 +25,11 @@ from daemon.pipeline.timeouts import timeouts_for_bars
 from daemon.publishing import payloads
 from daemon.recordings import RecordedEvent, RecordedTrades, StreamLost, StreamRestored
 from features.frames import bars_frame
-from features.market import Bar, Instrument, interval_start
+from features.market import Bar, Instrument, Trade, interval_start
 from models.specification import DEFAULT_HORIZONS, DEFAULT_LEVELS
 
 _KIND = "har"
+_SNAPSHOT_BARS = 1_000  # bars before the receipt that a snapshot may open; a dead market's would reach back for years
 
 
 @dataclass(slots=True)
@@ -101,13 +102,17 @@ class Replay:
     def _start_sequence(self, instrument: Instrument, recorded: RecordedTrades) -> None:
         """Starts a sequence with its first trades.
 
-        Venues begin a subscription with trades that may be hours old. Trades from before the interval of their receipt
-        would open incomplete bars: only the last of their ids is used, so that the next trade continues the sequence.
+        Venues begin a subscription with trades that may be hours old. Where ids are contiguous, those of a snapshot
+        that follow one another make bars. Other trades from before the interval of their receipt would open incomplete
+        bars: only the last of their ids is used, so that the next trade continues the sequence.
         """
         page, from_us = recorded.trades, None
         if recorded.received_us is not None and recorded.since_us is not None:
             open_us = interval_start(recorded.received_us, self._interval_us)
-            page = [trade for trade in page if trade.time_us >= min(open_us, recorded.since_us)]
+            since_us: float = min(open_us, recorded.since_us)
+            if self._traits[instrument.venue].ids is Ids.CONTIGUOUS:
+                since_us = min(since_us, _joined_since(page, open_us - _SNAPSHOT_BARS * self._interval_us))
+            page = [trade for trade in page if trade.time_us >= since_us]
             from_us = None if page else open_us
         if from_us is None:
             from_us = interval_start(min(trade.time_us for trade in page), self._interval_us)
@@ -177,3 +182,16 @@ class Replay:
         previous, self.result.bars[key] = self.result.bars[key], bar
         if not bars_frame([previous]).equals(bars_frame([bar])):
             self._engine.revise(bar)
+
+
+def _joined_since(trades: Sequence[Trade], earliest_us: int) -> float:
+    """The time of the first of the trades at the end that follow one another by id, from ``earliest_us`` on.
+
+    Infinite for a single one: it covers no interval.
+    """
+    first = len(trades) - 1
+    while first > 0 and trades[first - 1].trade_id == trades[first].trade_id - trades[first].span:
+        if trades[first - 1].time_us < earliest_us:
+            break
+        first -= 1
+    return trades[first].time_us if first < len(trades) - 1 else inf

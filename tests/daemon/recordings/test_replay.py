@@ -126,8 +126,7 @@ def test_a_long_replay_keeps_no_trades(tmp_path: Path) -> None:
     instruments = [Instrument("binance", name) for name in recording.symbols]
     run = Replay(instruments, interval_us=HOUR_US, traits={"binance": traits(venue("binance", None))})
     assert run.run(recording, "binance").trades == 3_000
-    ((_, trades, _),) = run._pipeline.unsaved_trades()
-    assert len(trades) <= 60
+    assert sum(len(trades) for _, trades, _ in run._pipeline.unsaved_trades()) <= 60
 
 
 def test_two_symbols_share_one_run(tmp_path: Path) -> None:
@@ -228,8 +227,8 @@ def lines(frame: Callable[[int, float], str], *trades: tuple[int, float], delay_
     [
         ("okx", captures.okx(10, START_S - 72_000)),
         ("coinbase", captures.coinbase(10, START_S - 72_000, kind="last_match")),
-        ("coinbase", captures.coinbase_snapshot((8, START_S - 300), (9, START_S - 300), (10, START_S - 200))),
-        ("kraken", captures.kraken(*(("BTC/USD", number, START_S - 500 + number) for number in (8, 9, 10)))),
+        ("coinbase", captures.coinbase_snapshot((7, START_S - 300), (8, START_S - 300), (10, START_S - 200))),
+        ("kraken", captures.kraken(("BTC/USD", 10, START_S - 490))),
     ],
 )
 def test_what_a_subscription_repeats_opens_no_old_bar(venue_name: str, old: str, tmp_path: Path) -> None:
@@ -244,12 +243,63 @@ def test_what_a_subscription_repeats_opens_no_old_bar(venue_name: str, old: str,
     assert bars_of(lost, venue_name)[:3] == [(0, "gap", 0), (1, "gap", 0), (2, "gap", 1)]
 
 
-def test_a_snapshot_counts_from_the_open_interval_on(tmp_path: Path) -> None:
-    """Of a snapshot's trades those of the interval in which it came are in its first bar."""
-    snapshot = captures.coinbase_snapshot(*((number, START_S - 100 + number * 20) for number in range(1, 8)))
-    live = lines(captures.coinbase, (8, 65), (9, 125))
+def snapshots(*trades: tuple[int, float]) -> dict[str, str]:
+    return {
+        "coinbase": captures.coinbase_snapshot(*trades),
+        "kraken": captures.kraken(*(("BTC/USD", number, at_s) for number, at_s in trades)),
+    }
+
+
+@pytest.mark.parametrize("venue_name", ["coinbase", "kraken"])
+def test_a_snapshot_makes_bars_where_its_ids_join(venue_name: str, tmp_path: Path) -> None:
+    """All its trades count; the bars that it covers whole are proven, the one of its beginning is not."""
+    snapshot = snapshots(*((number, START_S - 140 + number * 20) for number in range(1, 10)))[venue_name]
+    frame = {"coinbase": captures.coinbase, "kraken": lambda number, at_s: captures.kraken(("BTC/USD", number, at_s))}
+    live = lines(frame[venue_name], (10, 65), (11, 125))
     file = capture(tmp_path, connected(START_S + 44), received(START_S + 45, snapshot), *live)
-    assert bars_of(file, "coinbase") == [(0, "unproven", 3), (1, "proven", 1), (2, "unproven", 1)]
+    expected = [(-2, "unproven", 3), (-1, "proven", 3), (0, "proven", 3), (1, "proven", 1), (2, "unproven", 1)]
+    assert bars_of(file, venue_name) == expected
+
+
+@pytest.mark.parametrize("venue_name", ["coinbase", "kraken"])
+def test_a_snapshot_counts_from_where_its_ids_join(venue_name: str, tmp_path: Path) -> None:
+    """What lies before a hole in its ids opens no bar, and neither does a trade of years ago."""
+    ids = (1, 2, 4, 5, 6, 7)
+    snapshot = snapshots(*((number, START_S - 140 + number * 20) for number in ids))[venue_name]
+    frame = {"coinbase": captures.coinbase, "kraken": lambda number, at_s: captures.kraken(("BTC/USD", number, at_s))}
+    live = lines(frame[venue_name], (8, 65), (9, 125))
+    file = capture(tmp_path, connected(START_S + 4), received(START_S + 5, snapshot), *live)
+    expected = [(-1, "unproven", 3), (0, "proven", 1), (1, "proven", 1), (2, "unproven", 1)]
+    assert bars_of(file, venue_name) == expected
+    old = snapshots((5, START_S - 86_400 * 900), (6, START_S - 20), (7, START_S + 1))[venue_name]
+    file = capture(tmp_path, connected(START_S + 4), received(START_S + 5, old), *live)
+    assert [minute for minute, _, _ in bars_of(file, venue_name)] == [-1, 0, 1, 2]
+
+
+def test_a_snapshot_that_comes_after_other_symbols_have_closed_bars(tmp_path: Path) -> None:
+    """Its older bars are made, and the rounds of forecasts go on."""
+    snapshot = captures.kraken(*(("ETH/USD", number, START_S + number * 30) for number in range(1, 40)))
+    busy = lines(
+        lambda number, at_s: captures.kraken(("BTC/USD", number, at_s)), *((n, n * 10.0) for n in range(1, 200))
+    )
+    late = lines(
+        lambda number, at_s: captures.kraken(("ETH/USD", number, at_s)), *((n, n * 30.0) for n in range(40, 65))
+    )
+    merged = sorted([*busy[119:], *late], key=lambda line: json.loads(line)["ts"])
+    file = capture(
+        tmp_path,
+        connected(START_S),
+        *busy[:119],
+        connected(START_S + 1190, conn="b"),
+        received(START_S + 1191, snapshot),
+        *merged,
+    )
+    result = replay(file, venue_name="kraken", interval_us=MINUTE_US)
+    of_late = [bar for (each, _), bar in sorted(result.bars.items()) if each.symbol == "ETH-USD"]
+    assert of_late[0].open_time_us == START_US
+    assert [bar.completeness.value for bar in of_late[1:31]] == ["proven"] * 30
+    assert sum(bar.trades or 0 for bar in of_late) == 64
+    assert result.forecasts
 
 
 def test_a_trade_that_came_late_is_no_repetition(tmp_path: Path) -> None:
