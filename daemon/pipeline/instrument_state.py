@@ -175,13 +175,14 @@ class InstrumentState:
         return completeness_of
 
     def close_bars(self, now_us: int) -> None:
-        """Closes every bar whose completeness is final or whose wait for proof is over."""
-        continuity = self.continuity
-        assert continuity is not None
-        if max(now_us, continuity.last_time_us) < self.bars.next_close_us:
+        """Closes every bar that has ended and whose completeness is final or whose wait for proof is over.
+
+        A trade past the end does not end an interval: a venue may stamp it with a time in the future.
+        """
+        if now_us < self.bars.next_close_us:
             return
         completeness_of = self.completeness_at(now_us)
-        while True:
+        while now_us >= self.bars.next_close_us:
             open_us, close_us = self.bars.next_open_us, self.bars.next_close_us
             waits = self.catching_up or now_us < close_us + self.timeouts.proof_wait_us
             if waits and not completeness_of(open_us, close_us).final and not self.bars.has_candle(open_us):

@@ -52,3 +52,11 @@ class SequenceState(msgspec.Struct, frozen=True, kw_only=True):
 def is_plausible(state: SequenceState) -> bool:
     """Whether every gap is one that can have happened."""
     return all(gap.count <= _MAX_MISSING for gap in state.missing)
+
+
+def newest_time_us(state: SequenceState) -> int:
+    """The newest time that the state refers to; in the future, it was made with a wrong clock or wrong trades."""
+    times_us = [state.last_time_us, state.covered_from_us]
+    times_us += [gap.before_us for gap in state.missing]
+    times_us += [time_us for each in state.interruptions for time_us in (each.after_us, each.before_us or 0)]
+    return max(times_us)

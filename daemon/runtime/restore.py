@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
 import structlog
 
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.sequence import is_plausible
+from daemon.pipeline.timeouts import Timeouts
 from daemon.publishing.message_builder import MessageBuilder
 from daemon.store.forecasts import StoredForecast
 from daemon.store.ledger import Ledger
@@ -23,6 +25,18 @@ _REACH_BARS = 2
 _EXPIRY_BARS = 2
 _REVISABLE_BARS = 48
 _UNSETTLED = (Completeness.GAP, Completeness.UNPROVEN)
+
+
+def discard_future(ledger: Ledger, timeouts: Timeouts, now_us: int) -> None:
+    """Deletes stored state that lies ahead of market time ``now_us``, which must be confirmed by a venue.
+
+    It was made with a wrong clock, and would keep its instruments silent until that time.
+    """
+    discarded = ledger.discard_future(
+        now_us + 2 * timeouts.clock_margin_us, trades_until_us=now_us + timeouts.max_ahead_us
+    )
+    if discarded.anything:
+        log.warning("future_state_discarded", **msgspec.structs.asdict(discarded))
 
 
 def restore_pipeline(pipeline: Pipeline, ledger: Ledger, instruments: Sequence[Instrument], now_us: int) -> None:

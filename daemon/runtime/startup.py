@@ -14,13 +14,14 @@ from daemon.pipeline.pipeline import Pipeline
 from daemon.runtime.history_loader import RECENT_BARS
 from daemon.runtime.restore import (
     PublishedState,
+    discard_future,
     published_state,
     republish,
     restore_pipeline,
     restore_scoreboard,
     unreconciled_bars,
 )
-from daemon.runtime.wiring import Components
+from daemon.runtime.wiring import Components, timeouts_for
 from features.market import Bar, Instrument, interval_start
 
 log = structlog.get_logger(__name__)
@@ -42,6 +43,8 @@ async def restore_state(components: Components, config: Config) -> None:
     ledger, pipeline = components.ledger, components.pipeline
 
     def load() -> tuple[list[Bar], PublishedState]:
+        if components.timekeeper.confirmed:
+            discard_future(ledger, timeouts_for(config, components.clock), now_us)
         restore_pipeline(pipeline, ledger, config.instruments, now_us)
         restore_scoreboard(pipeline.scoreboard, ledger, now_us - scores_needed_us(pipeline, config))
         unreconciled = unreconciled_bars(ledger, config.instruments, config.bars.interval_us, now_us)

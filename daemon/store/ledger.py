@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from daemon.store.bars import BarTable
 from daemon.store.forecasts import ForecastTable
+from daemon.store.future import FutureTables
 from daemon.store.retention import RetentionTables
 from daemon.store.trades import TradeTable
 
 LEDGER_NAME = "ledger.sqlite"  # in the state directory
 
 
-class Ledger(BarTable, TradeTable, ForecastTable, RetentionTables):
+class Ledger(BarTable, TradeTable, ForecastTable, RetentionTables, FutureTables):
     """Bars, open trades and their sequence states, forecasts, scores and a few named values.
 
     Synchronous, for one dedicated thread: the connection may be handed from thread to thread, never shared.

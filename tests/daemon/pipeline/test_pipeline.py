@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pytest
+
+from daemon.exchanges.base import Ids
 from daemon.forecasting.calibration import Calibration
+from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline.answers import SequenceStart, TradesAnswer
 from daemon.pipeline.events import (
     BarClosed,
@@ -15,8 +19,9 @@ from daemon.pipeline.events import (
     RepairRequested,
     RoundClosed,
 )
+from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.timeouts import Timeouts
-from features.market import HOUR_US, Completeness
+from features.market import HOUR_US, Completeness, Instrument
 from tests.daemon.forecasting.forecast_builders import LEVELS, START_US, bar
 from tests.daemon.pipeline.builders import (
     BTC,
@@ -28,6 +33,7 @@ from tests.daemon.pipeline.builders import (
     start_sequences,
     trade,
 )
+from tests.daemon.pipeline.stream_records import traits_of
 
 
 def of(events: Iterable[Event], kind: type) -> list[Event]:
@@ -210,3 +216,29 @@ def test_set_timeouts_reaches_every_instrument() -> None:
     pipeline = make_pipeline()
     pipeline.set_timeouts(Timeouts(grace_us=1, proof_wait_us=2))
     assert {each.timeouts.proof_wait_us for each in pipeline.instruments.values()} == {2}
+
+
+@pytest.mark.parametrize("ids", list(Ids))
+def test_a_trade_from_the_future_closes_nothing(ids: Ids) -> None:
+    """An exchange stamps a trade past the end of the interval: the bar closes when its end has come, not before."""
+    instrument = Instrument("venue", "BTC-USDT")
+    pipeline = Pipeline(
+        (instrument,),
+        interval_us=HOUR_US,
+        traits={"venue": traits_of(ids)},
+        timeouts=TIMEOUTS,
+        scoreboard=Scoreboard(interval_us=HOUR_US, levels=LEVELS),
+    )
+    first = trade(1, 0.1)
+    pipeline.start_sequence(
+        instrument, SequenceStart([first], None), from_time_us=START_US, now_us=first.time_us, wall_s=0.0
+    )
+    now_us = START_US + HOUR_US - 20_000_000
+    pipeline.trades_received(instrument, [trade(2, 1.0)], now_us, 1.0)
+    pipeline.time_advanced(now_us, 1.0)
+    pipeline.time_advanced(START_US + HOUR_US - 1, 2.0)
+    assert not [event for event in pipeline.events() if isinstance(event, BarClosed | RoundClosed)]
+    pipeline.trades_received(instrument, [trade(3, 1.001)], START_US + HOUR_US, 3.0)
+    pipeline.time_advanced(START_US + HOUR_US + TIMEOUTS.proof_wait_us, 3.0)
+    closed = [event.bar for event in pipeline.events() if isinstance(event, BarClosed)]
+    assert [each.close_time_us for each in closed] == [START_US + HOUR_US]

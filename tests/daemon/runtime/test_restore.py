@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from daemon.clock import ManualClock
 from daemon.forecasting.calibration import Calibration
@@ -21,6 +22,7 @@ from daemon.publishing.message_builder import MessageBuilder
 from daemon.publishing.settings import MqttSettings
 from daemon.publishing.topics import Topics
 from daemon.runtime.restore import (
+    discard_future,
     published_state,
     republish,
     restore_pipeline,
@@ -70,6 +72,24 @@ def save_trades(ledger: Ledger, *minutes: int) -> None:
 def live(hour: int, close: float = 101.0) -> Bar:
     """The bar that closes at START_US plus ``hour`` hours, made from trades."""
     return msgspec.structs.replace(bar(hour, close), quote_volume=1.0, trades=1)
+
+
+def test_state_from_the_future_does_not_silence_an_instrument(ledger: Ledger) -> None:
+    """A wrong clock closed ten hours that have not happened: the open hour goes on with its trades."""
+    save_trades(ledger, 5, 65, 130)
+    ledger.save_bars([live(1), live(2)])
+    ahead = [msgspec.structs.replace(live(hour), completeness=Completeness.EMPTY, trades=0) for hour in range(3, 13)]
+    ledger.save_bars(ahead)
+    now_us = START_US + 2 * HOUR_US + 30 * MINUTE_US
+    with capture_logs() as logs:
+        discard_future(ledger, make_pipeline().instruments[BTC].timeouts, now_us)
+    assert [(entry["event"], entry["bars"]) for entry in logs] == [("future_state_discarded", 10)]
+    pipeline = make_pipeline()
+    restore_pipeline(pipeline, ledger, (BTC, ETH), now_us)
+    assert pipeline.instruments[BTC].next_close_us == START_US + 3 * HOUR_US
+    last = pipeline.last_bar(BTC)
+    assert last is not None
+    assert last.close_time_us == START_US + 2 * HOUR_US
 
 
 def test_a_sequence_continues_within_a_bar(ledger: Ledger) -> None:
