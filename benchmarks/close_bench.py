@@ -48,6 +48,7 @@ from daemon.pipeline.answers import SequenceStart
 from daemon.publishing import wire
 from daemon.publishing.embedded_broker import EmbeddedBroker
 from daemon.publishing.publisher import MqttSettings, OutboxMessage
+from daemon.publishing.settings import EmbeddedAddress
 from daemon.runtime.hooks import Hooks
 from daemon.runtime.wiring import Components, build
 from features.market import HOUR_US, Instrument, Trade
@@ -110,41 +111,41 @@ def _over_bare(taken: Sequence[Taken], percentile: int) -> float:
 async def _measured(*, busy: bool) -> list[Taken]:
     use_one_thread()
     with tempfile.TemporaryDirectory() as folder:
-        async with _broker() as (url, port), _daemon(Path(folder), url, port) as rounds:
+        async with _broker() as (url, embedded), _daemon(Path(folder), url, embedded) as rounds:
             await rounds.many(WARM_UP)
             with busy_process() if busy else nullcontext():
                 return await rounds.many(ROUNDS)
 
 
 @asynccontextmanager
-async def _broker() -> AsyncIterator[tuple[str, int | None]]:
+async def _broker() -> AsyncIterator[tuple[str, EmbeddedAddress | None]]:
     """mosquitto where it is installed, else the embedded broker, which shares our process as it does the daemon's."""
     if mosquitto_path():
         async with mosquitto() as url:
             yield url, None
     else:
-        embedded = EmbeddedBroker()
+        broker = EmbeddedBroker()
         try:
-            yield "embedded", await embedded.start()
+            yield "embedded", await broker.start()
         finally:
-            await embedded.stop()
+            await broker.stop()
 
 
 @asynccontextmanager
-async def _daemon(folder: Path, url: str, port: int | None) -> AsyncIterator[Rounds]:
+async def _daemon(folder: Path, url: str, embedded: EmbeddedAddress | None) -> AsyncIterator[Rounds]:
     bars = random_bars()
     network = drawn("attention_lstm", "reference")
     clock = MarketByHand(HISTORY * HOUR_US)
-    settings = MqttSettings(url) if port is None else MqttSettings(url).on_embedded_broker(port)
-    async with bare_client(settings, mqtt_5=port is None) as client:
-        rounds = Rounds(clock, bare_forward(network), client, mqtt_5=port is None)
+    settings = MqttSettings(url) if embedded is None else MqttSettings(url).on_embedded_broker(embedded)
+    async with bare_client(settings, mqtt_5=embedded is None) as client:
+        rounds = Rounds(clock, bare_forward(network), client, mqtt_5=embedded is None)
         config = _config(folder, url)
         components = build(
             config,
             ledger=await open_ledger(config),
             clock=clock,
             hooks=Hooks(on_forecast=rounds.issued, on_delivered=rounds.delivered),
-            broker_port=port,
+            embedded=embedded,
         )
         await components.inference.load_history(bars)
         await components.inference.load_champion(write_artifact(folder / "models", reference_artifact(network, bars)))

@@ -86,12 +86,12 @@ async def _demo(kind: str, minutes: float, folder: Path) -> dict[str, object]:
         "rest_url": addresses.rest_url,
     }
     values = {"instance.state_dir": str(folder), "feeds": [feed], "http.listen": "127.0.0.1:0", "model.kind": kind}
+    values["mqtt.embedded_port"] = 0
     app = App(
         load_config(None, command_line=values, environ={}),
         clock=clock,
         environ={},
         hooks=Hooks(training_budget_s=20.0),
-        broker_port=0,
     )
     running = asyncio.create_task(app.run())
     try:

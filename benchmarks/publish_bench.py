@@ -54,8 +54,8 @@ def mosquitto_path() -> str | None:
 
 async def _on_embedded_broker() -> list[Row]:
     broker = EmbeddedBroker()
-    port = await broker.start()
-    rows = await _measure("embedded broker", MqttSettings("embedded").on_embedded_broker(port))
+    address = await broker.start()
+    rows = await _measure("embedded broker", MqttSettings("embedded").on_embedded_broker(address))
     await broker.stop()
     return rows
 
@@ -134,6 +134,8 @@ async def bare_client(settings: MqttSettings, mqtt_5: bool) -> AsyncIterator[aio
         settings.endpoint.host,
         settings.endpoint.port,
         protocol=protocol,
+        username=settings.username or None,
+        password=settings.password or None,
         socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
     ) as client:
         yield client

@@ -36,7 +36,7 @@ async def running(venue: str, symbols: Sequence[str], *, ws_url: str = "", rest_
         }
         config = load_config(None, command_line=values, environ={})
         ledger = await open_ledger(config)
-        components = build(config, ledger=ledger, clock=SystemClock(), hooks=Hooks(), broker_port=None)
+        components = build(config, ledger=ledger, clock=SystemClock(), hooks=Hooks(), embedded=None)
         jobs = [components.dispatcher.run(), _tick(components), _flush(components)]
         if ws_url and (stream := components.feeds[venue].stream) is not None:
             jobs.append(stream.run())

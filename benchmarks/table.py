@@ -15,7 +15,7 @@ Row = dict[str, Any]
 """name, value, unit, and what the value is read against: ``guide``, the most it should be, or for a unit of
 "ratio" and of things a second, the least; None where it is there to compare others with."""
 
-_PACKAGES = ("msgspec", "numpy", "polars", "torch", "websockets", "uvloop", "aiomqtt", "amqtt", "aiohttp", "typer")
+_PACKAGES = ("msgspec", "numpy", "polars", "torch", "websockets", "uvloop", "aiomqtt", "aiohttp", "typer")
 
 
 def row(name: str, value: float, unit: str, guide: float | None = None, *, at_least: bool = False) -> Row:

@@ -24,7 +24,7 @@ REPEATS_PER_MINUTE = 20
 # A key is an event and a symbol: 4,096 keys are dozens of events for a hundred symbols. The least recent is evicted.
 REMEMBERED_MESSAGES = 4_096
 # Libraries that log every packet at "info".
-_CHATTY = ("aiohttp", "aiomqtt", "amqtt", "asyncio", "mqtt", "passlib", "transitions", "websockets")
+_CHATTY = ("aiohttp", "aiomqtt", "asyncio", "mqtt", "websockets")
 _JOURNAL_PRIORITIES = {"critical": 2, "error": 3, "exception": 3, "warning": 4, "info": 6, "debug": 7}
 
 

@@ -213,6 +213,7 @@ class MqttSection(Section):
     ca_file: ReadableFile = None
     cert_file: ReadableFile = None
     key_file: ReadableFile = None
+    embedded_port: Annotated[Integer, Field(ge=0, le=65_535)] = 1883
     base_topic: Annotated[str, Field(pattern=r"^[^/+#$\s][^/+#\s]*(/[^/+#\s]+)*$")] = "forecastd/v1"
 
     @field_validator("url")

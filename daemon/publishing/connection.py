@@ -183,7 +183,7 @@ def _properties(packet: int, *, schema: str, model: str | None, expires_in_s: in
 
 def _password(settings: MqttSettings) -> str | None:
     if not settings.password_file:
-        return None
+        return settings.password or None
     try:
         return Path(settings.password_file).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from daemon.config.broker_url import Endpoint, broker_endpoint
+
+PUBLISHER = "forecastd"
+"""The user at the embedded broker that may publish."""
+
+
+class EmbeddedAddress(NamedTuple):
+    """Where the embedded broker listens on loopback, and the password of the user PUBLISHER."""
+
+    port: int
+    password: str
 
 
 @dataclass(frozen=True, slots=True)
 class MqttSettings:
-    """Broker URL, credentials and client id. An empty text means that the key is not set; files are paths."""
+    """Broker URL, credentials and client id. An empty text means that the key is not set; files are paths.
+
+    password: used where no ``password_file`` is set; the embedded broker's.
+    """
 
     url: str
     protocol: str = "auto"
@@ -19,12 +33,14 @@ class MqttSettings:
     cert_file: str = ""
     key_file: str = ""
     client_id: str = ""
+    password: str = field(default="", repr=False)
 
     @property
     def endpoint(self) -> Endpoint:
         """The broker's address. Raises ValueError for the embedded broker, whose port is not in the settings."""
         return broker_endpoint(self.url)
 
-    def on_embedded_broker(self, port: int) -> MqttSettings:
-        """These settings with the URL of the embedded broker on ``port``, which supports MQTT 3.1.1 only."""
-        return replace(self, url=f"mqtt://127.0.0.1:{port}", protocol="311")
+    def on_embedded_broker(self, address: EmbeddedAddress) -> MqttSettings:
+        """These settings for the daemon's connection to the embedded broker, which supports MQTT 3.1.1 only."""
+        url = f"mqtt://127.0.0.1:{address.port}"
+        return replace(self, url=url, protocol="311", username=PUBLISHER, password=address.password)

@@ -16,6 +16,7 @@ from daemon.config.reload import ReloadChanges, reloadable_changes, with_reloada
 from daemon.config.types import read_token
 from daemon.errors import ConfigError, Retryable
 from daemon.publishing.embedded_broker import EmbeddedBroker
+from daemon.publishing.topics import Topics
 from daemon.runtime import periodic_jobs
 from daemon.runtime.broker_link import status_payload
 from daemon.runtime.control_commands import ControlCommands
@@ -47,7 +48,6 @@ _STOP_TIMEOUT_S = 2.5
 class App:
     """One daemon. ``run`` returns after ``stop``, or raises a ForecastdError with the reason why it ended.
 
-    broker_port: where the embedded broker listens, if it is configured; 0 picks a free port.
     control_path: where the control socket is; None takes the place that configuration and environment give.
     read_config: reads the configuration again for ``reload``; None where there is no file to read.
     """
@@ -59,7 +59,6 @@ class App:
         clock: Clock,
         environ: Mapping[str, str],
         hooks: Hooks | None = None,
-        broker_port: int = 1883,
         control_path: Path | None = None,
         read_config: Callable[[], Config] | None = None,
         set_log_level: Callable[[str], None] = lambda _level: None,
@@ -73,7 +72,6 @@ class App:
         instance = config.instance
         self.control_path = control_path or serving_path(instance.name, instance.state_dir, environ)
         self._hooks = hooks or Hooks()
-        self._broker_port = broker_port
         self._read_config = read_config
         self._set_log_level = set_log_level
         self._stopping = asyncio.Event()
@@ -126,14 +124,15 @@ class App:
     # ---------------------------------------------------------------- life
 
     async def run(self) -> None:
-        broker = EmbeddedBroker() if self.config.mqtt.embedded else None
+        mqtt = self.config.mqtt
+        broker = EmbeddedBroker(Topics(mqtt.base_topic, self.config.instance.name).root) if mqtt.embedded else None
         try:
-            port = await broker.start(self._broker_port) if broker else None
-            if port is not None:
-                self.mqtt_address = f"mqtt://127.0.0.1:{port}"
+            embedded = await broker.start(mqtt.embedded_port) if broker else None
+            if embedded is not None:
+                self.mqtt_address = f"mqtt://127.0.0.1:{embedded.port}"
             async with start_timeout_extended(self._notifier):
                 ledger = await open_ledger(self.config)
-            self.components = build(self.config, ledger=ledger, clock=self.clock, hooks=self._hooks, broker_port=port)
+            self.components = build(self.config, ledger=ledger, clock=self.clock, hooks=self._hooks, embedded=embedded)
             await self._serve()
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None

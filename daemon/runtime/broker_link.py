@@ -12,7 +12,7 @@ from daemon.config import Config
 from daemon.publishing import payloads, wire
 from daemon.publishing.outbox import DropReason, OutboxMessage
 from daemon.publishing.publisher import Publisher, PublisherState
-from daemon.publishing.settings import MqttSettings
+from daemon.publishing.settings import EmbeddedAddress, MqttSettings
 from daemon.publishing.topics import Topics
 from daemon.serving.health import Health, HealthCondition
 from daemon.serving.metrics import Metrics
@@ -56,9 +56,9 @@ class BrokerObserver:
 
 
 def make_publisher(
-    config: Config, *, clock: Clock, topics: Topics, observer: BrokerObserver, broker_port: int | None
+    config: Config, *, clock: Clock, topics: Topics, observer: BrokerObserver, embedded: EmbeddedAddress | None
 ) -> Publisher:
-    """broker_port: where the embedded broker listens; None where another broker is configured."""
+    """embedded: where the embedded broker listens; None where another broker is configured."""
     section = config.mqtt
     settings = MqttSettings(
         url=section.url,
@@ -69,8 +69,8 @@ def make_publisher(
         cert_file=_text(section.cert_file),
         key_file=_text(section.key_file),
     )
-    if broker_port is not None:
-        settings = settings.on_embedded_broker(broker_port)
+    if embedded is not None:
+        settings = settings.on_embedded_broker(embedded)
     return Publisher(
         settings,
         topics=topics,

@@ -22,6 +22,7 @@ from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.timeouts import Timeouts, timeouts_for_bars
 from daemon.publishing.message_builder import MessageBuilder
 from daemon.publishing.publisher import Publisher
+from daemon.publishing.settings import EmbeddedAddress
 from daemon.publishing.topics import Topics
 from daemon.runtime.broker_link import BrokerObserver, make_publisher, status_payload
 from daemon.runtime.dispatcher import Dispatcher
@@ -70,12 +71,14 @@ class Components:
     retrain_job: RetrainJob
 
 
-def build(config: Config, *, ledger: Ledger, clock: Clock, hooks: Hooks, broker_port: int | None) -> Components:
+def build(
+    config: Config, *, ledger: Ledger, clock: Clock, hooks: Hooks, embedded: EmbeddedAddress | None
+) -> Components:
     """Builds all components, inside a running event loop; ``ledger`` is theirs from then on.
 
-    broker_port: where the embedded broker listens; None where another broker is configured.
+    embedded: where the embedded broker listens; None where another broker is configured.
     """
-    core = _Core(config, ledger=ledger, clock=clock, hooks=hooks, broker_port=broker_port)
+    core = _Core(config, ledger=ledger, clock=clock, hooks=hooks, embedded=embedded)
     flow = _Flow(config, core, hooks)
     history = HistoryLoader(
         flow.rests,
@@ -116,7 +119,9 @@ def timeouts_for(config: Config, clock: Clock) -> Timeouts:
 class _Core:
     """The components that depend on the configuration alone, or on one another."""
 
-    def __init__(self, config: Config, *, ledger: Ledger, clock: Clock, hooks: Hooks, broker_port: int | None) -> None:
+    def __init__(
+        self, config: Config, *, ledger: Ledger, clock: Clock, hooks: Hooks, embedded: EmbeddedAddress | None
+    ) -> None:
         self.clock = clock
         self.metrics = Metrics(version=__version__, market_us=clock.market_us)
         self.health = Health(
@@ -126,7 +131,7 @@ class _Core:
         )
         topics = Topics(config.mqtt.base_topic, config.instance.name)
         observer = BrokerObserver(self.metrics, self.health, hooks.on_delivered)
-        self.publisher = make_publisher(config, clock=clock, topics=topics, observer=observer, broker_port=broker_port)
+        self.publisher = make_publisher(config, clock=clock, topics=topics, observer=observer, embedded=embedded)
         self.messages = MessageBuilder(self.publisher, topics, clock)
         self._loop = asyncio.get_running_loop()
         self.store = StoreThread(on_fault=self._store_fault, wall_s=clock.wall_s)

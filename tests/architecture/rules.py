@@ -35,7 +35,7 @@ EDGES = (
 DECLARING = ("daemon.publishing", "daemon.forecasting", "daemon.retraining")
 # Modules that reach sockets, processes, threads, files, clocks or chance.
 IO_MODULES = {
-    *("asyncio", "selectors", "socket", "ssl", "aiohttp", "aiomqtt", "amqtt", "paho", "websockets", "uvloop"),
+    *("asyncio", "selectors", "socket", "ssl", "aiohttp", "aiomqtt", "paho", "websockets", "uvloop"),
     *("concurrent", "multiprocessing", "queue", "signal", "subprocess", "threading"),
     *("fcntl", "importlib.resources", "io", "os", "pathlib", "shutil", "sqlite3", "tempfile"),
     *("random", "secrets", "time"),

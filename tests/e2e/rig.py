@@ -54,7 +54,6 @@ class Daemon:
             clock=exchange.clock,
             environ=environ,
             hooks=Hooks(on_bar=self.bars.append, on_forecast=self._issued),
-            broker_port=0,
             **options,
         )
         self.running = asyncio.ensure_future(self.app.run())
@@ -133,6 +132,7 @@ def configured(folder: Path, addresses: Addresses, **keys: Any) -> Config:
         "retrain.every": "off",
         "retrain.history": "30d",
         "http.listen": "127.0.0.1:0",
+        "mqtt.embedded_port": 0,
     }
     return load_config(None, command_line=settings | {k.replace("__", "."): v for k, v in keys.items()}, environ={})
 

@@ -101,7 +101,6 @@ class Demo:
                 on_delivered=lambda message, _seconds: self._view.published(message.payload),
                 training_budget_s=_TRAINING_BUDGET_S,
             ),
-            broker_port=usual_or_free(1883) if self._options.mqtt_port is None else self._options.mqtt_port,
             control_path=control_path(self._folder),
         )
         loop = asyncio.get_running_loop()
@@ -161,6 +160,7 @@ def demo_config(options: DemoOptions, addresses: Addresses, folder: Path) -> Con
                 "feeds": [feed],
                 "http.listen": f"127.0.0.1:{usual_or_free(9464) if options.http_port is None else options.http_port}",
                 "model.preset": "small",
+                "mqtt.embedded_port": usual_or_free(1883) if options.mqtt_port is None else options.mqtt_port,
             },
             environ={},
         )

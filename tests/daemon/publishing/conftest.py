@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from daemon.publishing.embedded_broker import EmbeddedBroker
+from daemon.publishing.settings import EmbeddedAddress
 from tests.daemon.publishing.brokers import Mosquitto
 
 
@@ -29,7 +30,12 @@ def mosquitto(start_mosquitto: Callable[..., Mosquitto]) -> Mosquitto:
 
 
 @pytest.fixture
-async def embedded_port() -> AsyncIterator[int]:
+async def embedded() -> AsyncIterator[EmbeddedAddress]:
     broker = EmbeddedBroker()
     yield await broker.start()
     await broker.stop()
+
+
+@pytest.fixture
+def embedded_port(embedded: EmbeddedAddress) -> int:
+    return embedded.port

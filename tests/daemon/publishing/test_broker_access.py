@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from daemon.publishing.publisher import MqttSettings
+from daemon.publishing.settings import EmbeddedAddress
 from tests.daemon.publishing.brokers import Mosquitto, free_port
 from tests.daemon.publishing.certificates import Authority
 from tests.daemon.publishing.harness import Callbacks, eventually, running
@@ -16,10 +18,11 @@ from tests.daemon.publishing.samples import message
 from tests.programs import program
 
 
-async def test_auto_falls_back_where_mqtt_5_is_refused(embedded_port: int) -> None:
+async def test_auto_falls_back_where_mqtt_5_is_refused(embedded: EmbeddedAddress) -> None:
     """The refusal is reported once, then the publisher connects with MQTT 3.1.1."""
     callbacks = Callbacks()
-    async with running(MqttSettings(f"mqtt://127.0.0.1:{embedded_port}"), callbacks) as publisher:
+    settings = replace(MqttSettings("embedded").on_embedded_broker(embedded), protocol="auto")
+    async with running(settings, callbacks) as publisher:
         await eventually(lambda: publisher.state.connected)
         assert publisher.state.protocol == "311"
     assert any("trying 3.1.1" in error for error in callbacks.errors())

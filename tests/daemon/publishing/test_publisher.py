@@ -20,6 +20,7 @@ from daemon.publishing.connection import ConnectOptions
 from daemon.publishing.embedded_broker import EmbeddedBroker
 from daemon.publishing.publisher import MqttSettings, RetryPolicy
 from daemon.publishing.schemas import schema
+from daemon.publishing.settings import EmbeddedAddress
 from tests.daemon.publishing import samples
 from tests.daemon.publishing.brokers import Mosquitto, free_port, subscribed
 from tests.daemon.publishing.harness import (
@@ -113,10 +114,10 @@ async def test_a_stop_with_a_frozen_broker_ends_in_time(mosquitto: Mosquitto) ->
     assert subscriber.payloads(TOPICS.status) == [status(state) for state in ("online", "stopped", "offline")]
 
 
-async def test_the_embedded_broker_receives_mqtt_3_1_1(embedded_port: int) -> None:
+async def test_the_embedded_broker_receives_mqtt_3_1_1(embedded: EmbeddedAddress) -> None:
     """Messages to the embedded broker have no MQTT 5 properties."""
-    settings = MqttSettings("embedded").on_embedded_broker(embedded_port)
-    async with subscribed(embedded_port, version="311") as subscriber, running(settings, Callbacks()) as publisher:
+    settings = MqttSettings("embedded").on_embedded_broker(embedded)
+    async with subscribed(embedded.port, version="311") as subscriber, running(settings, Callbacks()) as publisher:
         publisher.submit(message("x/bar", b"[1]", expires_at_us=1 + SystemClock().market_us() + 60 * SECOND_US))
         [received] = await subscriber.until(1, topic="x/bar")
         assert (received.payload, publisher.state.protocol) == (b"[1]", "311")
