@@ -1,13 +1,13 @@
-"""One MQTT connection to the broker over aiomqtt, with connection failures as errors that name a cure.
+"""One MQTT connection to the broker over aiomqtt, with failures as errors that name the reason and a cure.
 
-Only this module imports aiomqtt. The publisher depends on the protocol ``BrokerConnection`` and three errors, so
-another MQTT library can replace it here.
+The publisher depends on the protocol ``BrokerConnection`` and its errors, so another MQTT library can replace it here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -22,7 +22,15 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from daemon.config.broker_url import Endpoint
-from daemon.errors import Retryable
+from daemon.errors import ForecastdError, Retryable
+from daemon.publishing.mqtt_client import ReasonedClient
+from daemon.publishing.reason_codes import (
+    ACCESS_CODES,
+    FIRST_ERROR,
+    SESSION_TAKEN_OVER,
+    UNSUPPORTED_PROTOCOL_VERSION,
+    reason,
+)
 from daemon.publishing.settings import MqttSettings
 from daemon.publishing.wire import STATUS_SCHEMA
 
@@ -33,21 +41,50 @@ KEEPALIVE_S = 15
 MAX_IN_FLIGHT = 20
 
 _VERSIONS = {"5": aiomqtt.ProtocolVersion.V5, "311": aiomqtt.ProtocolVersion.V311}
-_UNSUPPORTED_PROTOCOL_VERSION = 132
-_BAD_CREDENTIALS = (134, 135, 140)  # bad user name or password, not authorised, bad authentication method
 _CLOSE_S = 1.0
+_LENGTHS_BYTES = 4  # two of the topic's length, two of the packet id
+_CREDENTIALS = "check mqtt.username and mqtt.password_file"
+_SMALLER = "raise its limit (mosquitto: max_packet_size), or set fewer model.horizons or model.quantiles"
 
 
-class BrokerLost(Retryable):
+class ConnectionFailed(Retryable):
+    """Base of the reasons why there is no connection. ``label``: the reason as the value of a metric's label."""
+
+    def __init__(self, message: str, *, label: str = "lost") -> None:
+        super().__init__(message)
+        self.label = label
+
+
+class BrokerLost(ConnectionFailed):
     """The broker cannot be reached or stopped answering."""
 
 
-class AccessRefused(Retryable):
+class ConnectionClosed(BrokerLost):
+    """The broker ended an accepted connection. ``code``: its reason code, None without one (MQTT 3.1.1)."""
+
+    def __init__(self, message: str, *, code: int | None, label: str) -> None:
+        super().__init__(message, label=label)
+        self.code = code
+
+
+class SessionTakenOver(ConnectionClosed):
+    """Another client connected with the same client id; each new attempt would take the session over in turn."""
+
+
+class AccessRefused(ConnectionFailed):
     """Credentials were refused, or a certificate or file is unusable; the message names what an operator must do."""
 
 
-class ProtocolRefused(Retryable):
+class ProtocolRefused(ConnectionFailed):
     """The broker does not support this version of MQTT."""
+
+
+class MessageRefused(ForecastdError):
+    """The broker refused one message; the connection is unaffected."""
+
+
+class MessageTooLarge(ForecastdError):
+    """One message exceeds the broker's maximum packet size; it was not sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +104,11 @@ class BrokerConnection(Protocol):
     async def publish(
         self, topic: str, payload: bytes, *, retain: bool, schema: str, model: str | None, expires_in_s: int | None
     ) -> None:
-        """Publishes with QoS 1 and returns once the broker has confirmed (PUBACK). Raises BrokerLost."""
+        """Publishes with QoS 1 and returns once the broker has accepted the message (PUBACK).
+
+        Raises:
+            BrokerLost: there was no confirmation. MessageRefused, MessageTooLarge: this message is not accepted.
+        """
         ...
 
     async def watch(self) -> None:
@@ -81,10 +122,11 @@ Connect = Callable[[MqttSettings, ConnectOptions], AbstractAsyncContextManager[B
 class AiomqttConnection:
     """``BrokerConnection`` over aiomqtt 2."""
 
-    def __init__(self, client: aiomqtt.Client, endpoint: Endpoint, protocol: MqttProtocol) -> None:
+    def __init__(self, client: ReasonedClient, endpoint: Endpoint, options: ConnectOptions) -> None:
         self._client = client
         self._endpoint = endpoint
-        self._protocol = protocol
+        self._client_id = options.client_id
+        self._protocol = options.protocol
 
     async def publish(
         self, topic: str, payload: bytes, *, retain: bool, schema: str, model: str | None, expires_in_s: int | None
@@ -92,10 +134,13 @@ class AiomqttConnection:
         properties = None
         if self._protocol == "5":
             properties = _properties(PacketTypes.PUBLISH, schema=schema, model=model, expires_in_s=expires_in_s)
+        self._check_size(topic, payload, properties)
         try:
-            await self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
+            code = await self._client.publish_confirmed(topic, payload, retain=retain, properties=properties)
         except aiomqtt.MqttError as error:
-            raise BrokerLost(f"{self._endpoint} did not confirm a message: {error}") from error
+            raise self._closed() or BrokerLost(f"{self._endpoint} did not confirm a message: {error}") from error
+        if code >= FIRST_ERROR:
+            raise MessageRefused(str(reason(code)))
 
     async def watch(self) -> None:
         try:
@@ -103,7 +148,34 @@ class AiomqttConnection:
                 # The client has no subscription, but some brokers send retained messages anyway.
                 pass
         except aiomqtt.MqttError as error:
-            raise BrokerLost(f"{self._endpoint} closed the connection or stopped answering: {error}") from error
+            raise self._closed() or BrokerLost(f"{self._endpoint} stopped answering: {error}") from error
+
+    def _check_size(self, topic: str, payload: bytes, properties: Properties | None) -> None:
+        limit = self._client.max_packet_bytes
+        if limit is None:
+            return
+        packed = properties.pack() if properties is not None else b"\0"[: self._protocol == "5"]  # type: ignore[no-untyped-call]
+        size = _packet_bytes(_LENGTHS_BYTES + len(topic.encode()) + len(packed) + len(payload))
+        if size > limit:
+            raise MessageTooLarge(f"the packet has {size:,} bytes and the broker takes {limit:,}; {_SMALLER}")
+
+    def _closed(self) -> ConnectionClosed | None:
+        """Why the broker closed the connection; None where the connection failed otherwise."""
+        code = self._client.disconnect_code
+        if code is not None and code >= FIRST_ERROR:
+            kind = SessionTakenOver if code == SESSION_TAKEN_OVER else ConnectionClosed
+            message = f"{self._endpoint} ended the connection of client {self._client_id}: {reason(code)}"
+            return kind(message, code=code, label=reason(code).label)
+        if self._client.closed_by_broker or code is not None:
+            message = f"{self._endpoint} closed the connection of client {self._client_id} without a reason{self._hint}"
+            return ConnectionClosed(message, code=None, label="closed")
+        return None
+
+    @property
+    def _hint(self) -> str:
+        if self._protocol == "5":
+            return ""
+        return " (MQTT 3.1.1 has none; a second daemon with this client id, or a message too large for it, does this)"
 
 
 @asynccontextmanager
@@ -124,7 +196,7 @@ async def connect(settings: MqttSettings, options: ConnectOptions) -> AsyncItera
         await _abort(client)
         raise _connect_failure(error, settings, options) from error
     try:
-        yield AiomqttConnection(client, endpoint, options.protocol)
+        yield AiomqttConnection(client, endpoint, options)
     except BaseException:
         await _abort(client)
         with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
@@ -137,12 +209,12 @@ async def connect(settings: MqttSettings, options: ConnectOptions) -> AsyncItera
         raise BrokerLost(f"{endpoint} disconnected before the connection was closed: {error}") from error
 
 
-async def _build_client(settings: MqttSettings, options: ConnectOptions) -> aiomqtt.Client:
+async def _build_client(settings: MqttSettings, options: ConnectOptions) -> ReasonedClient:
     endpoint = settings.endpoint
     will_properties = None
     if options.protocol == "5":
         will_properties = _properties(PacketTypes.WILLMESSAGE, schema=STATUS_SCHEMA, model=None, expires_in_s=None)
-    client = aiomqtt.Client(
+    client = ReasonedClient(
         endpoint.host,
         endpoint.port,
         identifier=options.client_id,
@@ -169,6 +241,11 @@ async def _abort(client: aiomqtt.Client) -> None:
         with contextlib.suppress(OSError):
             transport.shutdown(SHUT_RDWR)
     await asyncio.sleep(0)
+
+
+def _packet_bytes(remaining: int) -> int:
+    """The size of a packet: its first byte, one to four bytes of length, and what they announce."""
+    return 1 + max(1, math.ceil(remaining.bit_length() / 7)) + remaining
 
 
 def _properties(packet: int, *, schema: str, model: str | None, expires_in_s: int | None) -> Properties:
@@ -206,7 +283,7 @@ def _connect_failure(error: aiomqtt.MqttError, settings: MqttSettings, options: 
     """Converts aiomqtt's error into one that names the fault and the cure."""
     endpoint = settings.endpoint
     if isinstance(error, aiomqtt.exceptions.MqttConnectError):
-        return _connack_failure(error, settings)
+        return _connack_failure(error, settings, options.client_id)
     cause = error.__context__  # aiomqtt raises its own error while handling the operating system's
     if isinstance(cause, ssl.SSLCertVerificationError):
         return AccessRefused(
@@ -227,14 +304,19 @@ def _connect_failure(error: aiomqtt.MqttError, settings: MqttSettings, options: 
     )
 
 
-def _connack_failure(error: aiomqtt.MqttError, settings: MqttSettings) -> Retryable:
+def _connack_failure(error: aiomqtt.MqttError, settings: MqttSettings, client_id: str) -> Retryable:
     """The error for a refusal in the broker's CONNACK, by its reason code."""
-    reason = getattr(error, "rc", None)
-    code = reason.value if isinstance(reason, ReasonCode) else reason
+    answer = getattr(error, "rc", None)
+    code = answer.value if isinstance(answer, ReasonCode) else answer
     endpoint = settings.endpoint
-    if code == _UNSUPPORTED_PROTOCOL_VERSION:
-        return ProtocolRefused(f"{endpoint} does not support this version of MQTT; set mqtt.protocol to auto")
-    if code in _BAD_CREDENTIALS:
-        cure = "check mqtt.username and mqtt.password_file" if settings.username else "set mqtt.username"
-        return AccessRefused(f"{endpoint} refused {settings.username or 'an anonymous client'}: {reason}; {cure}")
-    return BrokerLost(f"{endpoint} refused the connection: {error}")
+    if not isinstance(code, int):
+        return BrokerLost(f"{endpoint} refused the connection: {error}")
+    why = reason(code)
+    if code == UNSUPPORTED_PROTOCOL_VERSION:
+        message = f"{endpoint} does not support this version of MQTT; set mqtt.protocol to auto"
+        return ProtocolRefused(message, label=why.label)
+    if code not in ACCESS_CODES:
+        return BrokerLost(f"{endpoint} refused the connection: {why}", label=why.label)
+    user = f"user {settings.username}" if settings.username else "an anonymous client"
+    cure = f"{_CREDENTIALS}, or {why.cure}" if settings.username else f"set mqtt.username, or {why.cure}"
+    return AccessRefused(f"{endpoint} refused {user} with client id {client_id}: {why.name}; {cure}", label=why.label)

@@ -8,9 +8,9 @@ across topics matters.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 _EVENTS = ""  # the lane of events; no topic is empty
 
@@ -50,9 +50,14 @@ class DropReason(StrEnum):
     EXPIRED = "expired"
     SUPERSEDED = "superseded"
     OVERFLOW = "overflow"
+    REFUSED = "refused"
+    TOO_LARGE = "too_large"
 
 
-OnDropped = Callable[[OutboxMessage, DropReason], None]
+class OnDropped(Protocol):
+    """Callback for each dropped message; ``detail`` is what the broker said, empty where it was not asked."""
+
+    def __call__(self, message: OutboxMessage, reason: DropReason, detail: str, /) -> None: ...
 
 
 class Outbox:
@@ -73,10 +78,17 @@ class Outbox:
         self._in_flight: dict[str, OutboxMessage] = {}
         self._newest: dict[str, OutboxMessage] = {}
         self._repeats: set[OutboxMessage] = set()
+        self._refused: dict[str, OutboxMessage] = {}
 
     def __len__(self) -> int:
         """Messages not yet acknowledged, including those in flight."""
         return sum(map(len, self._waiting.values())) + len(self._in_flight)
+
+    def __contains__(self, message: object) -> bool:
+        """Whether the message waits or is in flight."""
+        return isinstance(message, OutboxMessage) and (
+            message in self._waiting.get(message.lane, ()) or self._in_flight.get(message.lane) is message
+        )
 
     @property
     def in_flight(self) -> int:
@@ -121,7 +133,39 @@ class Outbox:
         self._enforce_bounds()  # a message added to this lane meanwhile counts as waiting from now on
         first = message not in self._repeats
         self._repeats.discard(message)
+        if not message.payload and self._newest.get(lane) is message:
+            del self._newest[lane]  # the topic is cleared; there is nothing to send again
+        if self._refused.pop(lane, None) is not None:
+            self._offer_refused_again()
         return first
+
+    def refuse(self, message: OutboxMessage, reason: DropReason, detail: str) -> None:
+        """Drops a message that the broker does not accept.
+
+        The newest message of a retained topic is offered again on the next connection, and once the broker accepts
+        a lane that it refused before: its access rules have changed.
+        """
+        lane = message.lane
+        del self._in_flight[lane]
+        if self._waiting[lane]:
+            self._ready[lane] = None
+        else:
+            del self._waiting[lane]
+        if self._refused.get(lane) is not message:
+            self._drop(message, reason, detail)
+        self._refused[lane] = message
+        self._enforce_bounds()
+
+    def forget(self, message: OutboxMessage, reason: DropReason, detail: str) -> None:
+        """Drops a waiting message that broke connections, and does not offer it again."""
+        lane = message.lane
+        queue = self._waiting.get(lane)
+        if queue and queue[0] is message:
+            queue.popleft()
+            self._remove_if_empty(lane)
+            self._drop(message, reason, detail)
+        if self._newest.get(lane) is message:
+            del self._newest[lane]
 
     def give_back(self, message: OutboxMessage) -> None:
         """Returns an unconfirmed message to the head of its lane; drops it if a newer retained message waits there."""
@@ -147,7 +191,8 @@ class Outbox:
                 del self._newest[lane]
                 continue
             self._waiting[lane] = deque([message])
-            self._repeats.add(message)
+            if self._refused.get(lane) is not message:
+                self._repeats.add(message)
         retained = {lane: None for lane in self._newest if lane in self._waiting}
         self._ready = retained | self._ready
 
@@ -166,11 +211,17 @@ class Outbox:
             self._drop(self._waiting[oldest].popleft(), DropReason.OVERFLOW)
             self._remove_if_empty(oldest)
 
-    def _drop(self, message: OutboxMessage, reason: DropReason) -> None:
+    def _offer_refused_again(self) -> None:
+        for lane, message in self._refused.items():
+            if self._newest.get(lane) is message and lane not in self._waiting:
+                self._waiting[lane] = deque([message])
+                self._ready[lane] = None
+
+    def _drop(self, message: OutboxMessage, reason: DropReason, detail: str = "") -> None:
         if message in self._repeats:  # already delivered once, so dropping it loses no data
             self._repeats.remove(message)
-        else:
-            self._on_dropped(message, reason)
+        elif self._refused.get(message.lane) is not message:  # else it was reported when it was refused
+            self._on_dropped(message, reason, detail)
 
     def _remove_if_empty(self, lane: str) -> None:
         if not self._waiting[lane]:

@@ -10,25 +10,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from daemon.clock import Clock
 from daemon.errors import Retryable
 from daemon.publishing.connection import (
+    MAX_IN_FLIGHT,
     AccessRefused,
     BrokerConnection,
     Connect,
+    ConnectionClosed,
+    ConnectionFailed,
     ConnectOptions,
     MqttProtocol,
     ProtocolRefused,
+    SessionTakenOver,
     connect,
 )
 from daemon.publishing.outbox import DropReason, OnDropped, Outbox, OutboxMessage
+from daemon.publishing.reason_codes import PACKET_TOO_LARGE
 from daemon.publishing.retry_policy import PublishBackoff, RetryPolicy
 from daemon.publishing.sender import Sender
 from daemon.publishing.settings import MqttSettings
+from daemon.publishing.suspects import SuspectMessages
 from daemon.publishing.topics import Topics
 from daemon.publishing.wire import STATUS_SCHEMA
 
@@ -49,7 +55,8 @@ class PublisherState:
     since_us: market time of the last change of ``connected``.
     attempts: failed attempts since the last accepted connection; ``last_error`` is the latest one's error.
     published: messages confirmed for the first time; ``repeated``: those confirmed again after a reconnection.
-    expired, superseded, overflowed: messages dropped before delivery, by reason.
+    failure: the latest failure's reason as a metric's label.
+    expired, superseded, overflowed, refused, too_large: messages dropped before delivery, by reason.
     """
 
     connected: bool
@@ -57,12 +64,15 @@ class PublisherState:
     protocol: MqttProtocol | None = None
     attempts: int = 0
     last_error: str | None = None
+    failure: str = ""
     connections: int = 0
     published: int = 0
     repeated: int = 0
     expired: int = 0
     superseded: int = 0
     overflowed: int = 0
+    refused: int = 0
+    too_large: int = 0
 
     def with_drop(self, reason: DropReason) -> PublisherState:
         """A copy with one more dropped message of ``reason``."""
@@ -73,6 +83,10 @@ class PublisherState:
                 return replace(self, superseded=self.superseded + 1)
             case DropReason.OVERFLOW:
                 return replace(self, overflowed=self.overflowed + 1)
+            case DropReason.REFUSED:
+                return replace(self, refused=self.refused + 1)
+            case DropReason.TOO_LARGE:
+                return replace(self, too_large=self.too_large + 1)
 
 
 OnDelivered = Callable[[OutboxMessage, float], None]
@@ -98,7 +112,7 @@ class Publisher:
         status: bytes,
         last_will: Callable[[], bytes],
         on_delivered: OnDelivered = lambda _message, _seconds: None,
-        on_dropped: OnDropped = lambda _message, _reason: None,
+        on_dropped: OnDropped = lambda _message, _reason, _detail: None,
         on_state: OnState = lambda _state: None,
         retry_policy: RetryPolicy | None = None,
         connect: Connect = connect,
@@ -120,6 +134,7 @@ class Publisher:
             pinned=topics.status,
         )
         self._sender: Sender | None = None
+        self._suspects = SuspectMessages(self._retry_policy.solo_breaks)
         self._backoff = PublishBackoff(self._retry_policy)
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
@@ -207,21 +222,35 @@ class Publisher:
             self._on_accepted()
             try:
                 await self._publish_until_stopped(connection)
-            except ExceptionGroup as failures:
-                lost = _broker_failure(failures)
-                if lost is None:
-                    raise
-                raise lost from failures
             finally:
                 self._sender = None
                 self._update_state(connected=False, since_us=self._clock.market_us())
 
     async def _publish_until_stopped(self, connection: BrokerConnection) -> None:
+        sender = Sender(
+            connection,
+            self._outbox,
+            clock=self._clock,
+            on_confirmed=self._on_confirmed,
+            most_in_flight=lambda: 1 if self._suspects else MAX_IN_FLIGHT,
+        )
+        try:
+            await self._send_until_stopped(sender)
+        except ExceptionGroup as failures:
+            lost = _broker_failure(failures)
+            if lost is None:
+                raise
+            if isinstance(lost, ConnectionClosed):
+                self._find_suspect(sender.unconfirmed, lost)
+            raise lost from failures
+
+    async def _send_until_stopped(self, sender: Sender) -> None:
         async with asyncio.TaskGroup() as tasks:
-            sender = Sender(connection, self._outbox, clock=self._clock, tasks=tasks, on_confirmed=self._on_confirmed)
+            sender.tasks = tasks
             watch = tasks.create_task(sender.watch(), name="mqtt-watch")
             try:
                 self._outbox.requeue_retained(self._clock.market_us())
+                self._suspects.keep(self._outbox)
                 await sender.send_first(self._topics.status)
                 self._sender = sender
                 sender.pump()
@@ -245,22 +274,36 @@ class Publisher:
     async def _pause_after(self, error: Retryable) -> None:
         """Reports the failure and waits for the backoff pause or ``stop``, whichever comes first."""
         self._protocol = _preferred_protocol(self._settings)
-        self._update_state(attempts=self.state.attempts + 1, last_error=str(error))
-        refused = isinstance(error, AccessRefused | ProtocolRefused)
-        pause_s = self._backoff.failed(self._clock.wall_s(), refused=refused)
+        failure = error.label if isinstance(error, ConnectionFailed) else "lost"
+        self._update_state(attempts=self.state.attempts + 1, last_error=str(error), failure=failure)
+        if isinstance(error, SessionTakenOver):
+            pause_s = self._backoff.taken_over(self._clock.wall_s())
+        else:
+            refused = isinstance(error, AccessRefused | ProtocolRefused)
+            pause_s = self._backoff.failed(self._clock.wall_s(), refused=refused)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), pause_s)
 
+    def _find_suspect(self, unconfirmed: Sequence[OutboxMessage], error: ConnectionClosed) -> None:
+        """Drops the message that made the broker close the connection, once it is known."""
+        culprit = self._suspects.connection_closed(unconfirmed, error.code)
+        if culprit is not None:
+            detail = f"the broker closes the connection that sends these {len(culprit.payload):,} bytes: {error}"
+            too_large = error.code == PACKET_TOO_LARGE
+            self._outbox.forget(culprit, DropReason.TOO_LARGE if too_large else DropReason.REFUSED, detail)
+
     def _on_confirmed(self, message: OutboxMessage, *, first: bool) -> None:
+        self._suspects.settled(message)
         if first:
             self.state = replace(self.state, published=self.state.published + 1)
             self._on_delivered(message, self._clock.wall_s() - message.submitted_s)
         else:
             self.state = replace(self.state, repeated=self.state.repeated + 1)
 
-    def _count_drop(self, message: OutboxMessage, reason: DropReason) -> None:
+    def _count_drop(self, message: OutboxMessage, reason: DropReason, detail: str) -> None:
+        self._suspects.settled(message)
         self.state = self.state.with_drop(reason)
-        self._on_dropped(message, reason)
+        self._on_dropped(message, reason, detail)
 
     def _update_state(self, **changes: Any) -> None:
         self.state = replace(self.state, **changes)
@@ -268,9 +311,11 @@ class Publisher:
 
 
 def _broker_failure(failures: ExceptionGroup) -> Exception | None:
-    """The first failure if all are Retryable, else None: any other error is a bug and must propagate."""
+    """One failure if all are Retryable, the most telling; else None: any other error is a bug and must propagate."""
     retryable, rest = failures.split(Retryable)
-    return None if retryable is None or rest is not None else retryable.exceptions[0]
+    if retryable is None or rest is not None:
+        return None
+    return max(retryable.exceptions, key=lambda error: isinstance(error, ConnectionClosed))
 
 
 def _preferred_protocol(settings: MqttSettings) -> MqttProtocol:

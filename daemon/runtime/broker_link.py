@@ -14,42 +14,72 @@ from daemon.publishing.outbox import DropReason, OutboxMessage
 from daemon.publishing.publisher import Publisher, PublisherState
 from daemon.publishing.settings import EmbeddedAddress, MqttSettings
 from daemon.publishing.topics import Topics
+from daemon.runtime.client_identity import mqtt_client_id
 from daemon.serving.health import Health, HealthCondition
 from daemon.serving.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 _CONNECTED = "connected"
+_PUBLISHING = "mqtt publishing"
 
 
 class BrokerObserver:
-    """Counts what the broker confirmed, and reports a lost and a restored connection once each."""
+    """Counts what the broker confirmed and refused, and reports faults and their end to health and log."""
 
     def __init__(self, metrics: Metrics, health: Health, on_delivered: Callable[[OutboxMessage, float], None]) -> None:
         self._metrics = metrics
         self._health = health
         self._on_delivered = on_delivered
         self._reported = ""
+        self._attempts = 0
+        self._refused: dict[str, str] = {}
 
     def delivered(self, message: OutboxMessage, seconds: float) -> None:
         """``seconds``: wall time since the message was submitted, for a forecast since its bar closed."""
         self._metrics.mqtt_published.inc()
+        if self._refused.pop(message.lane, None) is not None:
+            log.info("mqtt_accepted_again", topic=message.topic)
+            self._report_refused()
         if message.schema == wire.FORECAST_SCHEMA:
             venue_name, symbol = message.topic.split("/")[-3:-1]
             self._metrics.bar_to_publish.labels(venue_name).observe(seconds)
             self._metrics.bar_to_publish_last.labels(venue_name, symbol, "publish").set(seconds)
         self._on_delivered(message, seconds)
 
-    def dropped(self, _message: OutboxMessage, reason: DropReason) -> None:
-        if reason is DropReason.EXPIRED:
-            self._metrics.mqtt_expired.inc()
+    def dropped(self, message: OutboxMessage, reason: DropReason, detail: str) -> None:
+        """``detail``: what the broker said about a message that it does not accept."""
+        self._metrics.mqtt_dropped.labels(reason.value).inc()
+        match reason:
+            case DropReason.EXPIRED:
+                self._metrics.mqtt_expired.inc()
+            case DropReason.OVERFLOW:
+                log.warning(
+                    "mqtt_outbox_overflow", topic=message.topic, reason="the outbox is full while the broker is away"
+                )
+            case DropReason.REFUSED | DropReason.TOO_LARGE:
+                log.error("mqtt_message_refused", topic=message.topic, kind=reason.value, reason=detail)
+                self._refused[message.lane] = f"{message.topic} is not published: {detail}"
+                self._report_refused()
+            case DropReason.SUPERSEDED:
+                pass
+
+    def _report_refused(self) -> None:
+        if not self._refused:
+            self._health.clear_fault(_PUBLISHING)
+            return
+        first, others = next(iter(self._refused.values())), len(self._refused) - 1
+        self._health.fault(_PUBLISHING, f"{first} (and {others} topics more)" if others else first)
 
     def state_changed(self, state: PublisherState) -> None:
         self._metrics.mqtt_connected.set(int(state.connected))
         if state.connected and self._reported != _CONNECTED:
             log.info("broker_connected", protocol=str(state.protocol))
             self._health.clear_fault("mqtt")
-        elif not state.connected and state.last_error and state.last_error != self._reported:
+        if not state.connected and state.attempts > self._attempts:
+            self._metrics.mqtt_connection_failures.labels(state.failure).inc()
+        self._attempts = state.attempts
+        if not state.connected and state.last_error and state.last_error != self._reported:
             log.warning("broker_lost", reason=state.last_error)
             self._health.fault("mqtt", state.last_error)
         self._reported = _CONNECTED if state.connected else state.last_error or ""
@@ -68,6 +98,7 @@ def make_publisher(
         ca_file=_text(section.ca_file),
         cert_file=_text(section.cert_file),
         key_file=_text(section.key_file),
+        client_id=mqtt_client_id(config.instance.state_dir, config.instance.name),
     )
     if embedded is not None:
         settings = settings.on_embedded_broker(embedded)

@@ -6,6 +6,7 @@ from daemon.serving.metrics.family import OF_SYMBOL, UNKNOWN, MetricFamily
 from features.market import Instrument
 
 SOURCES = ("model", "baseline")
+DROP_REASONS = ("expired", "superseded", "overflow", "refused", "too_large")
 STAGES = ("wait_for_proof", "features", "inference", "publish")
 
 # Bar declared closed to PUBACK: the objective is 40 ms, the deadline of inference 2 s.
@@ -38,6 +39,16 @@ class ForecastMetrics(MetricFamily):
         self.mqtt_outbox_depth = self._gauge("mqtt_outbox_depth", "Messages waiting for the broker.")
         self.mqtt_outbox_depth.set(0)
         self.mqtt_expired = self._counter("mqtt_expired_total", "Messages dropped past valid_until.")
+        self.mqtt_dropped = self._counter(
+            "mqtt_dropped_total", "Messages that were not delivered, by reason.", ("reason",)
+        )
+        for reason in DROP_REASONS:
+            self.mqtt_dropped.labels(reason)
+        self.mqtt_connection_failures = self._counter(
+            "mqtt_connection_failures_total", "Connections to the broker refused or lost, by reason.", ("reason",)
+        )
+        for reason in ("lost", "closed", "session_taken_over", "not_authorized", "packet_too_large"):
+            self.mqtt_connection_failures.labels(reason)
 
     def _prepare_forecasts(self, instrument: Instrument) -> None:
         self.forecast_last_timestamp.labels(*instrument).set(UNKNOWN)

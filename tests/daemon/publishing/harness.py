@@ -29,14 +29,16 @@ class Callbacks:
         self.delivered: list[bytes] = []
         self.latencies_s: list[float] = []
         self.dropped: list[tuple[bytes, DropReason]] = []
+        self.details: list[str] = []
         self.states: list[PublisherState] = []
 
     def on_delivered(self, message: OutboxMessage, seconds: float) -> None:
         self.delivered.append(message.payload)
         self.latencies_s.append(seconds)
 
-    def on_dropped(self, message: OutboxMessage, reason: DropReason) -> None:
+    def on_dropped(self, message: OutboxMessage, reason: DropReason, detail: str) -> None:
         self.dropped.append((message.payload, reason))
+        self.details.append(detail)
 
     def errors(self) -> list[str]:
         return [state.last_error for state in self.states if state.last_error]

@@ -11,7 +11,7 @@ class Drops:
     def __init__(self) -> None:
         self.seen: list[tuple[bytes, DropReason]] = []
 
-    def __call__(self, dropped: OutboxMessage, reason: DropReason) -> None:
+    def __call__(self, dropped: OutboxMessage, reason: DropReason, _detail: str) -> None:
         self.seen.append((dropped.payload, reason))
 
 

@@ -46,15 +46,16 @@ def make_outbox() -> Outbox:
     return Outbox(max_topics=100, max_events=100, on_dropped=_no_drop)
 
 
-def _no_drop(dropped: OutboxMessage, reason: DropReason) -> None:
-    raise AssertionError(f"{dropped.payload!r} was dropped: {reason}")
+def _no_drop(dropped: OutboxMessage, reason: DropReason, detail: str) -> None:
+    raise AssertionError(f"{dropped.payload!r} was dropped: {reason} {detail}")
 
 
 def make_sender(
     connection: SlowConnection, outbox: Outbox, tasks: asyncio.TaskGroup, clock: Clock | None = None
 ) -> tuple[Sender, Confirmations]:
     confirmations = Confirmations()
-    sender = Sender(connection, outbox, clock=clock or ManualClock(), tasks=tasks, on_confirmed=confirmations)
+    sender = Sender(connection, outbox, clock=clock or ManualClock(), on_confirmed=confirmations)
+    sender.tasks = tasks
     return sender, confirmations
 
 
