@@ -85,8 +85,13 @@ async def _demo(kind: str, minutes: float, folder: Path) -> dict[str, object]:
         "ws_url": addresses.ws_url,
         "rest_url": addresses.rest_url,
     }
-    values = {"instance.state_dir": str(folder), "feeds": [feed], "http.listen": "127.0.0.1:0", "model.kind": kind}
-    values["mqtt.embedded_port"] = 0
+    values = {
+        "instance.state_dir": str(folder),
+        "feeds": [feed],
+        "http.listen": "127.0.0.1:0",
+        "model.kind": kind,
+        "mqtt.embedded_port": 0,
+    }
     app = App(
         load_config(None, command_line=values, environ={}),
         clock=clock,
