@@ -14,14 +14,14 @@ PACKAGES = {
     "promtool": "prometheus",
     "systemd-analyze": "systemd",
 }
-# Debian installs daemons where the PATH of an ordinary user does not look.
-_SYSTEM_FOLDERS = ("/usr/sbin", "/sbin")
+# Debian installs daemons where the PATH of an ordinary user does not look. `.ci/bare` sets SYSTEM_FOLDERS to nothing.
+_SYSTEM_FOLDERS = f"/usr/sbin{os.pathsep}/sbin"
 _REASON = "needs the Debian package "
 
 
 def program(name: str) -> str:
     """The path of a program of PACKAGES. Without it the test is skipped; where CI=true it fails."""
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *_SYSTEM_FOLDERS])
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), os.environ.get("SYSTEM_FOLDERS", _SYSTEM_FOLDERS)])
     found = shutil.which(name, path=path)
     if found is None:
         reason = _REASON + PACKAGES[name]

@@ -11,9 +11,10 @@ import pytest
 
 from tests.paths import ROOT
 
-SCRIPT = ROOT / ".ci" / "run"
+SCRIPT, BARE = ROOT / ".ci" / "run", ROOT / ".ci" / "bare"
 TOOLS = ("mosquitto", "mosquitto_sub", "prometheus", "promtool", "systemd-analyze", "python3", "sudo", "apt-get")
 SUMMARY = "1200 passed in 200.00s"
+SKIPPED = "9 tests were skipped because programs are missing; to run them: apt install mosquitto prometheus systemd"
 
 
 def stub(path: Path, body: str) -> None:
@@ -30,7 +31,8 @@ def checkout(tmp_path: Path) -> Path:
     shutil.copy(SCRIPT, tmp_path / ".ci" / "run")
     for name in TOOLS:
         stub(tmp_path / "bin" / name, "exit 0")
-    stub(tmp_path / "bin" / "make", f'[ "$1" = test ] && printf "...\\n{SUMMARY}\\n"; exit 0')
+    stub(tmp_path / "bin" / "make", f'[ "$1" = test ] && printf "{SKIPPED}\\n{SUMMARY}\\n"; exit 0')
+    stub(tmp_path / ".ci" / "bare", 'exec "$@"')
     stub(tmp_path / ".venv" / "bin" / "python", "exit 0")
     return tmp_path
 
@@ -58,6 +60,8 @@ def test_with_every_tool_there_nothing_is_installed(checkout: Path) -> None:
         "make lint",
         "make test",
         "make check",
+        "bare make test",
+        "make test",
         "python -m grafana.verify --demo",
         "make soak SOAK=--bars 48",
     ]
@@ -99,3 +103,23 @@ def test_a_failing_long_test_fails_the_run(checkout: Path) -> None:
     ran, calls = run(checkout)
     assert ran.returncode != 0
     assert "python -m grafana.verify --demo" not in calls
+
+
+def test_a_bare_machine_has_none_of_the_programs() -> None:
+    """The command finds what a fresh machine has, no more, is not in CI, and its exit code is passed on."""
+    command = 'command -v make || exit 9; command -v mosquitto promtool; echo "CI=$CI$SYSTEM_FOLDERS"; exit 7'
+    environment = os.environ | {"CI": "true", "PATH": f"{os.environ['PATH']}{os.pathsep}/usr/sbin"}
+    ran = subprocess.run(
+        [BARE, "bash", "-c", command], capture_output=True, text=True, timeout=60, check=False, env=environment
+    )
+    make, ci = ran.stdout.splitlines()
+    assert Path(make).name == "make"
+    assert ci == "CI="
+    assert ran.returncode == 7
+
+
+def test_a_suite_that_skips_nothing_on_a_bare_machine_fails_the_run(checkout: Path) -> None:
+    """Then the programs were not hidden, or the line that names their packages is gone."""
+    stub(checkout / "bin" / "make", f'[ "$1" = test ] && echo "{SUMMARY}"; exit 0')
+    ran, _ = run(checkout)
+    assert ran.returncode != 0

@@ -11,7 +11,7 @@ from tests import programs
 def no_programs(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A machine on which no program is found."""
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(programs, "_SYSTEM_FOLDERS", ())
+    monkeypatch.setenv("SYSTEM_FOLDERS", "")
     return monkeypatch
 
 
