@@ -82,8 +82,8 @@ class ForecastEngine:
     def load_champion(self, path: Path, *, device: str = "cpu") -> Champion:
         """Loads a network's artifact without serving it; see ``serve``. Raises ArtifactError or ValueError.
 
-        Imports torch, which no other method does, and limits it to one CPU thread. To be called by the thread that
-        will call ``predict``.
+        Imports torch, which no other method does, and limits it to one CPU thread. May run beside every other method:
+        it changes nothing of the engine.
         """
         # A spinning idle OpenMP worker occupies a core; torch reads the variable when it is imported.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")

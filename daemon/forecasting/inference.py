@@ -1,51 +1,53 @@
-"""Runs the forecast engine for asyncio: a thread for bars and features, a thread for the device, and a deadline.
+"""Runs the forecast engine for asyncio: threads for features, for the device and for loading models, with deadlines.
 
 A network can fail, return invalid values or hang. In each case baselines replace it in time, with the reason. A hung
-device thread gets no work until it returns; its late result is dropped.
+thread gets no work until it returns; its late result is dropped.
 """
 
 from __future__ import annotations
 
 import asyncio
-import queue
-import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import polars as pl
 
 from daemon.errors import Retryable
 from daemon.forecasting.engine import ForecastEngine, describe_error
 from daemon.forecasting.rounds import PreparedRound, RoundForecasts
+from daemon.forecasting.worker_thread import Activity, WorkerThread
 from features.market import Bar
 from models.forecast import Forecast, ModelInfo
 
-T = TypeVar("T")
-
 DEFAULT_DEADLINE_S = 2.0
+LOAD_DEADLINE_S = 120.0
+LOADING_HISTORY = "loading history"  # takes minutes for thousands of instruments
 HUNG = "the device thread has not returned from an earlier round"
 
 
 class DeviceHung(Retryable):
-    """The device thread still runs a call that timed out."""
+    """A thread still runs a call that timed out."""
 
 
 class Inference:
     """Forecasts of one engine. All its methods belong to one event loop."""
 
     def __init__(
-        self, engine: ForecastEngine, *, device: str = "cpu", monotonic_s: Callable[[], float] = time.perf_counter
+        self,
+        engine: ForecastEngine,
+        *,
+        device: str = "cpu",
+        monotonic_s: Callable[[], float] = time.perf_counter,
+        wall_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._device_name = device
         self._monotonic_s = monotonic_s
         self._lock = asyncio.Lock()  # one engine method at a time, rounds in order
-        self._features = _WorkerThread("features")
-        self._device = _WorkerThread("device")
+        self._features = WorkerThread("features", wall_s=wall_s)
+        self._device = WorkerThread("device", wall_s=wall_s)
+        self._loader = WorkerThread("loader", wall_s=wall_s)
 
     @property
     def model(self) -> ModelInfo | None:
@@ -57,20 +59,35 @@ class Inference:
         """Whether the device thread still runs a call whose caller gave up."""
         return self._device.hung
 
+    @property
+    def activities(self) -> Mapping[str, Activity | None]:
+        """What each thread does now, by the thread's name; None while it waits for work."""
+        return {
+            "features": self._features.activity,
+            "device": self._device.activity,
+            "loader": self._loader.activity,
+        }
+
     async def load_history(self, bars: pl.DataFrame) -> None:
         """See ``ForecastEngine.load_history``."""
         async with self._lock:
-            await self._features.run(lambda: self._engine.load_history(bars))
+            await self._features.run(LOADING_HISTORY, lambda: self._engine.load_history(bars))
 
-    async def load_champion(self, path: Path) -> ModelInfo:
-        """Loads an artifact in the device thread and serves it from the next round on.
+    async def load_champion(self, path: Path, deadline_s: float = LOAD_DEADLINE_S) -> ModelInfo:
+        """Loads an artifact in a thread of its own, beside the rounds, and serves it from the next round on.
 
-        Raises ArtifactError or ValueError where it must not be served, and the previous champion stays; DeviceHung
-        where the thread is hung.
+        Raises ArtifactError or ValueError where it must not be served, DeviceHung where it is not loaded within
+        ``deadline_s`` of wall time or an earlier load still hangs; the previous champion stays.
         """
-        if self._device.hung:
+        if self._loader.hung or self._device.hung:
             raise DeviceHung(HUNG)
-        champion = await self._device.run(lambda: self._engine.load_champion(path, device=self._device_name))
+        try:
+            async with asyncio.timeout(deadline_s):
+                champion = await self._loader.run(
+                    f"loading {path.name}", lambda: self._engine.load_champion(path, device=self._device_name)
+                )
+        except TimeoutError:
+            raise DeviceHung(f"{path.name} was not loaded within {deadline_s:g} s") from None
         async with self._lock:
             self._engine.serve(champion)
         return champion.info
@@ -83,7 +100,7 @@ class Inference:
         Raises ValueError for bars that do not fit the engine's grid or instruments.
         """
         async with self._lock:
-            prepared = await self._features.run(lambda: self._engine.prepare(close_time_us, bars))
+            prepared = await self._features.run("a round", lambda: self._engine.prepare(close_time_us, bars))
             started_s = self._monotonic_s()
             answers, failure = await self._predict(prepared, deadline_s)
             inference_ms = (self._monotonic_s() - started_s) * 1000.0
@@ -92,13 +109,14 @@ class Inference:
     async def revise(self, bar: Bar) -> None:
         """See ``ForecastEngine.revise``."""
         async with self._lock:
-            await self._features.run(lambda: self._engine.revise(bar))
+            await self._features.run("a revised bar", lambda: self._engine.revise(bar))
 
     async def close(self, timeout_s: float = 2.0) -> None:
-        """Ends both threads; one that hangs for ``timeout_s`` is abandoned, as a daemon thread."""
-        for worker in (self._features, self._device):
+        """Ends the threads; one that hangs for ``timeout_s`` is abandoned, as a daemon thread."""
+        workers = (self._features, self._device, self._loader)
+        for worker in workers:
             worker.stop()
-        await asyncio.gather(*(asyncio.to_thread(w.join, timeout_s) for w in (self._features, self._device)))
+        await asyncio.gather(*(asyncio.to_thread(worker.join, timeout_s) for worker in workers))
 
     async def _predict(self, prepared: PreparedRound, deadline_s: float) -> tuple[list[Forecast], str | None]:
         """The network's forecasts, and the reason where there are none."""
@@ -108,61 +126,8 @@ class Inference:
             return [], HUNG
         try:
             async with asyncio.timeout(deadline_s):
-                return await self._device.run(lambda: self._engine.predict(prepared)), None
+                return await self._device.run("a forward pass", lambda: self._engine.predict(prepared)), None
         except TimeoutError:
             return [], f"the network did not answer within {deadline_s:g} s"
         except Exception as error:  # noqa: BLE001  # baselines replace a network that raises anything
             return [], describe_error(error)
-
-
-class _WorkerThread:
-    """One daemon thread that runs jobs in order and never keeps the process alive."""
-
-    def __init__(self, name: str) -> None:
-        self.hung = False
-        # A round, a revision and a swap may wait at one time. A caller that times out marks the thread hung, and a hung
-        # thread gets no more jobs.
-        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(maxsize=8)
-        self._pending = 0
-        self._thread = threading.Thread(target=self._work, name=f"forecasting-{name}", daemon=True)
-        self._thread.start()
-
-    async def run(self, job: Callable[[], T]) -> T:
-        """The job's result. After a cancellation the job continues in the thread and its result is dropped."""
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[T] = loop.create_future()
-        self._pending += 1
-        self._jobs.put_nowait(lambda: self._do(job, answer, loop))
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            self.hung = self._pending > 0
-            raise
-
-    def stop(self) -> None:
-        """Ends the thread after the queued jobs."""
-        self._jobs.put_nowait(None)
-
-    def join(self, timeout_s: float) -> None:
-        self._thread.join(timeout_s)
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job()
-
-    def _do(self, job: Callable[[], T], answer: asyncio.Future[T], loop: asyncio.AbstractEventLoop) -> None:
-        """Runs in the thread; the event loop alone touches the future and the state."""
-        outcome: Callable[[], None]
-        try:
-            outcome = partial(answer.set_result, job())
-        except Exception as error:  # noqa: BLE001  # raised where the answer is awaited
-            outcome = partial(answer.set_exception, error)
-        with suppress(RuntimeError):  # the loop was closed meanwhile
-            loop.call_soon_threadsafe(self._done, answer, outcome)
-
-    def _done(self, answer: asyncio.Future[T], outcome: Callable[[], None]) -> None:
-        self._pending -= 1
-        if self._pending == 0:
-            self.hung = False
-        if not answer.done():
-            outcome()

@@ -22,7 +22,8 @@ from daemon.runtime.broker_link import status_payload
 from daemon.runtime.control_commands import ControlCommands
 from daemon.runtime.hooks import Hooks
 from daemon.runtime.startup import (
-    load_models,
+    load_champion,
+    load_recent_history,
     report_warm_symbols,
     restore_state,
     scores_needed_us,
@@ -75,7 +76,7 @@ class App:
         self._read_config = read_config
         self._set_log_level = set_log_level
         self._stopping = asyncio.Event()
-        self._models_loaded = asyncio.Event()
+        self._rounds_may_begin = asyncio.Event()
         self._notifier = Notifier.from_environment(environ)
 
     # ---------------------------------------------------------------- commands
@@ -250,19 +251,19 @@ class App:
                 await publishing
 
     async def _run_rounds(self) -> None:
-        await self._models_loaded.wait()
+        await self._rounds_may_begin.wait()
         await self.components.rounds.run()
 
     async def _check_store(self) -> None:
-        await self._models_loaded.wait()  # the start needs the disk
+        await self._rounds_may_begin.wait()  # the start needs the disk
         await check_store(self.components.ledger.path, self.components.store)
 
     async def _load_and_retrain(self) -> None:
-        """Recent history and the champion before the first round, then the whole history, then the schedule."""
+        """Recent history and, if it loads in time, the champion before the first round; the history; the schedule."""
         components = self.components
-        ends_us = await load_models(components, self.config)
-        self._models_loaded.set()
+        ends_us = await load_recent_history(components, self.config)
         report_warm_symbols(components, self.config)
+        await load_champion(components, self.config, self._rounds_may_begin)
         await components.history.complete(ends_us)
         await components.promoter.refit()
         await components.retrain_job.run_schedule()

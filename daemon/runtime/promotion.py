@@ -86,9 +86,9 @@ class ModelPromoter:
         return True
 
     async def promote(self, artifact: Path, *, scores: Mapping[str, Any]) -> RunResult:
-        """Serves the artifact from the next round on; one that cannot be loaded is rejected."""
+        """Loads the artifact beside the rounds and serves it from the next on; one that does not load is rejected."""
         try:
-            info = await self._rounds.between_bars(lambda: self._inference.load_champion(artifact))
+            info = await self._inference.load_champion(artifact)
         except _UNUSABLE as error:
             self._messages.event(
                 event_payloads.model_rejected(
@@ -96,7 +96,6 @@ class ModelPromoter:
                 )
             )
             return RunResult("rejected", str(error), artifact.name)
-        assert info is not None, "a loaded artifact names its model"
         previous = self.champion_name()
         self.registry.promote(artifact)
         self.registry.prune()

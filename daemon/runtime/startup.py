@@ -1,4 +1,4 @@
-"""Start of a daemon: the venues' time, the stored state, recent history and the champion, in this order."""
+"""Start of a daemon: the venues' time, the stored state, recent history, and the champion beside the first rounds."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ log = structlog.get_logger(__name__)
 
 _WARM_TIMEOUT_S = 20.0
 _HISTORY_TIMEOUT_S = 30.0
+_CHAMPION_AHEAD_S = 10.0  # the first round waits so long for the champion, which usually takes two seconds
 
 
 async def synchronise_clock(components: Components) -> None:
@@ -63,8 +64,8 @@ def scores_needed_us(pipeline: Pipeline, config: Config) -> int:
     return pipeline.scoreboard.window_us + max(config.model.horizons) * config.bars.interval_us
 
 
-async def load_models(components: Components, config: Config) -> dict[Instrument, int]:
-    """Loads recent history and the champion, which the first round needs.
+async def load_recent_history(components: Components, config: Config) -> dict[Instrument, int]:
+    """Loads the recent history, which the first round needs.
 
     Returns where each instrument's live bars begin, in microseconds: its history ends there.
     """
@@ -80,12 +81,25 @@ async def load_models(components: Components, config: Config) -> dict[Instrument
         log.warning("history_late", reason="forecasts start from what the store holds")
     stored = await components.history.recent_frame(config.instruments, max(ends_us.values()))
     await components.inference.load_history(stored)
-    if not await components.promoter.start(config.model.kind):
-        components.retrain_job.request_model()
+    return ends_us
+
+
+async def load_champion(components: Components, config: Config, first_round: asyncio.Event) -> None:
+    """Loads the champion and sets ``first_round``, at the latest after a moment: baselines forecast until it is loaded.
+
+    Where there is no champion to serve, a new model is requested.
+    """
+    loading = asyncio.create_task(components.promoter.start(config.model.kind), name="champion")
+    try:
+        await asyncio.wait({loading}, timeout=_CHAMPION_AHEAD_S)
+        first_round.set()
+        if not await loading:
+            components.retrain_job.request_model()
+    finally:
+        loading.cancel()
     # A full collection would visit a quarter of a million objects of modules and torch and stop the loop for 100 ms.
     gc.collect()
     gc.freeze()
-    return ends_us
 
 
 def report_warm_symbols(components: Components, config: Config) -> None:

@@ -144,7 +144,7 @@ class _Core:
             metrics=self.metrics,
             health=self.health,
         )
-        self.inference = Inference(_engine(config), device=config.model.device)
+        self.inference = Inference(_engine(config), device=config.model.device, wall_s=clock.wall_s)
 
     def _store_fault(self, fault: StoreFault | None) -> None:
         """Called from the store's thread, while health is published from the event loop."""

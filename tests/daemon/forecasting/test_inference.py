@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from daemon.forecasting.inference import DeviceHung, Inference
-from daemon.forecasting.rounds import RoundForecasts
+from daemon.forecasting.rounds import Champion, RoundForecasts
 from models.artifacts.artifact import ArtifactDamaged
 from tests.daemon.forecasting.engine_builders import (
     NOW_US,
@@ -109,6 +109,58 @@ async def test_a_round_and_a_swap_at_the_same_time_both_succeed(inference: Infer
     made, info = await asyncio.gather(next_round(inference, 1), inference.load_champion(tiny_artifact))
     assert {each.source for each in made.forecasts} == {"model"}
     assert info == made.forecasts[0].issued.model
+
+
+async def test_a_load_that_hangs_is_given_up_and_the_rounds_go_on(inference: Inference, tiny_artifact: Path) -> None:
+    """A hung driver while loading neither delays a round nor replaces the champion; a later load is refused at once."""
+    released, started = threading.Event(), threading.Event()
+    engine = inference._engine
+    load = engine.load_champion
+
+    def hang(path: Path, *, device: str) -> Champion:
+        started.set()
+        released.wait(30)
+        return load(path, device=device)
+
+    engine.load_champion = hang  # type: ignore[method-assign, assignment]  # a driver that hangs
+    loading = asyncio.create_task(inference.load_champion(tiny_artifact, deadline_s=0.5))
+    while not started.is_set():
+        await asyncio.sleep(0.01)
+    made = await next_round(inference, 1)
+    assert {each.source for each in made.forecasts} == {"model"}
+    assert not loading.done()
+    activity = inference.activities["loader"]
+    assert activity is not None
+    assert activity.name == f"loading {tiny_artifact.name}"
+    with pytest.raises(DeviceHung, match=r"not loaded within 0\.5 s"):
+        await loading
+    with pytest.raises(DeviceHung, match="has not returned"):
+        await inference.load_champion(tiny_artifact)
+    assert (await next_round(inference, 2)).failure is None
+    released.set()
+    async with asyncio.timeout(10):
+        while inference.activities["loader"] is not None:
+            await asyncio.sleep(0.01)
+    engine.load_champion = load  # type: ignore[method-assign]
+    await inference.load_champion(tiny_artifact)
+
+
+async def test_each_thread_names_its_job_and_since_when(inference: Inference) -> None:
+    """A hung feature thread is seen by the age of its job; an idle thread has none."""
+    assert set(inference.activities.values()) == {None}
+    released = threading.Event()
+    prepare = inference._engine.prepare
+    inference._engine.prepare = lambda *given: (released.wait(30), prepare(*given))[1]  # type: ignore[method-assign]
+    before_s = time.monotonic()
+    asking = asyncio.create_task(next_round(inference, 1))
+    async with asyncio.timeout(5):
+        while (activity := inference.activities["features"]) is None:
+            await asyncio.sleep(0.01)
+    assert activity.name == "a round"
+    assert before_s <= activity.since_s <= time.monotonic()
+    released.set()
+    await asking
+    assert inference.activities["features"] is None
 
 
 async def test_bars_that_do_not_fit_raise_and_change_nothing(inference: Inference) -> None:
