@@ -18,6 +18,7 @@ from daemon.store.ledger import LEDGER_NAME, Ledger
 from daemon.timestamps import iso
 from features.market import Audit, Bar, Completeness, Instrument, MissingTrades
 from tests.soak.environment import INTERVAL_US, DaemonProcess, SoakEnvironment
+from tests.soak.unserved import Unserved
 
 _PRICES = ("open", "high", "low", "close")
 _SUMS = ("volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume")
@@ -26,6 +27,7 @@ _LEAST_PROVEN = 0.99
 # After a start, bars wait this long for proof; a bar that closed more than one bar ago is then too old to forecast.
 _START_S = CATCH_UP_S
 _MOST_SHOWN = 12
+_FUTURE_US = 30 * 86_400_000_000  # bars and forecasts after the end are looked for so far ahead
 _WARM_UP_S = 60.0  # memory is compared from then on
 _MOST_GROWTH = 0.10
 
@@ -71,12 +73,14 @@ def _opens(soak: SoakEnvironment) -> range:
 
 def _check_bars(results: CheckResults, soak: SoakEnvironment, ledger: Ledger, instrument: Instrument) -> None:
     opens = _opens(soak)
+    gone = soak.unserved(*instrument)
     bars = {bar.open_time_us: bar for bar in ledger.bars(instrument, INTERVAL_US, opens.start, opens.stop)}
     contiguous = venue(instrument.venue, []).ids is Ids.CONTIGUOUS
     for open_us in opens:
         bar = bars.get(open_us)
-        if bar is None:
+        if bar is None and _served(gone, open_us):
             results.broken("hole", f"{instrument} has no bar at {iso(open_us)}")
+        if bar is None:
             continue
         results.bars += 1
         results.completeness[instrument.venue][bar.completeness.value] += 1
@@ -88,10 +92,14 @@ def _check_bars(results: CheckResults, soak: SoakEnvironment, ledger: Ledger, in
             wrong = miscount(bar, exchange.trade_ids(instrument.symbol, open_us, INTERVAL_US))
             if wrong:
                 results.broken("miscount", f"{_name(bar)}: {wrong}")
-    if contiguous and bars:
-        settled = sum(bar.completeness in {Completeness.PROVEN, Completeness.EMPTY} for bar in bars.values())
-        if settled < _LEAST_PROVEN * len(bars):
-            results.broken("proof", f"{instrument}: only {settled} of {len(bars)} bars are proven")
+    promised = [bar for open_us, bar in bars.items() if _served(gone, open_us)]
+    if contiguous and promised:
+        settled = sum(bar.completeness in {Completeness.PROVEN, Completeness.EMPTY} for bar in promised)
+        if settled < _LEAST_PROVEN * len(promised):
+            results.broken("proof", f"{instrument}: only {settled} of {len(promised)} bars are proven")
+    future_us = soak.ended_us - INTERVAL_US + 1
+    if future := ledger.bars(instrument, INTERVAL_US, future_us, future_us + _FUTURE_US):
+        results.broken("future", f"{instrument} has {len(future)} bars of the future, the first at {_name(future[0])}")
 
 
 def _check_bar(results: CheckResults, bar: Bar, true: Truth, *, contiguous: bool) -> None:
@@ -117,6 +125,11 @@ def _check_bar(results: CheckResults, bar: Bar, true: Truth, *, contiguous: bool
                 results.broken("false candle", f"{where}: {wrong}")
             if bar.taker_buy_volume is not None and not contiguous:
                 results.broken("false candle", f"{where}: has taker volumes, which this venue's candles do not have")
+
+
+def _served(gone: Sequence[Unserved], open_us: int) -> bool:
+    """Whether the venue served the symbol in the whole of a bar, and long enough before it."""
+    return not any(each.overlaps(open_us, open_us + INTERVAL_US) for each in gone)
 
 
 def _name(bar: Bar) -> str:
@@ -187,13 +200,17 @@ def _check_forecasts(results: CheckResults, soak: SoakEnvironment, ledger: Ledge
     opens = _opens(soak)
     stored = {each.id for each in ledger.forecasts(opens.start, opens.stop + 2 * INTERVAL_US)}
     results.forecasts = len(stored)
+    if future := ledger.forecasts(soak.ended_us + 1, soak.ended_us + _FUTURE_US):
+        results.broken("future", f"{len(future)} forecasts of the future, the first {future[0].id}")
+    gone = {(name, symbol): soak.unserved(name, symbol) for name in soak.venues for symbol in soak.symbols}
     for open_us in opens:
         close_us = open_us + INTERVAL_US
         if not _was_up(soak, open_us, close_us + INTERVAL_US):
             continue
         for name in soak.venues:
             for symbol in soak.symbols:
-                if (made := forecast_id(name, symbol, INTERVAL_US, close_us)) not in stored:
+                due = _served(gone[name, symbol], open_us)
+                if due and (made := forecast_id(name, symbol, INTERVAL_US, close_us)) not in stored:
                     results.broken("no forecast", made)
 
 

@@ -28,6 +28,7 @@ from daemon.simulator.market_data import MarketData, Timeline
 from tests.daemon.publishing.brokers import Mosquitto
 from tests.paths import ROOT
 from tests.soak.clock import SharedClock
+from tests.soak.unserved import Unserved, unserved
 
 INTERVAL_US = 60_000_000
 HISTORY_BARS = 1_100
@@ -116,6 +117,18 @@ class SoakEnvironment:
             + (self.first_open_us - self.clock.start_us) / 1e6 / self.clock.speed
             + (self.bars * self.bar_s)
         )
+
+    @property
+    def ended_us(self) -> int:
+        """Market time at which the last daemon ended; only after ``run``."""
+        ended_s = self.daemon_runs[-1].ended_s
+        assert ended_s is not None
+        return self.clock.start_us + round((ended_s - self.clock.origin_s) * self.clock.speed * 1e6)
+
+    def unserved(self, venue: str, symbol: str) -> list[Unserved]:
+        """The times in which the exchange did not serve the symbol."""
+        entries, native = self.exchanges[venue].log.entries, symbol.replace("-", "")
+        return unserved(entries, native, speed=self.clock.speed, end_us=self.clock.market_us())
 
     async def run(self) -> None:
         """Plays every bar, with faults up to a quiet end in which every repair can finish."""

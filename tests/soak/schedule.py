@@ -41,11 +41,11 @@ SCHEDULE: Mapping[Kind, ScheduledFault] = MappingProxyType(
         "huge_id": ScheduledFault(20.0, "the trade is not believed; REST proves the bar"),
         "late": ScheduledFault(20.0, "a late answer proves nothing for a later request; a revision proves the bar"),
         "cross": ScheduledFault(20.0, "an answer to another request gives trades at most; no false proof"),
-        "throttle": ScheduledFault(12.0, "an absurd Retry-After is capped; the bar is counted once"),
+        "throttle": ScheduledFault(12.0, "asked again after Retry-After; the bar is counted once"),
         "huge_candle": ScheduledFault(12.0, "the candle is skipped and counted; the bar stays as its trades made it"),
-        "delist": ScheduledFault(6.0, "the symbol is degraded and asked for again; the others go on"),
-        "listing": ScheduledFault(12.0, "a start on a bad symbol list runs what is listed and asks for the rest again"),
-        "region": ScheduledFault(6.0, "the venue is degraded and asked again; the others go on"),
+        "delist": ScheduledFault(6.0, "the symbol is degraded and asked for again; the others go on", active=False),
+        "listing": ScheduledFault(12.0, "a start runs what is listed and asks for the rest again", active=False),
+        "region": ScheduledFault(6.0, "the venue is degraded and asked again; the others go on", active=False),
     }
 )
 

@@ -53,8 +53,8 @@ FORMS: tuple[Form, ...] = get_args(Form)
 # At random: codes that venues and proxies close with, and statuses that their edges answer with.
 _CODES = (1000, 1001, 1006, 1006, 1011, 1012, 1013)
 _STATUSES = (429, 418, 500, 502, 503)
-# Seconds and absurd ones: a year, and more than three.
-_RETRY_AFTER_S = (1, 2, 3, 31_536_000, 99_999_999)
+# An absurd time to wait is for plans that mean it: it costs what the client's cap is.
+_RETRY_AFTER_S = (1, 2, 3, 5)
 _DEFAULT_STATUS: Mapping[Kind, int] = MappingProxyType({"rest": 503, "region": 451, "throttle": 429})
 _REGION_STATUSES = (403, 451)
 
