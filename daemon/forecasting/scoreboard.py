@@ -106,6 +106,11 @@ class Scoreboard:
             raise ValueError(f"{issued.id} has another interval or other levels than the scoreboard")
         self._add_pending(pending)
 
+    def withdraw(self, forecast_id: str, instrument: Instrument) -> None:
+        """Forgets a registered forecast that was not published: it is not scored."""
+        self._pending.get(instrument, {}).pop(forecast_id, None)
+        self._changed.pop(forecast_id, None)
+
     def bar_closed(self, bar: Bar) -> list[Score]:
         """Scores everything that matures at this bar's close. Bars come oldest first; a repeated bar has no effect."""
         self._skills.clear()

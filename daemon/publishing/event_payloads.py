@@ -14,6 +14,7 @@ from daemon.publishing.wire import (
     ModelRejected,
     RetrainFinished,
     RetrainStarted,
+    StoreLost,
     StorePruned,
     StoreTooLarge,
     TradeGapOpened,
@@ -103,3 +104,7 @@ def store_pruned(pruned: PrunedRows, *, at_us: int) -> StorePruned:
 
 def store_too_large(*, at_us: int, used_bytes: int, limit_bytes: int, reason: str) -> StoreTooLarge:
     return StoreTooLarge(at=iso(at_us), used_bytes=used_bytes, limit_bytes=limit_bytes, reason=reason)
+
+
+def store_lost(*, at_us: int, record: str, count: int, reason: str, detail: str) -> StoreLost:
+    return StoreLost(at=iso(at_us), record=record, count=count, reason=reason, detail=detail)

@@ -64,8 +64,11 @@ def valid_until_us(forecast: Forecast) -> int:
     return forecast.close_time_us + forecast.interval_us + VALIDITY_MARGIN_US
 
 
-def forecast(issued: IssuedForecast) -> bytes:
-    """A forecast as forecastd.forecast.v1. Raises DataFault for a number that is not finite."""
+def forecast(issued: IssuedForecast, *, stored: bool = True) -> bytes:
+    """A forecast as forecastd.forecast.v1. Raises DataFault for a number that is not finite.
+
+    stored: False where it is published although it could not be stored before.
+    """
     record = issued.forecast
     message = ForecastMessage(
         id=issued.id,
@@ -83,6 +86,7 @@ def forecast(issued: IssuedForecast) -> bytes:
         data_quality=_quality(issued.quality),
         skill=None if issued.skill is None else _rounded_skill(issued.skill),
         latency_ms=_rounded_latency(issued.latency),
+        stored=stored,
     )
     return encode(message)
 

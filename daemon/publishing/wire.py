@@ -62,7 +62,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ForecastMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag=FORECAST_SCHEMA):
-    """forecastd.forecast.v1"""
+    """forecastd.forecast.v1. ``stored``: False where the store could not take it before it was published."""
 
     id: str
     venue: str
@@ -79,6 +79,7 @@ class ForecastMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="sche
     data_quality: Quality
     skill: Skill | None
     latency_ms: Latency
+    stored: bool = True
 
 
 class BarMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag=BAR_SCHEMA):
@@ -232,3 +233,15 @@ class StoreTooLarge(EventMessage, frozen=True, kw_only=True, tag="store_too_larg
     used_bytes: int
     limit_bytes: int
     reason: str
+
+
+class StoreLost(EventMessage, frozen=True, kw_only=True, tag="store_lost"):
+    """``count`` records of one kind could not be stored. ``record``: trades, bars, forecasts or scores.
+
+    ``reason``: backlog_full, conflict or failed.
+    """
+
+    record: str
+    count: int
+    reason: str
+    detail: str

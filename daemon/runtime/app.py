@@ -226,10 +226,7 @@ class App:
         return StoreRetention(
             components.ledger,
             components.store,
-            messages=components.messages,
-            metrics=components.metrics,
-            health=components.health,
-            clock=self.clock,
+            reporting=components.reporting,
             config=lambda: self.config,
             scores_us=scores_needed_us(components.pipeline, self.config),
         )

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 
-from daemon.clock import Clock
-from daemon.errors import DataFault
 from daemon.forecasting.records import IssuedForecast
 from daemon.pipeline.events import (
     BarClosed,
@@ -31,15 +28,14 @@ from daemon.pipeline.events import (
 )
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.reconciliation import with_outcome
-from daemon.publishing import event_payloads, payloads
-from daemon.publishing.message_builder import MessageBuilder
+from daemon.publishing import event_payloads
+from daemon.runtime.forecast_delivery import ForecastDelivery
 from daemon.runtime.forecast_rounds import ForecastRounds
-from daemon.runtime.hooks import Hooks
 from daemon.runtime.reconciler import Reconciler
+from daemon.runtime.reporting import Reporting
 from daemon.runtime.store_writer import StoreWriter
 from daemon.runtime.venue_feed import VenueFeed
-from daemon.serving.health import Health
-from daemon.serving.metrics import Metrics, seconds
+from daemon.serving.metrics import seconds
 from features.market import Audit, Bar, Instrument
 
 log = structlog.get_logger(__name__)
@@ -48,7 +44,8 @@ log = structlog.get_logger(__name__)
 class Dispatcher:
     """Takes the pipeline's events and acts on them, in order.
 
-    reconciler: None where bars are not compared with the venue's candles.
+    reconciler: None where bars are not compared with the venue's candles. on_bar: called with each closed or revised
+    bar.
     """
 
     def __init__(
@@ -58,27 +55,29 @@ class Dispatcher:
         feeds: Mapping[str, VenueFeed],
         writer: StoreWriter,
         rounds: ForecastRounds,
-        messages: MessageBuilder,
-        metrics: Metrics,
-        health: Health,
-        clock: Clock,
+        delivery: ForecastDelivery,
+        reporting: Reporting,
         reconciler: Reconciler | None,
-        hooks: Hooks,
+        on_bar: Callable[[Bar], None],
     ) -> None:
         self._pipeline = pipeline
         self._feeds = feeds
         self._writer = writer
         self._rounds = rounds
-        self._messages = messages
-        self._metrics = metrics
-        self._health = health
-        self._clock = clock
+        self._delivery = delivery
+        self._reporting = reporting
+        self._messages = reporting.messages
+        self._metrics = reporting.metrics
         self._reconciler = reconciler
-        self._hooks = hooks
+        self._on_bar = on_bar
         self._wake = asyncio.Event()
         self._closed_s: dict[Instrument, float] = {}
         self._stale_skill: set[tuple[Instrument, int]] = set()
-        self.latest: dict[Instrument, IssuedForecast] = {}
+
+    @property
+    def latest(self) -> Mapping[Instrument, IssuedForecast]:
+        """The last published forecast of each instrument."""
+        return self._delivery.latest
 
     def wake(self) -> None:
         """Must be called when the pipeline has events."""
@@ -164,15 +163,15 @@ class Dispatcher:
 
     def _bar_closed(self, event: BarClosed) -> None:
         bar, instrument = self._watched(event.bar), event.bar.instrument
-        self._closed_s[instrument] = self._clock.wall_s()
+        self._closed_s[instrument] = self._reporting.clock.wall_s()
         self._writer.bar(bar)
         self._messages.bar(bar)
         self._metrics.bars.labels(*instrument, bar.completeness.value).inc()
         self._metrics.bar_last_close_timestamp.labels(*instrument).set(seconds(bar.close_time_us))
-        wait_s = event.wait_us / 1e6 / self._clock.speed
+        wait_s = event.wait_us / 1e6 / self._reporting.clock.speed
         self._metrics.bar_to_publish_last.labels(*instrument, "wait_for_proof").set(wait_s)
         log.info("bar_closed", instrument=str(instrument), completeness=bar.completeness.value, trades=bar.trades)
-        self._hooks.on_bar(bar)
+        self._on_bar(bar)
 
     def _bar_revised(self, revised: Bar) -> None:
         bar = self._watched(revised)
@@ -181,7 +180,7 @@ class Dispatcher:
         self._metrics.bar_revisions.labels(*bar.instrument).inc()
         self._rounds.submit(bar)
         log.info("bar_revised", instrument=str(bar.instrument), revision=bar.revision, verdict=bar.completeness.value)
-        self._hooks.on_bar(bar)
+        self._on_bar(bar)
 
     def _watched(self, bar: Bar) -> Bar:
         """The bar, scheduled for its comparison with the venue's candle."""
@@ -191,34 +190,10 @@ class Dispatcher:
         return bar
 
     def _forecast_issued(self, event: ForecastIssued) -> None:
-        issued, forecast = event.issued, event.issued.forecast
-        instrument = Instrument(forecast.venue, forecast.symbol)
-        try:
-            payload = payloads.forecast(issued)
-        except DataFault as error:
-            # A number that JSON cannot represent: this forecast is dropped, and the daemon continues.
-            log.error("forecast_withheld", id=issued.id, kind=forecast.model.kind, reason=str(error))  # noqa: TRY400
-            return
-        self.latest[instrument] = issued
-        closed_s = self._closed_s.get(instrument, self._clock.wall_s())
-        saved = self._writer.forecast(
-            issued,
-            payload,
-            topic=self._messages.topics.forecast(instrument, forecast.interval_us),
-            pending=self._pipeline.scoreboard.pending_record(issued.id, instrument),
-        )
-        loop = asyncio.get_running_loop()
-
-        def publish(future: Future[bytes]) -> None:
-            if not future.cancelled() and future.exception() is None:
-                loop.call_soon_threadsafe(self._messages.forecast, forecast, future.result(), closed_s)
-
-        saved.add_done_callback(publish)
-        self._metrics.forecasts.labels(*instrument, issued.source).inc()
-        self._metrics.forecast_last_timestamp.labels(*instrument).set(seconds(issued.issued_at_us))
-        self._health.forecast_issued()
-        log.info("forecast_issued", id=issued.id, source=issued.source, kind=forecast.model.kind)
-        self._hooks.on_forecast(issued, payload)
+        forecast = event.issued.forecast
+        now_s = self._reporting.clock.wall_s()
+        closed_s = self._closed_s.get(Instrument(forecast.venue, forecast.symbol), now_s)
+        self._delivery.deliver(event.issued, closed_s=closed_s)
 
     def _scored(self, event: ForecastsScored) -> None:
         self._writer.scores(event.scores, self._pipeline.scoreboard.take_changes())
@@ -229,6 +204,6 @@ class Dispatcher:
         self._messages.symbol_status(event)
         self._metrics.show_state(event.instrument, event.state)
         if event.state is SymbolState.STALE or event.state is SymbolState.WARMING_UP:
-            self._health.symbol_unreachable(event.instrument, event.reason)
+            self._reporting.health.symbol_unreachable(event.instrument, event.reason)
         else:
-            self._health.symbol_warm(event.instrument)
+            self._reporting.health.symbol_warm(event.instrument)

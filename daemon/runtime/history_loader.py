@@ -75,7 +75,7 @@ class HistoryLoader:
         """The last ``bars`` bars before ``end_us`` of one instrument after the other."""
         start_us = end_us - bars * self._interval_us
         for each in instruments:
-            yield await self._store.call(self._ledger.bars_frame, [each], self._interval_us, start_us, end_us)
+            yield await self._store.read(self._ledger.bars_frame, [each], self._interval_us, start_us, end_us)
 
     async def _complete_one(self, instrument: Instrument, end_us: int, bars: int) -> None:
         start_us = end_us - bars * self._interval_us
@@ -93,7 +93,7 @@ class HistoryLoader:
                 return
 
     async def _fetch_missing(self, instrument: Instrument, start_us: int, end_us: int) -> None:
-        missing = await self._store.call(self._ledger.missing_ranges, instrument, self._interval_us, start_us, end_us)
+        missing = await self._store.read(self._ledger.missing_ranges, instrument, self._interval_us, start_us, end_us)
         for first_us, after_us in missing:
             candles = await self._rests[instrument.venue].candles(
                 instrument.symbol, self._interval_us, first_us, after_us

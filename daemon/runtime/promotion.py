@@ -8,15 +8,12 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from daemon.clock import Clock
 from daemon.errors import ForecastdError
 from daemon.forecasting.inference import Inference
 from daemon.publishing import event_payloads, payloads
-from daemon.publishing.message_builder import MessageBuilder
 from daemon.runtime.forecast_rounds import ForecastRounds
 from daemon.runtime.history_loader import HistoryLoader
-from daemon.serving.health import Health
-from daemon.serving.metrics import Metrics
+from daemon.runtime.reporting import Reporting
 from features.market import Instrument
 from models.artifacts.artifact import ArtifactError
 from models.artifacts.registry import Registry
@@ -48,20 +45,14 @@ class ModelPromoter:
         rounds: ForecastRounds,
         inference: Inference,
         history: HistoryLoader,
-        messages: MessageBuilder,
-        metrics: Metrics,
-        health: Health,
-        clock: Clock,
+        reporting: Reporting,
     ) -> None:
         self.registry = registry
         self._instruments = instruments
         self._rounds = rounds
         self._inference = inference
         self._history = history
-        self._messages = messages
-        self._metrics = metrics
-        self._health = health
-        self._clock = clock
+        self._messages, self._metrics, self._health, self._clock = reporting
         self.loaded_at_us: int | None = None
 
     async def start(self, kind: str) -> bool:

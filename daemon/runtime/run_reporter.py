@@ -101,8 +101,8 @@ class RunReporter:
         await self._store.call(self._ledger.set_meta, _LAST_ATTEMPT, str(started_us))
 
     async def past_runs(self) -> RetrainHistory:
-        success = await self._store.call(self._ledger.meta, _LAST_SUCCESS)
-        attempt = await self._store.call(self._ledger.meta, _LAST_ATTEMPT)
+        success = await self._store.read(self._ledger.meta, _LAST_SUCCESS)
+        attempt = await self._store.read(self._ledger.meta, _LAST_ATTEMPT)
         return RetrainHistory(
             last_success_us=int(success) if success else None, last_attempt_us=int(attempt) if attempt else None
         )

@@ -8,13 +8,10 @@ from collections.abc import Callable
 
 import structlog
 
-from daemon.clock import Clock
 from daemon.config import Config
 from daemon.errors import ForecastdError
 from daemon.publishing import event_payloads
-from daemon.publishing.message_builder import MessageBuilder
-from daemon.serving.health import Health
-from daemon.serving.metrics import Metrics
+from daemon.runtime.reporting import Reporting
 from daemon.store.ledger import Ledger
 from daemon.store.retention import Pruned, SizeFloor
 from daemon.store.thread import StoreThread
@@ -39,19 +36,13 @@ class StoreRetention:
         ledger: Ledger,
         thread: StoreThread,
         *,
-        messages: MessageBuilder,
-        metrics: Metrics,
-        health: Health,
-        clock: Clock,
+        reporting: Reporting,
         config: Callable[[], Config],
         scores_us: int,
     ) -> None:
         self._ledger = ledger
         self._thread = thread
-        self._messages = messages
-        self._metrics = metrics
-        self._health = health
-        self._clock = clock
+        self._messages, self._metrics, self._health, self._clock = reporting
         self._config = config
         self._scores_us = scores_us
         self._too_large = False

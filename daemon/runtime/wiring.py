@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from daemon import __version__
 from daemon.clock import Clock
@@ -26,19 +28,23 @@ from daemon.publishing.settings import EmbeddedAddress
 from daemon.publishing.topics import Topics
 from daemon.runtime.broker_link import BrokerObserver, make_publisher, status_payload
 from daemon.runtime.dispatcher import Dispatcher
+from daemon.runtime.forecast_delivery import ForecastDelivery
 from daemon.runtime.forecast_rounds import ForecastRounds
 from daemon.runtime.history_loader import HistoryLoader
 from daemon.runtime.hooks import Hooks
 from daemon.runtime.promotion import ModelPromoter
 from daemon.runtime.reconciler import Reconciler
+from daemon.runtime.reporting import Reporting
 from daemon.runtime.retrain_job import RetrainJob
 from daemon.runtime.retrainer import Retrainer
 from daemon.runtime.run_reporter import RunReporter
+from daemon.runtime.store_losses import StoreLosses
 from daemon.runtime.store_writer import StoreWriter
 from daemon.runtime.timekeeper import Timekeeper
 from daemon.runtime.venue_feed import VenueFeed
 from daemon.serving.health import Health
 from daemon.serving.metrics import Metrics
+from daemon.store.backlog import CAPACITY_BYTES
 from daemon.store.ledger import Ledger
 from daemon.store.progress import StoreFault
 from daemon.store.thread import StoreThread
@@ -60,6 +66,7 @@ class Components:
     inference: Inference
     publisher: Publisher
     messages: MessageBuilder
+    reporting: Reporting
     feeds: Mapping[str, VenueFeed]
     timekeeper: Timekeeper
     rounds: ForecastRounds
@@ -99,6 +106,7 @@ def build(
         inference=core.inference,
         publisher=core.publisher,
         messages=core.messages,
+        reporting=core.reporting,
         feeds=flow.feeds,
         timekeeper=core.timekeeper,
         rounds=flow.rounds,
@@ -133,6 +141,7 @@ class _Core:
         observer = BrokerObserver(self.metrics, self.health, hooks.on_delivered)
         self.publisher = make_publisher(config, clock=clock, topics=topics, observer=observer, embedded=embedded)
         self.messages = MessageBuilder(self.publisher, topics, clock)
+        self.reporting = Reporting(self.messages, self.metrics, self.health, clock)
         self._loop = asyncio.get_running_loop()
         self.store = StoreThread(on_fault=self._store_fault, wall_s=clock.wall_s)
         self.ledger = ledger
@@ -148,6 +157,8 @@ class _Core:
 
     def _store_fault(self, fault: StoreFault | None) -> None:
         """Called from the store's thread, while health is published from the event loop."""
+        if self._loop.is_closed():
+            return
         self._loop.call_soon_threadsafe(
             lambda: self.health.fault("store", fault.reason) if fault else self.health.clear_fault("store")
         )
@@ -169,17 +180,23 @@ class _Flow:
             on_forecasts=lambda: self.dispatcher.drain(),  # noqa: PLW0108  # the dispatcher is built below
         )
         self.reconciler = self._reconciler(config, core)
+        losses = StoreLosses(core.reporting)
         self.dispatcher = Dispatcher(
             pipeline=core.pipeline,
             feeds=self.feeds,
-            writer=StoreWriter(core.ledger, core.store),
+            writer=StoreWriter(core.ledger, core.store, losses, interval_us=config.bars.interval_us),
             rounds=self.rounds,
-            messages=core.messages,
-            metrics=core.metrics,
-            health=core.health,
-            clock=core.clock,
+            delivery=ForecastDelivery(
+                core.ledger,
+                core.store,
+                losses,
+                scoreboard=core.pipeline.scoreboard,
+                reporting=core.reporting,
+                on_published=hooks.on_forecast,
+            ),
+            reporting=core.reporting,
             reconciler=self.reconciler,
-            hooks=hooks,
+            on_bar=hooks.on_bar,
         )
         self.feeds |= _feeds(config, core, wake=self.dispatcher.wake)
         self.rests |= {name: feed.rest for name, feed in self.feeds.items()}
@@ -258,10 +275,7 @@ def _retraining(
         rounds=rounds,
         inference=core.inference,
         history=history,
-        messages=core.messages,
-        metrics=core.metrics,
-        health=core.health,
-        clock=core.clock,
+        reporting=core.reporting,
     )
     reporter = RunReporter(
         messages=core.messages,
@@ -293,4 +307,14 @@ def _prepare_metrics(config: Config, core: _Core, rounds: ForecastRounds) -> Non
     metrics.watch_queue("store", lambda: store.depth, capacity=store.capacity)
     metrics.watch_queue("rounds", lambda: rounds.depth, capacity=rounds.capacity)
     metrics.watch_queue("outbox", lambda: publisher.depth, capacity=publisher.capacity)
+    for record, capacity_bytes in CAPACITY_BYTES.items():
+        metrics.store_backlog_capacity.labels(record.value).set(capacity_bytes)
+        metrics.store_backlog.labels(record.value).set_function(partial(store.backlog_bytes, record))
+    metrics.store_last_success_timestamp.set_function(partial(_last_success_s, store, core.clock))
     metrics.mqtt_outbox_depth.set_function(lambda: publisher.depth)
+
+
+def _last_success_s(store: StoreThread, clock: Clock) -> float:
+    """The market time in seconds at which a call of the store last succeeded; NaN before the first."""
+    last_s = store.progress.last_success_s
+    return math.nan if last_s is None else clock.market_us() / 1e6 - (clock.wall_s() - last_s) * clock.speed

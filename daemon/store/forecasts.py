@@ -87,6 +87,17 @@ class ForecastTable(ReadingTable):
                 )
             return True
 
+    def replace_payload(self, forecast_id: str, payload: bytes) -> None:
+        """Replaces the payload by that which was published while the save was under way; for nothing else."""
+        with self._writing() as connection:
+            connection.execute("UPDATE forecasts SET payload = ? WHERE id = ?", (payload, forecast_id))
+
+    def pending_record(self, forecast_id: str) -> bytes | None:
+        """The scoreboard's record of a forecast with horizons left to score, None for any other."""
+        with self._reading() as connection:
+            row = connection.execute("SELECT shadow FROM pending WHERE forecast_id = ?", (forecast_id,)).fetchone()
+        return None if row is None else bytes(row[0])
+
     def forecast_payload(self, forecast_id: str) -> bytes | None:
         """The published bytes, None for an unknown id."""
         with self._reading() as connection:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import ParamSpec, TypeVar
+from functools import partial
+from typing import ParamSpec, TypeVar, cast
 
 import structlog
 
 from daemon.errors import Retryable
+from daemon.store.backlog import Backlog, Record, StoreCall
 from daemon.store.progress import FaultKind, StoreFault, StoreProgress, fault_of
 
 log = structlog.get_logger(__name__)
@@ -21,12 +22,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _RETRY_S = 1.0
-_CAPACITY = 100_000  # hours of bars, forecasts and flushes of a thousand symbols
 
 
 class StoreThread:
-    """Runs ledger calls one after another. A job that raises Retryable (disk full, locked) is retried until it succeeds
-    or the thread is closed; later jobs wait, so that the order on disk is the order of events.
+    """Runs ledger calls one after another. A write that raises Retryable (disk full, locked) is retried until it
+    succeeds or the thread is closed; later writes wait in a bounded backlog, so that the order on disk is the order of
+    events.
 
     on_fault: called in this thread with each fault, and with None once writes succeed again. A damaged file stays a
     fault. wall_s: the clock of ``progress``.
@@ -40,7 +41,7 @@ class StoreThread:
     ) -> None:
         self._on_fault = on_fault
         self._wall_s = wall_s
-        self._jobs: deque[tuple[Callable[[], object], Future[object]]] = deque()
+        self._backlog = Backlog()
         self._more = threading.Condition()
         self._closing = False
         self._last_success_s: float | None = None
@@ -51,76 +52,115 @@ class StoreThread:
 
     @property
     def depth(self) -> int:
-        return len(self._jobs)
+        return len(self._backlog)
 
     @property
     def capacity(self) -> int:
-        return _CAPACITY
+        return self._backlog.capacity
+
+    def backlog_bytes(self, record: Record) -> int:
+        """The estimated memory of the writes of one kind that wait."""
+        return self._backlog.size_bytes(record)
 
     @property
     def progress(self) -> StoreProgress:
         """The thread's state now; may be read from any thread."""
         return StoreProgress(last_success_s=self._last_success_s, busy_since_s=self._busy_since_s, fault=self._fault)
 
+    def write(
+        self, record: Record, size_bytes: int, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[R]:
+        """Queues a write and returns at once; the caller looks at the future's error.
+
+        size_bytes: estimated memory of the arguments. The future fails with BacklogFull where too much waits, and with
+        Retryable where the thread was closed before the write succeeded.
+        """
+        future: Future[R] = Future()
+        try:
+            self._enqueue(future, record, size_bytes, partial(call, *args, **kwargs))
+        except Retryable as error:
+            future.set_exception(error)
+        return future
+
     def submit(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """Queues a call and returns at once; a failure is logged. Raises Retryable when the queue is full."""
-        future = self._enqueue(call, *args, **kwargs)
+        """Queues a call of no particular record and returns at once; a failure is logged."""
+        future = self.write(Record.OTHER, 0, call, *args, **kwargs)
         future.add_done_callback(_log_failure)
         return future
 
     async def call(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Like ``submit``, but waits for the result and raises the call's error."""
-        return await asyncio.wrap_future(self._enqueue(call, *args, **kwargs))
-
-    def _enqueue(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Queues a call, waits for the result and raises the call's error."""
         future: Future[R] = Future()
+        self._enqueue(future, Record.OTHER, 0, partial(call, *args, **kwargs))
+        return await asyncio.wrap_future(future)
+
+    async def read(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Like ``call``, for a call that changes nothing: it overtakes writes that wait for room on the disk."""
+        future: Future[R] = Future()
+        self._enqueue(future, Record.OTHER, 0, partial(call, *args, **kwargs), reads=True)
+        return await asyncio.wrap_future(future)
+
+    def _enqueue(
+        self, future: Future[R], record: Record, size_bytes: int, perform: Callable[[], R], *, reads: bool = False
+    ) -> None:
         with self._more:
-            if len(self._jobs) >= _CAPACITY or self._closing:
-                raise Retryable(f"the store has {len(self._jobs)} writes waiting; free disk space or see the log")
-            self._jobs.append((lambda: call(*args, **kwargs), future))  # type: ignore[arg-type]  # Future[R] as object
+            if self._closing:
+                raise Retryable("the store is closed")
+            call = StoreCall(perform, cast("Future[object]", future), record, size_bytes, reads)
+            self._backlog.add(call)
             self._more.notify()
-        return future
 
     def close(self, *, timeout_s: float = 5.0) -> None:
-        """Runs each queued job at most once more and ends the thread."""
+        """Runs each queued call at most once more and ends the thread."""
         with self._more:
             self._closing = True
             self._more.notify()
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        while (job := self._next()) is not None:
-            call, future = job
-            if not future.set_running_or_notify_cancel():
-                continue  # the caller cancelled it before its turn
-            self._busy_since_s = self._wall_s()
-            self._perform(call, future)
-            self._busy_since_s = None
+        while (call := self._next()) is not None:
+            self._perform(call)
 
-    def _perform(self, call: Callable[[], object], future: Future[object]) -> None:
-        """Runs one job until it succeeds, fails for good, or the thread is closed."""
+    def _perform(self, call: StoreCall) -> None:
+        """Runs one call until it succeeds, fails for good, or the thread is closed."""
+        if not call.future.set_running_or_notify_cancel():
+            return  # the caller cancelled it before its turn
+        self._busy_since_s = self._wall_s()
         while True:
             try:
-                result = call()
+                result = call.perform()
             except Exception as error:  # noqa: BLE001  # raised where the future is awaited
                 self._note_fault(error)
                 if not isinstance(error, Retryable) or self._closing:
-                    future.set_exception(error)
-                    return
-                with self._more:
-                    self._more.wait(_RETRY_S)
+                    call.future.set_exception(error)
+                    break
+                self._wait_for_retry()
             else:
                 self._note_success()
-                future.set_result(result)
-                return
+                call.future.set_result(result)
+                break
+        self._busy_since_s = None
 
-    def _next(self) -> tuple[Callable[[], object], Future[object]] | None:
+    def _wait_for_retry(self) -> None:
+        """Waits, and meanwhile answers the calls that only read, once each."""
         with self._more:
-            while not self._jobs:
+            self._more.wait(_RETRY_S)
+            reads = self._backlog.take_reads()
+        for read in reads:
+            if not read.future.set_running_or_notify_cancel():
+                continue
+            try:
+                read.future.set_result(read.perform())
+            except Exception as error:  # noqa: BLE001  # raised where the future is awaited
+                read.future.set_exception(error)
+
+    def _next(self) -> StoreCall | None:
+        with self._more:
+            while not len(self._backlog):
                 if self._closing:
                     return None
                 self._more.wait()
-            return self._jobs.popleft()
+            return self._backlog.take()
 
     def report_fault(self, error: Exception) -> None:
         """Records a fault of the store that was found outside of this thread; from any thread."""

@@ -7,6 +7,7 @@ from features.market import Instrument
 
 SOURCES = ("model", "baseline")
 DROP_REASONS = ("expired", "superseded", "overflow", "refused", "too_large")
+UNSTORED_REASONS = ("waiting", "backlog_full", "failed")
 STAGES = ("wait_for_proof", "features", "inference", "publish")
 
 # Bar declared closed to PUBACK: the objective is 40 ms, the deadline of inference 2 s.
@@ -19,6 +20,9 @@ class ForecastMetrics(MetricFamily):
 
     def _define_forecasts(self) -> None:
         self.forecasts = self._counter("forecasts_total", "Forecasts issued, by source.", (*OF_SYMBOL, "source"))
+        self.forecasts_unstored = self._counter(
+            "forecasts_unstored_total", "Forecasts published although not stored, by reason.", (*OF_SYMBOL, "reason")
+        )
         self.forecast_last_timestamp = self._gauge(
             "forecast_last_timestamp_seconds", "Market time of the newest forecast's issue.", OF_SYMBOL
         )
@@ -54,6 +58,8 @@ class ForecastMetrics(MetricFamily):
         self.forecast_last_timestamp.labels(*instrument).set(UNKNOWN)
         for source in SOURCES:
             self.forecasts.labels(*instrument, source)
+        for reason in UNSTORED_REASONS:
+            self.forecasts_unstored.labels(*instrument, reason)
         for stage in STAGES:
             self.bar_to_publish_last.labels(*instrument, stage).set(UNKNOWN)
         for histogram in (self.bar_to_publish, self.inference):

@@ -114,6 +114,9 @@ def events() -> list[wire.EventMessage]:
         event_payloads.gap_repaired(GapRepaired(instrument=BITCOIN, trades=3, at_us=CLOSE_US)),
         event_payloads.store_pruned(Pruned(forecasts=200, scores=4_800, until_us=CLOSE_US), at_us=CLOSE_US),
         event_payloads.store_pruned(Pruned(trade_chunks=9), at_us=CLOSE_US),
+        event_payloads.store_lost(
+            at_us=CLOSE_US, record="trades", count=512, reason="backlog_full", detail="64 MiB of trades wait"
+        ),
         event_payloads.store_too_large(
             at_us=CLOSE_US, used_bytes=5 * 10**9, limit_bytes=4 * 10**9, reason="raise store.max_disk_mb"
         ),

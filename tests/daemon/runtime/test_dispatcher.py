@@ -14,7 +14,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from daemon.clock import ManualClock
-from daemon.errors import Retryable
 from daemon.forecasting.inference import Inference
 from daemon.forecasting.records import IssuedForecast
 from daemon.forecasting.rounds import RoundForecasts
@@ -23,8 +22,10 @@ from daemon.publishing.message_builder import MessageBuilder
 from daemon.publishing.publisher import Publisher
 from daemon.publishing.settings import MqttSettings
 from daemon.runtime.dispatcher import Dispatcher
+from daemon.runtime.forecast_delivery import ForecastDelivery
 from daemon.runtime.forecast_rounds import ForecastRounds
-from daemon.runtime.hooks import Hooks
+from daemon.runtime.reporting import Reporting
+from daemon.runtime.store_losses import StoreLosses
 from daemon.runtime.store_writer import StoreWriter
 from daemon.runtime.venue_feed import VenueFeed
 from daemon.serving.health import Health
@@ -83,6 +84,8 @@ class DispatcherSetup:
         self.messages = MessageBuilder(self.publisher, TOPICS, self.clock)
         self.health = Health(self.clock, (BTC, ETH))
         self.metrics = Metrics(version="0", market_us=self.clock.market_us)
+        self.reporting = Reporting(self.messages, self.metrics, self.health, self.clock)
+        losses = StoreLosses(self.reporting)
         self.forecasts: list[IssuedForecast] = []
         feeds: dict[str, VenueFeed] = {}
         self.rounds = ForecastRounds(
@@ -97,15 +100,23 @@ class DispatcherSetup:
         self.dispatcher = Dispatcher(
             pipeline=self.pipeline,
             feeds=feeds,
-            writer=StoreWriter(self.ledger, self.store),
+            writer=StoreWriter(self.ledger, self.store, losses, interval_us=HOUR_US),
             rounds=self.rounds,
-            messages=self.messages,
-            metrics=self.metrics,
-            health=self.health,
-            clock=self.clock,
+            delivery=ForecastDelivery(
+                self.ledger,
+                self.store,
+                losses,
+                scoreboard=self.pipeline.scoreboard,
+                reporting=self.reporting,
+                on_published=lambda issued, _payload: self.forecasts.append(issued),
+            ),
+            reporting=self.reporting,
             reconciler=None,
-            hooks=Hooks(on_forecast=lambda issued, _payload: self.forecasts.append(issued)),
+            on_bar=lambda _bar: None,
         )
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(f"forecastd_{name}", labels)
 
     def close_hours(self, *hours: int) -> None:
         """Closes the bars of BTC that end at these hours, one after another."""
@@ -207,11 +218,14 @@ async def test_the_first_forecast_of_a_bar_is_kept(tmp_path: Path) -> None:
         with capture_logs() as logs:
             at.pipeline.forecasts_made(round_forecasts(1, "BTC-USDT"), now_us=at.clock.now_us)
             at.dispatcher.drain()
-            await at.settled(2)
-        assert at.forecasts[1].id == issued.id
-        assert at.forecasts[1].reference_price != issued.reference_price
+            await eventually(lambda: any(entry["event"] == "forecast_stands" for entry in logs))
+        assert at.forecasts == [issued]
+        assert at.dispatcher.latest == {BTC: issued}
         assert at.waiting()[TOPICS.forecast(BTC, HOUR_US)] == first
-    assert any(entry["event"] == "forecast_stands" for entry in logs)
+        assert at.sample("forecasts_total", **BTC._asdict(), source="model") == 1
+        assert at.sample("store_lost_total", record="forecasts", reason="conflict") == 1
+        (pending,) = at.ledger.pending()
+        assert at.pipeline.scoreboard.dump() == {issued.id: pending.record}
 
 
 async def test_a_model_change_happens_between_two_rounds(tmp_path: Path) -> None:
@@ -302,25 +316,3 @@ async def test_a_model_that_fails_is_a_fault_until_it_answers(tmp_path: Path) ->
         at.close_hours(2)
         await at.settled(2)
         assert "answered NaN" not in at.health.condition.reason
-
-
-async def test_with_a_full_disk_the_order_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A forecast is published when it is stored: after a crash what was published can be published again."""
-    async with dispatcher_setup(tmp_path) as at:
-        full = True
-        save = at.ledger.save_forecast
-
-        def save_forecast(*values: object, **named: object) -> None:
-            if full:
-                raise Retryable("disk full")
-            save(*values, **named)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(at.ledger, "save_forecast", save_forecast)
-        at.close_hours(1)
-        await eventually(lambda: len(at.forecasts) == 1)
-        await asyncio.sleep(0.05)
-        assert TOPICS.forecast(BTC, HOUR_US) not in at.waiting()
-        full = False
-        await at.settled(1)
-        await asyncio.sleep(0.05)
-        assert TOPICS.forecast(BTC, HOUR_US) in at.waiting()

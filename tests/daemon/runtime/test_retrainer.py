@@ -94,10 +94,7 @@ class Setup:
             rounds=dispatcher_setup.rounds,
             inference=cast("Inference", self.inference),
             history=cast("HistoryLoader", self.history),
-            messages=dispatcher_setup.messages,
-            metrics=dispatcher_setup.metrics,
-            health=dispatcher_setup.health,
-            clock=dispatcher_setup.clock,
+            reporting=dispatcher_setup.reporting,
         )
         reporter = RunReporter(
             messages=dispatcher_setup.messages,

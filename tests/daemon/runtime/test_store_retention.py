@@ -16,6 +16,7 @@ from daemon.clock import ManualClock
 from daemon.config import Config, load_config
 from daemon.publishing.message_builder import MessageBuilder
 from daemon.publishing.settings import MqttSettings
+from daemon.runtime.reporting import Reporting
 from daemon.runtime.store_retention import StoreRetention
 from daemon.serving.health import Health
 from daemon.serving.metrics import Metrics
@@ -51,10 +52,9 @@ class RetentionSetup:
         self.retention = StoreRetention(
             self.ledger,
             self.store,
-            messages=MessageBuilder(self.publisher, TOPICS, self.clock),
-            metrics=self.metrics,
-            health=self.health,
-            clock=self.clock,
+            reporting=Reporting(
+                MessageBuilder(self.publisher, TOPICS, self.clock), self.metrics, self.health, self.clock
+            ),
             config=lambda: self.config,
             scores_us=KEPT_US,
         )

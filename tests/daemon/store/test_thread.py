@@ -118,8 +118,8 @@ def test_closing_runs_queued_jobs() -> None:
         store.submit(disk.write, value)
     store.close()
     assert disk.written == list(range(1000))
-    with pytest.raises(Retryable, match="writes waiting"):
-        store.submit(disk.write, 1)
+    with pytest.raises(Retryable, match="closed"):
+        store.submit(disk.write, 1).result(timeout=0)
 
 
 def test_closing_does_not_wait_for_a_disk_that_stays_full() -> None:
