@@ -252,7 +252,8 @@ def _properties(packet: int, *, schema: str, model: str | None, expires_in_s: in
     properties = Properties(packet)  # type: ignore[no-untyped-call]
     properties.PayloadFormatIndicator = 1
     properties.ContentType = "application/json"
-    properties.UserProperty = [("schema", schema), *([("model", model)] if model else [])]
+    if schema:
+        properties.UserProperty = [("schema", schema), *([("model", model)] if model else [])]
     if expires_in_s is not None:
         properties.MessageExpiryInterval = expires_in_s
     return properties

@@ -80,6 +80,10 @@ class MessageBuilder:
     def model(self, info: ModelInfo, payload: bytes) -> None:
         self._submit(self.topics.model, payload, wire.MODEL_SCHEMA, model_id=info.id)
 
+    def clear(self, topic: str) -> None:
+        """Removes the retained message of a topic of earlier configurations."""
+        self._submit(topic, b"", "")
+
     def event(self, message: wire.EventMessage) -> None:
         topic = self.topics.event(message.kind)
         self._submit(topic, payloads.encode(message), wire.EVENT_SCHEMA, retain=False)

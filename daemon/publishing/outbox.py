@@ -21,6 +21,7 @@ class OutboxMessage:
 
     expires_at_us: market time after which the broker discards it (MQTT 5 message expiry); None for never.
     valid_until_us: market time after which it is no longer sent; None for ``expires_at_us``.
+    payload: empty to clear the topic's retained message.
     schema, model: MQTT 5 user properties; ``model`` is the id of the model behind the message, or None.
     submitted_s: wall time (``Clock.wall_s``) from which delivery is measured.
     """

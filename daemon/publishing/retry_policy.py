@@ -17,8 +17,8 @@ class RetryPolicy:
         ``refused_retry_s`` and doubles, because each new attempt takes the session over in turn.
     solo_breaks: connections that one message may break, alone in flight, before it is dropped.
     stop_s: most time for a clean stop.
-    max_topics: retained topics that may wait; enough for three topics for each of a thousand symbols.
-    max_events: events that may wait; enough for days.
+    max_topics: retained topics that may wait; the daemon sets it to the number that it publishes on.
+    max_events: events that may wait.
     """
 
     answer_s: float = 5.0

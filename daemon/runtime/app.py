@@ -21,6 +21,7 @@ from daemon.runtime import periodic_jobs
 from daemon.runtime.broker_link import status_payload
 from daemon.runtime.control_commands import ControlCommands
 from daemon.runtime.hooks import Hooks
+from daemon.runtime.retained_topics import announce_stop
 from daemon.runtime.startup import (
     load_champion,
     load_recent_history,
@@ -241,6 +242,7 @@ class App:
         with suppress(TimeoutError, Retryable):
             async with asyncio.timeout(_STOP_TIMEOUT_S):
                 await components.store.call(lambda: None)  # forecasts are published after they are stored
+        announce_stop(components.messages, components.pipeline, self.clock.market_us(), reason)
         condition = replace(components.health.condition, reason=reason, since_us=self.clock.market_us())
         await components.publisher.stop(status_payload(condition, state="stopped"))
         with suppress(TimeoutError):

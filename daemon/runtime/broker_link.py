@@ -12,23 +12,33 @@ from daemon.config import Config
 from daemon.publishing import payloads, wire
 from daemon.publishing.outbox import DropReason, OutboxMessage
 from daemon.publishing.publisher import Publisher, PublisherState
+from daemon.publishing.retry_policy import RetryPolicy
 from daemon.publishing.settings import EmbeddedAddress, MqttSettings
 from daemon.publishing.topics import Topics
 from daemon.runtime.client_identity import mqtt_client_id
+from daemon.runtime.retained_topics import RetainedTopics
 from daemon.serving.health import Health, HealthCondition
 from daemon.serving.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 _CONNECTED = "connected"
+_FEWEST_EVENTS = 1000
 _PUBLISHING = "mqtt publishing"
 
 
 class BrokerObserver:
     """Counts what the broker confirmed and refused, and reports faults and their end to health and log."""
 
-    def __init__(self, metrics: Metrics, health: Health, on_delivered: Callable[[OutboxMessage, float], None]) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        health: Health,
+        retained: RetainedTopics,
+        on_delivered: Callable[[OutboxMessage, float], None],
+    ) -> None:
         self._metrics = metrics
+        self._retained = retained
         self._health = health
         self._on_delivered = on_delivered
         self._reported = ""
@@ -41,6 +51,9 @@ class BrokerObserver:
         if self._refused.pop(message.lane, None) is not None:
             log.info("mqtt_accepted_again", topic=message.topic)
             self._report_refused()
+        if not message.payload:
+            self._retained.cleared(message.topic)
+            return
         if message.schema == wire.FORECAST_SCHEMA:
             venue_name, symbol = message.topic.split("/")[-3:-1]
             self._metrics.bar_to_publish.labels(venue_name).observe(seconds)
@@ -86,9 +99,18 @@ class BrokerObserver:
 
 
 def make_publisher(
-    config: Config, *, clock: Clock, topics: Topics, observer: BrokerObserver, embedded: EmbeddedAddress | None
+    config: Config,
+    *,
+    clock: Clock,
+    topics: Topics,
+    observer: BrokerObserver,
+    retained_topics: int,
+    embedded: EmbeddedAddress | None,
 ) -> Publisher:
-    """embedded: where the embedded broker listens; None where another broker is configured."""
+    """embedded: where the embedded broker listens; None where another broker is configured.
+
+    retained_topics: how many the daemon publishes on or clears; the outbox holds them all.
+    """
     section = config.mqtt
     settings = MqttSettings(
         url=section.url,
@@ -111,7 +133,13 @@ def make_publisher(
         on_delivered=observer.delivered,
         on_dropped=observer.dropped,
         on_state=observer.state_changed,
+        retry_policy=outbox_bounds(retained_topics, len(config.instruments)),
     )
+
+
+def outbox_bounds(retained_topics: int, instruments: int) -> RetryPolicy:
+    """An outbox for the newest message of every topic, and for some events of each instrument."""
+    return RetryPolicy(max_topics=retained_topics, max_events=max(_FEWEST_EVENTS, 4 * instruments))
 
 
 def status_payload(condition: HealthCondition, *, state: str | None = None) -> bytes:

@@ -21,6 +21,7 @@ from daemon.runtime.restore import (
     restore_scoreboard,
     unreconciled_bars,
 )
+from daemon.runtime.retained_topics import announce_start
 from daemon.runtime.wiring import Components, timeouts_for
 from features.market import Bar, Instrument, interval_start
 
@@ -55,6 +56,7 @@ async def restore_state(components: Components, config: Config) -> None:
     for bar in unreconciled:
         if components.reconciler is not None:
             components.reconciler.watch(bar)
+    announce_start(components.messages, pipeline, components.retained, now_us)
     republish(components.messages, published)
     components.health.component_up("store")
 

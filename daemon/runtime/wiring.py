@@ -35,6 +35,7 @@ from daemon.runtime.hooks import Hooks
 from daemon.runtime.promotion import ModelPromoter
 from daemon.runtime.reconciler import Reconciler
 from daemon.runtime.reporting import Reporting
+from daemon.runtime.retained_topics import RetainedTopics, configured_topics
 from daemon.runtime.retrain_job import RetrainJob
 from daemon.runtime.retrainer import Retrainer
 from daemon.runtime.run_reporter import RunReporter
@@ -67,6 +68,7 @@ class Components:
     publisher: Publisher
     messages: MessageBuilder
     reporting: Reporting
+    retained: RetainedTopics
     feeds: Mapping[str, VenueFeed]
     timekeeper: Timekeeper
     rounds: ForecastRounds
@@ -107,6 +109,7 @@ def build(
         publisher=core.publisher,
         messages=core.messages,
         reporting=core.reporting,
+        retained=core.retained,
         feeds=flow.feeds,
         timekeeper=core.timekeeper,
         rounds=flow.rounds,
@@ -138,8 +141,15 @@ class _Core:
             on_change=lambda condition: self.messages.status(status_payload(condition)),
         )
         topics = Topics(config.mqtt.base_topic, config.instance.name)
-        observer = BrokerObserver(self.metrics, self.health, hooks.on_delivered)
-        self.publisher = make_publisher(config, clock=clock, topics=topics, observer=observer, embedded=embedded)
+        self.retained = RetainedTopics(config.instance.state_dir, configured_topics(topics, config))
+        self.publisher = make_publisher(
+            config,
+            clock=clock,
+            topics=topics,
+            observer=BrokerObserver(self.metrics, self.health, self.retained, hooks.on_delivered),
+            retained_topics=len(self.retained),
+            embedded=embedded,
+        )
         self.messages = MessageBuilder(self.publisher, topics, clock)
         self.reporting = Reporting(self.messages, self.metrics, self.health, clock)
         self._loop = asyncio.get_running_loop()
