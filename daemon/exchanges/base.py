@@ -12,6 +12,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from daemon.errors import DataFault
 from features.market import Bar, Trade
 
 
@@ -256,8 +257,19 @@ class Venue(Protocol):
         """The request for one page of candles with open times in ``[start_us, end_us)``."""
         ...
 
-    def decode_candles(self, body: bytes, *, symbol: str, interval_us: int, known_at_us: int) -> list[Bar]:
-        """The final candles whose interval had ended at ``known_at_us``, oldest first. Raises DataFault."""
+    def decode_candles(
+        self,
+        body: bytes,
+        *,
+        symbol: str,
+        interval_us: int,
+        known_at_us: int,
+        reject: Callable[[DataFault], None] = ...,
+    ) -> list[Bar]:
+        """The final candles whose interval had ended at ``known_at_us``, oldest first.
+
+        The fault of an impossible candle goes to ``reject``, by default raised. Raises DataFault for another body.
+        """
         ...
 
     # Symbols, time and errors

@@ -40,6 +40,7 @@ from daemon.exchanges.binance_wire import (
     RestTrade,
     ServerTime,
 )
+from daemon.exchanges.candles import Reject, accepted_rows, refuse
 from daemon.exchanges.decoding import MALFORMED, as_milliseconds, decode_body
 from daemon.exchanges.record_decoder import RecordDecoder
 from daemon.exchanges.symbol_map import SymbolMap
@@ -210,16 +211,19 @@ class Binance(RecordDecoder):
         }
         return RestRequest("/api/v3/klines", query, weight=2)
 
-    def decode_candles(self, body: bytes, *, symbol: str, interval_us: int, known_at_us: int) -> list[Bar]:
+    def decode_candles(
+        self, body: bytes, *, symbol: str, interval_us: int, known_at_us: int, reject: Reject = refuse
+    ) -> list[Bar]:
         """Skips klines off the interval grid: Binance has some from its outage of February 2018, off by 28 minutes."""
-        try:
-            return [
-                _to_bar(kline, symbol=symbol, interval_us=interval_us, known_at_us=known_at_us)
-                for kline in decode_body(self.name, body, list[Kline])
-                if _is_on_grid(kline, interval_us) and kline.open_ms * 1000 + interval_us <= known_at_us
-            ]
-        except ValueError as error:  # Bar rejects inconsistent prices
-            raise DataFault(f"binance kline: {error}") from error
+
+        def to_bar(kline: Kline) -> Bar | None:
+            if not _is_on_grid(kline, interval_us) or kline.open_ms * 1000 + interval_us > known_at_us:
+                return None
+            return _to_bar(kline, symbol=symbol, interval_us=interval_us, known_at_us=known_at_us)
+
+        rows = decode_body(self.name, body, list[msgspec.Raw])
+        bars = accepted_rows(rows, Kline, to_bar, venue=self.name, reject=reject)
+        return [bar for bar in bars if bar is not None]
 
     def instruments(self) -> RestRequest:
         return RestRequest("/api/v3/exchangeInfo", {"showPermissionSets": "false"}, weight=20)

@@ -30,6 +30,7 @@ from daemon.exchanges.base import (
     TradesWanted,
 )
 from daemon.exchanges.bitstamp_wire import (
+    CandleRow,
     CandlesAnswer,
     Envelope,
     ErrorAnswer,
@@ -39,7 +40,7 @@ from daemon.exchanges.bitstamp_wire import (
     TradeFrame,
     Transaction,
 )
-from daemon.exchanges.candles import finished_bars
+from daemon.exchanges.candles import Reject, accepted_rows, finished_bars, refuse
 from daemon.exchanges.decoding import MALFORMED, as_microseconds, decode_body, microseconds
 from daemon.exchanges.record_decoder import RecordDecoder
 from daemon.exchanges.symbol_map import SymbolMap
@@ -199,14 +200,13 @@ class Bitstamp(RecordDecoder):
         }
         return RestRequest(f"/api/v2/ohlc/{self.native(symbol)}/", query)
 
-    def decode_candles(self, body: bytes, *, symbol: str, interval_us: int, known_at_us: int) -> list[Bar]:
+    def decode_candles(
+        self, body: bytes, *, symbol: str, interval_us: int, known_at_us: int, reject: Reject = refuse
+    ) -> list[Bar]:
         rows = decode_body(self.name, body, CandlesAnswer).data.ohlc
+        candles = accepted_rows(rows, CandleRow, CandleRow.to_candle, venue=self.name, reject=reject)
         return finished_bars(
-            (row.to_candle() for row in rows),
-            venue=self.name,
-            symbol=symbol,
-            interval_us=interval_us,
-            known_at_us=known_at_us,
+            candles, venue=self.name, symbol=symbol, interval_us=interval_us, known_at_us=known_at_us, reject=reject
         )
 
     def instruments(self) -> RestRequest:

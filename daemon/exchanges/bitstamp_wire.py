@@ -80,7 +80,9 @@ class CandleRow(msgspec.Struct, gc=False):
 
 
 class Candles(msgspec.Struct):
-    ohlc: list[CandleRow]
+    """``ohlc``: a ``CandleRow`` each."""
+
+    ohlc: list[msgspec.Raw]
 
 
 class CandlesAnswer(msgspec.Struct):

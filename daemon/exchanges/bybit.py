@@ -34,6 +34,7 @@ from daemon.exchanges.base import (
 )
 from daemon.exchanges.bybit_wire import (
     AnswerStatus,
+    CandleRow,
     CandlesAnswer,
     Envelope,
     InstrumentsAnswer,
@@ -43,7 +44,7 @@ from daemon.exchanges.bybit_wire import (
     TradesPush,
     Uuid,
 )
-from daemon.exchanges.candles import finished_bars
+from daemon.exchanges.candles import Reject, accepted_rows, finished_bars, refuse
 from daemon.exchanges.decoding import MALFORMED, Id, as_milliseconds, decode_body, request_number
 from daemon.exchanges.record_decoder import RecordDecoder
 from daemon.exchanges.symbol_map import SymbolMap
@@ -217,15 +218,14 @@ class Bybit(RecordDecoder):
         }
         return RestRequest("/v5/market/kline", query)
 
-    def decode_candles(self, body: bytes, *, symbol: str, interval_us: int, known_at_us: int) -> list[Bar]:
+    def decode_candles(
+        self, body: bytes, *, symbol: str, interval_us: int, known_at_us: int, reject: Reject = refuse
+    ) -> list[Bar]:
         """High and low include the open, which is the previous close and may not have been traded."""
         rows = decode_body(self.name, body, CandlesAnswer).result.rows
+        candles = accepted_rows(rows, CandleRow, CandleRow.to_candle, venue=self.name, reject=reject)
         return finished_bars(
-            (row.to_candle() for row in rows),
-            venue=self.name,
-            symbol=symbol,
-            interval_us=interval_us,
-            known_at_us=known_at_us,
+            candles, venue=self.name, symbol=symbol, interval_us=interval_us, known_at_us=known_at_us, reject=reject
         )
 
     def instruments(self) -> RestRequest:

@@ -88,7 +88,9 @@ class CandleRow(msgspec.Struct, array_like=True, gc=False):
 
 
 class CandlesList(msgspec.Struct):
-    rows: list[CandleRow] = msgspec.field(name="list")
+    """``rows``: a ``CandleRow`` each."""
+
+    rows: list[msgspec.Raw] = msgspec.field(name="list")
 
 
 class CandlesAnswer(msgspec.Struct):

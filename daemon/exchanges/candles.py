@@ -1,14 +1,41 @@
-"""Conversion of candles to bars, for the venues that publish no taker volume."""
+"""Conversion of candles to bars, row by row: an impossible row is rejected alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from operator import attrgetter
+from typing import TypeVar
 
 import msgspec
 
 from daemon.errors import DataFault
+from daemon.exchanges.decoding import MALFORMED
 from features.market import Bar, Completeness
+
+R = TypeVar("R")
+C = TypeVar("C")
+
+Reject = Callable[[DataFault], None]
+
+_SAMPLE_LENGTH = 120  # of a row, in an error
+
+
+def refuse(fault: DataFault) -> None:
+    """Raises the fault of a row, so that its whole page is refused."""
+    raise fault
+
+
+def accepted_rows(
+    rows: Iterable[msgspec.Raw], kind: type[R], make: Callable[[R], C], *, venue: str, reject: Reject
+) -> list[C]:
+    """What ``make`` returns for each row, decoded as ``kind``; the fault of an impossible row goes to ``reject``."""
+    accepted = []
+    for row in rows:
+        try:
+            accepted.append(make(msgspec.json.decode(row, type=kind, strict=False)))
+        except (*MALFORMED, ValueError, DataFault) as error:
+            reject(DataFault(f"{venue} candle {bytes(row)[:_SAMPLE_LENGTH]!r}: {error}"))
+    return accepted
 
 
 class VenueCandle(msgspec.Struct, gc=False):
@@ -25,21 +52,27 @@ class VenueCandle(msgspec.Struct, gc=False):
 
 
 def finished_bars(
-    candles: Iterable[VenueCandle], *, venue: str, symbol: str, interval_us: int, known_at_us: int
+    candles: Iterable[VenueCandle],
+    *,
+    venue: str,
+    symbol: str,
+    interval_us: int,
+    known_at_us: int,
+    reject: Reject = refuse,
 ) -> list[Bar]:
     """The candles that had ended at ``known_at_us`` as bars, oldest first; those off the interval grid are skipped.
 
-    A candle without volume repeats an earlier price: its bar has no prices.
-    Raises DataFault for inconsistent prices.
+    A candle without volume repeats an earlier price: its bar has no prices. The fault of inconsistent prices goes to
+    ``reject``.
     """
-    return sorted(
-        (
-            _bar(candle, venue=venue, symbol=symbol, interval_us=interval_us, known_at_us=known_at_us)
-            for candle in candles
-            if candle.open_time_us % interval_us == 0 and candle.open_time_us + interval_us <= known_at_us
-        ),
-        key=attrgetter("open_time_us"),
-    )
+    bars = []
+    for candle in candles:
+        if candle.open_time_us % interval_us == 0 and candle.open_time_us + interval_us <= known_at_us:
+            try:
+                bars.append(_bar(candle, venue=venue, symbol=symbol, interval_us=interval_us, known_at_us=known_at_us))
+            except DataFault as error:
+                reject(error)
+    return sorted(bars, key=attrgetter("open_time_us"))
 
 
 def _bar(candle: VenueCandle, *, venue: str, symbol: str, interval_us: int, known_at_us: int) -> Bar:
@@ -65,4 +98,4 @@ def _bar(candle: VenueCandle, *, venue: str, symbol: str, interval_us: int, know
             known_at_us=known_at_us,
         )
     except ValueError as error:  # Bar rejects inconsistent prices
-        raise DataFault(f"{venue} candle: {error}") from error
+        raise DataFault(f"{venue} candle of {symbol} at {candle.open_time_us} us: {error}") from error

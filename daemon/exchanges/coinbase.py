@@ -29,7 +29,7 @@ from daemon.exchanges.base import (
     TradesWanted,
 )
 from daemon.exchanges.batches import merge_messages, sort_by_id
-from daemon.exchanges.candles import finished_bars
+from daemon.exchanges.candles import Reject, accepted_rows, finished_bars, refuse
 from daemon.exchanges.coinbase_wire import (
     AdvancedTrade,
     CandleRow,
@@ -258,10 +258,15 @@ class Coinbase(RecordDecoder):
         }
         return RestRequest(f"/products/{self.native(symbol)}/candles", query)
 
-    def decode_candles(self, body: bytes, *, symbol: str, interval_us: int, known_at_us: int) -> list[Bar]:
+    def decode_candles(
+        self, body: bytes, *, symbol: str, interval_us: int, known_at_us: int, reject: Reject = refuse
+    ) -> list[Bar]:
         """Candles of intervals without trades are usually missing."""
-        candles = [row.to_candle() for row in decode_body(self.name, body, list[CandleRow])]
-        return finished_bars(candles, venue=self.name, symbol=symbol, interval_us=interval_us, known_at_us=known_at_us)
+        rows = decode_body(self.name, body, list[msgspec.Raw])
+        candles = accepted_rows(rows, CandleRow, CandleRow.to_candle, venue=self.name, reject=reject)
+        return finished_bars(
+            candles, venue=self.name, symbol=symbol, interval_us=interval_us, known_at_us=known_at_us, reject=reject
+        )
 
     def instruments(self) -> RestRequest:
         return RestRequest("/products", {})

@@ -16,9 +16,10 @@ EARLIEST_MS = 1_230_768_000_000  # 2009-01-01: before any coin was traded
 LATEST_MS = 4_102_444_800_000  # 2100-01-01
 _EARLIEST_US, _LATEST_US = EARLIEST_MS * 1000, LATEST_MS * 1000
 
-# Numbers may be strings, where a lax decoder accepts "NaN" and "inf"; the bounds reject both.
-Positive = Annotated[float, msgspec.Meta(gt=0, lt=1e15)]
-NotNegative = Annotated[float, msgspec.Meta(ge=0, lt=1e15)]
+# Numbers may be strings, where a lax decoder accepts "NaN" and "inf"; the bounds reject both. The upper bound is far
+# above what a coin of a billionth of a cent can trade in a day.
+Positive = Annotated[float, msgspec.Meta(gt=0, lt=1e24)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0, lt=1e24)]
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 TimeMs = Annotated[int, msgspec.Meta(ge=EARLIEST_MS, lt=LATEST_MS)]
 TimeS = Annotated[int, msgspec.Meta(ge=EARLIEST_MS // 1000, lt=LATEST_MS // 1000)]

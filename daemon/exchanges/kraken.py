@@ -29,11 +29,12 @@ from daemon.exchanges.base import (
     TradesWanted,
 )
 from daemon.exchanges.batches import merge_messages, sort_by_id
-from daemon.exchanges.candles import finished_bars
+from daemon.exchanges.candles import Reject, accepted_rows, finished_bars, refuse
 from daemon.exchanges.decoding import MALFORMED, as_microseconds, decode_body, set_times
 from daemon.exchanges.kraken_wire import (
     AnswerStatus,
     AssetPairsAnswer,
+    CandleRow,
     CandlesAnswer,
     Envelope,
     StreamTrade,
@@ -221,10 +222,15 @@ class Kraken(RecordDecoder):
         query: dict[str, str | int] = {"pair": native, "interval": interval_us // _MINUTE_US, "since": since_s}
         return RestRequest("/0/public/OHLC", query, pace=native)
 
-    def decode_candles(self, body: bytes, *, symbol: str, interval_us: int, known_at_us: int) -> list[Bar]:
+    def decode_candles(
+        self, body: bytes, *, symbol: str, interval_us: int, known_at_us: int, reject: Reject = refuse
+    ) -> list[Bar]:
         """The last row is of the running interval; ``finished_bars`` skips it."""
-        candles = [row.to_candle() for row in decode_body(self.name, body, CandlesAnswer).rows]
-        return finished_bars(candles, venue=self.name, symbol=symbol, interval_us=interval_us, known_at_us=known_at_us)
+        rows = decode_body(self.name, body, CandlesAnswer).rows
+        candles = accepted_rows(rows, CandleRow, CandleRow.to_candle, venue=self.name, reject=reject)
+        return finished_bars(
+            candles, venue=self.name, symbol=symbol, interval_us=interval_us, known_at_us=known_at_us, reject=reject
+        )
 
     def instruments(self) -> RestRequest:
         return RestRequest("/0/public/AssetPairs", {})

@@ -120,10 +120,12 @@ class CandleRow(msgspec.Struct, array_like=True, gc=False):
 
 
 class CandlesAnswer(msgspec.Struct):
-    result: dict[str, list[CandleRow] | str | int]
+    """``result``: the rows under Kraken's own name of the pair, see ``CandleRow``."""
+
+    result: dict[str, list[msgspec.Raw] | str | int]
 
     @property
-    def rows(self) -> list[CandleRow]:
+    def rows(self) -> list[msgspec.Raw]:
         return _only_rows(self.result)
 
 

@@ -30,10 +30,11 @@ from daemon.exchanges.base import (
     TradesWanted,
 )
 from daemon.exchanges.batches import sort_by_id
-from daemon.exchanges.candles import finished_bars
+from daemon.exchanges.candles import Reject, accepted_rows, finished_bars, refuse
 from daemon.exchanges.decoding import MALFORMED, as_milliseconds, decode_body, request_number
 from daemon.exchanges.okx_wire import (
     AnswerStatus,
+    CandleRow,
     CandlesAnswer,
     Envelope,
     InstrumentsAnswer,
@@ -246,12 +247,15 @@ class Okx(RecordDecoder):
             limit=self.limits.candles_per_page,
         )
 
-    def decode_candles(self, body: bytes, *, symbol: str, interval_us: int, known_at_us: int) -> list[Bar]:
+    def decode_candles(
+        self, body: bytes, *, symbol: str, interval_us: int, known_at_us: int, reject: Reject = refuse
+    ) -> list[Bar]:
         """Skips candles that OKX has not confirmed: they are not final, even after their interval."""
         rows = decode_body(self.name, body, CandlesAnswer).data
-        confirmed = [row.to_candle() for row in rows if row.confirm == "1"]
+        read = accepted_rows(rows, CandleRow, lambda row: row, venue=self.name, reject=reject)
+        confirmed = [row.to_candle() for row in read if row.confirm == "1"]
         return finished_bars(
-            confirmed, venue=self.name, symbol=symbol, interval_us=interval_us, known_at_us=known_at_us
+            confirmed, venue=self.name, symbol=symbol, interval_us=interval_us, known_at_us=known_at_us, reject=reject
         )
 
     def instruments(self) -> RestRequest:

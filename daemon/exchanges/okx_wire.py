@@ -93,7 +93,9 @@ class CandleRow(msgspec.Struct, array_like=True, gc=False):
 
 
 class CandlesAnswer(msgspec.Struct):
-    data: list[CandleRow]
+    """``data``: a ``CandleRow`` each."""
+
+    data: list[msgspec.Raw]
 
 
 class SpotInstrument(msgspec.Struct):

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
+import structlog
 
 from daemon.clock import Clock
 from daemon.errors import ConfigError, DataFault, Retryable
@@ -21,6 +22,8 @@ from daemon.market_time.venue_clock import TimeSample
 from daemon.pipeline.answers import SequenceStart, TradesAnswer
 from features.market import Bar, Completeness, Trade, interval_start
 
+log = structlog.get_logger(__name__)
+
 _DEFAULT_SETTINGS = RestSettings()
 _TRADING = "TRADING"
 _LONGEST_ROUND_TRIP_S = 2.0
@@ -30,6 +33,7 @@ class RestClient:
     """REST requests of the daemon to one venue; an async context manager.
 
     Methods raise the errors of ``RestTransport.get``, and DataFault for answers that cannot be decoded.
+    candles_rejected: impossible candles so far.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class RestClient:
         self._venue = venue
         self._clock = clock
         self._settings = settings
+        self.candles_rejected = 0
         self._transport = RestTransport(
             venue, rest_url, clock=clock, settings=settings, session=session, sleep=sleep, draw=draw
         )
@@ -141,8 +146,10 @@ class RestClient:
     async def candles(self, symbol: str, interval_us: int, start_us: int, end_us: int) -> list[Bar]:
         """The venue's finished candles as bars with open times in ``[start_us, end_us)``, oldest first.
 
-        Where the venue has no candles of ``interval_us``, bars are combined from its largest candle interval that
-        divides it; a bar with a missing candle is omitted. Raises DataFault where no candle interval divides it.
+        Impossible candles are left out, logged and counted; where no other is left on a page, the fault of the first
+        is raised. Where the venue has no candles of ``interval_us``, bars are combined from its largest candle
+        interval that divides it; a bar with a missing candle is omitted. Raises DataFault where no candle interval
+        divides it.
         """
         candle_us = self._venue.candle_interval(interval_us)
         if candle_us is None:
@@ -175,10 +182,20 @@ class RestClient:
     async def _candle_page(self, symbol: str, candle_us: int, start_us: int, end_us: int) -> list[Bar]:
         known_at_us = self._clock.market_us()
         answer = await self._transport.get(self._venue.candles(symbol, candle_us, start_us, end_us))
-        bars = self._venue.decode_candles(answer.body, symbol=symbol, interval_us=candle_us, known_at_us=known_at_us)
+        rejected: list[DataFault] = []
+        bars = self._venue.decode_candles(
+            answer.body, symbol=symbol, interval_us=candle_us, known_at_us=known_at_us, reject=rejected.append
+        )
         if any(left.open_time_us >= right.open_time_us for left, right in pairwise(bars)):
             raise DataFault(f"{self._venue.name} answered with candles of {symbol} out of order")
-        return [bar for bar in bars if start_us <= bar.open_time_us < end_us]
+        wanted = [bar for bar in bars if start_us <= bar.open_time_us < end_us]
+        if rejected:
+            self.candles_rejected += len(rejected)
+            reason = str(rejected[0])
+            log.warning("candles_rejected", venue=self._venue.name, symbol=symbol, candles=len(rejected), reason=reason)
+            if not wanted:
+                raise rejected[0]  # an impossible candle is not a missing one
+        return wanted
 
     # Symbols and time
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import structlog
 
-from daemon.errors import ErrorHandling, ForecastdError, classify
+from daemon.errors import DataFault, ErrorHandling, ForecastdError, classify
 from daemon.ingest.rest_client import RestClient
 from daemon.store.ledger import Ledger
 from daemon.store.thread import StoreThread
@@ -21,6 +21,7 @@ RECENT_BARS = 1_000  # one page of candles: enough for the window, the longest f
 MAX_BARS = 60_000  # nearly seven years of hours; short bars reach back less far
 MOST_ROWS = 2_000_000  # in one frame, about 250 MB: three years of hours of 76 instruments
 _RETRY_S = 5.0
+_MOST_FAULTS = 30  # enough to find two bars among a thousand
 _PARALLEL_FETCHES = 4
 
 
@@ -93,11 +94,35 @@ class HistoryLoader:
                 return
 
     async def _fetch_missing(self, instrument: Instrument, start_us: int, end_us: int) -> None:
+        """Fetches every missing range; one with a fault that stays is halved until the bars at fault stand alone.
+
+        These are skipped, and after ``_MOST_FAULTS`` faults all that is left.
+        """
         missing = await self._store.read(self._ledger.missing_ranges, instrument, self._interval_us, start_us, end_us)
-        for first_us, after_us in missing:
-            candles = await self._rests[instrument.venue].candles(
-                instrument.symbol, self._interval_us, first_us, after_us
-            )
-            if candles:
-                await self._store.call(self._ledger.save_bars, candles)
-                log.info("history_fetched", instrument=str(instrument), bars=len(candles))
+        faults_left = _MOST_FAULTS
+        while missing:
+            first_us, after_us = missing.pop(0)
+            try:
+                await self._fetch(instrument, first_us, after_us)
+            except DataFault as error:
+                faults_left -= 1
+                bars = (after_us - first_us) // self._interval_us
+                if bars > 1 and faults_left:
+                    middle_us = first_us + bars // 2 * self._interval_us
+                    missing[:0] = [(first_us, middle_us), (middle_us, after_us)]
+                    continue
+                log.error("history_skipped", instrument=str(instrument), bars=bars, reason=str(error))  # noqa: TRY400
+                if not faults_left:
+                    return
+
+    async def _fetch(self, instrument: Instrument, first_us: int, after_us: int) -> None:
+        """Stores the candles of a range. Raises DataFault where the venue answers twice with what cannot be read."""
+        rest = self._rests[instrument.venue]
+        try:
+            candles = await rest.candles(instrument.symbol, self._interval_us, first_us, after_us)
+        except DataFault:
+            await asyncio.sleep(_RETRY_S)
+            candles = await rest.candles(instrument.symbol, self._interval_us, first_us, after_us)
+        if candles:
+            await self._store.call(self._ledger.save_bars, candles)
+            log.info("history_fetched", instrument=str(instrument), bars=len(candles))

@@ -65,6 +65,7 @@ class VenueFeed:
         self._take_next = {symbol: pipeline.instruments[each].take_next for symbol, each in self.instruments.items()}
         self._sample_due = True
         self._lost: set[str] = set()
+        self._candles_rejected = 0  # of them in the metric
         self.requests = VenueRequests(rest, pipeline=pipeline, clock=clock, wake=wake)
 
     # ---------------------------------------------------------------- StreamListener
@@ -143,6 +144,9 @@ class VenueFeed:
         """
         self._sample_due = True
         self.requests.report_pending()
+        rejected, self._candles_rejected = self._candles_rejected, self.rest.candles_rejected
+        if self._candles_rejected != rejected:
+            self._metrics.candles_rejected.labels(self.venue).inc(self._candles_rejected - rejected)
         for instrument in self.instruments.values():
             series = self._pipeline.instruments[instrument]
             counts = Counts(

@@ -22,6 +22,9 @@ class FeedMetrics(MetricFamily):
         self.trades = self._counter("trades_total", "Trades accepted into the sequence.", OF_SYMBOL)
         self.trades_duplicate = self._counter("trades_duplicate_total", "Trades dropped as already seen.", OF_SYMBOL)
         self.frames_malformed = self._counter("frames_malformed_total", "Frames that could not be read.", ("venue",))
+        self.candles_rejected = self._counter(
+            "candles_rejected_total", "Candles of the venue that were left out as impossible.", ("venue",)
+        )
         self.feed_connected = self._gauge("feed_connected", "1 while the symbol's stream is acknowledged.", OF_SYMBOL)
         self.symbol_state = self._gauge(
             "symbol_state", "1 for the state that the symbol is in, 0 for the others.", (*OF_SYMBOL, "state")
@@ -60,6 +63,7 @@ class FeedMetrics(MetricFamily):
         self.feed_last_trade_timestamp.labels(*instrument).set(UNKNOWN)
         self.trades_missing.labels(*instrument).set(0)
         self.frames_malformed.labels(instrument.venue)
+        self.candles_rejected.labels(instrument.venue)
         self.clock_skew.labels(instrument.venue).set(UNKNOWN)
         self.venue_clock_set_aside.labels(instrument.venue).set(0)
         self.feed_delay.labels(instrument.venue)

@@ -46,7 +46,7 @@ Form = Literal["truncated", "nested", "nan", "types", "huge", "oversized"]
 Listing = Literal["empty", "partial", "cut"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 HUGE_ID = 9_000_000_000_000_000_000
-HUGE_UNITS = 10**15
+HUGE_UNITS = 10**27
 LISTINGS: tuple[Listing, ...] = get_args(Listing)
 FORMS: tuple[Form, ...] = get_args(Form)
 

@@ -240,7 +240,7 @@ def test_candle_without_a_price(binance: Binance) -> None:
         decode_klines(binance, rows, 2_000_000_000_000)
 
 
-@pytest.mark.parametrize("value", ["NaN", "inf", "-1", "1e15", "", None])
+@pytest.mark.parametrize("value", ["NaN", "inf", "-1", "1e24", "", None])
 @pytest.mark.parametrize("column", [1, 5, 7, 9, 10])
 def test_candle_values_out_of_bounds(binance: Binance, column: int, value: str | None) -> None:
     """A price or amount that is no finite number from 0 up is a DataFault."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from daemon.errors import DataFault
 from daemon.ingest.rest_client import combine
@@ -49,6 +50,45 @@ async def test_candles_that_were_not_asked_for(rest: FakeRest, connect: Connect)
     rest.misfortunes.append((200, {}, msgspec.json.encode(rows)))
     with pytest.raises(DataFault, match="out of order"):
         await connect().candles(BTC, HOUR_US, start_ms * 1000 - 5 * HOUR_US, start_ms * 1000)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(5, "1e27"), (5, "NaN"), (1, "-1"), (2, "0.5"), (4, "x"), (0, 5), (8, -3)], ids=str
+)
+async def test_an_impossible_candle_is_left_out_alone(
+    rest: FakeRest, connect: Connect, field: int, value: object
+) -> None:
+    """The others of its page are used; the candle is logged and counted."""
+    start_ms = 1_699_999_200_000
+    rows = [kline(start_ms + hour * 3_600_000, 3_600_000, 100) for hour in range(-5, 0)]
+    rows[2] = [value if index == field else each for index, each in enumerate(rows[2])]
+    rest.misfortunes.append((200, {}, msgspec.json.encode(rows)))
+    client = connect()
+    with capture_logs() as logs:
+        bars = await client.candles(BTC, HOUR_US, start_ms * 1000 - 5 * HOUR_US, start_ms * 1000)
+    assert [bar.open_time_us for bar in bars] == [start_ms * 1000 + hour * HOUR_US for hour in (-5, -4, -2, -1)]
+    assert client.candles_rejected == 1
+    assert [(entry["event"], entry["candles"]) for entry in logs] == [("candles_rejected", 1)]
+
+
+async def test_an_impossible_candle_is_not_a_missing_one(rest: FakeRest, connect: Connect) -> None:
+    """Requested alone, its fault is raised: an empty answer would say that nothing was traded."""
+    start_ms = 1_699_999_200_000
+    row = kline(start_ms - 3_600_000, 3_600_000, 100)
+    row[5] = "1e27"
+    rest.misfortunes.append((200, {}, msgspec.json.encode([row])))
+    with pytest.raises(DataFault, match="1e27"):
+        await connect().candles(BTC, HOUR_US, start_ms * 1000 - HOUR_US, start_ms * 1000)
+
+
+async def test_a_candle_of_1e15_units_is_possible(rest: FakeRest, connect: Connect) -> None:
+    """A coin of a billionth of a cent trades as much in an hour."""
+    start_ms = 1_699_999_200_000
+    row = kline(start_ms - 3_600_000, 3_600_000, 100)
+    row[5] = "3000000000000000.5"
+    rest.misfortunes.append((200, {}, msgspec.json.encode([row])))
+    [bar] = await connect().candles(BTC, HOUR_US, start_ms * 1000 - HOUR_US, start_ms * 1000)
+    assert bar.volume == 3e15 + 0.5
 
 
 async def test_five_second_bars_from_one_second_candles(rest: FakeRest, connect: Connect) -> None:

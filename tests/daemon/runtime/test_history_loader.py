@@ -7,16 +7,20 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
+from daemon.errors import DataFault
+from daemon.ingest.rest_client import RestClient
 from daemon.runtime import history_loader
 from daemon.runtime.history_loader import RECENT_BARS, HistoryLoader
 from daemon.store.ledger import Ledger
 from daemon.store.thread import StoreThread
-from features.market import HOUR_US, Instrument
+from features.market import HOUR_US, Bar, Instrument
 from models.training.bars_file import read_bars
 from tests.daemon.store.builders import BTC, ETH, bar
 
@@ -101,3 +105,51 @@ async def test_the_length_of_the_history_may_change(ledger: Ledger, store: Store
     assert (await history.recent_frame((BTC,), BARS * HOUR_US)).height == 1_100
     history.set_length(1_300 * HOUR_US)
     assert (await history.recent_frame((BTC,), BARS * HOUR_US)).height == 1_300
+
+
+class FaultyCandles:
+    """A venue whose candles of some hours cannot be read."""
+
+    def __init__(self, *wrong_hours: int) -> None:
+        self.wrong = wrong_hours
+        self.requests = 0
+
+    async def candles(self, symbol: str, interval_us: int, start_us: int, end_us: int) -> list[Bar]:
+        self.requests += 1
+        hours = range(start_us // interval_us, end_us // interval_us)
+        if any(hour in self.wrong for hour in hours):
+            raise DataFault("no candle")
+        return [bar(symbol=symbol, open_time_us=hour * interval_us, interval_us=interval_us) for hour in hours]
+
+
+@pytest.mark.parametrize(("wrong", "skipped"), [((1_600,), 1), ((1_510, 2_400), 2)])
+async def test_a_bar_that_can_never_be_fetched_is_skipped(
+    ledger: Ledger, store: StoreThread, monkeypatch: pytest.MonkeyPatch, wrong: tuple[int, ...], skipped: int
+) -> None:
+    """The bars around it are stored, and it is not asked for without end."""
+    monkeypatch.setattr(history_loader, "_RETRY_S", 0.0)
+    rest = FaultyCandles(*wrong)
+    history = HistoryLoader(
+        {"binance": cast("RestClient", rest)},
+        ledger=ledger,
+        store=store,
+        interval_us=HOUR_US,
+        history_us=2_500 * HOUR_US,
+    )
+    with capture_logs() as logs:
+        await history.complete({BTC: 2_500 * HOUR_US})
+    assert [entry["bars"] for entry in logs if entry["event"] == "history_skipped"] == [1] * skipped
+    missing = ledger.missing_ranges(BTC, HOUR_US, 0, 2_500 * HOUR_US)
+    assert missing == [(hour * HOUR_US, (hour + 1) * HOUR_US) for hour in wrong]
+
+
+async def test_a_venue_whose_candles_cannot_be_read_is_given_up(
+    ledger: Ledger, store: StoreThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Halving ends after some faults."""
+    monkeypatch.setattr(history_loader, "_RETRY_S", 0.0)
+    rest = FaultyCandles(*range(5_000))
+    rests = {"binance": cast("RestClient", rest)}
+    history = HistoryLoader(rests, ledger=ledger, store=store, interval_us=HOUR_US, history_us=3_000 * HOUR_US)
+    await history.complete({BTC: 3_000 * HOUR_US})
+    assert rest.requests < 100

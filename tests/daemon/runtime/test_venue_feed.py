@@ -59,6 +59,7 @@ class FakeRest:
         self.hang = asyncio.Event()
         self.hang.set()
         self.closed = False
+        self.candles_rejected = 0
 
     async def _answer(self, request: str) -> None:
         self.asked.append(request)
@@ -274,6 +275,16 @@ async def test_counters_follow_the_pipeline() -> None:
         at.feed.update_counters(shown)
     assert at.sample("trades_total", **BTC._asdict()) == 2
     assert at.sample("trades_duplicate_total", **BTC._asdict()) == 1
+
+
+async def test_rejected_candles_are_counted() -> None:
+    """Each once, by its venue."""
+    rest = FakeRest()
+    at = FeedSetup(rest)
+    for rejected in (2, 2, 5):
+        rest.candles_rejected = rejected
+        at.feed.update_counters({})
+    assert at.sample("candles_rejected_total", venue="binance") == 5
 
 
 async def test_closing_leaves_no_request_behind() -> None:

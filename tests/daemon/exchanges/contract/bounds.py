@@ -28,8 +28,8 @@ def check_trade(trade: Trade) -> None:
     """One trade that happened."""
     assert type(trade.price) is float, trade
     assert type(trade.size) is float, trade
-    assert 0 < trade.price < 1e15, trade
-    assert 0 < trade.size < 1e15, trade
+    assert 0 < trade.price < 1e24, trade
+    assert 0 < trade.size < 1e24, trade
     assert trade.count >= 1, trade
     check_record(trade)
 
@@ -87,7 +87,7 @@ def check_bar(bar: Bar, *, symbol: str, interval_us: int, known_at_us: int) -> N
     assert bar.open_time_us >= YEAR_2009_US, bar
     assert bar.close_time_us <= known_at_us, bar
     for price in (bar.open, bar.high, bar.low, bar.close):
-        assert price is None or 0 < price < 1e15, bar
+        assert price is None or 0 < price < 1e24, bar
     for amount in (bar.volume, bar.quote_volume, bar.taker_buy_volume, bar.taker_buy_quote_volume):
         assert amount is None or (math.isfinite(amount) and amount >= 0), bar
     assert bar.trades is None or bar.trades >= 0, bar

@@ -63,7 +63,7 @@ GOOD = Trade(7, 1_617_566_591_314_000, 58_001.03, 0.086205, taker_buys=True)
         {"price": float("nan")},
         {"price": 0.0},
         {"price": 58_001},
-        {"size": 1e15},
+        {"size": 1e24},
         {"size": float("inf")},
         {"trade_id": -1},
         {"trade_id": 2**63},

@@ -157,7 +157,7 @@ def test_symbols_that_cannot_be_spelled(sample: Sample, symbol: str) -> None:
 
 @pytest.mark.parametrize("hostile", HOSTILE_VALUES, ids=lambda value: value[:12].decode())
 def test_prices_and_sizes_out_of_bounds(sample: Sample, venue: Venue, hostile: bytes) -> None:
-    """No finite positive number below 1e15: a DataFault, as a number and in a string."""
+    """No finite positive number below 1e24: a DataFault, as a number and in a string."""
     for token in (sample.price, sample.size):
         assert refuses(venue, sample.with_token(token, hostile)), token
 
