@@ -6,8 +6,20 @@ from typing import Any, NamedTuple
 
 from daemon.config import Config, known_keys, value_of
 
-_RELOADABLE_SECTIONS = ("retrain", "store")
-_RELOADABLE_KEYS = ("log.level", "bars.grace_s")
+# Each has an owner that `App.reload` gives the new value or that reads the configuration in force every time;
+# tests/daemon/runtime/test_reload.py has a test of the effect of each.
+RELOADABLE_KEYS = (
+    "bars.grace_s",
+    "retrain.every",
+    "retrain.at",
+    "retrain.history",
+    "retrain.quiet_before_close_s",
+    "store.keep_bars",
+    "store.keep_forecasts",
+    "store.keep_open_bar_trades",
+    "store.max_disk_mb",
+    "log.level",
+)
 
 
 class ReloadChanges(NamedTuple):
@@ -20,21 +32,16 @@ class ReloadChanges(NamedTuple):
 def reloadable_changes(old: Config, new: Config) -> ReloadChanges:
     """Keys that differ between ``old`` and ``new``, split into those a reload applies and those it refuses."""
     changed = [key for key in known_keys() if value_of(old, key) != value_of(new, key)]
-    applied = tuple(key for key in changed if _is_reloadable(key))
-    return ReloadChanges(applied, tuple(key for key in changed if not _is_reloadable(key)))
+    applied = tuple(key for key in changed if key in RELOADABLE_KEYS)
+    return ReloadChanges(applied, tuple(key for key in changed if key not in RELOADABLE_KEYS))
 
 
 def with_reloadable(old: Config, new: Config) -> Config:
     """``old`` with the reloadable values of ``new``: the configuration in force after a reload."""
-    sections: dict[str, Any] = {
-        "retrain": new.retrain,
-        "store": new.store,
-        "log": old.log.model_copy(update={"level": new.log.level}),
-        "bars": old.bars.model_copy(update={"grace_s": new.bars.grace_s}),
-    }
+    sections: dict[str, Any] = {}
+    for key in RELOADABLE_KEYS:
+        section, _, name = key.partition(".")
+        values = {name: value_of(new, key)}
+        sections[section] = sections.get(section, getattr(old, section)).model_copy(update=values)
     applied = reloadable_changes(old, new).applied
     return old.model_copy(update=sections).with_origins({key: new.origin(key) for key in applied})
-
-
-def _is_reloadable(key: str) -> bool:
-    return key in _RELOADABLE_KEYS or key.partition(".")[0] in _RELOADABLE_SECTIONS

@@ -100,6 +100,7 @@ class App:
             self.config = self.components.retrainer.config = with_reloadable(self.config, new)
             self._set_log_level(self.config.log.level)
             self.components.pipeline.set_timeouts(timeouts_for(self.config, self.clock))
+            self.components.history.set_length(self.config.retrain.history.microseconds)
         finally:
             self._notifier.ready(status_line(self.components.health))
         log.info("configuration_reloaded", applied=list(changes.applied), refused=list(changes.refused))
@@ -201,9 +202,10 @@ class App:
         jobs: dict[str, _Job] = {
             "dispatcher": components.dispatcher.run(),
             "rounds": self._run_rounds(),
-            "ticker": periodic_jobs.tick(components, self.config),
+            "ticker": periodic_jobs.tick(components, lambda: self.config),
             "flush": periodic_jobs.flush(components),
             "retention": self._retention().run(),
+            "history": components.history.follow_length(),
             "models": self._load_and_retrain(),
             "quiet": components.retrain_job.pause_around_closes(self._next_close_us),
             "gpu": GpuCollector(components.metrics).run(),

@@ -36,17 +36,33 @@ class HistoryLoader:
         self._store = store
         self._interval_us = interval_us
         self._at_once = asyncio.Semaphore(_PARALLEL_FETCHES)
+        self._longer = asyncio.Event()
+        self._ends_us: Mapping[Instrument, int] = {}
+        self._bars = 0
         self.set_length(history_us)
 
     def set_length(self, history_us: int) -> None:
-        """Sets how far the history reaches back, from the next call on; at least ``RECENT_BARS`` bars."""
-        self._bars = min(max(history_us // self._interval_us, RECENT_BARS), MAX_BARS)
+        """Sets how far the history reaches back, from the next call on; at least ``RECENT_BARS`` bars.
+
+        ``follow_length`` fetches what a longer history lacks.
+        """
+        before, self._bars = self._bars, min(max(history_us // self._interval_us, RECENT_BARS), MAX_BARS)
+        if self._ends_us and self._bars > before:
+            self._longer.set()
+
+    async def follow_length(self) -> None:
+        """Completes the history again each time it was made longer, without end."""
+        while True:
+            await self._longer.wait()
+            self._longer.clear()
+            await self.complete(self._ends_us)
 
     async def complete(self, ends_us: Mapping[Instrument, int], *, bars: int | None = None) -> None:
         """Fetches the missing ones of the last ``bars`` bars (default: the whole history) before each end.
 
         Requests without an answer are repeated; a venue that refuses is logged and skipped.
         """
+        self._ends_us = ends_us
         wanted = min(bars or self._bars, self._bars)
         await asyncio.gather(*(self._complete_one(each, end_us, wanted) for each, end_us in ends_us.items()))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -22,11 +22,11 @@ _FLUSH_S = 1.0
 _SYMBOLS_RETRY_S = 30.0
 
 
-async def tick(components: Components, config: Config) -> None:
-    """Advances the pipeline's time, several times per grace period."""
+async def tick(components: Components, config: Callable[[], Config]) -> None:
+    """Advances the pipeline's time, several times per grace period of the configuration in force."""
     clock, pipeline = components.clock, components.pipeline
-    pause_s = min(0.1, max(timeouts_for(config, clock).grace_us / clock.speed / 1e6 / 8, 0.01))
     while True:
+        pause_s = min(0.1, max(timeouts_for(config(), clock).grace_us / clock.speed / 1e6 / 8, 0.01))
         pipeline.time_advanced(clock.market_us(), clock.wall_s())
         if pipeline.has_events:
             components.dispatcher.wake()

@@ -58,9 +58,9 @@ class RetrainJob:
     async def pause_around_closes(self, next_close_us: Callable[[], int]) -> None:
         """Pauses training from shortly before each bar's end until its forecast is issued, without end."""
         bar_wall_s = self._config.bars.interval_us / 1e6 / self._clock.speed
-        quiet_s = min(self._config.retrain.quiet_before_close_s, bar_wall_s / 10)
         supervisor = self._retrainer.supervisor
         while True:
+            quiet_s = min(self._config.retrain.quiet_before_close_s, bar_wall_s / 10)
             left_s = (next_close_us() - self._clock.market_us()) / 1e6 / self._clock.speed
             if left_s <= quiet_s:
                 supervisor.pause()
