@@ -216,9 +216,12 @@ class FaultControls(ABC):
     def set_listing(self, listing: Listing | None, symbol: str | None = None) -> None:
         """Changes the symbol list, while trading goes on; None ends it.
 
-        listing: ``empty`` lists no symbol, ``partial`` lacks ``symbol``, ``cut`` ends in the middle of its JSON.
+        listing: ``empty`` lists no symbol, ``partial`` lacks ``symbol``, ``cut`` ends in the middle of its JSON. Raises
+        ValueError for ``partial`` without a symbol.
         """
         known = self._known_or_all(symbol)
+        if listing == "partial" and known is None:
+            raise ValueError("a partial symbol list needs the symbol that it lacks")
         lacking = {"empty": set(self.symbols), "partial": {known} if known else set()}
         self._market.unlisted = lacking.get(listing or "", set())
         self._rest.faults.cut_listing = listing == "cut"

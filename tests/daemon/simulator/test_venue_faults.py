@@ -133,6 +133,12 @@ async def test_a_refused_region(feed: VenueClient, status: int) -> None:
         await feed.subscribe(connection)
 
 
+async def test_a_partial_list_needs_its_symbol(venue: Venue) -> None:
+    """A list that lacks nothing would be no fault."""
+    with pytest.raises(ValueError, match="needs the symbol"):
+        venue.exchange.set_listing("partial")
+
+
 async def test_a_region_is_refused_with_its_own_statuses(venue: Venue) -> None:
     """Another status is an error of the caller, in a plan of the file."""
     with pytest.raises(ValueError, match="403 or 451"):
