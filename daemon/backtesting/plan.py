@@ -179,21 +179,9 @@ def _span(bars: pl.DataFrame, interval_us: int) -> tuple[int, int]:
 def _from_files(options: BacktestOptions) -> pl.DataFrame:
     """All files together; of each, the symbols that are wanted and there."""
     try:
-        if len(options.data) == 1:
-            return read_bars(options.data[0], symbols=options.symbols)
-        bars = pl.concat([read_bars(path) for path in options.data])
-        return _only(bars, options.symbols) if options.symbols else bars
+        return read_bars(options.data, symbols=options.symbols)
     except BarsRefused as error:
         raise BacktestRefused(str(error)) from error
-
-
-def _only(bars: pl.DataFrame, symbols: Sequence[str]) -> pl.DataFrame:
-    there = bars["symbol"].unique().to_list()
-    if unknown := [symbol for symbol in symbols if symbol not in there]:
-        raise BacktestRefused(
-            f"--symbols: the files hold no {', '.join(unknown)}; they hold {', '.join(sorted(there))}"
-        )
-    return bars.filter(pl.col("symbol").is_in(symbols))
 
 
 def _from_store(config: Config, options: BacktestOptions) -> pl.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import time
@@ -18,6 +19,8 @@ from pydantic import BeforeValidator, PlainSerializer, PlainValidator, Strict, V
 from daemon.config.sharding import Shard, parse_shard
 from features.symbols import is_symbol, spell
 
+# Letters and digits of any script: neither white space nor ASCII's signs and small letters.
+_CURRENCY = r"[^\s!-/:-@\[-`a-z{-~]+"
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
 _DURATION = re.compile(r"([1-9][0-9]*)([smhdwy])")
 _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
@@ -150,6 +153,7 @@ def _time_of_day(text: str) -> time | None:
 
 
 def _symbol(text: str) -> str:
+    text = unicodedata.normalize("NFC", text)
     if is_symbol(text):
         return text
     canonical = spell(text)
@@ -246,7 +250,7 @@ def _text_field(parse: Callable[..., Any], pattern: str | None = None) -> tuple[
 Length = Annotated[Duration, *_text_field(_parsed_text(duration), _DURATION.pattern)]
 LengthOrOff = Annotated[Duration | None, *_text_field(_parsed_text(_optional_duration), f"off|{_DURATION.pattern}")]
 TimeOfDay = Annotated[time | None, *_text_field(_parsed_text(_time_of_day), f"|{_TIME_OF_DAY.pattern}")]
-Symbol = Annotated[str, *_text_field(_parsed_text(_symbol), "[A-Z0-9]+-[A-Z0-9]+")]
+Symbol = Annotated[str, *_text_field(_parsed_text(_symbol), f"{_CURRENCY}-{_CURRENCY}")]
 ShardText = Annotated[Shard, *_text_field(_parsed_text(parse_shard), "[0-9]+/[1-9][0-9]*")]
 Listen = Annotated[ListenAddress, *_text_field(_parsed_text(listen_address))]
 WebsocketUrl = Annotated[str, *_text_field(_parsed_text(_url_parser(("ws", "wss"), "wss://stream.example.com:9443")))]

@@ -13,20 +13,21 @@ from daemon.recordings.base import (
     StreamRestored,
 )
 from daemon.recordings.captures import read_capture
-from daemon.recordings.tables import read_table
-
-_TABLES = (".parquet", ".csv")
+from daemon.recordings.tables import read_trades
+from models.table_files import is_table_file
 
 
 def read(file: Path, *, venue_name: str, symbol: str | None) -> Recording:
     """Opens a recording, restricted to ``symbol`` if given. Raises RecordingRefused, also during iteration.
 
-    Parquet and CSV: trade_id, ts, price, size, side (buy | sell, the taker's), and a symbol column or ``symbol``.
-    Files with other suffixes are captures of frames, see ``captures``.
+    Parquet and CSV, gzipped or not: trade_id, ts, price, size, side (buy | sell, the taker's), and a symbol column or
+    ``symbol``. Files with other suffixes are captures of frames, see ``captures``.
     """
-    if not file.is_file():
+    if not file.exists():
         raise RecordingRefused(f"{file}: there is no such file")
-    reader = read_table if file.suffix in _TABLES else read_capture
+    if file.is_dir():
+        raise RecordingRefused(f"{file}: is a folder; name a file")
+    reader = read_trades if is_table_file(file) else read_capture
     return reader(file, venue_name=venue_name, symbol=symbol)
 
 

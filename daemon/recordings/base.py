@@ -16,11 +16,6 @@ class RecordingRefused(Fatal):
     exit_code = EXIT_USAGE
 
 
-def letters_and_digits(name: str) -> str:
-    """Letters and digits of ``name`` in upper case: ``BTCUSDT`` for ``BTC-USDT``, ``BTC/USDT`` and ``btcusdt``."""
-    return "".join(filter(str.isalnum, name)).upper()
-
-
 class RecordedTrades(NamedTuple):
     """Trades of one symbol that arrived together, oldest first, at least one.
 

@@ -13,6 +13,7 @@ import msgspec
 from daemon.exchanges.decoding import EARLIEST_MS, LATEST_MS
 from daemon.recordings.base import RecordingRefused
 
+_GZIP = b"\x1f\x8b"
 _KEEP_ALIVES = ("ping", "pong")  # OKX frames that are no JSON
 
 
@@ -43,13 +44,14 @@ _decode_entry = msgspec.json.Decoder(_Entry).decode
 
 
 def read_lines(file: Path) -> Iterator[Line]:
-    """Reads lines of JSON as ``_Entry``, ``<receive ns> <frame>`` or plain frames; files ending with .gz are gzipped.
+    """Reads lines of JSON as ``_Entry``, ``<receive ns> <frame>`` or plain frames; the file may be gzipped.
 
     Sent frames are skipped. Raises RecordingRefused for any other line.
     """
-    unpack = gzip.open if file.suffix == ".gz" else open
     try:
-        with unpack(file, "rt", encoding="utf-8") as texts:
+        with file.open("rb") as head:
+            unpack = gzip.open if head.read(len(_GZIP)) == _GZIP else open
+        with unpack(file, "rt", encoding="utf-8-sig") as texts:
             for number, text in enumerate(texts, start=1):
                 line = _line(file, number, text.strip())
                 if line is not None:

@@ -14,10 +14,11 @@ from daemon.errors import DataFault
 from daemon.exchanges import VENUE_NAMES, Venue, venue
 from daemon.exchanges.base import Acknowledged, Message, TradesBatch, TradesMessage
 from daemon.exchanges.binance import Binance, BinanceRawTrades
-from daemon.recordings.base import RecordedEvent, RecordedTrades, Recording, RecordingRefused, letters_and_digits
+from daemon.recordings.base import RecordedEvent, RecordedTrades, Recording, RecordingRefused
 from daemon.recordings.capture_connections import CaptureConnections
 from daemon.recordings.capture_lines import Line, read_lines
 from features.market import Trade
+from features.symbols import letters_and_digits, readings, why_not_split
 
 log = structlog.get_logger(__name__)
 
@@ -78,9 +79,15 @@ def _trades(message: Message) -> Sequence[TradesMessage[Trade]]:
 def _selected(file: Path, found: tuple[str, ...], symbol: str | None) -> Mapping[str, str]:
     """The symbols to read: the name in the capture to the name in the recording.
 
-    A name that cannot be split into base and quote is matched by its letters and digits.
+    A given symbol is matched by its letters and digits. Without one, a name that can be split into base and quote in
+    several ways is refused, and one that cannot be split is kept: it may be a contract.
     """
     if symbol is None:
+        for name in found:
+            if len(readings(name)) > 1:
+                raise RecordingRefused(
+                    f"{file}: symbol {name!r} {why_not_split(name)}; name it with --symbol BASE-QUOTE"
+                )
         return {name: name for name in found}
     if symbol in found:
         return {symbol: symbol}

@@ -1,4 +1,4 @@
-"""Loads Parquet files of bars as exact integers; refuses bars that cannot be replayed, notes estimated values."""
+"""Loads files of bars as exact integers; refuses bars that cannot be replayed, notes estimated values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from daemon.errors import DataFault
 from daemon.simulator.market_data import PRICES, MarketData, RecordedSeries
 from daemon.simulator.reconstruct import MAX_RECORDS, BarFigures, needed_records, record_count
 from daemon.timestamps import iso
-from features.symbols import QUOTE_CURRENCIES, split_quote
+from features.symbols import letters_and_digits, spell, why_not_split
+from features.times import ACCEPTED_TIMES, time_us
+from models.table_files import FileTable, is_table_file, read_table
 
 SAMPLE = Path(__file__).parent / "sample"
 SIZES = ("volume", "taker_buy_volume")
@@ -33,9 +35,9 @@ def load_sample() -> MarketData:
 
 
 def load(path: Path) -> MarketData:
-    """Bars from a Parquet file or a folder of them; raises DataFault where they cannot be replayed.
+    """Bars from a Parquet or CSV file or a folder of them; raises DataFault where they cannot be replayed.
 
-    Columns: symbol, open_time (datetime, or integer ms), open, high, low, close, volume, quote_volume, trades,
+    Columns: symbol, open_time (see ``time_us``), open, high, low, close, volume, quote_volume, trades,
     taker_buy_volume, taker_buy_quote_volume. Symbols are cut to the span they share. The protocol has no
     "unknown", so a null in the last four is replaced by an estimate, and noted.
     """
@@ -50,15 +52,16 @@ def load(path: Path) -> MarketData:
     series = {}
     for symbol in sorted(tables):
         on_grid = grid.join(tables[symbol], on="open_time", how="left", maintain_order="left")
-        series[symbol] = _series(symbol, on_grid, notes)
-        _refuse_impossible(series[symbol], start_us, interval_us)
+        recorded = _series(symbol, on_grid, notes)
+        _refuse_impossible(recorded, start_us, interval_us)
+        series[recorded.symbol] = recorded
     return MarketData(start_us, interval_us, MappingProxyType(series), tuple(notes))
 
 
 def _tables(path: Path) -> dict[str, pl.DataFrame]:
-    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    files = sorted(filter(is_table_file, path.iterdir())) if path.is_dir() else [path]
     if not files:
-        raise DataFault(f"{path} holds no .parquet file")
+        raise DataFault(f"{path} holds no .parquet or .csv file")
     rows = pl.concat([_read(file) for file in files])
     if rows.is_empty():
         raise DataFault(f"{path} holds no bars")
@@ -67,24 +70,35 @@ def _tables(path: Path) -> dict[str, pl.DataFrame]:
 
 def _read(file: Path) -> pl.DataFrame:
     try:
-        table = pl.read_parquet(file)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataFault(f"{file} cannot be read as Parquet: {error}") from error
-    if missing := [name for name in COLUMNS if name not in table.columns]:
-        raise DataFault(f"{file} lacks the columns {', '.join(missing)}")
-    times = table["open_time"]
-    in_us = times * 1000 if times.dtype.is_integer() else times.dt.timestamp("us")
-    return table.select(
-        pl.col("symbol").str.replace_all("-", "").str.to_uppercase(),
-        in_us.cast(pl.Int64).alias("open_time"),
-        # A float's shortest spelling is the decimal that was published; its binary value is not.
-        *(
-            pl.col(name).cast(pl.String).cast(pl.Decimal(38, _FINEST_PRICE_DECIMALS))
-            for name in (*PRICES, *SIZES, *QUOTES)
-        ),
-        pl.col("trades").cast(pl.Int64),
-        present=pl.lit(value=True),
-    )
+        table = read_table(file)
+        table.require(COLUMNS)
+        times = time_us(table.rows["open_time"])
+        table.refuse(times.is_null(), "open_time", f"was {{value}}, which is no time; {ACCEPTED_TIMES}")
+    except ValueError as error:
+        raise DataFault(str(error)) from error
+    try:
+        return table.rows.select(
+            _symbols(table),
+            times.alias("open_time"),
+            # A float's shortest spelling is the decimal that was published; its binary value is not.
+            *(
+                pl.col(name).cast(pl.String).cast(pl.Decimal(38, _FINEST_PRICE_DECIMALS))
+                for name in (*PRICES, *SIZES, *QUOTES)
+            ),
+            pl.col("trades").cast(pl.Int64),
+            present=pl.lit(value=True),
+        )
+    except pl.exceptions.PolarsError as error:
+        raise DataFault(f"{file}: a column cannot be read as numbers: {str(error).splitlines()[0]}") from error
+
+
+def _symbols(table: FileTable) -> pl.Series:
+    """The symbols of the rows as BASE-QUOTE."""
+    spellings = {name: spell(name) for name in table.rows["symbol"].cast(pl.String).unique()}
+    for name, spelling in spellings.items():
+        if spelling is None:
+            raise DataFault(f"{table.path}: symbol {name!r} {why_not_split(name)}; write BASE-QUOTE, e.g. BTC-USDT")
+    return table.rows["symbol"].cast(pl.String).replace_strict(spellings, return_dtype=pl.String)
 
 
 def _interval(tables: Mapping[str, pl.DataFrame], path: Path) -> int:
@@ -98,7 +112,8 @@ def _interval(tables: Mapping[str, pl.DataFrame], path: Path) -> int:
     return interval_us
 
 
-def _series(symbol: str, table: pl.DataFrame, notes: list[str]) -> RecordedSeries:
+def _series(spelling: str, table: pl.DataFrame, notes: list[str]) -> RecordedSeries:
+    symbol = letters_and_digits(spelling)  # as Binance writes it
     price_decimals = _price_decimals(symbol, table, notes)
     size_decimals = _size_decimals(symbol, table, price_decimals, notes)
     places = dict.fromkeys(PRICES, price_decimals) | dict.fromkeys(SIZES, size_decimals)
@@ -109,7 +124,7 @@ def _series(symbol: str, table: pl.DataFrame, notes: list[str]) -> RecordedSerie
     columns = {name: filled[name].to_numpy().copy() for name in BarFigures._fields}
     for column in columns.values():
         column.setflags(write=False)
-    base, quote = _currencies(symbol)
+    base, _, quote = spelling.partition("-")
     return RecordedSeries(
         symbol=symbol,
         base=base,
@@ -211,10 +226,3 @@ def _refuse_impossible(series: RecordedSeries, start_us: int, interval_us: int) 
         if bars.any():
             when = iso(start_us + int(np.argmax(bars)) * interval_us)
             raise DataFault(f"{series.symbol} at {when} has {fault}; leave that span out ({int(bars.sum())} such bars)")
-
-
-def _currencies(symbol: str) -> tuple[str, str]:
-    currencies = split_quote(symbol)
-    if currencies is None:
-        raise DataFault(f"{symbol} does not end in a known quote currency: {', '.join(QUOTE_CURRENCIES)}")
-    return currencies

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.config.sharding import Shard, parse_shard, shard_symbols
-from features.symbols import is_symbol, spell
+from features.symbols import is_symbol, spell, why_not_split
 
 SYMBOLS = tuple(f"COIN{number}-USDT" for number in range(300))
 
@@ -22,6 +22,19 @@ SYMBOLS = tuple(f"COIN{number}-USDT" for number in range(300))
         ("BTCFDUSD", "BTC-FDUSD"),
         ("BTCUSD", "BTC-USD"),
         ("1000SHIBUSDT", "1000SHIB-USDT"),
+        ("BTCAEUR", "BTC-AEUR"),
+        ("BNBXUSD", "BNB-XUSD"),
+        ("ETHRLUSD", "ETH-RLUSD"),
+        ("BTCUSD1", "BTC-USD1"),
+        ("BTCU", "BTC-U"),
+        ("SHIBUSD", "SHIB-USD"),
+        ("XYZFDUSD", "XYZ-FDUSD"),
+        ("币安人生USDT", "币安人生-USDT"),
+        ("币安人生usdt", "币安人生-USDT"),
+        ("निफ्टी/usdt", "निफ्टी-USDT"),
+        ("FOOBUSD", None),
+        ("USDTUSD", None),
+        ("BTCXEUR", None),
         ("USDT", None),
         ("SOMETHING", None),
         ("A-B-C", None),
@@ -31,6 +44,41 @@ SYMBOLS = tuple(f"COIN{number}-USDT" for number in range(300))
 def test_spell(written: str, spelt: str | None) -> None:
     """A foreign spelling becomes BASE-QUOTE if base and quote can be distinguished."""
     assert spell(written) == spelt
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        ("BTC-USDT", True),
+        ("币安人生-USDT", True),
+        ("ΩMEGA-EUR", True),
+        ("ωMEGA-EUR", False),
+        ("btc-USDT", False),
+        ("BTC-", False),
+        ("BTC-USDT-SWAP", False),
+        ("BTC-US DT", False),
+        ("BTC-U+", False),
+        ("BTC-U#", False),
+        ("BTC-U/T", False),
+        ("😀-USDT", False),
+    ],
+)
+def test_symbols_have_letters_and_digits_of_any_script(text: str, *, good: bool) -> None:
+    """No separators, signs or wildcards of MQTT."""
+    assert is_symbol(text) is good
+
+
+@pytest.mark.parametrize(
+    ("native", "says"),
+    [
+        ("FOOBUSD", "may be FOO-BUSD or FOOB-USD"),
+        ("BTCXEUR", "may be BTC-XEUR or BTCX-EUR"),
+        ("NOSUCHPAIR", "does not end in a known quote currency"),
+    ],
+)
+def test_the_reason_why_a_name_is_not_split(native: str, says: str) -> None:
+    """All readings are named."""
+    assert why_not_split(native) == says
 
 
 @given(st.text(max_size=12))

@@ -20,7 +20,7 @@ from daemon.publishing import payloads
 from daemon.recordings import read
 from daemon.recordings.replay import Replay, ReplayResult
 from features.market import Audit, Instrument
-from features.symbols import is_symbol, spell
+from features.symbols import is_symbol, letters_and_digits, readings, spell, why_not_split
 from models.baselines import RANDOM_WALK_LEAST_RETURNS
 
 _MISSING = pl.List(pl.Struct({"first_id": pl.Int64, "last_id": pl.Int64, "after": pl.String, "before": pl.String}))
@@ -63,12 +63,20 @@ def _checked(venue_name: str, interval: str, symbol: str | None) -> int:
     """The interval in microseconds, once the arguments are usable."""
     if venue_name not in VENUE_NAMES:
         raise ReplayRefused(f"--venue was {venue_name!r}; known venues: {', '.join(VENUE_NAMES)}")
-    if symbol is not None and not is_symbol(symbol) and (spelt := spell(symbol)) is not None:
-        raise ReplayRefused(f"--symbol was {symbol!r}; write {spelt}")  # others may be what a venue calls a contract
+    if symbol is not None and not is_symbol(symbol):
+        _check_spelling(symbol)
     try:
         return parse_interval(interval)
     except ValueError as error:
         raise ReplayRefused(f"--interval: {error}") from error
+
+
+def _check_spelling(symbol: str) -> None:
+    """A name that cannot be split may be what a venue calls a contract."""
+    if (spelt := spell(symbol)) is not None:
+        raise ReplayRefused(f"--symbol was {symbol!r}; write {spelt}")
+    if len(readings(letters_and_digits(symbol))) > 1:
+        raise ReplayRefused(f"--symbol was {symbol!r}, which {why_not_split(symbol)}; write one of them")
 
 
 def _check_folder(option: str, file: Path | None) -> None:

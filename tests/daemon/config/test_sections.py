@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,11 @@ def test_configuration_is_frozen() -> None:
     """A loaded configuration cannot be changed."""
     with pytest.raises(ValueError, match="frozen"):
         load_config(environ=HOME).log.level = "debug"
+
+
+def test_symbols_of_any_script(write: Write) -> None:
+    """Letters and digits of any script; composed and decomposed letters are one symbol."""
+    decomposed = unicodedata.normalize("NFD", "ÅÉ-USDT")
+    path = write(f'[[feeds]]\nvenue = "binance"\nsymbols = ["币安人生-USDT", "{decomposed}"]')
+    config = load_config(path, environ=HOME)
+    assert [each.symbol for each in config.instruments] == ["币安人生-USDT", "ÅÉ-USDT"]

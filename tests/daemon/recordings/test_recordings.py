@@ -334,7 +334,7 @@ def test_trade_ids_that_are_texts(tmp_path: Path) -> None:
     ids = [each.trades[0].trade_id for each in read_all(file, "bybit_linear") if isinstance(each, RecordedTrades)]
     assert ids[0] == ids[2] != ids[1]
     assert all(0 <= each < 2**63 for each in ids)
-    with pytest.raises(RecordingRefused, match="row 1 has trade_id 'a9188a0a'; the venue's ids are integers"):
+    with pytest.raises(RecordingRefused, match="row 1, column trade_id: was 'a9188a0a'; the venue's ids"):
         read_all(file)
 
 

@@ -168,7 +168,7 @@ def test_a_symbol_must_agree_with_the_file(symbol: str, tmp_path: Path) -> None:
     if symbol == "BTC-USDT":
         assert replay(tmp_path / "trades.parquet", symbol=symbol).trades == 600
     else:
-        with pytest.raises(RecordingRefused, match="symbol column says BTCUSDT, not ETH-USDT"):
+        with pytest.raises(RecordingRefused, match="holds no ETH-USDT; the symbols in it: BTCUSDT"):
             replay(tmp_path / "trades.parquet", symbol=symbol)
 
 
@@ -184,12 +184,26 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
     ("change", "says"),
     [
         (lambda t: t.drop("side"), "lacks the columns side"),
-        (lambda t: t.with_columns(trade_id=pl.lit(None, pl.Int64)), "row 1 has no trade_id"),
-        (lambda t: t.with_columns(price=pl.lit(-1.0)), "row 1 is invalid"),
-        (lambda t: t.with_columns(price=pl.lit(float("nan"))), "row 1 is invalid"),
-        (lambda t: t.with_columns(side=pl.lit("BUY")), "row 1 is invalid"),
-        (lambda t: t.with_columns(symbol=pl.lit("NOSUCHPAIR")), "cannot be split"),
-        (lambda t: t[:0], "holds no trades"),
+        (lambda t: t.with_columns(trade_id=pl.lit(None, pl.Int64)), "row 1, column trade_id: is missing"),
+        (lambda t: t.with_columns(price=pl.lit(-1.0)), "row 1, column price: was -1.0; write a number above 0"),
+        (lambda t: t.with_columns(price=pl.lit(float("nan"))), "row 1, column price: was nan; write a number above 0"),
+        (lambda t: t.with_columns(size=pl.lit("many")), "row 1, column size: was 'many'; write a number above 0"),
+        (lambda t: t.with_columns(size=pl.lit(1e200)), "row 1, column size: was 1e.200; write a number above 0"),
+        (lambda t: t.with_columns(side=pl.lit("BUY")), "row 1, column side: was 'BUY'; write buy or sell"),
+        (lambda t: t.with_columns(side=pl.lit(True)), "row 1, column side: was True; write buy or sell"),
+        (lambda t: t.with_columns(symbol=pl.lit("NOSUCHPAIR")), "'NOSUCHPAIR' does not end in a known quote currency"),
+        (
+            lambda t: t.with_columns(symbol=pl.lit("FOOBUSD")),
+            "'FOOBUSD' may be FOO-BUSD or FOOB-USD; name it with --sy",
+        ),
+        (lambda t: t.with_columns(ts=pl.lit(17)), "row 1, column ts: was 17, which is no time; write ISO 8601"),
+        (lambda t: t.with_columns(ts=pl.lit("soon")), "row 1, column ts: was 'soon', which is no time"),
+        (lambda t: t.with_columns(ts=pl.lit(1.5, pl.Float32)), "column ts: is Float32; write ISO 8601"),
+        (lambda t: t.with_columns(trade_id=pl.lit(-5)), "row 1, column trade_id: was -5; the venue's ids are integers"),
+        (lambda t: t.with_columns(trade_id=pl.lit(5)), "row 2: has the trade_id of row 1, 5, and is another trade"),
+        (lambda t: t.with_columns(trade_id=-pl.col("trade_id") + 9999), "ids of this venue rise with time"),
+        (lambda t: t.with_columns(first_id=pl.lit(7), last_id=pl.lit(6)), "row 1, column last_id: was 6; write"),
+        (lambda t: t[:0], "holds no rows"),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, change: object, says: str) -> None:

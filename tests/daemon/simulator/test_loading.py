@@ -53,6 +53,17 @@ def test_the_sample_is_whole_and_small() -> None:
     assert sum(file.stat().st_size for file in SAMPLE.iterdir()) <= 2_000_000
 
 
+def test_times_in_any_unit_and_symbols_of_any_script(tmp_path: Path) -> None:
+    """Rows may change their unit; letters of any script are a symbol's."""
+    frame = table(symbol=["币安人生-USDT"] * 3)
+    expected = load(written(frame, tmp_path))
+    assert [(each.base, each.quote) for each in expected.series.values()] == [("币安人生", "USDT")]
+    opens = frame["open_time"].cast(pl.Datetime("ms")).dt.epoch("ms")
+    texts = [str(opens[0] // 1000), str(opens[1]), str(opens[2] * 1_000_000)]
+    frame.with_columns(open_time=pl.Series(texts)).write_csv(tmp_path / "bars.csv")
+    assert load(tmp_path / "bars.csv").start_us == expected.start_us
+
+
 @pytest.mark.skipif(not HOURLY.is_dir(), reason="the full hourly data set is not beside this checkout")
 @pytest.mark.parametrize("symbol", ["BTCUSDT", "ETHUSDT", "SOLUSDT"])
 def test_the_sample_is_what_the_exchange_published(symbol: str) -> None:

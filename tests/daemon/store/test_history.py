@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import polars as pl
@@ -101,31 +102,64 @@ def test_several_symbols_in_one_parquet_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "fault"),
     [
-        ([line(0), line(1, high="104")], "row 2, column close: lies outside low and high"),
-        ([HEADER, line(0), line(1, high="104")], "row 3, column close: lies outside low and high"),
-        ([line(0), line(1, open="abc")], "row 2, column open: is not a number"),
-        ([line(0), line(1, count="x")], "row 2, column trades: is not a number"),
-        ([line(0), line(1, low="")], "row 2, column low: is missing or not readable"),
-        ([line(0), line(1, low="-1")], "row 2, column low: is not a price above 0"),
-        ([line(0), line(1, high="inf")], "row 2, column high: is not a price above 0"),
-        ([line(0), line(1, volume="-1")], "row 2, column volume: is negative or not finite"),
+        ([line(0), line(1, high="104")], "row 2, column close: was 105.0, which lies outside low and high"),
+        (
+            [HEADER, line(0), line(1, high="104")],
+            "row 2 (line 3), column close: was 105.0, which lies outside low and high",
+        ),
+        ([line(0), line(1, open="abc")], "row 2, column open: was 'abc', which is not a number"),
+        ([line(0), line(1, count="x")], "row 2, column trades: was 'x', which is not a number"),
+        ([line(0), line(1, count="1.5")], "row 2, column trades: was '1.5'; write a whole number"),
+        ([line(0), line(1, low="")], "row 2, column low: is missing"),
+        ([line(0), line(1, low="-1")], "row 2, column low: was -1.0, which is not a price above 0"),
+        ([line(0), line(1, high="inf")], "row 2, column high: was inf, which is not a price above 0"),
+        ([line(0), line(1, volume="-1")], "row 2, column volume: was -1.0, which is negative or not finite"),
+        ([line(0), line(1, volume="nan")], "row 2, column volume: is missing"),
         (
             [line(0), line(1), line(1)],
-            "row 3, column open_time: is there twice for this symbol; remove one of the rows",
+            "row 3, column open_time: 2025-01-01 01:00:00+00:00 is there twice for this symbol",
         ),
-        ([line(1), line(0)], "row 2, column open_time: is earlier than the row before; sort the file by time"),
-        ([line(0), line(1, open_time=str(START_MS + 60_000))], "row 2, column open_time: is not on the 1h grid"),
-        ([line(0), line(1, open_time="17")], "row 2, column open_time: is missing or not readable"),
+        (
+            [line(1), line(0), line(1)],
+            "row 3, column open_time: 2025-01-01 01:00:00+00:00 is there twice for this symbol",
+        ),
+        (
+            [line(0), line(1, open_time=str(START_MS + 60_000))],
+            "row 2, column open_time: 2025-01-01 00:01:00+00:00 is not on the 1h grid",
+        ),
+        ([line(0), line(1, open_time="17")], "row 2, column open_time: was '17', which is no time; write ISO 8601"),
+        ([line(0), line(1, open_time="")], "row 2, column open_time: is missing"),
         ([line(0), line(4), line(8)], "its rows are 4h apart, not 1h; take a file of 1h klines or set bars.interval"),
-        (["1,2,3"], "has 3 columns and no header; write a header or give Binance's 12 columns"),
+        (["1,2,3"], "has 3 columns and no header; write a header or give its 12 columns: open_time, open"),
         (["time,price", "1,2"], "lacks the columns open_time, open, high, low, close, volume; it has time, price"),
         ([HEADER], "holds no rows"),
+        ([""], "holds no rows"),
+        (["open_time,open,open,low,close,volume"], "its header has a column twice or without a name"),
     ],
 )
 def test_faults_are_named(tmp_path: Path, lines: list[str], fault: str) -> None:
-    """The error names the file, row (as an editor counts it), column and remedy of the first fault."""
+    """The error names the file, row, column and remedy of the first fault."""
     path = write(tmp_path, *lines)
-    assert refusal(path) == f"{path}: {fault}"
+    assert refusal(path).startswith(f"{path}: {fault}")
+
+
+def test_rows_may_be_in_any_order(tmp_path: Path) -> None:
+    """Some sites publish the newest row first."""
+    oldest_first = take(write(tmp_path, *(line(hour) for hour in range(5))))
+    assert take(write(tmp_path, *(line(hour) for hour in reversed(range(5))))).equals(oldest_first)
+
+
+def test_a_packed_file_reads_alike(tmp_path: Path) -> None:
+    """Gzipped CSV and Parquet, also with a name in capitals; a truncated one is refused."""
+    path = write(tmp_path, HEADER, *(line(hour) for hour in range(50)))
+    expected = take(path)
+    (tmp_path / "K.CSV.GZ").write_bytes(gzip.compress(path.read_bytes()))
+    assert take(tmp_path / "K.CSV.GZ").equals(expected)
+    pl.read_csv(path).write_parquet(tmp_path / "k.parquet")
+    (tmp_path / "k.parquet.gz").write_bytes(gzip.compress((tmp_path / "k.parquet").read_bytes()))
+    assert take(tmp_path / "k.parquet.gz").equals(expected)
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(path.read_bytes())[:-30])
+    assert "cut.csv.gz: cannot be read: " in refusal(tmp_path / "cut.csv.gz")
 
 
 def test_an_unfinished_last_row_is_refused(tmp_path: Path) -> None:
@@ -133,7 +167,7 @@ def test_an_unfinished_last_row_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, line(0), line(1))
     now_us = START_MS * 1_000 + 2 * HOUR_US
     assert take(path, now_us=now_us).height == 2
-    assert "row 2, column open_time: begins a 1h bar that is not over yet" in refusal(path, now_us=now_us - 1)
+    assert "00:00 begins a 1h bar that is not over yet" in refusal(path, now_us=now_us - 1)
 
 
 def test_symbols_must_be_known(tmp_path: Path) -> None:
@@ -144,23 +178,52 @@ def test_symbols_must_be_known(tmp_path: Path) -> None:
     named = write(
         tmp_path, "symbol,open_time,open,high,low,close,volume", "ETHUSDT," + ",".join(line(0).split(",")[:6])
     )
-    assert "row 2, column symbol: is not BTC-USDT; leave --symbol out" in refusal(named)
+    assert "row 1 (line 2), column symbol: was 'ETHUSDT', not BTC-USDT; leave --symbol out" in refusal(named)
     unknown = write(tmp_path, "symbol,open_time,open,high,low,close,volume", "XYZ," + ",".join(line(0).split(",")[:6]))
-    assert "row 2, column symbol: has no quote currency that is known here" in refusal(unknown, symbol=None)
+    says = "column symbol: 'XYZ' does not end in a known quote currency; name it with --symbol BASE-QUOTE"
+    assert says in refusal(unknown, symbol=None)
+
+
+@pytest.mark.parametrize(
+    ("native", "symbol", "spelt"),
+    [
+        ("BTCAEUR", None, "BTC-AEUR"),
+        ("BTCAEUR", "BTC-AEUR", "BTC-AEUR"),
+        ("BTCAEUR", "BTCA-EUR", "BTCA-EUR"),
+        ("btcxyz", "BTC-XYZ", "BTC-XYZ"),
+        ("FOOBUSD", "FOOB-USD", "FOOB-USD"),
+        ("币安人生USDT", None, "币安人生-USDT"),
+        ("币安人生USDT", "币安人生-USDT", "币安人生-USDT"),
+    ],
+)
+def test_an_explicit_symbol_wins(tmp_path: Path, native: str, symbol: str | None, spelt: str) -> None:
+    """Where its letters match those of the file, the operator's spelling is used."""
+    columns = "symbol,open_time,open,high,low,close,volume"
+    path = write(tmp_path, columns, f"{native},{','.join(line(0).split(',')[:6])}")
+    assert take(path, symbol=symbol)["symbol"].to_list() == [spelt]
+
+
+def test_an_ambiguous_symbol_is_refused(tmp_path: Path) -> None:
+    """Both readings and the option are named."""
+    columns = "symbol,open_time,open,high,low,close,volume"
+    path = write(tmp_path, columns, f"FOOBUSD,{','.join(line(0).split(',')[:6])}")
+    assert "'FOOBUSD' may be FOO-BUSD or FOOB-USD; name it with --symbol BASE-QUOTE" in refusal(path, symbol=None)
 
 
 def test_another_venue_s_file_is_refused(tmp_path: Path) -> None:
     """A venue's history is its own: spot of one is not futures or spot of another."""
     named = "exchange,open_time,open,high,low,close,volume"
     path = write(tmp_path, named, "kraken," + ",".join(line(0).split(",")[:6]))
-    assert "row 2, column exchange: is not binance" in refusal(path)
+    assert "row 1 (line 2), column exchange: was 'kraken', not binance; name the venue with --venue" in refusal(path)
 
 
 def test_unreadable_files(tmp_path: Path) -> None:
     """A file that is not there, of another kind, or broken is refused with one line."""
-    assert "cannot be read as Parquet or CSV" in refusal(tmp_path / "none.csv")
+    assert "none.csv: cannot be read: No such file" in refusal(tmp_path / "none.csv")
     (tmp_path / "k.zip").write_bytes(b"PK")
-    assert "is neither .parquet nor .csv; unpack or convert it first" in refusal(tmp_path / "k.zip")
+    assert "is neither .parquet nor .csv nor .parquet.gz nor .csv.gz; unpack or convert it first" in refusal(
+        tmp_path / "k.zip"
+    )
     (tmp_path / "k.parquet").write_bytes(b"PAR1 nothing")
     assert "\n" not in refusal(tmp_path / "k.parquet")
 

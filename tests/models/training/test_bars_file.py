@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from features.frames import BARS_SCHEMA
+from features.frames import BAR_KEYS, BARS_SCHEMA
 from models.training.bars_file import BarsRefused, read_bars
 from tests.models.synthetic import garch_bars
 from tests.paths import ROOT
@@ -16,6 +21,15 @@ from tests.paths import ROOT
 SAMPLE = ROOT / "daemon" / "simulator" / "sample"
 HOURLY = ROOT.parent / "shared" / "data" / "hourly"
 BARS = garch_bars(50)
+
+
+UNITS: dict[str, Callable[[int], str]] = {
+    "s": lambda at_us: str(at_us // 1_000_000),
+    "ms": lambda at_us: str(at_us // 1_000),
+    "us": str,
+    "ns": lambda at_us: str(at_us * 1_000),
+    "iso": lambda at_us: datetime.fromtimestamp(at_us // 1_000_000, UTC).isoformat(),
+}
 
 
 def klines() -> pl.DataFrame:
@@ -79,15 +93,62 @@ def test_collected_klines_are_read() -> None:
     assert bars.filter(symbol="ADA-USDT")["trades"].null_count() > 0
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.data())
+def test_any_mix_of_units_reads_as_the_same_bars(data: st.DataObject) -> None:
+    """Seconds, milliseconds, microseconds, nanoseconds and ISO texts from row to row, in any order of rows."""
+    units = data.draw(st.lists(st.sampled_from(sorted(UNITS)), min_size=len(BARS), max_size=len(BARS)))
+    times = [UNITS[unit](at_us) for unit, at_us in zip(units, BARS["open_time_us"], strict=True)]
+    shuffled = klines().with_columns(open_time=pl.Series(times)).sample(fraction=1, shuffle=True)
+    with TemporaryDirectory() as folder:
+        for name in ("bars.csv", "bars.parquet"):
+            write = shuffled.write_csv if name == "bars.csv" else shuffled.write_parquet
+            write(Path(folder) / name)
+            assert_frame_equal(read_bars(Path(folder) / name).sort(BAR_KEYS), BARS.sort(BAR_KEYS))
+
+
+def test_a_file_without_symbols_takes_the_wanted_one(tmp_path: Path) -> None:
+    """Binance's own files name no symbol."""
+    one = klines().filter(symbol="BTCUSDT").drop("symbol")
+    one.write_csv(tmp_path / "bars.csv")
+    assert_frame_equal(read_bars(tmp_path / "bars.csv", symbols=["BTC-USDT"]), BARS.filter(symbol="BTC-USDT"))
+    with pytest.raises(BarsRefused, match="does not say which symbol it is; add --symbols BASE-QUOTE"):
+        read_bars(tmp_path / "bars.csv")
+
+
+def test_the_wanted_spelling_wins(tmp_path: Path) -> None:
+    """Where its letters match; a name beside it that cannot be split does no harm."""
+    klines().with_columns(
+        symbol=pl.col("symbol").replace({"BTCUSDT": "BTCXYZ", "ETHUSDT": "NOSUCHPAIR"})
+    ).write_parquet(tmp_path / "bars.parquet")
+    assert read_bars(tmp_path / "bars.parquet", symbols=["BTC-XYZ"])["symbol"].unique().to_list() == ["BTC-XYZ"]
+
+
 @pytest.mark.parametrize(
     ("table", "says"),
     [
         (klines().drop("close"), "lacks the columns close"),
-        (klines()[:0], "holds no bars"),
-        (pl.concat([klines(), klines()[:1]]), "two bars of one symbol and time"),
-        (klines().with_columns(symbol=pl.lit("NOSUCHPAIR")), "'NOSUCHPAIR' cannot be split"),
-        (klines().with_columns(open_time=pl.lit("2024-01-01")), "open_time is String"),
-        (klines().with_columns(close=pl.lit("dear")), "cannot be read as numbers"),
+        (klines()[:0], "holds no rows"),
+        (BARS[:0], "holds no bars"),
+        (pl.concat([klines(), klines()[:1]]), "two bars of one symbol and time, BTC-USDT at "),
+        (
+            klines().with_columns(symbol=pl.lit("NOSUCHPAIR")),
+            "'NOSUCHPAIR' does not end in a known quote currency; name it with --symbols BASE-QUOTE",
+        ),
+        (
+            klines().with_columns(open_time=pl.lit("New Year")),
+            "row 1, column open_time: was 'New Year', which is no time",
+        ),
+        (klines().with_columns(open_time=pl.lit(17)), "row 1, column open_time: was 17, which is no time"),
+        (klines().with_columns(open_time=pl.lit(True)), "column open_time: is Boolean; write"),
+        (klines().with_columns(close=-pl.col("close")), "row 1, column close: was -.* not a price above 0"),
+        (klines().with_columns(volume=-pl.col("volume")), "row 1, column volume: was -.* negative or not finite"),
+        (BARS.with_columns(close=-pl.col("close")), "row 1, column close: was -.* not a price above 0"),
+        (
+            BARS.with_columns(open_time_us=pl.col("open_time_us") // 1000),
+            "row 1, column open_time_us: was .*; write micro",
+        ),
+        (klines().with_columns(close=pl.lit("dear")), "row 1, column close: was 'dear', which is not a number"),
     ],
 )
 def test_unusable_files_are_an_error_of_one_line(table: pl.DataFrame, says: str, tmp_path: Path) -> None:
@@ -103,7 +164,11 @@ def test_missing_paths_and_symbols_are_named(tmp_path: Path) -> None:
     """A missing file, an empty folder, a text file, an unknown symbol."""
     (tmp_path / "words.parquet").write_text("no bars")
     (tmp_path / "empty").mkdir()
-    for path, says in (("nowhere", "no such file"), ("empty", r"no \.parquet"), ("words.parquet", "as Parquet")):
+    for path, says in (
+        ("nowhere", "no such file"),
+        ("empty", r"no \.parquet or \.csv"),
+        ("words.parquet", "as Parquet"),
+    ):
         with pytest.raises(BarsRefused, match=says):
             read_bars(tmp_path / path)
     with pytest.raises(BarsRefused, match="holds no DOGEUSDT; the symbols in it: BTC-USDT"):
