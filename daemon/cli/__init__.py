@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from daemon.cli.evaluation import backtest, search
+from daemon.cli.failures import flush_output, report
 from daemon.cli.options import ConfigFile, Json, Set, listed
 
 app = typer.Typer(
@@ -26,15 +27,16 @@ app.add_typer(config, name="config")
 
 
 def main() -> NoReturn:
-    """The entry point: every error that forecastd raises on purpose becomes one line and its exit code."""
-    from daemon.errors import ForecastdError
-
+    """The entry point: every error becomes one line and its exit code, see ``failures``."""
     try:
-        app(prog_name="forecastd")
-    except ForecastdError as error:
-        for line in str(error).splitlines():
-            sys.stderr.write(f"forecastd: {line}\n")
-        sys.exit(error.exit_code)
+        try:
+            app(prog_name="forecastd")
+        finally:
+            flush_output()
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # noqa: BLE001  # the last place; a panic of Polars is no Exception
+        sys.exit(report(error))
     sys.exit(0)
 
 

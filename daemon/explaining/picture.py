@@ -6,6 +6,7 @@ window, no display and no state between two pictures.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ import numpy as np
 from daemon.errors import EXIT_USAGE, Fatal
 from daemon.explaining.finding import Explained
 from daemon.explaining.labels import bars, before_close, day_and_minute, moment
+from daemon.output_files import write_file
 from models.explain import Hour, attention_rows, family_weights, spread_over, top_hours
 
 if TYPE_CHECKING:
@@ -48,12 +50,10 @@ def check_drawable(file: Path) -> None:
 
 
 def draw(found: Explained, file: Path) -> None:
-    """Writes the picture. Raises PlotRefused where the file cannot be written."""
-    figure = _figure(found)
-    try:
-        figure.savefig(file, dpi=_DOTS_PER_INCH, format="png")
-    except OSError as error:
-        raise PlotRefused(f"--plot was {file}, which cannot be written: {error.strerror}") from error
+    """Writes the picture. Raises OutputRefused where the file cannot be written."""
+    picture = io.BytesIO()
+    _figure(found).savefig(picture, dpi=_DOTS_PER_INCH, format="png")
+    write_file(file, picture.getvalue())
 
 
 def _figure(found: Explained) -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
 import polars as pl
@@ -22,7 +23,7 @@ def iso(instant_us: int, offset: timedelta = timedelta(0)) -> str:
     return when.astimezone(timezone(offset)).isoformat(sep=" ")
 
 
-SPELLINGS = {
+SPELLINGS: dict[str, Callable[[int], str]] = {
     "s": lambda at_us: f"{at_us // 1_000_000}.{at_us % 1_000_000:06d}",
     "ms": lambda at_us: f"{at_us // 1_000}.{at_us % 1_000:03d}",
     "us": str,

@@ -21,6 +21,7 @@ from daemon.errors import Fatal
 from daemon.executing.base import Executor
 from daemon.executing.choice import EngineOptions, check_engine, make_executor
 from daemon.logs import start_logging
+from daemon.output_files import write_text
 from models.evaluation.outcomes import Outcomes
 from models.evaluation.walkforward import Step, fold_tasks, walk_forward
 
@@ -52,9 +53,9 @@ def run_backtest(config_file: Path | None, options: BacktestOptions, engine: Eng
     else:
         print_document(open_console(), results)
     if options.report is not None:
-        (options.report / "backtest.json").write_text(jsonlib.dumps(results, indent=1) + "\n", "utf-8")
+        write_text(options.report / "backtest.json", jsonlib.dumps(results, indent=1) + "\n")
         page = options.report / "report.html"
-        page.write_text(render(results, outcomes), "utf-8")
+        write_text(page, render(results, outcomes))
         sys.stderr.write(f"report: {page}\n")
 
 

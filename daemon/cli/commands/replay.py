@@ -16,6 +16,7 @@ from daemon.exchanges import VENUE_NAMES, venue
 from daemon.exchanges.base import traits
 from daemon.intervals import parse_interval
 from daemon.logs import start_logging
+from daemon.output_files import write_file, write_parquet
 from daemon.publishing import payloads
 from daemon.recordings import read
 from daemon.recordings.replay import Replay, ReplayResult
@@ -53,9 +54,9 @@ def run_replay(
     known = {venue_name: traits(venue(venue_name, None))}
     replayed = Replay(instruments, interval_us=interval_us, traits=known).run(recording, venue_name)
     if bars_file is not None:
-        bars_table(replayed).write_parquet(bars_file)
+        write_parquet(bars_file, bars_table(replayed))
     if forecasts_file is not None:
-        forecasts_file.write_bytes(b"".join(line + b"\n" for line in replayed.forecasts))
+        write_file(forecasts_file, b"".join(line + b"\n" for line in replayed.forecasts))
     _summarise(file, replayed, json=json)
 
 

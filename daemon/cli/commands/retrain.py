@@ -18,6 +18,7 @@ from daemon.clock import SystemClock
 from daemon.config import Config, Secrets, load_config
 from daemon.errors import EXIT_UNAVAILABLE, Fatal, Retryable, Unreachable
 from daemon.logs import start_logging
+from daemon.output_files import write_parquet
 from daemon.retraining.child import State
 from daemon.retraining.supervisor import run_in_foreground
 from daemon.retraining.training_spec import training_spec
@@ -80,7 +81,7 @@ def _in_foreground(config: Config, view: _View) -> None:
     run_dir = state_dir / "retraining"
     run_dir.mkdir(parents=True, exist_ok=True)
     data_file = run_dir / "bars.parquet"
-    bars.write_parquet(data_file)
+    write_parquet(data_file, bars)
     champion = registry.champion()
     try:
         outcome = run_in_foreground(

@@ -18,6 +18,7 @@ from daemon.config import Secrets, load_config
 from daemon.executing.base import Cancelled, WorkerLost
 from daemon.executing.choice import EngineOptions, check_engine, make_executor
 from daemon.logs import start_logging
+from daemon.output_files import write_text
 from daemon.searching.document import print_search, search_document
 from daemon.searching.plan import SearchOptions, SearchPlan, identity, make_search_plan
 from daemon.searching.running import Listener, Piece, TrialResult, run_search
@@ -37,7 +38,7 @@ def run_search_command(config_file: Path | None, options: SearchOptions, engine:
     trials = Trials(plan.run, identity(plan), kind=plan.kind, empty=plan.no_outcomes)
     results = _searched(plan, trials, engine)
     result_document = search_document(plan, results)
-    (plan.run / "result.json").write_text(jsonlib.dumps(result_document, indent=1) + "\n", "utf-8")
+    write_text(plan.run / "result.json", jsonlib.dumps(result_document, indent=1) + "\n")
     if json:
         sys.stdout.write(jsonlib.dumps(result_document) + "\n")
     else:

@@ -22,6 +22,7 @@ from daemon.clock import SystemClock
 from daemon.config import Config, Secrets, load_config
 from daemon.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
 from daemon.logs import start_logging
+from daemon.output_files import write_parquet
 from daemon.private_files import prepare_state_dir
 from daemon.retraining.child import State
 from daemon.retraining.supervisor import RetrainOutcome, run_in_foreground
@@ -116,7 +117,7 @@ def _data(config: Config, options: TrainOptions, run_dir: Path) -> Iterator[Path
     prepare_state_dir(config.instance.state_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     file = run_dir / "bars.parquet"
-    bars.write_parquet(file)
+    write_parquet(file, bars)
     try:
         yield file
     finally:

@@ -10,6 +10,7 @@ import pytest
 
 from daemon.explaining.finding import Explained
 from daemon.explaining.picture import PlotRefused, _figure, check_drawable, draw
+from daemon.output_files import OutputNotWritable
 from models.explain import top_hours
 from tests.daemon.explaining.conftest import Filled
 from tests.daemon.explaining.test_finding import found
@@ -84,5 +85,5 @@ def test_what_cannot_be_written_is_refused(filled_by_tft: Filled, tmp_path: Path
     with pytest.raises(PlotRefused, match="there is no folder"):
         check_drawable(tmp_path / "nowhere" / "picture.png")
     (tmp_path / "folder.png").mkdir()
-    with pytest.raises(PlotRefused, match="cannot be written"):
+    with pytest.raises(OutputNotWritable, match="cannot be written: Is a directory"):
         draw(found(filled_by_tft.folder), tmp_path / "folder.png")

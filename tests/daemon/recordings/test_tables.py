@@ -31,7 +31,9 @@ UNITS: dict[str, Callable[[datetime], str]] = {
 VENUES = ("binance", "bybit", "bybit_linear", "bitstamp", "okx")
 
 
-def summary(file: Path, venue_name: str = "binance", symbol: str | None = None) -> tuple[int, int, list[object]]:
+def summary(
+    file: Path, venue_name: str = "binance", symbol: str | None = None
+) -> tuple[int, int, list[tuple[object, ...]]]:
     """Trades, duplicates and the bars of a replay."""
     result = replay(file, venue_name=venue_name, symbol=symbol)
     return result.trades, result.duplicates, bars_table(result).rows()

@@ -1,0 +1,185 @@
+"""Failures of commands: a full disk is exit code 75 without a partial file, a defect one line and exit code 70."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from daemon import cli
+from daemon.cli.commands import replay as replay_command
+from daemon.cli.failures import ERRORS_FILE, report
+from daemon.errors import EXIT_INTERNAL, EXIT_TRY_AGAIN, EXIT_USAGE, ConfigError, Fatal
+from daemon.output_files import OutputNotWritable, OutputRefused, disk_refusal, write_file
+
+TRADES = "trade_id,ts,price,size,side\n" + "".join(
+    f"{number},{1_735_689_600 + 60 * number},100.5,1,buy\n" for number in range(2000)
+)
+MOST_BYTES = 1024  # of a file that a command on a full disk can write
+
+
+def forecastd(*arguments: str, folder: Path, stdout: int = subprocess.PIPE, full: bool = False) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error; ``full``: no file may grow beyond ``MOST_BYTES``."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (MOST_BYTES, MOST_BYTES))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "daemon", *arguments],
+        env={**os.environ, "FORECASTD__INSTANCE__STATE_DIR": str(folder), "XDG_STATE_HOME": str(folder)},
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        check=False,
+        preexec_fn=limit if full else None,
+    )
+    return done.returncode, done.stdout or "", done.stderr
+
+
+@pytest.fixture
+def trades(tmp_path: Path) -> Path:
+    file = tmp_path / "trades.csv"
+    file.write_text(TRADES)
+    return file
+
+
+def is_one_line(error: str) -> bool:
+    return error.startswith("forecastd: ") and error.count("\n") == 1 and "Traceback" not in error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["--bars", "--forecasts"])
+def test_a_full_disk_leaves_no_partial_file(option: str, trades: Path, tmp_path: Path) -> None:
+    """Exit code 75, one line with the file, and the file that was there before."""
+    out = tmp_path / "out"
+    for before in (None, b"earlier"):
+        if before is not None:
+            out.write_bytes(before)
+        code, _, error = forecastd(
+            "replay", str(trades), "--symbol", "BTC-USDT", option, str(out), folder=tmp_path, full=True
+        )
+        assert (code, is_one_line(error)) == (EXIT_TRY_AGAIN, True), error
+        assert f"{out}: cannot be written: File too large" in error
+        assert sorted(tmp_path.iterdir()) == sorted([trades, *([out] if before else [])])
+    assert out.read_bytes() == b"earlier"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["config show", "config schema", "--help", "history show --json"])
+def test_standard_output_that_is_full(command: str, tmp_path: Path) -> None:
+    """Exit code 75 and one line."""
+    (tmp_path / "k.csv").write_text("open_time,open,high,low,close,volume\n1735689600,1,1,1,1,1\n")
+    assert forecastd("history", "import", str(tmp_path / "k.csv"), "--symbol", "BTC-USDT", folder=tmp_path)[0] == 0
+    with open("/dev/full", "w") as full:  # noqa: PTH123  # a file descriptor is needed
+        code, _, error = forecastd(*command.split(), folder=tmp_path, stdout=full.fileno())
+    assert (code, is_one_line(error)) == (EXIT_TRY_AGAIN, True), error
+    assert "No space left on device" in error
+
+
+@pytest.mark.slow
+def test_a_device_is_written_to(trades: Path, tmp_path: Path) -> None:
+    """Standard output may be named as the file."""
+    code, output, error = forecastd(
+        "replay", str(trades), "--symbol", "BTC-USDT", "--forecasts", "/dev/stdout", folder=tmp_path
+    )
+    assert code == 0, error
+    assert json.loads(output.splitlines()[0])["schema"] == "forecastd.forecast.v1"
+
+
+@pytest.mark.slow
+def test_an_import_on_a_full_disk(tmp_path: Path) -> None:
+    """The store says so in one line."""
+    times = range(1_735_689_600, 1_735_689_600 + 3600 * 5000, 3600)
+    table = pl.DataFrame({"open_time": times}).with_columns(
+        pl.lit(1.0).alias(name) for name in ("open", "high", "low", "close", "volume")
+    )
+    table.write_csv(tmp_path / "k.csv")
+    code, _, error = forecastd(
+        "history", "import", str(tmp_path / "k.csv"), "--symbol", "A-B", folder=tmp_path, full=True
+    )
+    assert (code, is_one_line(error)) == (EXIT_TRY_AGAIN, True), error
+
+
+def test_a_defect_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 70; the traceback is in a file that only the user reads."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("first line\nsecond line")
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setattr(replay_command, "run_replay", broken)
+    monkeypatch.setattr(sys, "argv", ["forecastd", "replay", "file.csv"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    error = capsys.readouterr().err
+    file = tmp_path / "forecastd" / ERRORS_FILE
+    assert (ended.value.code, is_one_line(error)) == (EXIT_INTERNAL, True), error
+    assert "internal error: KeyError: " in error
+    assert str(file) in error
+    assert "Traceback" in file.read_text()
+    assert "forecastd" in file.read_text().splitlines()[0]
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_file_of_errors_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One earlier file is kept."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    file = tmp_path / "forecastd" / ERRORS_FILE
+    file.parent.mkdir()
+    file.write_bytes(b"x" * 1_000_001)
+    report(ValueError("defect"))
+    assert file.stat().st_size < 10_000
+    assert sorted(each.name for each in file.parent.iterdir()) == [ERRORS_FILE, f"{ERRORS_FILE}.1"]
+
+
+def full_disk() -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/there/file")
+
+
+def test_a_full_disk_is_found_behind_other_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    """As the cause, in a group, and in the words of a library or of another process."""
+    caused = Fatal("a run failed")
+    caused.__cause__ = full_disk()
+    for error in (
+        full_disk(),
+        caused,
+        ExceptionGroup("tasks", [ValueError("other"), full_disk()]),
+        RuntimeError("I/O error: No space left on device (os error 28)"),
+        Fatal("training ended as failed: OSError: [Errno 28] No space left on device"),
+    ):
+        assert disk_refusal(error) is not None
+        assert report(error) == EXIT_TRY_AGAIN
+        assert is_one_line(capsys.readouterr().err)
+    assert disk_refusal(FileNotFoundError(errno.ENOENT, "No such file")) is None
+    assert report(ConfigError(["one", "two"])) == 78
+    assert capsys.readouterr().err == "forecastd: one\nforecastd: two\n"
+
+
+def test_where_a_file_cannot_be_written(tmp_path: Path) -> None:
+    """A folder in its place or none above it is the user's to correct; a full device is not."""
+    for path in (tmp_path, tmp_path / "nowhere" / "file"):
+        with pytest.raises(OutputNotWritable, match="cannot be written") as refused:
+            write_file(path, b"content")
+        assert refused.value.exit_code == EXIT_USAGE
+    with pytest.raises(OutputRefused):
+        write_file(Path("/dev/full"), b"content")
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    """The file behind it is replaced, not the link."""
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    write_file(tmp_path / "link", b"content")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"content"
