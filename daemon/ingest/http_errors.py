@@ -10,6 +10,7 @@ from daemon.errors import RateLimited, RegionRefused, Unreachable
 
 REGION_STATUSES = (403, 451)
 RATE_LIMIT_STATUSES = (418, 429)
+LONGEST_RETRY_AFTER_S = 300.0
 
 
 def error_for_status(
@@ -35,12 +36,15 @@ def untrusted_certificate(url: str, error: Exception) -> Unreachable:
 
 
 def retry_after_s(header: str | None, *, default_s: float = 60.0) -> float:
-    """The seconds of a Retry-After header; ``default_s`` where it is missing or a date, which no venue here sends."""
+    """The seconds of a Retry-After header, at most ``LONGEST_RETRY_AFTER_S``: then the venue is probed again.
+
+    ``default_s`` where it is missing or a date, which no venue here sends.
+    """
     try:
         seconds = float(header or "")
     except ValueError:
         return default_s
-    return seconds if 0 <= seconds < math.inf else default_s
+    return min(seconds, LONGEST_RETRY_AFTER_S) if 0 <= seconds < math.inf else default_s
 
 
 def is_loopback(url: str) -> bool:

@@ -63,6 +63,8 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     settled_s: float = 30.0
     backoff_first_s: float = 0.5
     backoff_cap_s: float = 30.0
+    # The shortest wait after a refusal of the region or an untrusted certificate, which seldom pass by themselves.
+    refused_retry_s: float = 15.0
     # The age at which a connection is replaced; None means the venue's limit.
     lifetime_s: float | None = None
     overlap_s: float = 2.0

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby, pairwise
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import aiohttp
 import structlog
@@ -27,6 +27,13 @@ log = structlog.get_logger(__name__)
 _DEFAULT_SETTINGS = RestSettings()
 _TRADING = "TRADING"
 _LONGEST_ROUND_TRIP_S = 2.0
+
+
+class SymbolListing(NamedTuple):
+    """Symbols that the venue does not list, with a line that says so, and those that it lists with another status."""
+
+    unknown: dict[str, str]
+    not_trading: dict[str, str]
 
 
 class RestClient:
@@ -199,16 +206,25 @@ class RestClient:
 
     # Symbols and time
 
+    async def list_symbols(self, symbols: Sequence[str]) -> SymbolListing:
+        """What the venue's list says of ``symbols``. Raises DataFault for an empty list."""
+        known = self._venue.decode_instruments((await self._transport.get(self._venue.instruments())).body)
+        if not known:
+            raise DataFault(f"{self._venue.name} answered with an empty list of symbols")
+        return SymbolListing(
+            unknown={symbol: self._unknown(symbol, known) for symbol in symbols if symbol not in known},
+            not_trading={symbol: known[symbol] for symbol in symbols if known.get(symbol, _TRADING) != _TRADING},
+        )
+
     async def check_symbols(self, symbols: Sequence[str]) -> dict[str, str]:
         """The symbols that exist but do not trade now, with the venue's status.
 
         Raises ConfigError with one line for each unknown symbol.
         """
-        known = self._venue.decode_instruments((await self._transport.get(self._venue.instruments())).body)
-        problems = [self._unknown(symbol, known) for symbol in symbols if symbol not in known]
-        if problems:
-            raise ConfigError(problems)
-        return {symbol: known[symbol] for symbol in symbols if known[symbol] != _TRADING}
+        listing = await self.list_symbols(symbols)
+        if listing.unknown:
+            raise ConfigError(list(listing.unknown.values()))
+        return listing.not_trading
 
     def _unknown(self, symbol: str, known: Iterable[str]) -> str:
         close = difflib.get_close_matches(symbol, known, n=3, cutoff=0.75)

@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 
 from daemon.clock import Clock
-from daemon.errors import DataFault, RateLimited, RegionRefused, Retryable
+from daemon.errors import DataFault, RateLimited, RegionRefused, Retryable, Unreachable
 from daemon.exchanges.base import RestRequest, Venue
 from daemon.ingest.http_errors import error_for_status, is_loopback, untrusted_certificate
 from daemon.ingest.pacing import Backoff, Sleep, TokenBucket
@@ -26,6 +26,8 @@ class RestSettings(msgspec.Struct, frozen=True, kw_only=True):
     backoff_cap_s: float = 8.0
     # A request waits for the end of a shorter pause; a longer one raises RateLimited.
     longest_pause_s: float = 30.0
+    # After a refusal of the region or an untrusted certificate no request is sent for this long.
+    refused_retry_s: float = 15.0
     most_body_bytes: int = 64 * 2**20  # Binance's exchangeInfo is the largest answer, about 10 MB
     pages_per_call: int = 10
     # Enough for a busy hour at a venue that cannot be asked by time, where pages begin at the newest trade.
@@ -73,6 +75,8 @@ class RestTransport:
         self._budgets: dict[str, TokenBucket] = {}
         self._paused_until_s = clock.wall_s()
         self._was_answered = False
+        self._refusal: RegionRefused | Unreachable | None = None
+        self._refused_until_s = clock.wall_s()
 
     async def close(self) -> None:
         """Closes the session, unless the caller supplied it."""
@@ -84,8 +88,8 @@ class RestTransport:
         """The venue's answer.
 
         Raises RateLimited for a pause above ``longest_pause_s``, RegionRefused, Unreachable for an untrusted
-        certificate, DataFault where the venue rejects the request or the body is too large, and Retryable once every
-        attempt has failed.
+        certificate (both also without a request until ``refused_retry_s`` after the last one), DataFault where the
+        venue rejects the request or the body is too large, and Retryable once every attempt has failed.
         """
         backoff = Backoff(first_s=self._settings.backoff_first_s, cap_s=self._settings.backoff_cap_s, draw=self._draw)
         for attempts_left in reversed(range(self._settings.attempts)):
@@ -94,8 +98,12 @@ class RestTransport:
             await (
                 self._wait_out_pause()
             )  # another request may have been rate-limited while this one waited for the budget
+            self._raise_refusal()
             try:
                 return await self._attempt(request)
+            except (RegionRefused, Unreachable) as error:
+                self._refusal, self._refused_until_s = error, self._clock.wall_s() + self._settings.refused_retry_s
+                raise
             except RateLimited as error:
                 self._paused_until_s = max(self._paused_until_s, self._clock.wall_s() + error.retry_after_s)
                 if not attempts_left:
@@ -105,6 +113,10 @@ class RestTransport:
                     raise
                 await self._sleep(backoff.next_s())
         raise AssertionError("the last attempt returns or raises")
+
+    def _raise_refusal(self) -> None:
+        if self._refusal is not None and self._clock.wall_s() < self._refused_until_s:
+            raise type(self._refusal)(str(self._refusal))
 
     def _budget(self, pace: str) -> TokenBucket:
         if pace not in self._budgets:  # at most one for each instrument

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from daemon.clock import Clock
-from daemon.errors import ErrorHandling, ForecastdError, RateLimited, classify
+from daemon.errors import ConfigError, ErrorHandling, ForecastdError, RateLimited, classify
 from daemon.exchanges.base import Venue
 from daemon.ingest.connection import StreamConnection
 from daemon.ingest.listener import StreamListener, StreamSettings
@@ -64,7 +64,6 @@ class SymbolGroup:
         self._backoff = backoff
         self._sleep = sleep
         self._active: StreamConnection | None = None
-        self._was_connected = False
         self._replacement_due = asyncio.Event()
         self._next_try_at_s = clock.wall_s()
         self._last_failure: str | None = None
@@ -82,7 +81,7 @@ class SymbolGroup:
         )
 
     async def run(self) -> None:
-        """Connects and replaces connections without end. Raises only errors that a retry cannot cure."""
+        """Connects and replaces connections without end. Raises ConfigError for an address that is none."""
         try:
             while True:
                 connection = await self._connect_with_retries()
@@ -120,13 +119,19 @@ class SymbolGroup:
         return connection
 
     def _record_failure(self, error: ForecastdError | OSError) -> None:
-        # The region cannot change at run time: a refusal after a first connection is temporary.
-        if classify(error) is ErrorHandling.STOP and not self._was_connected:
+        if isinstance(error, ConfigError):
             raise error
-        self._schedule_next_try(at_least_s=error.retry_after_s if isinstance(error, RateLimited) else 0.0)
+        self._schedule_next_try(at_least_s=self._shortest_wait_s(error))
         self._last_failure = str(error) or repr(error)
         if not self._connected:
             self._report_disconnected(self._last_failure)
+
+    def _shortest_wait_s(self, error: ForecastdError | OSError) -> float:
+        if isinstance(error, RateLimited):
+            return error.retry_after_s
+        # After a first connection a refusal is not of the region: it passes like any other failure.
+        refused = classify(error) is ErrorHandling.STOP and self._active is None
+        return self._settings.refused_retry_s if refused else 0.0
 
     def _report_disconnected(self, reason: str) -> None:
         if self._active is not None:
@@ -148,7 +153,6 @@ class SymbolGroup:
     async def _activate(self, connection: StreamConnection) -> None:
         """Activates a verified connection, then closes the previous one."""
         old, self._active = self._active, connection
-        self._was_connected = True
         self._replacement_due.clear()
         self._listener.connected(connection.confirmed)
         if connection.must_be_replaced:
@@ -229,8 +233,8 @@ class MarketStream:
     async def run(self) -> None:
         """Runs until ``close`` is called.
 
-        Raises RegionRefused, ConfigError or Unreachable where a retry of the first connection cannot help, and every
-        error of the listener except DataFault.
+        A venue that refuses the region or cannot be trusted is tried again like one that is down. Raises ConfigError
+        for an address that is none, and every error of the listener except DataFault.
         """
         try:
             async with asyncio.TaskGroup() as tasks:

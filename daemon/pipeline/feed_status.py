@@ -8,6 +8,8 @@ from daemon.pipeline.events import Event, FeedSilent, GapOpened, GapRepaired, Sy
 from daemon.pipeline.sequence import Interruption, MissingIds
 from features.market import Instrument
 
+NOT_ASKED = "waiting for the first trades"
+
 
 class FeedStatus:
     """Appends status and gap events to ``events``, the pipeline's list.
@@ -20,7 +22,7 @@ class FeedStatus:
         self, instrument: Instrument, *, last_trade_at_us: Callable[[], int | None], events: list[Event]
     ) -> None:
         self.state = SymbolState.WARMING_UP
-        self.reason = "waiting for the first trades"
+        self.reason = NOT_ASKED
         self.starting = False
         self._instrument = instrument
         self._last_trade_at_us = last_trade_at_us

@@ -56,6 +56,11 @@ class InstrumentPipeline:
         return self._state.status.reason
 
     @property
+    def unlisted(self) -> str | None:
+        """Why the venue does not list the symbol; None while it does."""
+        return self._state.unlisted
+
+    @property
     def warm(self) -> bool:
         """Whether the sequence has started, so that bars can close."""
         return self._state.continuity is not None
@@ -153,6 +158,16 @@ class InstrumentPipeline:
         if state.continuity.last_time_us >= self.next_close_us:
             state.close_bars(now_us)
         state.sequencer.enable_fast_path()
+
+    def listed(self, now_us: int, *, unlisted: str | None) -> None:
+        """The venue lists the symbol, or does not for the reason ``unlisted``."""
+        state = self._state
+        was_unlisted, state.unlisted = state.unlisted, unlisted
+        if unlisted is not None and self.state is not SymbolState.LIVE:
+            state.set_symbol_state(SymbolState.HALTED, now_us, unlisted)
+        elif unlisted is None and was_unlisted is not None and self.state is SymbolState.HALTED:
+            again = SymbolState.STALE if self.warm else SymbolState.WARMING_UP
+            state.set_symbol_state(again, now_us, "the venue lists it again; waiting for trades")
 
     # ---------------------------------------------------------------- reconciliation
 

@@ -33,6 +33,7 @@ class InstrumentState:
     events: the pipeline's list, shared by all instruments.
     catching_up: after a start, until REST has returned what happened before it; meanwhile no bar closes unproven.
     subscribed: whether the stream delivers the instrument's trades.
+    unlisted: why the venue does not list the symbol; None while it does.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class InstrumentState:
         self.sequencer = TradeSequencer(traits, bars=self.bars, status=self.status)
         self.catching_up = False
         self.subscribed = False
+        self.unlisted: str | None = None
         self._started_s: float | None = None
 
     @property
@@ -157,7 +159,12 @@ class InstrumentState:
             self.status.gap_opened(Interruption(after_us), now_us)
 
     def set_symbol_state(self, state: SymbolState, now_us: int, reason: str) -> None:
-        """Sets the feed status; when the state changes, the next trade takes the slow path and may set it again."""
+        """Sets the feed status; when the state changes, the next trade takes the slow path and may set it again.
+
+        A symbol that is not listed is halted for that reason, unless it is live: its trades contradict the list.
+        """
+        if self.unlisted is not None and state is not SymbolState.LIVE:
+            state, reason = SymbolState.HALTED, self.unlisted
         if state is not self.status.state:
             self.sequencer.disable_fast_path()
         self.status.set_state(state, now_us, reason)

@@ -147,6 +147,10 @@ class Pipeline:
         """Replaces a closed bar whose trades are not proven by the venue's final candle, which differs."""
         self._instruments[candle.instrument].replace_with_candle(candle)
 
+    def symbol_listed(self, instrument: Instrument, now_us: int, *, unlisted: str | None) -> None:
+        """The venue lists the instrument, or does not for the reason ``unlisted``."""
+        self._instruments[instrument].listed(now_us, unlisted=unlisted)
+
     def time_advanced(self, now_us: int, wall_s: float) -> None:
         """Closes, revises and requests what is due; to be called several times per grace period."""
         for each in self._instruments.values():

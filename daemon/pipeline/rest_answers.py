@@ -69,7 +69,7 @@ class RestAnswers:
         state.recovery.request_ended(helped=False, wall_s=wall_s)
         if state.continuity is None:
             state.set_symbol_state(SymbolState.WARMING_UP, now_us, f"the venue could not be asked: {reason}")
-        elif state.staleness.silent_for_s(wall_s) > state.timeouts.stale_after_s:
+        elif state.unlisted is not None or state.staleness.silent_for_s(wall_s) > state.timeouts.stale_after_s:
             state.set_symbol_state(SymbolState.STALE, now_us, f"no trades and no answer from the venue: {reason}")
 
     def _snapshot_received(self, request: SnapshotRequested, start: SequenceStart, now_us: int, wall_s: float) -> None:

@@ -23,6 +23,7 @@ from daemon.runtime.control_commands import ControlCommands
 from daemon.runtime.hooks import Hooks
 from daemon.runtime.retained_topics import announce_stop
 from daemon.runtime.startup import (
+    complete_late_history,
     load_champion,
     load_recent_history,
     report_warm_symbols,
@@ -33,6 +34,7 @@ from daemon.runtime.startup import (
 from daemon.runtime.status_snapshot import ModelInService, RetrainSnapshot, mqtt_status, status_document
 from daemon.runtime.store_opening import check_store, open_ledger
 from daemon.runtime.store_retention import StoreRetention
+from daemon.runtime.symbol_check import SymbolCheck
 from daemon.runtime.wiring import Components, build, timeouts_for
 from daemon.serving.control import ControlServer, serving_path
 from daemon.serving.gpu import GpuCollector
@@ -78,6 +80,7 @@ class App:
         self._set_log_level = set_log_level
         self._stopping = asyncio.Event()
         self._rounds_may_begin = asyncio.Event()
+        self._history_tried = asyncio.Event()
         self._notifier = Notifier.from_environment(environ)
 
     # ---------------------------------------------------------------- commands
@@ -155,6 +158,9 @@ class App:
             await restore_state(components, self.config)
             self.http_address = await http.start()
             components.health.component_up("http")
+            if not self.config.instruments:
+                shard = str(self.config.instance.shard)
+                log.warning("shard_empty", shard=shard, reason="no configured symbol belongs to this shard")
             log.info("started", http=self.http_address, mqtt=self.mqtt_address, control=str(control.path))
             await self._publish_and_run()
         finally:
@@ -207,6 +213,7 @@ class App:
             "retention": self._retention().run(),
             "history": components.history.follow_length(),
             "models": self._load_and_retrain(),
+            "late history": self._complete_history(),
             "quiet": components.retrain_job.pause_around_closes(self._next_close_us),
             "gpu": GpuCollector(components.metrics).run(),
             "ready": periodic_jobs.announce_status(self._notifier, components.health),
@@ -218,10 +225,9 @@ class App:
             jobs["reconciler"] = components.reconciler.run()
         for name, feed in components.feeds.items():
             assert feed.stream is not None
-            symbols = [each.symbol for each in self.config.instruments if each.venue == name]
             jobs[f"stream {name}"] = feed.stream.run()
             jobs[f"skew {name}"] = components.timekeeper.measure(name, feed.rest)
-            jobs[f"symbols {name}"] = periodic_jobs.check_symbols(name, symbols, feed.rest)
+            jobs[f"symbols {name}"] = SymbolCheck(feed, components.pipeline, self.clock).run()
         return jobs
 
     def _retention(self) -> StoreRetention:
@@ -267,7 +273,13 @@ class App:
         await load_champion(components, self.config, self._rounds_may_begin)
         await components.history.complete(ends_us)
         await components.promoter.refit()
-        await components.retrain_job.run_schedule()
+        self._history_tried.set()
+        if self.config.instruments:  # an empty shard has nothing to train
+            await components.retrain_job.run_schedule()
+
+    async def _complete_history(self) -> None:
+        await self._history_tried.wait()
+        await complete_late_history(self.components, self.config)
 
     def _next_close_us(self) -> int:
         warm = [each.next_close_us for each in self.components.pipeline.instruments.values() if each.warm]

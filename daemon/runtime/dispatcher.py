@@ -203,7 +203,8 @@ class Dispatcher:
         log.info("symbol_state", instrument=str(event.instrument), state=event.state.value, reason=event.reason)
         self._messages.symbol_status(event)
         self._metrics.show_state(event.instrument, event.state)
-        if event.state is SymbolState.STALE or event.state is SymbolState.WARMING_UP:
+        unlisted = event.state is SymbolState.HALTED and self._pipeline.instruments[event.instrument].unlisted
+        if event.state in {SymbolState.STALE, SymbolState.WARMING_UP} or unlisted:
             self._reporting.health.symbol_unreachable(event.instrument, event.reason)
         else:
             self._reporting.health.symbol_warm(event.instrument)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 import structlog
 
 from daemon.errors import DataFault, ErrorHandling, ForecastdError, classify
+from daemon.exchanges import VENUE_NAMES
 from daemon.ingest.rest_client import RestClient
 from daemon.store.ledger import Ledger
 from daemon.store.thread import StoreThread
@@ -22,6 +23,9 @@ MAX_BARS = 60_000  # nearly seven years of hours; short bars reach back less far
 MOST_ROWS = 2_000_000  # in one frame, about 250 MB: three years of hours of 76 instruments
 _RETRY_S = 5.0
 _MOST_FAULTS = 30  # enough to find two bars among a thousand
+_PATIENCE_S = 60.0
+_LONGEST_WAIT_S = 120.0  # where no venue answers: the schedule then trains on what the store holds
+_LOOK_S = 1.0
 _PARALLEL_FETCHES = 4
 
 
@@ -35,10 +39,12 @@ class HistoryLoader:
         self._ledger = ledger
         self._store = store
         self._interval_us = interval_us
-        self._at_once = asyncio.Semaphore(_PARALLEL_FETCHES)
         self._longer = asyncio.Event()
         self._ends_us: Mapping[Instrument, int] = {}
         self._bars = 0
+        # by venue, so that one that does not answer holds up no other
+        self._at_once = {name: asyncio.Semaphore(_PARALLEL_FETCHES) for name in VENUE_NAMES}
+        self._answered_s: dict[Instrument, float] = {}
         self.set_length(history_us)
 
     def set_length(self, history_us: int) -> None:
@@ -57,14 +63,44 @@ class HistoryLoader:
             self._longer.clear()
             await self.complete(self._ends_us)
 
-    async def complete(self, ends_us: Mapping[Instrument, int], *, bars: int | None = None) -> None:
+    async def complete(
+        self, ends_us: Mapping[Instrument, int], *, bars: int | None = None, patience_s: float = _PATIENCE_S
+    ) -> set[Instrument]:
         """Fetches the missing ones of the last ``bars`` bars (default: the whole history) before each end.
 
-        Requests without an answer are repeated; a venue that refuses is logged and skipped.
+        Requests without an answer are repeated. Returns the instruments that were given up: their venue answered
+        nothing for ``patience_s`` wall seconds after the others were complete, or for ``_LONGEST_WAIT_S``.
         """
-        self._ends_us = ends_us
+        self._ends_us = {**self._ends_us, **ends_us}
         wanted = min(bars or self._bars, self._bars)
-        await asyncio.gather(*(self._complete_one(each, end_us, wanted) for each, end_us in ends_us.items()))
+        running = {
+            asyncio.create_task(self._complete_one(each, end_us, wanted), name=f"history {each}"): each
+            for each, end_us in ends_us.items()
+        }
+        started_s = asyncio.get_running_loop().time()
+        self._answered_s |= dict.fromkeys(ends_us, started_s)
+        given_up: set[Instrument] = set()
+        pending = set(running)
+        try:
+            while pending:
+                done, pending = await asyncio.wait(pending, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()  # a defect ends the daemon
+                silent_s = self._shortest_silence_s(running[task] for task in pending)
+                if silent_s > (patience_s if len(pending) < len(running) else max(patience_s, _LONGEST_WAIT_S)):
+                    given_up = {running[task] for task in pending}
+                    log.warning("history_given_up", instruments=[str(each) for each in sorted(given_up)])
+                    break
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+        return given_up
+
+    def _shortest_silence_s(self, instruments: Iterable[Instrument]) -> float:
+        """The seconds since the venue last answered for one of ``instruments``; 0.0 for none."""
+        now_s = asyncio.get_running_loop().time()
+        return min((now_s - self._answered_s[each] for each in instruments), default=0.0)
 
     async def recent_frame(self, instruments: Sequence[Instrument], end_us: int) -> pl.DataFrame:
         """The history up to ``end_us`` with the columns of ``BARS_SCHEMA``, as far back as memory allows.
@@ -98,13 +134,14 @@ class HistoryLoader:
         start_us = end_us - bars * self._interval_us
         while True:
             try:
-                async with self._at_once:
+                async with self._at_once[instrument.venue]:
                     await self._fetch_missing(instrument, start_us, end_us)
             except (ForecastdError, OSError, TimeoutError) as error:
+                reason = str(error) or repr(error)
                 if classify(error) is ErrorHandling.STOP:
-                    log.error("history_refused", instrument=str(instrument), reason=str(error))  # noqa: TRY400
-                    return
-                log.warning("history_waits", instrument=str(instrument), reason=str(error) or repr(error))
+                    log.error("history_refused", instrument=str(instrument), reason=reason)  # noqa: TRY400
+                else:
+                    log.warning("history_waits", instrument=str(instrument), reason=reason)
                 await asyncio.sleep(_RETRY_S)
             else:
                 return
@@ -139,6 +176,7 @@ class HistoryLoader:
         except DataFault:
             await asyncio.sleep(_RETRY_S)
             candles = await rest.candles(instrument.symbol, self._interval_us, first_us, after_us)
+        self._answered_s[instrument] = asyncio.get_running_loop().time()
         if candles:
             await self._store.call(self._ledger.save_bars, candles)
             log.info("history_fetched", instrument=str(instrument), bars=len(candles))

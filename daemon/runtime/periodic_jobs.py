@@ -1,15 +1,13 @@
-"""Jobs that run as long as the daemon: the pipeline's ticks, writes to the store, systemd's status, symbol checks."""
+"""Jobs that run as long as the daemon: the pipeline's ticks, writes to the store, systemd's status."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import structlog
 
 from daemon.config import Config
-from daemon.errors import ConfigError, ErrorHandling, ForecastdError, RegionRefused, classify
-from daemon.ingest.rest_client import RestClient
 from daemon.runtime.venue_feed import Counts
 from daemon.runtime.wiring import Components, timeouts_for
 from daemon.serving.health import Health
@@ -19,7 +17,6 @@ from features.market import Instrument
 log = structlog.get_logger(__name__)
 
 _FLUSH_S = 1.0
-_SYMBOLS_RETRY_S = 30.0
 
 
 async def tick(components: Components, config: Callable[[], Config]) -> None:
@@ -53,19 +50,3 @@ async def announce_status(notifier: Notifier, health: Health) -> None:
             notifier.status(line)
             shown = line
         await asyncio.sleep(1.0)
-
-
-async def check_symbols(venue_name: str, symbols: Sequence[str], rest: RestClient) -> None:
-    """Checks once that the venue lists the symbols; repeats while the venue does not answer."""
-    while True:
-        try:
-            halted = await rest.check_symbols(symbols)
-        except (ForecastdError, OSError, TimeoutError) as error:
-            if isinstance(error, ConfigError | RegionRefused) or classify(error) is ErrorHandling.STOP:
-                raise
-            log.warning("symbols_not_checked", venue=venue_name, reason=str(error) or repr(error))
-            await asyncio.sleep(_SYMBOLS_RETRY_S)
-        else:
-            for symbol, state in halted.items():
-                log.warning("symbol_not_trading", venue=venue_name, symbol=symbol, state=state)
-            return

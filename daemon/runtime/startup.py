@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Sequence
 from contextlib import suppress
 
 import structlog
 
 from daemon.config import Config
 from daemon.pipeline.events import SymbolState
+from daemon.pipeline.feed_status import NOT_ASKED
 from daemon.pipeline.pipeline import Pipeline
 from daemon.runtime.history_loader import RECENT_BARS
 from daemon.runtime.restore import (
@@ -30,6 +32,10 @@ log = structlog.get_logger(__name__)
 _WARM_TIMEOUT_S = 20.0
 _HISTORY_TIMEOUT_S = 30.0
 _CHAMPION_AHEAD_S = 10.0  # the first round waits so long for the champion, which usually takes two seconds
+_RECENT_PATIENCE_S = 5.0
+_LATE_RETRY_S = 15.0
+_LONGEST_LATE_RETRY_S = 600.0
+_LATE_PATIENCE_S = 60.0
 
 
 async def synchronise_clock(components: Components) -> None:
@@ -73,15 +79,15 @@ async def load_recent_history(components: Components, config: Config) -> dict[In
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(_WARM_TIMEOUT_S):
-            while not all(each.warm for each in components.pipeline.instruments.values()):  # noqa: ASYNC110  # the pipeline has no asyncio events
+            while not _all_asked(components.pipeline):  # noqa: ASYNC110  # the pipeline has no asyncio events
                 await asyncio.sleep(0.02)
-    ends_us = _first_opens(components, config)
+    ends_us = first_opens(components, config)
     try:
         async with asyncio.timeout(_HISTORY_TIMEOUT_S):
-            await components.history.complete(ends_us, bars=RECENT_BARS)
+            await components.history.complete(ends_us, bars=RECENT_BARS, patience_s=_RECENT_PATIENCE_S)
     except TimeoutError:
         log.warning("history_late", reason="forecasts start from what the store holds")
-    stored = await components.history.recent_frame(config.instruments, max(ends_us.values()))
+    stored = await components.history.recent_frame(config.instruments, max(ends_us.values(), default=0))
     await components.inference.load_history(stored)
     return ends_us
 
@@ -91,6 +97,9 @@ async def load_champion(components: Components, config: Config, first_round: asy
 
     Where there is no champion to serve, a new model is requested.
     """
+    if not config.instruments:
+        first_round.set()
+        return
     loading = asyncio.create_task(components.promoter.start(config.model.kind), name="champion")
     try:
         await asyncio.wait({loading}, timeout=_CHAMPION_AHEAD_S)
@@ -104,14 +113,50 @@ async def load_champion(components: Components, config: Config, first_round: asy
     gc.freeze()
 
 
+async def complete_late_history(components: Components, config: Config) -> None:
+    """Completes the history of each instrument whose venue answers late, then refits; retries without end.
+
+    A model that could not be trained before, for lack of history, is requested again.
+    """
+    pause_s = _LATE_RETRY_S
+    late = await _fetch_whole(components, config, config.instruments)
+    while late:
+        await asyncio.sleep(pause_s)
+        left = await _fetch_whole(components, config, late)
+        pause_s = _LATE_RETRY_S if len(left) < len(late) else min(pause_s * 2, _LONGEST_LATE_RETRY_S)
+        if len(left) < len(late):
+            await components.promoter.refit()
+            if components.inference.model is None:
+                components.retrain_job.request_model()
+        late = left
+
+
+async def _fetch_whole(components: Components, config: Config, instruments: Sequence[Instrument]) -> list[Instrument]:
+    """Fetches the whole history of those that are warm; returns the instruments that still lack it."""
+    pipelines = components.pipeline.instruments
+    warm = [each for each in instruments if pipelines[each].warm]
+    ends_us = first_opens(components, config)
+    given_up = await components.history.complete({each: ends_us[each] for each in warm}, patience_s=_LATE_PATIENCE_S)
+    return [each for each in instruments if each in given_up or each not in warm]
+
+
 def report_warm_symbols(components: Components, config: Config) -> None:
-    """Marks every symbol as warm that is not known to be unreachable."""
+    """Marks every symbol as warm whose sequence has started and that is not known to be unreachable."""
     for instrument in config.instruments:
-        if components.pipeline.instruments[instrument].state is not SymbolState.STALE:
+        pipeline = components.pipeline.instruments[instrument]
+        if pipeline.warm and pipeline.state is not SymbolState.STALE and pipeline.unlisted is None:
             components.health.symbol_warm(instrument)
 
 
-def _first_opens(components: Components, config: Config) -> dict[Instrument, int]:
+def _all_asked(pipeline: Pipeline) -> bool:
+    """Whether each instrument is warm, or known to lack an answer of its venue while another one is warm."""
+    every = list(pipeline.instruments.values())
+    waiting = [each for each in every if not each.warm]
+    return not waiting or (len(waiting) < len(every) and all(each.state_reason != NOT_ASKED for each in waiting))
+
+
+def first_opens(components: Components, config: Config) -> dict[Instrument, int]:
+    """Where each instrument's live bars begin; for one without trades the open of the current interval."""
     now_open_us = interval_start(components.clock.market_us(), config.bars.interval_us)
     pipelines = components.pipeline.instruments
     return {each: pipelines[each].first_open_us if pipelines[each].warm else now_open_us for each in config.instruments}

@@ -9,7 +9,7 @@ from contextlib import suppress
 import structlog
 
 from daemon.clock import Clock
-from daemon.errors import DataFault, ErrorHandling, ForecastdError, Retryable, classify
+from daemon.errors import ErrorHandling, ForecastdError, Retryable, classify
 from daemon.ingest.pacing import Sleep
 from daemon.ingest.rest_client import RestClient
 from daemon.market_time.estimator import TOLERANCE_S, MarketTimeEstimator, Verdict
@@ -56,6 +56,7 @@ class Timekeeper:
         self._estimator = MarketTimeEstimator(venues, scale=self._scale)
         self._set_aside: dict[str, str] = {}
         self._restart_reason = ""
+        self._refusals: dict[str, str] = {}
 
     @property
     def confirmed(self) -> bool:
@@ -64,8 +65,10 @@ class Timekeeper:
     async def synchronise(self, rests: Mapping[str, tuple[RestClient, Sequence[str]]]) -> None:
         """Sets market time by the venues, before anything uses it; without an answer the system's clock stays.
 
-        rests: the REST client and the symbols of each venue. Raises the errors that end the daemon.
+        rests: the REST client and the symbols of each venue; none in an empty shard.
         """
+        if not rests:
+            return
         measuring = {
             asyncio.create_task(self._first_samples(venue, rest, symbols), name=f"first time of {venue}")
             for venue, (rest, symbols) in rests.items()
@@ -96,9 +99,7 @@ class Timekeeper:
             try:
                 contradicts = await self._sample(venue, rest)
             except ForecastdError as error:
-                if classify(error) is ErrorHandling.STOP:
-                    raise
-                log.info("skew_unknown", venue=venue, reason=str(error))
+                self._log_unknown(venue, error)
             self._steer()
             if self._restart_reason:
                 raise Retryable(self._restart_reason)
@@ -131,23 +132,33 @@ class Timekeeper:
             try:
                 await self._sample(venue, rest)
             except ForecastdError as error:
+                self._log_unknown(venue, error)
                 if classify(error) is ErrorHandling.STOP:
-                    raise
-                log.info("skew_unknown", venue=venue, reason=str(error))
+                    return
             else:
                 taken += 1
             await self._sleep(_FIRST_PERIOD_S)
 
         for symbol in symbols[:_FIRST_SYMBOLS]:
-            with suppress(Retryable, DataFault):
+            with suppress(ForecastdError):
                 trade = await rest.newest_trade(symbol)
                 if trade is not None:
                     self._estimator.trade_received(venue, trade.time_us, self._clock.base_us())
                     return
 
+    def _log_unknown(self, venue: str, error: ForecastdError) -> None:
+        """A refusal is logged once, as an error: it lasts, and only the operator can end it."""
+        reason = str(error)
+        if classify(error) is not ErrorHandling.STOP:
+            log.info("skew_unknown", venue=venue, reason=reason)
+        elif self._refusals.get(venue) != reason:
+            self._refusals[venue] = reason
+            log.error("venue_refused", venue=venue, reason=reason)
+
     async def _sample(self, venue: str, rest: RestClient) -> bool:
         """Takes one sample, and returns whether it contradicts market time."""
         sample = await rest.time_sample()
+        self._refusals.pop(venue, None)
         self._estimator.time_answered(venue, sample, self._clock.base_us())
         difference_us = abs(sample.offset_us - self._clock.correction_us)
         return difference_us > sample.error_us + TOLERANCE_S * self._scale or venue in self._set_aside

@@ -132,6 +132,11 @@ class VenueFeed:
         """Cancels a request that the pipeline has given up."""
         self.requests.cancel(request)
 
+    def renew_subscription(self, symbol: str, reason: str) -> None:
+        """Replaces the connection of ``symbol``: the venue may have dropped its subscription without a word."""
+        if self.stream is not None:
+            self.stream.reconnect(symbol, reason)
+
     def resubscribe(self, silent: FeedSilent) -> None:
         log.warning("feed_mute", instrument=str(silent.instrument), unheard_trades=silent.undelivered_trades)
         if self.stream is not None:

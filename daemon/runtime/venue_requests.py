@@ -9,7 +9,7 @@ from typing import NamedTuple
 import structlog
 
 from daemon.clock import Clock
-from daemon.errors import ForecastdError
+from daemon.errors import DataFault, ForecastdError
 from daemon.ingest.rest_client import RestClient
 from daemon.pipeline.answers import Answer, CandleAnswer, CandlesUnavailable, RequestFailed
 from daemon.pipeline.events import CandleRequested, RepairRequested, Request, SnapshotRequested
@@ -29,7 +29,8 @@ class _Outstanding(NamedTuple):
 class VenueRequests:
     """Sends the requests and passes each answer, or its failure, to the pipeline with its request.
 
-    At most one request of each instrument is outstanding: a new one cancels the one before.
+    At most one request of each instrument is outstanding: a new one cancels the one before. rejected: the instruments
+    whose last request the venue did not accept, which may no longer exist.
     """
 
     def __init__(self, rest: RestClient, *, pipeline: Pipeline, clock: Clock, wake: Callable[[], None]) -> None:
@@ -38,6 +39,7 @@ class VenueRequests:
         self._clock = clock
         self._wake = wake
         self._outstanding: dict[Instrument, _Outstanding] = {}
+        self.rejected: set[Instrument] = set()
 
     @property
     def outstanding(self) -> int:
@@ -80,10 +82,13 @@ class VenueRequests:
         try:
             async with asyncio.timeout(_LONGEST_S):
                 answer = await self._answer(request)
+            self.rejected.discard(request.instrument)
         except (ForecastdError, OSError, TimeoutError) as error:
             reason = str(error) or repr(error)
             log.warning("venue_not_asked", instrument=str(request.instrument), reason=reason)
             answer = RequestFailed(reason)
+            if isinstance(error, DataFault):
+                self.rejected.add(request.instrument)
         self._pipeline.answer(request, answer, self._clock.market_us(), self._clock.wall_s())
         outstanding = self._outstanding.get(request.instrument)
         if outstanding is not None and outstanding.request == request:

@@ -1,4 +1,4 @@
-"""``forecastd run`` with a fault that only the operator can mend: one line, the cure, and an exit code."""
+"""``forecastd run`` with a fault that only the operator can mend, in the configuration or at the venue."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.errors import EXIT_CONFIG, EXIT_UNAVAILABLE
+from daemon.errors import EXIT_CONFIG
 from tests.e2e import rig
 from tests.e2e.processes import configuration, process
 
@@ -21,14 +21,15 @@ async def ended(folder: Path, file: Path) -> tuple[int, str]:
         return code, daemon.log.strip().splitlines()[-1]
 
 
-async def test_a_refused_region_is_named_with_its_cure(tmp_path: Path) -> None:
-    """HTTP 451 from the venue: exit code 69, and which key to change."""
+async def test_a_refused_region_is_named_and_does_not_end_the_daemon(tmp_path: Path) -> None:
+    """HTTP 451 from the only venue: the log names the key to change, and the daemon runs until it is stopped."""
     async with rig.exchange() as exchange:
-        exchange.simulated.rest_failing(451)
-        code, message = await ended(tmp_path, configuration(tmp_path, interval="1h", **exchange.addresses._asdict()))
-    assert code == EXIT_UNAVAILABLE, message
-    assert message.startswith("forecastd: binance")
-    assert "rest_url" in message
+        exchange.simulated.refuse_region(451)
+        file = configuration(tmp_path, interval="1h", **exchange.addresses._asdict())
+        with process(tmp_path, "run", "-c", str(file)) as daemon:
+            await asyncio.to_thread(daemon.until, lambda: bool(daemon.events("venue_refused")))
+            assert "rest_url" in daemon.events("venue_refused")[0]["reason"]
+            assert await asyncio.to_thread(daemon.end, within_s=10) == 0
 
 
 async def test_a_broken_configuration_is_refused_before_anything_starts(tmp_path: Path) -> None:

@@ -25,6 +25,12 @@ def test_unusable_retry_after(header: str | None) -> None:
     assert retry_after_s(header, default_s=60) == 60
 
 
+@pytest.mark.parametrize("header", ["301", "99999999", "1e300"])
+def test_long_retry_after(header: str) -> None:
+    """A venue that asks for a pause of days is probed again after five minutes."""
+    assert retry_after_s(header) == 300
+
+
 @pytest.mark.parametrize(
     ("url", "here"),
     [

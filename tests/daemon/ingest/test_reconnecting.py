@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from http import HTTPStatus
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 
 from daemon.clock import SystemClock
-from daemon.errors import ConfigError, RegionRefused, Unreachable
+from daemon.errors import ConfigError
 from daemon.ingest.stream import MarketStream
 from tests.daemon.ingest.background_stream import BTC, ETH, FAST, RecordingListener, streaming
 from tests.daemon.ingest.fake_binance import FakeBinance, SwiftBinance
@@ -97,22 +98,24 @@ async def test_connection_budget(server: FakeBinance, listener: RecordingListene
 
 @pytest.mark.parametrize("status", [HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS, HTTPStatus.FORBIDDEN])
 async def test_region_refused(server: FakeBinance, listener: RecordingListener, status: HTTPStatus) -> None:
-    """A refusal of the region at the first handshake ends the run with the cure in its words."""
+    """A refusal of the region is named with the cure, tried again after its own pause, and no error of the stream."""
     server.status = status
-    stream = MarketStream(SwiftBinance([BTC]), [BTC], server.url, listener=listener, clock=SystemClock(), settings=FAST)
-    with pytest.raises(RegionRefused, match=rf"HTTP {status.value}.*ws_url.*another venue"):
-        await stream.run()
-    assert server.attempts == 1
+    settings = msgspec.structs.replace(FAST, refused_retry_s=0.2)
+    async with streaming(server.url, listener, settings=settings):
+        await listener.until_count("disconnected", 2)
+        assert server.attempts == 2
+        assert re.search(rf"HTTP {status.value}.*ws_url.*another venue", listener.losses[0].reason)
+        server.status = None
+        await listener.until_count("connected", 1)
 
 
 async def test_untrusted_certificate(tmp_path: Path, listener: RecordingListener) -> None:
-    """A certificate that cannot be trusted at the first handshake ends the run: no retry makes it good."""
+    """A certificate that cannot be trusted is named and tried again: the venue may renew it."""
     async with FakeBinance(ssl=self_signed(tmp_path)) as server:
-        stream = MarketStream(
-            SwiftBinance([BTC]), [BTC], server.url, listener=listener, clock=SystemClock(), settings=FAST
-        )
-        with pytest.raises(Unreachable, match="no trusted authority signed"):
-            await stream.run()
+        settings = msgspec.structs.replace(FAST, refused_retry_s=0.1)
+        async with streaming(server.url, listener, settings=settings):
+            await listener.until_count("disconnected", 2)
+            assert "no trusted authority signed" in listener.losses[0].reason
 
 
 async def test_address_that_is_none(listener: RecordingListener) -> None:

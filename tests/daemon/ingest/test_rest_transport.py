@@ -73,12 +73,16 @@ async def test_weight_budget(rest: FakeRest, clock: SleepingClock) -> None:
 
 
 @pytest.mark.parametrize("status", [451, 403])
-async def test_region_refused(rest: FakeRest, connect: Connect, status: int) -> None:
-    """A refusal of the region names the cure and is not tried again."""
+async def test_region_refused(rest: FakeRest, connect: Connect, clock: SleepingClock, status: int) -> None:
+    """A refusal of the region names the cure; the venue is not asked again before a pause, and then it is."""
     rest.misfortunes.append((status, {}, b""))
-    with pytest.raises(RegionRefused, match=rf"HTTP {status}.*rest_url.*another venue"):
-        await newest(connect())
+    client = connect()
+    for _ in range(2):
+        with pytest.raises(RegionRefused, match=rf"HTTP {status}.*rest_url.*another venue"):
+            await newest(client)
     assert len(rest.queries) == 1
+    await clock.sleep(RestSettings().refused_retry_s)
+    assert await newest(client) is not None
 
 
 async def test_refusal_after_having_been_served(rest: FakeRest, connect: Connect) -> None:

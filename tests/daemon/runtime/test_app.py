@@ -1,4 +1,4 @@
-"""Life of one daemon: refused starts, reload, a full disk, and the stop."""
+"""Life of one daemon: a venue that is down, reload, a full disk, and the stop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from daemon.config import Config, load_config
-from daemon.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, ConfigError, ForecastdError, RegionRefused, Retryable
+from daemon.errors import ConfigError, ForecastdError, Retryable
 from daemon.simulator.exchange import Addresses
 from daemon.store.ledger import Ledger
 from features.market import Bar
@@ -40,18 +40,6 @@ def started(folder: Path, exchange: Exchange, **keys: Any) -> Daemon:
 
 
 @pytest.mark.slow
-async def test_a_refused_region_ends_the_daemon_with_its_cure(tmp_path: Path) -> None:
-    """HTTP 451 is not retried: exit code 69, the venue's name and the remedy."""
-    async with rig.exchange() as exchange:
-        exchange.simulated.rest_failing(451)
-        error = await ending(started(tmp_path, exchange))
-    assert isinstance(error, RegionRefused)
-    assert error.exit_code == EXIT_UNAVAILABLE
-    assert "binance" in str(error)
-    assert "rest_url" in str(error)
-
-
-@pytest.mark.slow
 async def test_the_final_status_names_the_error(tmp_path: Path, start_mosquitto: Callable[..., Mosquitto]) -> None:
     """The retained status has the state stopped and the reason."""
     broker = start_mosquitto()
@@ -69,18 +57,6 @@ async def test_the_final_status_names_the_error(tmp_path: Path, start_mosquitto:
 
 def fail(now_us: int, wall_s: float) -> None:
     raise ZeroDivisionError("a defect")
-
-
-@pytest.mark.slow
-async def test_an_unknown_symbol_ends_the_daemon_with_a_suggestion(tmp_path: Path) -> None:
-    """A symbol that the venue does not have is an error of the configuration, with the nearest name."""
-    async with rig.exchange() as exchange:
-        feed = {"venue": "binance", "symbols": ["BTC-USDT", "ETG-USDT"], **exchange.addresses._asdict()}
-        error = await ending(started(tmp_path, exchange, feeds=[feed]))
-    assert isinstance(error, ConfigError)
-    assert error.exit_code == EXIT_CONFIG
-    assert "ETG-USDT" in str(error)
-    assert "ETH-USDT" in str(error)
 
 
 @pytest.mark.slow

@@ -9,9 +9,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from daemon.clock import SystemClock
-from daemon.errors import RegionRefused, Retryable
+from daemon.errors import Retryable
 from daemon.exchanges.binance import Binance
 from daemon.ingest.rest_client import RestClient
+from daemon.ingest.rest_transport import RestSettings
 from daemon.runtime.timekeeper import Timekeeper
 from daemon.serving.health import Health
 from daemon.serving.metrics import Metrics
@@ -20,6 +21,7 @@ from tests.daemon.pipeline.builders import BTC, ETH, make_pipeline
 
 HOUR_MS = 3_600_000
 NEWEST_TRADE_MS = 95
+SETTINGS = RestSettings(refused_retry_s=0.0)
 
 
 class Daemon:
@@ -49,7 +51,9 @@ class Daemon:
             health=self.health,
             sleep=self._sleep,
         )
-        self.client = RestClient(Binance(["BTC-USDT"]), rest.url, clock=self.clock, sleep=self._sleep)
+        self.client = RestClient(
+            Binance(["BTC-USDT"]), rest.url, clock=self.clock, sleep=self._sleep, settings=SETTINGS
+        )
         self.times_us: list[int] = []
         self._show_time()
 
@@ -180,15 +184,15 @@ async def test_market_time_far_ahead_ends_the_daemon(rest: FakeRest) -> None:
     assert daemon.times_us == sorted(daemon.times_us)
 
 
-async def test_a_refused_region_is_raised(rest: FakeRest) -> None:
-    """The error is not repeated."""
+async def test_a_refused_region_is_named_once_and_asked_again(rest: FakeRest) -> None:
+    """No refusal ends the measurement or the start; the next answer sets the skew."""
     daemon = Daemon(rest)
     rest.misfortunes.append((451, {}, b""))
-    with pytest.raises(RegionRefused):
-        await daemon.run(10)
-    rest.misfortunes.append((451, {}, b""))
-    with pytest.raises(RegionRefused):
+    with capture_logs() as logs:
         await daemon.synchronise()
+        await daemon.run(60)
+    assert [entry["event"] for entry in logs].count("venue_refused") == 1
+    assert "binance" in daemon.pipeline.clock_skew_ms
 
 
 async def test_a_failed_measurement_is_repeated(rest: FakeRest) -> None:
