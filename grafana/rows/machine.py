@@ -18,13 +18,27 @@ MQTT = Row(
         ),
         Panel(
             "Messages",
-            "Messages of the last hour that the broker confirmed, and those dropped because they had passed their "
-            "valid_until while the broker was away.",
+            "Messages of the last hour that the broker confirmed, and those that were not delivered, by reason: expired "
+            "or superseded while the broker was away, refused by it, or too large for it.",
             "short",
             (
                 Query(increase(of_instance("mqtt_published_total"), by="instance"), "published {{instance}}"),
-                Query(increase(of_instance("mqtt_expired_total"), by="instance"), "expired {{instance}}"),
+                Query(increase(of_instance("mqtt_dropped_total"), by="instance, reason"), "{{reason}} {{instance}}"),
             ),
+            minimum=0,
+        ),
+        Panel(
+            "Lost connections",
+            "Connections to the broker that were refused or lost in the last hour, by reason. session_taken_over: a second "
+            "daemon has this client id; not_authorized: credentials or access rules.",
+            "short",
+            (
+                Query(
+                    increase(of_instance("mqtt_connection_failures_total"), by="instance, reason"),
+                    "{{reason}} {{instance}}",
+                ),
+            ),
+            width=4,
             minimum=0,
         ),
         Panel(
