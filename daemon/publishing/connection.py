@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from socket import IPPROTO_TCP, SHUT_RDWR, TCP_NODELAY, gaierror, socket
-from typing import Literal, Protocol
+from typing import Protocol
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
@@ -22,7 +22,16 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from daemon.config.broker_url import Endpoint
-from daemon.errors import ForecastdError, Retryable
+from daemon.errors import Retryable
+from daemon.publishing.failures import (
+    AccessRefused,
+    BrokerLost,
+    ConnectionClosed,
+    MessageRefused,
+    MessageTooLarge,
+    ProtocolRefused,
+    SessionTakenOver,
+)
 from daemon.publishing.mqtt_client import ReasonedClient
 from daemon.publishing.reason_codes import (
     ACCESS_CODES,
@@ -31,10 +40,8 @@ from daemon.publishing.reason_codes import (
     UNSUPPORTED_PROTOCOL_VERSION,
     reason,
 )
-from daemon.publishing.settings import MqttSettings
+from daemon.publishing.settings import MqttProtocol, MqttSettings
 from daemon.publishing.wire import STATUS_SCHEMA
-
-MqttProtocol = Literal["5", "311"]
 
 KEEPALIVE_S = 15
 # Mosquitto and most others accept 20 unconfirmed messages; an MQTT 5 broker may announce fewer, which paho honours.
@@ -47,55 +54,20 @@ _CREDENTIALS = "check mqtt.username and mqtt.password_file"
 _SMALLER = "raise its limit (mosquitto: max_packet_size), or set fewer model.horizons or model.quantiles"
 
 
-class ConnectionFailed(Retryable):
-    """Base of the reasons why there is no connection. ``label``: the reason as the value of a metric's label."""
-
-    def __init__(self, message: str, *, label: str = "lost") -> None:
-        super().__init__(message)
-        self.label = label
-
-
-class BrokerLost(ConnectionFailed):
-    """The broker cannot be reached or stopped answering."""
-
-
-class ConnectionClosed(BrokerLost):
-    """The broker ended an accepted connection. ``code``: its reason code, None without one (MQTT 3.1.1)."""
-
-    def __init__(self, message: str, *, code: int | None, label: str) -> None:
-        super().__init__(message, label=label)
-        self.code = code
-
-
-class SessionTakenOver(ConnectionClosed):
-    """Another client connected with the same client id; each new attempt would take the session over in turn."""
-
-
-class AccessRefused(ConnectionFailed):
-    """Credentials were refused, or a certificate or file is unusable; the message names what an operator must do."""
-
-
-class ProtocolRefused(ConnectionFailed):
-    """The broker does not support this version of MQTT."""
-
-
-class MessageRefused(ForecastdError):
-    """The broker refused one message; the connection is unaffected."""
-
-
-class MessageTooLarge(ForecastdError):
-    """One message exceeds the broker's maximum packet size; it was not sent."""
-
-
 @dataclass(frozen=True, slots=True)
 class ConnectOptions:
-    """Parameters of a connection that are not in the configuration file. ``timeout_s`` bounds each answer."""
+    """Parameters of a connection that are not in the configuration file. ``timeout_s`` bounds each answer.
+
+    on_status: called with each new message on ``will_topic``, the daemon's own included with MQTT 3.1.1; None to
+        subscribe to nothing.
+    """
 
     client_id: str
     protocol: MqttProtocol
     will_topic: str
     will_payload: bytes
     timeout_s: float
+    on_status: Callable[[bytes], None] | None = None
 
 
 class BrokerConnection(Protocol):
@@ -127,6 +99,7 @@ class AiomqttConnection:
         self._endpoint = endpoint
         self._client_id = options.client_id
         self._protocol = options.protocol
+        self._on_status = options.on_status
 
     async def publish(
         self, topic: str, payload: bytes, *, retain: bool, schema: str, model: str | None, expires_in_s: int | None
@@ -144,9 +117,9 @@ class AiomqttConnection:
 
     async def watch(self) -> None:
         try:
-            async for _ in self._client.messages:
-                # The client has no subscription, but some brokers send retained messages anyway.
-                pass
+            async for message in self._client.messages:
+                if self._on_status is not None and not message.retain and isinstance(message.payload, bytes):
+                    self._on_status(message.payload)
         except aiomqtt.MqttError as error:
             raise self._closed() or BrokerLost(f"{self._endpoint} stopped answering: {error}") from error
 
@@ -165,10 +138,10 @@ class AiomqttConnection:
         if code is not None and code >= FIRST_ERROR:
             kind = SessionTakenOver if code == SESSION_TAKEN_OVER else ConnectionClosed
             message = f"{self._endpoint} ended the connection of client {self._client_id}: {reason(code)}"
-            return kind(message, code=code, label=reason(code).label)
+            return kind(message, code=code, label=reason(code).label, unanswered=self._client.subscription_pending)
         if self._client.closed_by_broker or code is not None:
             message = f"{self._endpoint} closed the connection of client {self._client_id} without a reason{self._hint}"
-            return ConnectionClosed(message, code=None, label="closed")
+            return ConnectionClosed(message, code=None, label="closed", unanswered=self._client.subscription_pending)
         return None
 
     @property
@@ -195,6 +168,8 @@ async def connect(settings: MqttSettings, options: ConnectOptions) -> AsyncItera
     except aiomqtt.MqttError as error:
         await _abort(client)
         raise _connect_failure(error, settings, options) from error
+    if options.on_status is not None:
+        client.watch(options.will_topic, mqtt_5=options.protocol == "5")
     try:
         yield AiomqttConnection(client, endpoint, options)
     except BaseException:

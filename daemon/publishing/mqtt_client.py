@@ -9,6 +9,7 @@ import aiomqtt
 from paho.mqtt.client import MQTT_ERR_SUCCESS
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 _KEEPALIVE_TIMEOUT = 0x8D  # paho's own, where the broker answered no PINGREQ
 
@@ -18,12 +19,14 @@ class ReasonedClient(aiomqtt.Client):
 
     disconnect_code: of the broker's DISCONNECT; None where it closed the connection without one.
     closed_by_broker: whether the connection ended other than by a missing answer or by ``disconnect``.
+    subscription_pending: whether the broker has not answered ``watch`` yet.
     max_packet_bytes: None where the broker named no limit.
     """
 
     disconnect_code: int | None = None
     max_packet_bytes: int | None = None
     closed_by_broker = False
+    subscription_pending = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -43,6 +46,23 @@ class ReasonedClient(aiomqtt.Client):
             raise aiomqtt.MqttError("Operation timed out") from None
         finally:
             del self._confirmations[info.mid]
+
+    def watch(self, topic: str, *, mqtt_5: bool) -> None:
+        """Subscribes to what others publish on ``topic``, without waiting for the answer, which may be a refusal.
+
+        MQTT 3.1.1 cannot leave the client's own messages out.
+        """
+        self.subscription_pending = True
+        if mqtt_5:
+            only_new = SubscribeOptions(qos=1, noLocal=True, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+            self._client.subscribe(topic, options=only_new)
+        else:
+            self._client.subscribe(topic, 1)
+
+    def _on_subscribe(
+        self, _client: Any, _userdata: Any, _mid: int, _codes: list[ReasonCode], _properties: Properties | None = None
+    ) -> None:
+        self.subscription_pending = False
 
     def _on_connect(
         self, client: Any, userdata: Any, flags: Any, reason_code: ReasonCode, properties: Properties | None = None

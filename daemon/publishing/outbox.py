@@ -209,7 +209,10 @@ class Outbox:
             self._drop(self._waiting[_EVENTS].popleft(), DropReason.OVERFLOW)
         if len(self._ready) - (_EVENTS in self._ready) > self._max_topics:
             oldest = next(lane for lane in self._ready if lane not in (_EVENTS, self._pinned))
-            self._drop(self._waiting[oldest].popleft(), DropReason.OVERFLOW)
+            dropped = self._waiting[oldest].popleft()
+            if self._newest.get(oldest) is dropped:
+                del self._newest[oldest]
+            self._drop(dropped, DropReason.OVERFLOW)
             self._remove_if_empty(oldest)
 
     def _offer_refused_again(self) -> None:

@@ -146,6 +146,14 @@ def status(state: str, *, since_us: int, version: str, reason: str) -> bytes:
     return encode(StatusMessage(state=state, since=iso(since_us), version=version, reason=reason))
 
 
+def status_state(payload: bytes) -> str | None:
+    """The state in an encoded status; None for bytes that are no status."""
+    try:
+        return msgspec.json.decode(payload, type=StatusMessage).state
+    except msgspec.DecodeError:
+        return None
+
+
 def symbol_status(change: SymbolStateChanged) -> bytes:
     """An instrument's state as forecastd.symbol_status.v1."""
     last_trade_at_us = change.last_trade_at_us

@@ -10,30 +10,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from daemon.clock import Clock
 from daemon.errors import Retryable
+from daemon.publishing import payloads
 from daemon.publishing.connection import (
     MAX_IN_FLIGHT,
-    AccessRefused,
     BrokerConnection,
     Connect,
-    ConnectionClosed,
-    ConnectionFailed,
     ConnectOptions,
-    MqttProtocol,
-    ProtocolRefused,
-    SessionTakenOver,
     connect,
 )
+from daemon.publishing.failures import (
+    AccessRefused,
+    ConnectionClosed,
+    ConnectionFailed,
+    ProtocolRefused,
+    SessionTakenOver,
+)
 from daemon.publishing.outbox import DropReason, OnDropped, Outbox, OutboxMessage
+from daemon.publishing.publisher_state import PublisherState
 from daemon.publishing.reason_codes import PACKET_TOO_LARGE
 from daemon.publishing.retry_policy import PublishBackoff, RetryPolicy
 from daemon.publishing.sender import Sender
-from daemon.publishing.settings import MqttSettings
+from daemon.publishing.settings import MqttProtocol, MqttSettings
 from daemon.publishing.suspects import SuspectMessages
 from daemon.publishing.topics import Topics
 from daemon.publishing.wire import STATUS_SCHEMA
@@ -48,49 +52,10 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class PublisherState:
-    """Connection state and message counters of the publisher.
-
-    since_us: market time of the last change of ``connected``.
-    attempts: failed attempts since the last accepted connection; ``last_error`` is the latest one's error.
-    published: messages confirmed for the first time; ``repeated``: those confirmed again after a reconnection.
-    failure: the latest failure's reason as a metric's label.
-    expired, superseded, overflowed, refused, too_large: messages dropped before delivery, by reason.
-    """
-
-    connected: bool
-    since_us: int
-    protocol: MqttProtocol | None = None
-    attempts: int = 0
-    last_error: str | None = None
-    failure: str = ""
-    connections: int = 0
-    published: int = 0
-    repeated: int = 0
-    expired: int = 0
-    superseded: int = 0
-    overflowed: int = 0
-    refused: int = 0
-    too_large: int = 0
-
-    def with_drop(self, reason: DropReason) -> PublisherState:
-        """A copy with one more dropped message of ``reason``."""
-        match reason:
-            case DropReason.EXPIRED:
-                return replace(self, expired=self.expired + 1)
-            case DropReason.SUPERSEDED:
-                return replace(self, superseded=self.superseded + 1)
-            case DropReason.OVERFLOW:
-                return replace(self, overflowed=self.overflowed + 1)
-            case DropReason.REFUSED:
-                return replace(self, refused=self.refused + 1)
-            case DropReason.TOO_LARGE:
-                return replace(self, too_large=self.too_large + 1)
-
-
 OnDelivered = Callable[[OutboxMessage, float], None]
 OnState = Callable[[PublisherState], None]
+_FINAL_STATES = ("stopped", "offline")
+_REMEMBERED_STATUSES = 64
 
 
 class Publisher:
@@ -100,6 +65,7 @@ class Publisher:
     last_will: returns the payload that the broker publishes if the daemon disappears; called on each connection.
     on_delivered: called at each message's first confirmation with the wall seconds since it was submitted.
     on_dropped: called for each message dropped before delivery, with the reason.
+    on_rival: called with the state of a status that another client published on this daemon's topic.
     on_state: called when a connection is accepted, lost or refused, and on the fallback to MQTT 3.1.1.
     """
 
@@ -114,6 +80,7 @@ class Publisher:
         on_delivered: OnDelivered = lambda _message, _seconds: None,
         on_dropped: OnDropped = lambda _message, _reason, _detail: None,
         on_state: OnState = lambda _state: None,
+        on_rival: Callable[[str], None] = lambda _state: None,
         retry_policy: RetryPolicy | None = None,
         connect: Connect = connect,
     ) -> None:
@@ -124,6 +91,9 @@ class Publisher:
         self._on_delivered = on_delivered
         self._on_dropped = on_dropped
         self._on_state = on_state
+        self._on_rival = on_rival
+        self._own_statuses: deque[bytes] = deque(maxlen=_REMEMBERED_STATUSES)
+        self._watch_status = True
         self._retry_policy = retry_policy or RetryPolicy()
         self._connect = connect
         self._protocol = _preferred_protocol(settings)
@@ -160,6 +130,7 @@ class Publisher:
 
     def update_status(self, payload: bytes) -> None:
         """Publishes a new retained status and uses it as the birth message of later connections."""
+        self._own_statuses.append(payload)
         self.submit(
             OutboxMessage(
                 topic=self._topics.status,
@@ -211,12 +182,14 @@ class Publisher:
             await self._pause_after(error)
 
     async def _use_connection(self) -> None:
+        last_will = self._last_will()
         options = ConnectOptions(
             client_id=self._settings.client_id or f"forecastd-{self._topics.instance}",
             protocol=self._protocol,
             will_topic=self._topics.status,
-            will_payload=self._last_will(),
+            will_payload=last_will,
             timeout_s=self._retry_policy.answer_s,
+            on_status=self._status_received if self._watch_status else None,
         )
         async with self._connect(self._settings, options) as connection:
             self._on_accepted()
@@ -241,6 +214,7 @@ class Publisher:
             if lost is None:
                 raise
             if isinstance(lost, ConnectionClosed):
+                self._watch_status = self._watch_status and not lost.unanswered
                 self._find_suspect(sender.unconfirmed, lost)
             raise lost from failures
 
@@ -283,6 +257,18 @@ class Publisher:
             pause_s = self._backoff.failed(self._clock.wall_s(), refused=refused)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), pause_s)
+
+    def _status_received(self, payload: bytes) -> None:
+        """Another client published on this daemon's status topic, or the broker this daemon's earlier last will.
+
+        What it says of an end is replaced, since this daemon is still here.
+        """
+        state = payloads.status_state(payload)
+        if payload in self._own_statuses or state is None:
+            return
+        self._on_rival(state)
+        if state in _FINAL_STATES and not self._stopping.is_set():
+            self.update_status(self._own_statuses[-1])
 
     def _find_suspect(self, unconfirmed: Sequence[OutboxMessage], error: ConnectionClosed) -> None:
         """Drops the message that made the broker close the connection, once it is known."""

@@ -8,13 +8,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from daemon.clock import Clock
-from daemon.publishing.connection import (
-    MAX_IN_FLIGHT,
-    BrokerConnection,
-    ConnectionClosed,
-    MessageRefused,
-    MessageTooLarge,
-)
+from daemon.publishing.connection import MAX_IN_FLIGHT, BrokerConnection
+from daemon.publishing.failures import ConnectionClosed, MessageRefused, MessageTooLarge
 from daemon.publishing.outbox import DropReason, Outbox, OutboxMessage
 from daemon.timestamps import MICROSECONDS_PER_SECOND
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from daemon.config.broker_url import Endpoint, broker_endpoint
 
+MqttProtocol = Literal["5", "311"]
 PUBLISHER = "forecastd"
 """The user at the embedded broker that may publish."""
 

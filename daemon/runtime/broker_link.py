@@ -23,6 +23,8 @@ from daemon.serving.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 _CONNECTED = "connected"
+_NAME = "instance name"
+_SHARED = "another daemon publishes on this instance's topics; give each its own [instance] name, or stop the other"
 _FEWEST_EVENTS = 1000
 _PUBLISHING = "mqtt publishing"
 
@@ -84,6 +86,14 @@ class BrokerObserver:
         first, others = next(iter(self._refused.values())), len(self._refused) - 1
         self._health.fault(_PUBLISHING, f"{first} (and {others} topics more)" if others else first)
 
+    def rival(self, state: str) -> None:
+        """Another daemon publishes in this instance's tree; with a final state it has stopped doing so."""
+        if state in ("stopped", "offline"):
+            self._health.clear_fault(_NAME)
+            return
+        log.error("instance_name_shared", state=state, reason=_SHARED)
+        self._health.fault(_NAME, _SHARED)
+
     def state_changed(self, state: PublisherState) -> None:
         self._metrics.mqtt_connected.set(int(state.connected))
         if state.connected and self._reported != _CONNECTED:
@@ -133,6 +143,7 @@ def make_publisher(
         on_delivered=observer.delivered,
         on_dropped=observer.dropped,
         on_state=observer.state_changed,
+        on_rival=observer.rival,
         retry_policy=outbox_bounds(retained_topics, len(config.instruments)),
     )
 

@@ -18,8 +18,8 @@ MQTT = Row(
         ),
         Panel(
             "Messages",
-            "Messages of the last hour that the broker confirmed, and those that were not delivered, by reason: expired "
-            "or superseded while the broker was away, refused by it, or too large for it.",
+            "Messages of the last hour that the broker confirmed, and those that were not delivered, by reason: "
+            "expired or superseded while the broker was away, refused by it, or too large for it.",
             "short",
             (
                 Query(increase(of_instance("mqtt_published_total"), by="instance"), "published {{instance}}"),
@@ -29,8 +29,8 @@ MQTT = Row(
         ),
         Panel(
             "Lost connections",
-            "Connections to the broker that were refused or lost in the last hour, by reason. session_taken_over: a second "
-            "daemon has this client id; not_authorized: credentials or access rules.",
+            "Connections to the broker that were refused or lost in the last hour, by reason. session_taken_over: a "
+            "second daemon has this client id; not_authorized: credentials or access rules.",
             "short",
             (
                 Query(

@@ -17,6 +17,7 @@ class FakeBroker:
 
     announced: its maximum packet size in CONNACK. enforced: the size beyond which it disconnects with 0x95, or without
     a reason where ``silent`` is set. refusal: the reason code of PUBACK for a topic. connect_code: of CONNACK.
+    closes_on_subscribe: it closes the connection instead of answering SUBSCRIBE, as some brokers do for a refusal.
     """
 
     def __init__(self) -> None:
@@ -25,6 +26,8 @@ class FakeBroker:
         self.silent = False
         self.refusal: Callable[[str], int] = lambda _topic: NORMAL
         self.connect_code = NORMAL
+        self.closes_on_subscribe = False
+        self.subscribed = 0
         self.port = 0
         self.connects: list[str] = []
         self.accepted: list[tuple[str, bytes]] = []
@@ -78,6 +81,10 @@ class FakeBroker:
                 return
             if first >> 4 == 12:
                 writer.write(b"\xd0\x00")
+            if first >> 4 == 8:
+                self.subscribed += 1
+                if self.closes_on_subscribe:
+                    return
             if first >> 4 == 3 and not self._published(body, writer, version):
                 return
 

@@ -30,6 +30,7 @@ class Callbacks:
         self.latencies_s: list[float] = []
         self.dropped: list[tuple[bytes, DropReason]] = []
         self.details: list[str] = []
+        self.rivals: list[str] = []
         self.states: list[PublisherState] = []
 
     def on_delivered(self, message: OutboxMessage, seconds: float) -> None:
@@ -61,6 +62,7 @@ def make_publisher(
         on_delivered=callbacks.on_delivered,
         on_dropped=callbacks.on_dropped,
         on_state=callbacks.states.append,
+        on_rival=callbacks.rivals.append,
         retry_policy=retry_policy,
         connect=connect,
     )

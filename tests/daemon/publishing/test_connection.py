@@ -5,15 +5,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from daemon.errors import Retryable
-from daemon.publishing.connection import (
-    AccessRefused,
-    BrokerLost,
-    ConnectOptions,
-    MqttProtocol,
-    ProtocolRefused,
-    connect,
-)
-from daemon.publishing.settings import MqttSettings
+from daemon.publishing.connection import ConnectOptions, connect
+from daemon.publishing.failures import AccessRefused, BrokerLost, ProtocolRefused
+from daemon.publishing.settings import MqttProtocol, MqttSettings
 from tests.daemon.publishing.brokers import Mosquitto, free_port, subscribed
 
 

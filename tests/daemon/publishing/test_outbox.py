@@ -121,6 +121,47 @@ def test_too_many_topics_drop_the_longest_waiting_but_not_the_pinned() -> None:
     assert taken(outbox) == [b"status", b"b"]
 
 
+def test_a_message_dropped_for_the_bound_does_not_come_back() -> None:
+    """A topic may be the longest-waiting one and still have the newest message; a reconnection keeps the bound."""
+    drops = Drops()
+    outbox = make_outbox(drops, max_topics=3)
+    for topic in ("a", "b", "c", "a", "d"):
+        outbox.put(message(topic, topic.encode()))
+    outbox.requeue_retained(0)
+    assert (len(outbox), drops.seen[-1]) == (3, (b"a", DropReason.OVERFLOW))
+
+
+def test_a_refused_message_is_dropped_once_and_offered_again() -> None:
+    """On the next connection, and once another refused topic is accepted; accepted then, it counts as delivered."""
+    drops = Drops()
+    outbox = make_outbox(drops)
+    for topic in ("a", "b"):
+        outbox.put(message(topic, topic.encode()))
+    for _ in range(2):
+        head = outbox.take(0)
+        assert head is not None
+        outbox.refuse(head, DropReason.REFUSED, "not authorized")
+    assert (len(outbox), outbox.take(0)) == (0, None)
+    outbox.requeue_retained(0)
+    first = outbox.take(0)
+    assert first is not None
+    outbox.refuse(first, DropReason.REFUSED, "not authorized")
+    second = outbox.take(0)
+    assert second is not None
+    assert outbox.acknowledge(second) is True
+    assert taken(outbox) == [b"a"]
+    assert drops.seen == [(b"a", DropReason.REFUSED), (b"b", DropReason.REFUSED)]
+
+
+def test_a_cleared_topic_is_not_sent_again() -> None:
+    """An empty message removes the retained one; a reconnection has nothing to restore."""
+    outbox = make_outbox()
+    outbox.put(message("old", b""))
+    assert taken(outbox) == [b""]
+    outbox.requeue_retained(0)
+    assert len(outbox) == 0
+
+
 def test_retained_messages_are_sent_again_before_waiting_events() -> None:
     """After a reconnection all retained topics are published first, then the events."""
     outbox = make_outbox()

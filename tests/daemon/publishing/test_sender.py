@@ -3,7 +3,8 @@ import asyncio
 import pytest
 
 from daemon.clock import Clock, ManualClock, ScaledClock
-from daemon.publishing.connection import MAX_IN_FLIGHT, BrokerLost
+from daemon.publishing.connection import MAX_IN_FLIGHT
+from daemon.publishing.failures import BrokerLost
 from daemon.publishing.outbox import DropReason, Outbox, OutboxMessage
 from daemon.publishing.sender import Sender
 from tests.daemon.publishing.samples import message
