@@ -75,7 +75,7 @@ class ClientConnection:
         """
         sending: asyncio.Task[None] | None = None
         try:
-            first, body = await self._read_packet(self._limits.publisher_packet_bytes)
+            first, body = await self._read_packet(self._limits.subscriber_packet_bytes)
             session = await self._open(first, body)
             sending = asyncio.create_task(self._send(session), name="embedded broker, sending")
             while await self._handle(session, *await self._read_packet(self._longest(session))):

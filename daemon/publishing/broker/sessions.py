@@ -14,7 +14,8 @@ from daemon.publishing.broker.topic_filters import matches
 class BrokerLimits:
     """Bounds of the embedded broker.
 
-    publisher_packet_bytes: the longest packet of the daemon itself; subscriber_packet_bytes: of any other client.
+    publisher_packet_bytes: the longest packet of the daemon itself; subscriber_packet_bytes: of any
+        other client, and of every CONNECT.
     clients: subscribers connected at once; a further one is refused as "server unavailable".
     pending: connections that have sent no CONNECT yet; a further one closes the oldest.
     offline_sessions: sessions kept for clients that left; a further one discards the oldest.

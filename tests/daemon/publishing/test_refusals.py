@@ -120,6 +120,27 @@ async def test_a_message_that_breaks_connections_is_found_and_dropped(protocol: 
         assert "packet too large; raise the broker's maximum packet size" in callbacks.details[0]
 
 
+@pytest.mark.parametrize(
+    ("protocol", "limit", "reason"),
+    [
+        ("5", "max_packet_size 2000", DropReason.TOO_LARGE),
+        ("311", "max_packet_size 2000", DropReason.REFUSED),
+        ("5", "message_size_limit 2000", DropReason.REFUSED),
+    ],
+)
+async def test_mosquittos_limits_stop_one_message_only(
+    start_mosquitto: Callable[..., Mosquitto], protocol: str, limit: str, reason: DropReason
+) -> None:
+    """Announced, with MQTT 3.1.1, and as a PUBACK code that the client library does not know."""
+    broker = start_mosquitto(limit)
+    callbacks = Callbacks()
+    async with running(MqttSettings(broker.url, protocol=protocol), callbacks) as publisher:
+        publisher.submit(message("x/large", b"x" * 3000))
+        publisher.submit(message("x/small", b"small"))
+        await eventually(lambda: publisher.depth == 0 and b"small" in callbacks.delivered, timeout_s=20)
+    assert callbacks.dropped == [(b"x" * 3000, reason)]
+
+
 async def test_a_broker_that_disappears_drops_no_message() -> None:
     """Two restarts while one message is in flight do not make it a suspect for ever."""
     callbacks = Callbacks()
