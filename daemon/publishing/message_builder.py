@@ -13,7 +13,7 @@ from daemon.publishing.topics import Topics
 from features.market import Bar, Instrument
 from models.forecast import Forecast, ModelInfo
 
-_EXPIRY_BARS = 2
+FORECAST_EXPIRY_BARS = 2
 
 
 class IssuedPayload(Protocol):
@@ -43,7 +43,7 @@ class MessageBuilder:
                 topic=self.topics.forecast(Instrument(forecast.venue, forecast.symbol), forecast.interval_us),
                 payload=payload,
                 retain=True,
-                expires_at_us=forecast.close_time_us + _EXPIRY_BARS * forecast.interval_us,
+                expires_at_us=forecast.close_time_us + FORECAST_EXPIRY_BARS * forecast.interval_us,
                 schema=wire.FORECAST_SCHEMA,
                 model=forecast.model.id,
                 submitted_s=closed_s,

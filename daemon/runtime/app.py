@@ -19,7 +19,9 @@ from daemon.publishing.embedded_broker import EmbeddedBroker
 from daemon.publishing.topics import Topics
 from daemon.runtime import periodic_jobs
 from daemon.runtime.broker_link import status_payload
+from daemon.runtime.component_progress import ComponentProgress
 from daemon.runtime.control_commands import ControlCommands
+from daemon.runtime.health_watch import HealthWatch
 from daemon.runtime.hooks import Hooks
 from daemon.runtime.retained_topics import announce_stop
 from daemon.runtime.startup import (
@@ -217,6 +219,7 @@ class App:
             "quiet": components.retrain_job.pause_around_closes(self._next_close_us),
             "gpu": GpuCollector(components.metrics).run(),
             "ready": periodic_jobs.announce_status(self._notifier, components.health),
+            "health": self._health_watch().run(),
             "watchdog": run_watchdog(self._notifier, fatal_reason=components.health.fatal_reason),
         }
         if not components.ledger.checked:
@@ -238,6 +241,27 @@ class App:
             reporting=components.reporting,
             config=lambda: self.config,
             scores_us=scores_needed_us(components.pipeline, self.config),
+        )
+
+    def _health_watch(self) -> HealthWatch:
+        components, limits = self.components, self._hooks.health_limits
+        progress = ComponentProgress(
+            pipeline=components.pipeline,
+            feeds=components.feeds,
+            inference=components.inference,
+            rounds=components.rounds,
+            store=components.store,
+            publisher=components.publisher,
+            retrainer=components.retrainer,
+            clock=self.clock,
+            limits=limits,
+        )
+        return HealthWatch(
+            progress.read,
+            health=components.health,
+            metrics=components.metrics,
+            clock=self.clock,
+            end_s=limits.end_s,
         )
 
     async def _finish(self, publishing: asyncio.Task[None], reason: str) -> None:

@@ -9,7 +9,9 @@ import structlog
 from daemon import __version__
 from daemon.clock import Clock
 from daemon.config import Config
+from daemon.intervals import parse_interval
 from daemon.publishing import payloads, wire
+from daemon.publishing.message_builder import FORECAST_EXPIRY_BARS
 from daemon.publishing.outbox import DropReason, OutboxMessage
 from daemon.publishing.publisher import Publisher, PublisherState
 from daemon.publishing.retry_policy import RetryPolicy
@@ -17,8 +19,10 @@ from daemon.publishing.settings import EmbeddedAddress, MqttSettings
 from daemon.publishing.topics import Topics
 from daemon.runtime.client_identity import mqtt_client_id
 from daemon.runtime.retained_topics import RetainedTopics
+from daemon.serving.confirmations import ForecastStep
 from daemon.serving.health import Health, HealthCondition
 from daemon.serving.metrics import Metrics
+from features.market import Instrument
 
 log = structlog.get_logger(__name__)
 
@@ -57,10 +61,16 @@ class BrokerObserver:
             self._retained.cleared(message.topic)
             return
         if message.schema == wire.FORECAST_SCHEMA:
-            venue_name, symbol = message.topic.split("/")[-3:-1]
+            venue_name, symbol, interval = message.topic.split("/")[-3:]
+            self._confirm(Instrument(venue_name, symbol), message, parse_interval(interval))
             self._metrics.bar_to_publish.labels(venue_name).observe(seconds)
             self._metrics.bar_to_publish_last.labels(venue_name, symbol, "publish").set(seconds)
         self._on_delivered(message, seconds)
+
+    def _confirm(self, instrument: Instrument, message: OutboxMessage, interval_us: int) -> None:
+        if message.expires_at_us is not None:
+            close_us = message.expires_at_us - FORECAST_EXPIRY_BARS * interval_us
+            self._health.forecast_done(instrument, close_us, ForecastStep.CONFIRMED)
 
     def dropped(self, message: OutboxMessage, reason: DropReason, detail: str) -> None:
         """``detail``: what the broker said about a message that it does not accept."""

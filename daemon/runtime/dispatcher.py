@@ -164,6 +164,8 @@ class Dispatcher:
     def _bar_closed(self, event: BarClosed) -> None:
         bar, instrument = self._watched(event.bar), event.bar.instrument
         self._closed_s[instrument] = self._reporting.clock.wall_s()
+        if self._reporting.clock.market_us() < bar.close_time_us + bar.interval_us:  # else a forecast is out of date
+            self._reporting.health.bar_closed(instrument, bar.close_time_us)
         self._writer.bar(bar)
         self._messages.bar(bar)
         self._metrics.bars.labels(*instrument, bar.completeness.value).inc()

@@ -20,6 +20,7 @@ from daemon.forecasting.scoreboard import Scoreboard
 from daemon.publishing import payloads
 from daemon.runtime.reporting import Reporting
 from daemon.runtime.store_losses import StoreLosses, loss_reason
+from daemon.serving.confirmations import ForecastStep
 from daemon.serving.metrics import seconds
 from daemon.store.backlog import Record
 from daemon.store.errors import ForecastConflict
@@ -96,6 +97,7 @@ class ForecastDelivery:
         instrument = Instrument(forecast.venue, forecast.symbol)
         error = future.exception()
         if error is None:
+            self._reporting.health.forecast_done(instrument, forecast.close_time_us, ForecastStep.STORED)
             if not save.published:
                 self._publish(save, future.result(), closed_s)
             self._reporting.metrics.forecasts.labels(*instrument, issued.source).inc()
@@ -115,6 +117,9 @@ class ForecastDelivery:
         if save.stored_record is not None:
             self._scoreboard.load([save.stored_record], [])
         if save.stored_payload is not None:
+            instrument = Instrument(forecast.venue, forecast.symbol)
+            for step in (ForecastStep.FORECAST, ForecastStep.STORED):
+                self._reporting.health.forecast_done(instrument, forecast.close_time_us, step)
             self._reporting.messages.forecast(forecast, save.stored_payload, closed_s)
 
     def _publish_unstored(self, save: _ForecastSave, closed_s: float, reason: str) -> None:
@@ -132,7 +137,7 @@ class ForecastDelivery:
         self.latest[instrument] = issued
         self._reporting.messages.forecast(forecast, payload, closed_s)
         self._reporting.metrics.forecast_last_timestamp.labels(*instrument).set(seconds(issued.issued_at_us))
-        self._reporting.health.forecast_issued()
+        self._reporting.health.forecast_done(instrument, forecast.close_time_us, ForecastStep.FORECAST)
         self._on_published(issued, payload)
 
 

@@ -9,6 +9,7 @@ import structlog
 
 from daemon.clock import Clock
 from daemon.forecasting.inference import Inference
+from daemon.forecasting.worker_thread import Activity
 from daemon.pipeline.events import RoundClosed
 from daemon.pipeline.pipeline import Pipeline
 from daemon.publishing import payloads
@@ -20,6 +21,7 @@ from models.forecast import ModelInfo
 
 log = structlog.get_logger(__name__)
 
+CHANGING_MODEL = "a change of the model"
 _MAX_ROUNDS = 1024  # bar closes waiting for the device: an outage of a day at one-minute bars is caught up with
 
 
@@ -27,6 +29,7 @@ class ForecastRounds:
     """A queue of rounds, revised bars and model changes. ``on_forecasts`` is called when a round has its forecasts.
 
     deadline_s: wall time after which a baseline forecasts in the place of the model.
+    activity: what is performed now; None while nothing is.
     """
 
     capacity = _MAX_ROUNDS
@@ -51,6 +54,7 @@ class ForecastRounds:
         self._on_forecasts = on_forecasts
         self._queue: asyncio.Queue[RoundClosed | Bar | _ModelChange] = asyncio.Queue(_MAX_ROUNDS)
         self.forecast_until_us = 0
+        self.activity: Activity | None = None
 
     @property
     def depth(self) -> int:
@@ -67,13 +71,20 @@ class ForecastRounds:
     async def run(self) -> None:
         """Performs what is queued, without end."""
         while True:
+            self.activity = None
             item = await self._queue.get()
             if isinstance(item, _ModelChange):
+                self._begin(CHANGING_MODEL)
                 await item.perform()
             elif isinstance(item, Bar):
+                self._begin("a revised bar")
                 await self._inference.revise(item)
             else:
+                self._begin("a round of forecasts")
                 await self._forecast(item)
+
+    def _begin(self, activity: str) -> None:
+        self.activity = Activity(activity, self._clock.wall_s())
 
     async def between_bars(self, change: Callable[[], Awaitable[ModelInfo | None]]) -> ModelInfo | None:
         """Performs a change of the model between two rounds, and raises its error; the old model then stays."""

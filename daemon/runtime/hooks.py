@@ -8,6 +8,7 @@ import msgspec
 
 from daemon.forecasting.records import IssuedForecast
 from daemon.publishing.outbox import OutboxMessage
+from daemon.serving.health_limits import HealthLimits
 from features.market import Bar
 from models.specification import Progress
 
@@ -17,6 +18,7 @@ class Hooks(msgspec.Struct, frozen=True, kw_only=True):
 
     on_delivered: a message that the broker confirmed, with the wall seconds since its bar closed.
     training_budget_s: wall time of one training at most; None for no limit.
+    health_limits: how long a component may make no progress.
     """
 
     on_bar: Callable[[Bar], None] = lambda _bar: None
@@ -24,3 +26,4 @@ class Hooks(msgspec.Struct, frozen=True, kw_only=True):
     on_progress: Callable[[Progress], None] = lambda _progress: None
     on_delivered: Callable[[OutboxMessage, float], None] = lambda _message, _seconds: None
     training_budget_s: float | None = None
+    health_limits: HealthLimits = HealthLimits()

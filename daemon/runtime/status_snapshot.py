@@ -21,6 +21,7 @@ from daemon.serving.health import Health
 from daemon.serving.status import (
     AttentionStatus,
     BarStatus,
+    ComponentStatus,
     ForecastStatus,
     HorizonStatus,
     ModelStatus,
@@ -135,6 +136,13 @@ def status_document(
         model=_model(model) if model else None,
         retrain=_retrain(retrain),
         venue_clocks=venue_clocks or [],
+        components=[
+            ComponentStatus(
+                component=each.component, state=each.state.value, waiting_s=round(each.waiting_s, 1), reason=each.reason
+            )
+            for each in health.components
+        ],
+        not_ready=health.readiness_problems(),
     )
 
 

@@ -44,6 +44,7 @@ from daemon.runtime.store_writer import StoreWriter
 from daemon.runtime.timekeeper import Timekeeper
 from daemon.runtime.venue_feed import VenueFeed
 from daemon.serving.health import Health
+from daemon.serving.health_limits import confirmed_within_s
 from daemon.serving.metrics import Metrics
 from daemon.store.backlog import CAPACITY_BYTES
 from daemon.store.ledger import Ledger
@@ -138,6 +139,7 @@ class _Core:
         self.health = Health(
             clock,
             config.instruments,
+            confirmed_within_s=confirmed_within_s(config.bars.interval_us / 1e6 / clock.speed),
             on_change=lambda condition: self.messages.status(status_payload(condition)),
         )
         topics = Topics(config.mqtt.base_topic, config.instance.name)

@@ -1,18 +1,23 @@
-"""Health and readiness of the daemon, derived from the reported states of its components and instruments.
+"""Health and readiness of the daemon, derived from the evidence that its components and instruments report.
 
 Pure bookkeeping over a clock: the app reports events; the HTTP server, sd_notify and the MQTT status topic read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from daemon.clock import Clock
+from daemon.serving.confirmations import Confirmations, ForecastStep
+from daemon.serving.progress import ComponentState, Judgement
 from features.market import Instrument
 
 READY_TIMEOUT_S = 90.0
+CONFIRMED_WITHIN_S = 60.0
+# Components without which no forecast is issued, stored and published; a baseline replaces inference.
+_NEEDED = frozenset({"bars", "features", "rounds", "store", "publisher"})
 
 
 class ServiceState(StrEnum):
@@ -35,8 +40,11 @@ class HealthCondition:
 class Health:
     """Derives ``condition``, ``readiness_problems`` and ``may_report_ready`` from the reported states.
 
-    A component that fails after the start makes the daemon degraded, not unhealthy: a restart does not repair a venue.
+    A fault, or a component without progress, makes the daemon degraded; a component that only a restart repairs makes
+    it unhealthy. A lost venue or broker never does: a restart does not repair it.
+
     ready_timeout_s: wall seconds after which READY=1 no longer waits for instruments that are warming up.
+    confirmed_within_s: wall seconds from a bar's close until its forecast must be confirmed by the broker.
     """
 
     def __init__(
@@ -45,18 +53,21 @@ class Health:
         instruments: Iterable[Instrument],
         *,
         ready_timeout_s: float = READY_TIMEOUT_S,
+        confirmed_within_s: float = CONFIRMED_WITHIN_S,
         on_change: Callable[[HealthCondition], None] | None = None,
     ) -> None:
         self._clock = clock
         self._ready_timeout_s = ready_timeout_s
+        self._confirmed_within_s = confirmed_within_s
         self._on_change = on_change
         self._started_s = clock.wall_s()
         self._components_up: dict[str, bool] = {"store": False, "control socket": False, "http": False}
-        self._waiting_for: dict[Instrument, str] = dict.fromkeys(instruments, "warming up")
+        self._instruments = set(instruments)
+        self._waiting_for: dict[Instrument, str] = dict.fromkeys(self._instruments, "warming up")
         self._unreachable: dict[Instrument, str] = {}
         self._faults: dict[str, str] = {}
-        self._fatal_reason: str | None = None
-        self._first_forecast = False
+        self._confirmations = Confirmations()
+        self.components: Sequence[Judgement] = ()
         self._ready_reported = False
         self._condition = HealthCondition(ServiceState.STARTING, "starting", clock.market_us())
 
@@ -94,6 +105,8 @@ class Health:
         """The instrument is no longer configured."""
         self._waiting_for.pop(instrument, None)
         self._unreachable.pop(instrument, None)
+        self._instruments.discard(instrument)
+        self._confirmations.forget(instrument)
         self._update()
 
     def fault(self, component: str, reason: str) -> None:
@@ -105,16 +118,23 @@ class Health:
         self._faults.pop(component, None)
         self._update()
 
-    def give_up(self, reason: str) -> None:
-        """Reports a fault that only a restart repairs: the watchdog's ping stops and ``/healthz`` fails."""
-        self._fatal_reason = reason
+    def observe(self, components: Sequence[Judgement]) -> None:
+        """Takes the judgement of every component; to be called every second or so."""
+        self.components = components
+        self._update()
+
+    def bar_closed(self, instrument: Instrument, close_us: int) -> None:
+        """A bar closed, and its forecast is due."""
+        self._confirmations.closed(instrument, close_us, self._clock.wall_s())
+
+    def forecast_done(self, instrument: Instrument, close_us: int, step: ForecastStep) -> None:
+        """The forecast of the close was made, stored or confirmed by the broker."""
+        self._confirmations.done(instrument, close_us, step)
 
     def fatal_reason(self) -> str | None:
-        """Why the daemon must be restarted, None while it is healthy."""
-        return self._fatal_reason
-
-    def forecast_issued(self) -> None:
-        self._first_forecast = True
+        """Why the daemon must be restarted, with the component's name; None while it is healthy."""
+        reasons = [_line(each) for each in self.components if each.state is ComponentState.UNHEALTHY]
+        return "; ".join(reasons) or None
 
     def may_report_ready(self) -> bool:
         """Whether READY=1 is due: all components up, and each symbol warm or unreachable or the timeout over."""
@@ -129,19 +149,34 @@ class Health:
         self._update()
 
     def readiness_problems(self) -> list[str]:
-        """Why ``/readyz`` fails; empty while the daemon forecasts."""
+        """Why ``/readyz`` fails; empty while the last close of every live symbol is forecast, stored and confirmed."""
         problems = [f"{component} is not up" for component, up in self._components_up.items() if not up]
         problems += [f"{instrument} {reason}" for instrument, reason in self._waiting_for.items()]
-        if not self._first_forecast:
+        problems += [
+            _line(each)
+            for each in self.components
+            if each.state is ComponentState.UNHEALTHY or (each.reason and each.component in _NEEDED)
+        ]
+        if not self._confirmations.any_complete:
             problems.append("no forecast yet")
-        return problems
+        elif self._unreachable and self._unreachable.keys() == self._instruments:
+            problems.append("no symbol is live")
+        return problems + self._unconfirmed()
+
+    def _unconfirmed(self) -> list[str]:
+        overdue = self._confirmations.overdue(self._clock.wall_s(), self._confirmed_within_s)
+        return [f"{instrument}: {reason}" for instrument, reason in overdue.items() if self._is_live(instrument)]
+
+    def _is_live(self, instrument: Instrument) -> bool:
+        return instrument not in self._unreachable and instrument not in self._waiting_for
 
     def _reasons(self) -> list[str]:
         reasons = [f"{component} is not up" for component, up in self._components_up.items() if not up]
         reasons += [f"{instrument} unreachable: {reason}" for instrument, reason in self._unreachable.items()]
         reasons += [f"{instrument} {reason}" for instrument, reason in self._waiting_for.items()]
         reasons += [f"{component}: {reason}" for component, reason in self._faults.items()]
-        return reasons
+        reasons += [_line(each) for each in self.components if each.reason]
+        return reasons + self._unconfirmed()
 
     def _update(self) -> None:
         reasons = self._reasons()
@@ -157,3 +192,7 @@ class Health:
         self._condition = HealthCondition(state, reason, since_us)
         if self._on_change is not None:
             self._on_change(self._condition)
+
+
+def _line(judgement: Judgement) -> str:
+    return f"{judgement.component}: {judgement.reason}"

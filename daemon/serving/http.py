@@ -134,7 +134,8 @@ class HttpServer:
     async def _healthz(self, _request: web.Request) -> web.Response:
         """Health check; that this handler runs proves that the event loop is responsive."""
         reason = self._health.fatal_reason()
-        body = {"healthy": reason is None, "problems": [] if reason is None else [reason]}
+        components = {each.component: each.state.value for each in self._health.components}
+        body = {"healthy": reason is None, "problems": [] if reason is None else [reason], "components": components}
         return web.json_response(body, status=200 if reason is None else 503)
 
     async def _readyz(self, _request: web.Request) -> web.Response:

@@ -119,8 +119,20 @@ class VenueClockStatus(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class ComponentStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One component of the daemon: healthy, degraded or unhealthy, since how many seconds its work waits, and why."""
+
+    component: str
+    state: str
+    waiting_s: float = 0.0
+    reason: str = ""
+
+
 class StatusDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of the daemon. ``clock`` is the market time now, ``speed`` market seconds per wall second."""
+    """The state of the daemon. ``clock`` is the market time now, ``speed`` market seconds per wall second.
+
+    not_ready: why ``/readyz`` fails; empty while the daemon forecasts.
+    """
 
     schema: str = "forecastd.status.v1"
     instance: str
@@ -137,3 +149,5 @@ class StatusDocument(msgspec.Struct, frozen=True, kw_only=True):
     model: ModelStatus | None = None
     retrain: RetrainDocument | None = None
     venue_clocks: list[VenueClockStatus] = []
+    components: list[ComponentStatus] = []
+    not_ready: list[str] = []

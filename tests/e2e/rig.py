@@ -17,6 +17,7 @@ from daemon.forecasting.records import IssuedForecast
 from daemon.publishing.schemas import schema
 from daemon.runtime.app import App
 from daemon.runtime.hooks import Hooks
+from daemon.serving.health_limits import HealthLimits
 from daemon.simulator.exchange import Addresses, SimulatedExchange
 from daemon.simulator.market_data import MarketData
 from features.market import Bar
@@ -44,7 +45,15 @@ class Exchange:
 class Daemon:
     """A running daemon; ``bars`` and ``forecasts`` are what it closed, revised and issued."""
 
-    def __init__(self, config: Config, exchange: Exchange, environ: dict[str, str], **options: Any) -> None:
+    def __init__(
+        self,
+        config: Config,
+        exchange: Exchange,
+        environ: dict[str, str],
+        *,
+        health_limits: HealthLimits | None = None,
+        **options: Any,
+    ) -> None:
         self.exchange = exchange
         self.bars: list[Bar] = []
         self.forecasts: list[IssuedForecast] = []
@@ -53,7 +62,11 @@ class Daemon:
             config,
             clock=exchange.clock,
             environ=environ,
-            hooks=Hooks(on_bar=self.bars.append, on_forecast=self._issued),
+            hooks=Hooks(
+                on_bar=self.bars.append,
+                on_forecast=self._issued,
+                health_limits=health_limits or HealthLimits(),
+            ),
             **options,
         )
         self.running = asyncio.ensure_future(self.app.run())

@@ -17,6 +17,7 @@ from daemon.serving.metrics.family import seconds
 from daemon.serving.metrics.feed import FeedMetrics
 from daemon.serving.metrics.forecasts import STAGES, ForecastMetrics
 from daemon.serving.metrics.gpu import GpuMetrics
+from daemon.serving.metrics.health import HealthMetrics
 from daemon.serving.metrics.model import ModelMetrics
 from daemon.serving.metrics.skill import SkillMetrics
 from daemon.serving.metrics.store import StoreMetrics
@@ -26,7 +27,9 @@ from features.market import Instrument
 __all__ = ["STAGES", "Metrics", "seconds"]
 
 
-class Metrics(FeedMetrics, BarMetrics, ForecastMetrics, ModelMetrics, SkillMetrics, GpuMetrics, StoreMetrics):
+class Metrics(
+    FeedMetrics, BarMetrics, ForecastMetrics, ModelMetrics, SkillMetrics, GpuMetrics, StoreMetrics, HealthMetrics
+):
     """All metrics as attributes, e.g. ``metrics.trades.labels(*instrument).inc(3)``."""
 
     def __init__(self, *, version: str, market_us: Callable[[], int]) -> None:
@@ -47,6 +50,7 @@ class Metrics(FeedMetrics, BarMetrics, ForecastMetrics, ModelMetrics, SkillMetri
         self._define_skill()
         self._define_gpu()
         self._define_store()
+        self._define_health()
         self._define_queues()
 
     def prepare(

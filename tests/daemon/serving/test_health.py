@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from daemon.clock import ManualClock
+from daemon.serving.confirmations import ForecastStep
 from daemon.serving.health import Health, HealthCondition, ServiceState
+from daemon.serving.progress import ComponentState, Judgement
 from features.market import Instrument
 
 BITCOIN = Instrument("binance", "BTC-USDT")
@@ -25,6 +27,27 @@ def health(clock: ManualClock) -> Health:
 def all_components_up(health: Health) -> None:
     for part in ("store", "control socket", "http"):
         health.component_up(part)
+
+
+def confirm(health: Health, instrument: Instrument, close_us: int) -> None:
+    """A bar closes, and its forecast is made, stored and confirmed."""
+    health.bar_closed(instrument, close_us)
+    for step in ForecastStep:
+        health.forecast_done(instrument, close_us, step)
+
+
+def online(health: Health) -> None:
+    """Everything is up, and the last close of each symbol is confirmed."""
+    all_components_up(health)
+    for instrument in (BITCOIN, ETHER):
+        health.symbol_warm(instrument)
+        confirm(health, instrument, 1)
+    health.ready_reported()
+    assert (health.condition.state, health.readiness_problems()) == (ServiceState.ONLINE, [])
+
+
+def judged(component: str, state: ComponentState) -> Judgement:
+    return Judgement(component=component, state=state, reason="a round makes no progress for 30 s", waiting_s=31.0)
 
 
 def test_ready_waits_for_every_symbol(health: Health) -> None:
@@ -76,7 +99,7 @@ def test_readiness_needs_a_forecast(health: Health) -> None:
     health.symbol_warm(BITCOIN)
     health.symbol_warm(ETHER)
     assert health.readiness_problems() == ["no forecast yet"]
-    health.forecast_issued()
+    confirm(health, BITCOIN, 1)
     assert health.readiness_problems() == []
 
 
@@ -115,7 +138,7 @@ def test_changes_are_announced_once(clock: ManualClock) -> None:
     health.symbol_warm(BITCOIN)
     health.ready_reported()
     health.symbol_warm(BITCOIN)
-    health.forecast_issued()
+    confirm(health, BITCOIN, 1)
     assert [condition.state for condition in changes].count(ServiceState.ONLINE) == 1
     assert changes[-1].reason == ""
 
@@ -135,3 +158,70 @@ def test_an_unknown_component_is_refused(health: Health) -> None:
     """A misspelt component would hold READY back for ever."""
     with pytest.raises(ValueError, match="component was 'sotre'"):
         health.component_up("sotre")
+
+
+@pytest.mark.parametrize("missing", list(ForecastStep))
+def test_readiness_ends_when_the_last_close_is_not_confirmed(
+    health: Health, clock: ManualClock, missing: ForecastStep
+) -> None:
+    """It is evidence of the last close, not of the first; the state follows."""
+    online(health)
+    health.bar_closed(ETHER, 2)
+    for step in ForecastStep:
+        if step is not missing:
+            health.forecast_done(ETHER, 2, step)
+    clock.set(clock.now_us + 59_000_000)
+    assert health.readiness_problems() == []
+    clock.set(clock.now_us + 1_000_000)
+    problem = f"binance:ETH-USDT: the forecast of the last close is not {missing}"
+    assert health.readiness_problems() == [problem]
+    health.observe([])
+    assert health.condition.state is ServiceState.DEGRADED
+    assert health.condition.reason == problem
+    health.forecast_done(ETHER, 2, missing)
+    health.observe([])
+    assert (health.condition.state, health.readiness_problems()) == (ServiceState.ONLINE, [])
+
+
+def test_a_symbol_that_is_not_live_needs_no_forecast(health: Health, clock: ManualClock) -> None:
+    """A venue that is out is named as such and does not take readiness from the other symbols."""
+    online(health)
+    health.bar_closed(ETHER, 2)
+    health.symbol_unreachable(ETHER, "HTTP 503")
+    clock.set(clock.now_us + 3_600_000_000)
+    assert health.readiness_problems() == []
+    health.symbol_unreachable(BITCOIN, "HTTP 503")
+    assert health.readiness_problems() == ["no symbol is live"]
+
+
+def test_an_idle_hour_changes_nothing(health: Health, clock: ManualClock) -> None:
+    """Between two closes there is nothing to confirm."""
+    online(health)
+    clock.set(clock.now_us + 100 * 3_600_000_000)
+    health.observe([Judgement(component="store", state=ComponentState.HEALTHY)])
+    assert (health.condition.state, health.readiness_problems()) == (ServiceState.ONLINE, [])
+    assert health.fatal_reason() is None
+
+
+@pytest.mark.parametrize("component", ["bars", "features", "rounds", "store", "publisher"])
+def test_a_stalled_component_is_named_everywhere(health: Health, component: str) -> None:
+    """Degraded and not ready first, then to be restarted; progress ends both."""
+    online(health)
+    line = f"{component}: a round makes no progress for 30 s"
+    health.observe([judged(component, ComponentState.DEGRADED)])
+    assert (health.condition.state, health.condition.reason) == (ServiceState.DEGRADED, line)
+    assert health.readiness_problems() == [line]
+    assert health.fatal_reason() is None
+    health.observe([judged(component, ComponentState.UNHEALTHY)])
+    assert health.fatal_reason() == line
+    health.observe([Judgement(component=component, state=ComponentState.HEALTHY)])
+    assert health.fatal_reason() is None
+    assert (health.condition.state, health.readiness_problems()) == (ServiceState.ONLINE, [])
+
+
+def test_a_stalled_training_takes_no_readiness(health: Health) -> None:
+    """The daemon forecasts meanwhile; the state names it."""
+    online(health)
+    health.observe([judged("retraining", ComponentState.DEGRADED), judged("inference", ComponentState.DEGRADED)])
+    assert health.condition.state is ServiceState.DEGRADED
+    assert health.readiness_problems() == []

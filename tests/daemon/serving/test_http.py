@@ -14,10 +14,15 @@ import pytest
 from daemon.clock import ManualClock
 from daemon.config.types import listen_address
 from daemon.errors import ConfigError, Retryable
+from daemon.serving.confirmations import ForecastStep
 from daemon.serving.health import Health
 from daemon.serving.http import HttpServer
 from daemon.serving.metrics import Metrics
+from daemon.serving.progress import ComponentState, Judgement
 from daemon.serving.status import MqttStatus, StatusDocument, StoreStatus, SymbolStatus
+from features.market import Instrument
+
+BITCOIN = Instrument("binance", "BTC-USDT")
 
 
 def document() -> StatusDocument:
@@ -101,7 +106,9 @@ async def test_readiness_names_its_problems(client: aiohttp.ClientSession) -> No
         assert "no forecast yet" in body["problems"]
     for part in ("store", "control socket", "http"):
         health.component_up(part)
-    health.forecast_issued()
+    health.bar_closed(BITCOIN, 1)
+    for step in ForecastStep:
+        health.forecast_done(BITCOIN, 1, step)
     async with client.get(f"{address}/readyz") as answer:
         assert (answer.status, await answer.json()) == (200, {"ready": True, "problems": []})
     await server.stop()
@@ -113,13 +120,22 @@ async def test_a_daemon_with_a_fatal_reason_is_unhealthy(client: aiohttp.ClientS
     server = make_server(health=health)
     address = await server.start()
     async with client.get(f"{address}/healthz") as answer:
-        assert (answer.status, await answer.json()) == (200, {"healthy": True, "problems": []})
-    health.give_up("the store cannot be written")
+        body: dict[str, Any] = await answer.json()
+        assert (answer.status, body["healthy"], body["problems"]) == (200, True, [])
+    hung = Judgement(component="features", state=ComponentState.UNHEALTHY, reason="a round makes no progress for 180 s")
+    health.observe([hung, Judgement(component="store", state=ComponentState.HEALTHY)])
     async with client.get(f"{address}/healthz") as answer:
         assert (answer.status, await answer.json()) == (
             503,
-            {"healthy": False, "problems": ["the store cannot be written"]},
+            {
+                "healthy": False,
+                "problems": ["features: a round makes no progress for 180 s"],
+                "components": {"features": "unhealthy", "store": "healthy"},
+            },
         )
+    async with client.get(f"{address}/readyz") as answer:
+        body = await answer.json()
+        assert "features: a round makes no progress for 180 s" in body["problems"]
     await server.stop()
 
 
