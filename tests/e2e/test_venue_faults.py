@@ -1,0 +1,83 @@
+"""Faults of a venue's clock, ids and REST answers, one after another on the same running daemon."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from features.market import Completeness, Instrument
+from tests.e2e import rig
+from tests.e2e.rig import Daemon
+
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.asyncio(loop_scope="module")]
+
+BTC = Instrument("binance", "BTC-USDT")
+BTCUSDT = "BTCUSDT"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def daemon(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Daemon]:
+    """A daemon that has closed its first live bar."""
+    async with rig.exchange() as exchange, rig.daemon(tmp_path_factory.mktemp("state"), exchange) as made:
+        pipeline = made.app.components.pipeline
+        pipeline.set_timeouts(msgspec.structs.replace(pipeline.instruments[BTC].timeouts, stale_after_s=0.5))
+        await made.until_bars(1)
+        yield made
+
+
+async def until_settled(daemon: Daemon) -> None:
+    """Two more bars of each symbol, and every bar so far proven or empty, and equal to the market's."""
+    await daemon.until_bars(2)
+    settled = {Completeness.PROVEN, Completeness.EMPTY}
+    await daemon.until(lambda: all(bar.completeness in settled for bar in daemon.last_revisions))
+    daemon.assert_every_bar_is_real()
+
+
+@pytest.mark.parametrize("ms", [36_000_000, -36_000_000, 1_200_000])
+async def test_a_wrong_server_time_closes_no_bar_of_the_future(daemon: Daemon, ms: int) -> None:
+    """Bars close when they are over, and the forecasts are for these, while the venue's clock is wrong and after it."""
+    simulated, before = daemon.exchange.simulated, len(daemon.forecasts)
+    simulated.set_server_time_offset(ms)
+    await daemon.until_bars(2)
+    simulated.set_server_time_offset(0)
+    await until_settled(daemon)
+    now_us = daemon.exchange.clock.market_us()
+    assert all(bar.close_time_us <= now_us for bar in daemon.bars)
+    assert len(daemon.forecasts) > before
+    assert all(each.forecast.close_time_us <= now_us for each in daemon.forecasts)
+
+
+async def test_a_huge_id_is_not_counted(daemon: Daemon) -> None:
+    """The trade is in no bar, the following bars are proven, and no trade is reported missing."""
+    await daemon.exchange.until_moment(0.4)
+    daemon.exchange.simulated.send_huge_id(BTCUSDT)
+    await until_settled(daemon)
+    missing = daemon.app.components.metrics.registry.get_sample_value("forecastd_trades_missing", BTC._asdict())
+    assert missing == 0
+
+
+async def test_refused_requests_are_sent_again(daemon: Daemon) -> None:
+    """A repair that is refused with Retry-After happens later, and no trade is counted twice."""
+    await daemon.exchange.until_moment(0.3)
+    daemon.exchange.simulated.refuse_requests(2, symbol=BTCUSDT, retry_after_s=1)
+    daemon.exchange.simulated.skip(BTCUSDT, 3)
+    await asyncio.sleep(2.0)
+    await until_settled(daemon)
+
+
+async def test_late_and_crossed_answers_prove_nothing_false(daemon: Daemon) -> None:
+    """Repairs whose answers come late, or belong to another request, end in bars that equal the market's."""
+    simulated = daemon.exchange.simulated
+    for moment in (0.2, 0.6):
+        await daemon.exchange.until_moment(moment)
+        simulated.delay_answers(2, for_s=1.5, symbol=BTCUSDT)
+        simulated.skip(BTCUSDT, 3)
+    await until_settled(daemon)
+    await daemon.exchange.until_moment(0.5)
+    simulated.cross_answers(2, for_s=1.0, symbol=BTCUSDT)
+    simulated.skip(BTCUSDT, 2)
+    await until_settled(daemon)
