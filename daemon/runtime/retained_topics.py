@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import structlog
@@ -31,18 +31,34 @@ def configured_topics(topics: Topics, config: Config) -> set[str]:
     return found
 
 
+def topics_beside(forecast_topics: Iterable[str]) -> set[str]:
+    """The retained topics of the instruments with these forecast topics, as a version without a record left them."""
+    found = set()
+    for topic in forecast_topics:
+        *root, kind, venue, symbol, interval = topic.split("/")
+        if kind == "forecast":
+            tree = "/".join(root)
+            found |= {topic, f"{tree}/bar/{venue}/{symbol}/{interval}", f"{tree}/symbol/{venue}/{symbol}/status"}
+    return found
+
+
 class RetainedTopics:
     """The topics of ``configured``, and those that earlier configurations of this state directory have left.
 
     They are kept in a file, one a line, because a broker keeps a retained message until it is cleared: without it an
     instrument that was removed from the configuration would stay ``live`` for ever. A topic leaves the file once the
     broker has confirmed that it is cleared.
+
+    unrecorded: returns the topics published before there was a file; called where there is none.
     """
 
-    def __init__(self, state_dir: Path, configured: Iterable[str]) -> None:
+    def __init__(
+        self, state_dir: Path, configured: Iterable[str], *, unrecorded: Callable[[], Iterable[str]] = tuple
+    ) -> None:
         self._file = state_dir / FILE_NAME
         self._configured = set(configured)
-        self.leftover = self._recorded() - self._configured
+        recorded = self._recorded()
+        self.leftover = (set(unrecorded()) if recorded is None else recorded) - self._configured
         self._record()
 
     def __len__(self) -> int:
@@ -55,11 +71,12 @@ class RetainedTopics:
             self._record()
             log.info("mqtt_topics_cleared", reason="their instruments are no longer configured")
 
-    def _recorded(self) -> set[str]:
+    def _recorded(self) -> set[str] | None:
+        """The topics in the file; None where there is none."""
         try:
             lines = self._file.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
-            return set()
+            return None
         except (OSError, UnicodeDecodeError) as error:
             log.warning("mqtt_topics_unreadable", file=str(self._file), reason=str(error))
             return set()

@@ -35,7 +35,7 @@ from daemon.runtime.hooks import Hooks
 from daemon.runtime.promotion import ModelPromoter
 from daemon.runtime.reconciler import Reconciler
 from daemon.runtime.reporting import Reporting
-from daemon.runtime.retained_topics import RetainedTopics, configured_topics
+from daemon.runtime.retained_topics import RetainedTopics, configured_topics, topics_beside
 from daemon.runtime.retrain_job import RetrainJob
 from daemon.runtime.retrainer import Retrainer
 from daemon.runtime.run_reporter import RunReporter
@@ -143,7 +143,11 @@ class _Core:
             on_change=lambda condition: self.messages.status(status_payload(condition)),
         )
         topics = Topics(config.mqtt.base_topic, config.instance.name)
-        self.retained = RetainedTopics(config.instance.state_dir, configured_topics(topics, config))
+        self.retained = RetainedTopics(
+            config.instance.state_dir,
+            configured_topics(topics, config),
+            unrecorded=lambda: topics_beside(each.topic for each in ledger.latest_forecasts()),
+        )
         self.publisher = make_publisher(
             config,
             clock=clock,

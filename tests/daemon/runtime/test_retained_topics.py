@@ -12,7 +12,7 @@ import pytest
 from daemon.config import Config, load_config
 from daemon.publishing.topics import Topics
 from daemon.runtime.broker_link import outbox_bounds
-from daemon.runtime.retained_topics import FILE_NAME, RetainedTopics, configured_topics
+from daemon.runtime.retained_topics import FILE_NAME, RetainedTopics, configured_topics, topics_beside
 from tests.daemon.publishing.brokers import Mosquitto, subscribed
 from tests.daemon.publishing.conftest import start_mosquitto
 from tests.e2e import rig
@@ -63,6 +63,26 @@ def test_another_interval_or_name_leaves_topics_over(tmp_path: Path) -> None:
     renamed = retained(tmp_path, config("BTC-USDT", interval="15m", name="other")).leftover
     assert "forecastd/v1/main/status" in renamed
     assert all(topic.startswith("forecastd/v1/main/") for topic in renamed)
+
+
+def test_a_state_directory_without_a_record_has_the_topics_of_its_forecasts(tmp_path: Path) -> None:
+    """What an earlier version left: forecast, bar and symbol state; only once, then there is a record."""
+    stored = ["forecastd/v1/main/forecast/binance/OLD-USDT/1h", "forecastd/v1/main/forecast/binance/BTC-USDT/1h"]
+    current = config("BTC-USDT")
+
+    def load() -> RetainedTopics:
+        topics = configured_topics(Topics("forecastd/v1", "main"), current)
+        return RetainedTopics(tmp_path, topics, unrecorded=lambda: topics_beside(stored))
+
+    first = load()
+    assert first.leftover == {
+        "forecastd/v1/main/forecast/binance/OLD-USDT/1h",
+        "forecastd/v1/main/bar/binance/OLD-USDT/1h",
+        "forecastd/v1/main/symbol/binance/OLD-USDT/status",
+    }
+    for topic in list(first.leftover):
+        first.cleared(topic)
+    assert load().leftover == set()
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"", b"#\nforecastd/+/x\n", b"\n\n"])
