@@ -26,6 +26,7 @@ _RELATIVE = 1e-11
 _LEAST_PROVEN = 0.99
 # After a start, bars wait this long for proof; a bar that closed more than one bar ago is then too old to forecast.
 _START_S = CATCH_UP_S
+_FIRST_START_S = 10.0  # a first start has no stored ids: bars that open before it is over may lack their proof
 _MOST_SHOWN = 12
 _FUTURE_US = 30 * 86_400_000_000  # bars and forecasts after the end are looked for so far ahead
 _WARM_UP_S = 60.0  # memory is compared from then on
@@ -92,7 +93,8 @@ def _check_bars(results: CheckResults, soak: SoakEnvironment, ledger: Ledger, in
             wrong = miscount(bar, exchange.trade_ids(instrument.symbol, open_us, INTERVAL_US))
             if wrong:
                 results.broken("miscount", f"{_name(bar)}: {wrong}")
-    promised = [bar for open_us, bar in bars.items() if _served(gone, open_us)]
+    settled_in_us = soak.market_us(soak.daemon_runs[0].began_s + _FIRST_START_S)
+    promised = [bar for open_us, bar in bars.items() if open_us >= settled_in_us and _served(gone, open_us)]
     if contiguous and promised:
         settled = sum(bar.completeness in {Completeness.PROVEN, Completeness.EMPTY} for bar in promised)
         if settled < _LEAST_PROVEN * len(promised):
@@ -215,12 +217,7 @@ def _check_forecasts(results: CheckResults, soak: SoakEnvironment, ledger: Ledge
 
 
 def _was_up(soak: SoakEnvironment, from_us: int, until_us: int) -> bool:
-    clock = soak.clock
-
-    def wall_s(market_us: int) -> float:
-        return clock.origin_s + (market_us - clock.start_us) / 1e6 / clock.speed
-
-    from_s, until_s = wall_s(from_us), wall_s(until_us)
+    from_s, until_s = soak.wall_s(from_us), soak.wall_s(until_us)
     runs = soak.daemon_runs
     return any(run.began_s + _START_S <= from_s and until_s <= (run.ended_s or float("inf")) for run in runs)
 

@@ -112,18 +112,22 @@ class SoakEnvironment:
     @property
     def ends_s(self) -> float:
         """Monotonic time at which the last bar has closed."""
-        return (
-            self.clock.origin_s
-            + (self.first_open_us - self.clock.start_us) / 1e6 / self.clock.speed
-            + (self.bars * self.bar_s)
-        )
+        return self.wall_s(self.first_open_us) + self.bars * self.bar_s
 
     @property
     def ended_us(self) -> int:
         """Market time at which the last daemon ended; only after ``run``."""
         ended_s = self.daemon_runs[-1].ended_s
         assert ended_s is not None
-        return self.clock.start_us + round((ended_s - self.clock.origin_s) * self.clock.speed * 1e6)
+        return self.market_us(ended_s)
+
+    def market_us(self, wall_s: float) -> int:
+        """The market time of a monotonic time."""
+        return self.clock.start_us + round((wall_s - self.clock.origin_s) * self.clock.speed * 1e6)
+
+    def wall_s(self, market_us: int) -> float:
+        """The monotonic time of a market time."""
+        return self.clock.origin_s + (market_us - self.clock.start_us) / 1e6 / self.clock.speed
 
     def unserved(self, venue: str, symbol: str) -> list[Unserved]:
         """The times in which the exchange did not serve the symbol."""
