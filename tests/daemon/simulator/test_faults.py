@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -66,6 +67,13 @@ def test_the_example_plan_has_every_kind() -> None:
     plan = load_plan(EXAMPLE)
     assert set(plan.per_hour) == set(KINDS)
     assert [fault.kind for fault in plan.faults] == ["drop", "rest"]
+
+
+def test_the_example_of_a_faulty_venue_ends_with_a_delisting() -> None:
+    """One fault a minute; the last one does not end."""
+    *_, last = faults = load_plan(EXAMPLE.with_name("venue.toml")).faults
+    assert [fault.at_s for fault in faults] == [60.0 * at for at in range(len(faults))]
+    assert (last.kind, last.for_s) == ("delist", math.inf)
 
 
 def test_a_schedule_is_in_order_and_goes_by_its_seed() -> None:
