@@ -13,7 +13,9 @@ from daemon.runtime.broker_link import BrokerObserver
 from daemon.runtime.retained_topics import RetainedTopics
 from daemon.serving.health import Health
 from daemon.serving.metrics import Metrics
+from tests.daemon.publishing.raw_client import RawClient
 from tests.daemon.publishing.samples import message
+from tests.e2e import rig
 
 
 class Observed:
@@ -81,3 +83,31 @@ def test_a_cleared_topic_is_no_delivery_of_a_payload(observed: Observed) -> None
     observed.observer.delivered(message("old", b""), 0.1)
     assert observed.retained.leftover == set()
     assert observed.delivered == []
+
+
+def test_a_rival_degrades_until_it_stops(observed: Observed) -> None:
+    """The reason names the key to change."""
+    for state in ("starting", "online"):
+        observed.observer.rival(state)
+        assert "[instance] name" in observed.health.condition.reason
+    observed.observer.rival("stopped")
+    assert "instance" not in observed.health.condition.reason
+
+
+@pytest.mark.slow
+async def test_a_daemons_embedded_broker_serves_its_tree_and_takes_nothing(tmp_path: Path) -> None:
+    """Another client reads the daemon's status and nothing else, and cannot replace it."""
+    status = "forecastd/v1/e2e/status"
+    async with rig.exchange() as exchange, rig.daemon(tmp_path, exchange) as daemon:
+        await daemon.until(lambda: daemon.app.components.publisher.state.connected)
+        reader = await RawClient.connect(daemon.mqtt_port, "reader")
+        assert await reader.subscribe("forecastd/v1/other/#") == 128
+        assert await reader.subscribe(status) == 1
+        assert rig.valid((await reader.receive()).payload)["state"] in ("starting", "online", "degraded")
+        intruder = await RawClient.connect(daemon.mqtt_port, "intruder")
+        await intruder.send(0x31, len(status).to_bytes(2, "big") + status.encode() + b"forged")
+        assert await intruder.closed_by_broker()
+        late = await RawClient.connect(daemon.mqtt_port, "late")
+        await late.subscribe("#")
+        assert b"forged" not in [message.payload for message in await late.receive_all()]
+        assert daemon.app.components.health.condition.reason.find("instance name") == -1
