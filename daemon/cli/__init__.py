@@ -11,6 +11,7 @@ import typer
 from daemon.cli.evaluation import backtest, search
 from daemon.cli.failures import flush_output, report
 from daemon.cli.options import ConfigFile, Json, Set, listed
+from daemon.early_signals import hold_reloads
 
 app = typer.Typer(
     name="forecastd",
@@ -28,6 +29,7 @@ app.add_typer(config, name="config")
 
 def main() -> NoReturn:
     """The entry point: every error becomes one line and its exit code, see ``failures``."""
+    hold_reloads()
     try:
         try:
             app(prog_name="forecastd")

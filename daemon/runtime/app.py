@@ -34,7 +34,7 @@ from daemon.runtime.startup import (
     synchronise_clock,
 )
 from daemon.runtime.status_snapshot import ModelInService, RetrainSnapshot, mqtt_status, status_document
-from daemon.runtime.store_opening import check_store, open_ledger
+from daemon.runtime.store_opening import check_store, locked_state, open_ledger
 from daemon.runtime.store_retention import StoreRetention
 from daemon.runtime.symbol_check import SymbolCheck
 from daemon.runtime.wiring import Components, build, timeouts_for
@@ -132,6 +132,11 @@ class App:
     # ---------------------------------------------------------------- life
 
     async def run(self) -> None:
+        """Runs until ``stop``. Raises Retryable, before anything is opened, where another daemon uses the state."""
+        with locked_state(self.config):
+            await self._run()
+
+    async def _run(self) -> None:
         mqtt = self.config.mqtt
         broker = EmbeddedBroker(Topics(mqtt.base_topic, self.config.instance.name).root) if mqtt.embedded else None
         try:
@@ -154,7 +159,7 @@ class App:
         control = ControlServer(self.control_path, commands.execute)
         http = self._http_server()
         try:
-            await control.start()  # first: a second daemon with this state must not touch the ledger
+            await control.start()  # before the venues: a second daemon of this name ends here
             components.health.component_up("control socket")
             await synchronise_clock(components)
             await restore_state(components, self.config)

@@ -10,11 +10,17 @@ import structlog
 from daemon.config import Config
 from daemon.errors import ConfigError
 from daemon.private_files import prepare_state_dir
+from daemon.runtime.state_lock import StateLock
 from daemon.store.checking import StoreCheck, stopped_cleanly
 from daemon.store.ledger import LEDGER_NAME, Ledger
 from daemon.store.thread import StoreThread
 
 log = structlog.get_logger(__name__)
+
+
+def locked_state(config: Config) -> StateLock:
+    """The lock of the state directory, which is made where it does not exist. Raises ConfigError like the lock."""
+    return StateLock(_prepared(config.instance.state_dir), config.instance.name)
 
 
 async def open_ledger(config: Config) -> Ledger:

@@ -231,7 +231,9 @@ async def _remove_stale(path: Path) -> None:
     except OSError as error:
         raise Retryable(f"control socket {path}: in use, but it does not answer ({_connect_error(error)})") from error
     writer.close()
-    raise Retryable(f"control socket {path}: another forecastd listens there; stop it or choose another state_dir")
+    raise Retryable(
+        f"control socket {path}: another forecastd listens there; stop it or choose another [instance] name"
+    )
 
 
 def _parse_request(line: bytes) -> tuple[str, dict[str, Any]]:

@@ -12,6 +12,7 @@ import uvloop
 
 from daemon.clock import SystemClock
 from daemon.config import Config, load_config
+from daemon.early_signals import reload_was_requested
 from daemon.errors import ConfigError
 from daemon.logs import start_logging
 from daemon.runtime.app import App
@@ -37,13 +38,24 @@ async def _serve(config: Config, config_file: Path | None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, app.stop)
-    loop.add_signal_handler(signal.SIGHUP, _reload, app)
-    await app.run()
-
-
-def _reload(app: App) -> None:
-    """The old configuration stays on any error, which is said and never fatal."""
+    requested = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, requested.set)
+    if reload_was_requested():
+        requested.set()
+    reloading = asyncio.create_task(_reload_on_request(app, requested), name="reload")
     try:
-        app.reload()
-    except ConfigError as error:
-        log.error("configuration_not_reloaded", problems=error.problems)  # noqa: TRY400  # the problems are the message
+        await app.run()
+    finally:
+        reloading.cancel()
+
+
+async def _reload_on_request(app: App, requested: asyncio.Event) -> None:
+    """Reloads at each request, once the daemon has started. The old configuration stays on any error."""
+    while True:
+        await requested.wait()
+        await app.started.wait()
+        requested.clear()
+        try:
+            app.reload()
+        except ConfigError as error:
+            log.error("configuration_not_reloaded", problems=error.problems)  # noqa: TRY400  # the problems say it
