@@ -46,7 +46,7 @@ SOAK ?= --bars 500 --report soak-report.json
 soak: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.soak $(SOAK)
 
-# Seeded worlds on a simulated clock, around the pipeline; SIMULATE=... for other seeds and faults, see --help.
+# Fresh seeds of worlds on a simulated clock, around the pipeline; SIMULATE=... for others and their faults, see --help.
 SIMULATE ?= --seconds 120
 simulate: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.simulation $(SIMULATE)

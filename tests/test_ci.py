@@ -53,7 +53,7 @@ def run(checkout: Path) -> tuple[subprocess.CompletedProcess[str], list[str]]:
 
 
 def test_with_every_tool_there_nothing_is_installed(checkout: Path) -> None:
-    """Lint, tests, long tests, dashboards and soak run in this order, without apt and without the network."""
+    """Lint, tests, dashboards, simulation and soak run in this order, without apt and without the network."""
     ran, calls = run(checkout)
     assert ran.returncode == 0, ran.stderr
     assert [call for call in calls if not call.startswith("python3")] == [
@@ -63,6 +63,7 @@ def test_with_every_tool_there_nothing_is_installed(checkout: Path) -> None:
         "bare make test",
         "make test",
         "python -m grafana.verify --demo",
+        "make simulate",
         "make soak SOAK=--bars 48",
     ]
 

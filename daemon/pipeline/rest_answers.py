@@ -91,13 +91,15 @@ class RestAnswers:
         assert continuity is not None, f"{state.instrument} was repaired before its sequence started"
         asked, asked_at_us = MissingRange(request.from_id, request.until_id, request.after_us), answer.asked_at_us
         was_complete = continuity.complete
-        if answer.head_reached:
-            state.sequencer.check_due = False
+        left_out = state.sequencer.malformed
         new = state.admit(trades, now_us, by_rest=True)
+        believed = state.sequencer.malformed == left_out
+        if answer.head_reached:
+            state.sequencer.head_reached()
         continuity.record_answer(asked, head_reached=answer.head_reached, complete=complete, asked_at_us=asked_at_us)
         if answer.head_reached:
             state.catching_up = state.catching_up and not continuity.complete
-        proves_end = answer.head_reached and complete and not state.sequencer.check_due
+        proves_end = answer.head_reached and complete and believed
         helped = new > 0 or (proves_end and reason is not RepairReason.GAP)
         state.recovery.request_ended(helped=helped or (not was_complete and continuity.complete), wall_s=wall_s)
         if not state.contiguous_ids:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from daemon.exchanges.base import Ids, Traits
 from daemon.pipeline.bar_aggregator import BarAggregator
@@ -10,6 +10,7 @@ from daemon.pipeline.continuity import Admission, Continuity
 from daemon.pipeline.fast_path import ContiguousFastPath, fast_path_for
 from daemon.pipeline.feed_status import FeedStatus
 from daemon.pipeline.id_continuity import IdContinuity
+from daemon.pipeline.jump_filter import JumpFilter
 from daemon.pipeline.time_continuity import TimeContinuity
 from features.market import Trade
 
@@ -24,14 +25,12 @@ class TradeSequencer:
     ids, times: the continuity, one of the two by what the venue's ids prove; both None before the sequence starts.
     take_next: the fast path (see ``fast_path``), which handles nearly all trades. What it buffers is admitted by
     ``flush``; reading ``continuity``, ``trades`` or ``last_trade`` flushes.
-    malformed: trades left out because their time or id is impossible.
-    check_due: whether such an id came from the stream, so that REST is to be asked for the trades after the watermark.
     stream_time_us: event time of the newest trade that the stream delivered.
     """
 
     def __init__(self, traits: Traits, *, bars: BarAggregator, status: FeedStatus) -> None:
-        self.malformed = 0
-        self.check_due = False
+        self._untimely = 0
+        self._jumps = JumpFilter()
         self.duplicates = 0
         self.stream_time_us = 0
         self.ids: IdContinuity | None = None
@@ -58,6 +57,16 @@ class TradeSequencer:
         """Whether the sequence has started and is complete; does not flush."""
         continuity = self.ids or self.times
         return continuity is not None and continuity.complete
+
+    @property
+    def malformed(self) -> int:
+        """Trades left out because their time or id is impossible."""
+        return self._untimely + self._jumps.left_out
+
+    @property
+    def check_due(self) -> bool:
+        """Whether REST is to be asked for the trades after the watermark, because an id skipped too many."""
+        return self._jumps.check_due
 
     @property
     def trades(self) -> int:
@@ -88,23 +97,19 @@ class TradeSequencer:
     def admit(self, trades: Sequence[Trade], *, now_us: int, max_ahead_us: int, by_rest: bool = False) -> int:
         """Admits trades in any order and returns how many were new; those with an impossible time or id are left out.
 
-        by_rest: several trades of REST that follow one another are evidence of any id.
+        by_rest: whether they come from REST, not from the stream.
         """
         continuity = self.continuity
         assert continuity is not None
         before = self._admitted
-        latest_us = now_us + max_ahead_us
-        earliest_us = continuity.covered_from_us - _MAX_BEHIND_US
-        for index, trade in enumerate(trades):
-            if not earliest_us <= trade.time_us <= latest_us:
-                self.malformed += 1
-                continue
-            if self.ids is not None and not self.ids.is_plausible(trade):
-                if not by_rest or not _confirmed(trade, trades[index + 1 : index + 2]):
-                    self.malformed += 1
-                    self.check_due = True
-                    continue
-                self.ids.restart_at(trade)
+        earliest_us, latest_us = continuity.covered_from_us - _MAX_BEHIND_US, now_us + max_ahead_us
+        timely = [trade for trade in trades if earliest_us <= trade.time_us <= latest_us]
+        self._untimely += len(trades) - len(timely)
+        if self.ids is None:
+            possible: Iterable[Trade] = timely
+        else:
+            possible = (self._jumps.from_rest if by_rest else self._jumps.from_stream)(self.ids, timely)
+        for trade in possible:
             newest_us = continuity.last_time_us
             admission = continuity.admit(trade)
             if self.ids is not None and admission in _OPENED_GAP:
@@ -120,6 +125,11 @@ class TradeSequencer:
                 self._last = trade
             self._bars.add(trade)
         return self._admitted - before
+
+    def head_reached(self) -> None:
+        """REST has returned every trade after the watermark, and they have been admitted."""
+        if self.ids is not None:
+            self._jumps.head_reached(self.ids)
 
     def note_stream_time(self, time_us: int) -> None:
         """Records the event time of a trade that the stream delivered."""
@@ -166,8 +176,3 @@ class TradeSequencer:
         self.flush()
         trades, self._unsaved = self._unsaved, []
         return trades
-
-
-def _confirmed(trade: Trade, following: Sequence[Trade]) -> bool:
-    """Whether the next trade has the next id."""
-    return any(each.trade_id - each.span == trade.trade_id for each in following)

@@ -13,6 +13,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.invariants import InvariantBroken
 from tests.simulation.world import World
 
+_BROKEN = (InvariantBroken, AssertionError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _FAULTS = tuple(each.name for each in fields(Faults))
 
 
@@ -21,7 +22,15 @@ def broken_by(seed: int, bars: int, without: frozenset[str]) -> tuple[World, Exc
     world = World(seed, without=without)
     try:
         world.run(bars)
-    except (InvariantBroken, AssertionError, ArithmeticError, LookupError, ValueError) as error:
+    except (
+        InvariantBroken,
+        AssertionError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
         return world, error
     return world, None
 
@@ -38,7 +47,7 @@ def shrink(seed: int, bars: int, without: frozenset[str]) -> frozenset[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation")
     parser.add_argument("--seeds", type=int, default=1_000_000_000, help="how many")
-    parser.add_argument("--first", type=int, default=1, help="the first seed")
+    parser.add_argument("--first", type=int, help="the first seed; by default others at every run")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--bars", type=int, default=200, help="bars of one world")
     parser.add_argument("--without", default="", help="faults to turn off, separated by commas")
@@ -47,7 +56,8 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     without = frozenset(filter(None, arguments.without.split(",")))
     started_s, bars, proven, failed, played = time.monotonic(), 0, 0, [], 0
-    for seed in range(arguments.first, arguments.first + arguments.seeds):
+    first = arguments.first or time.time_ns() // 10**6
+    for seed in range(first, first + arguments.seeds):
         world, error = broken_by(seed, arguments.bars, without)
         bars, proven, played = bars + world.bars, proven + world.proven, played + 1
         if error is not None:
@@ -59,7 +69,7 @@ def main() -> None:
             break
     wall_s = time.monotonic() - started_s
     rate = f"{bars / wall_s:.0f} bars a second"
-    print(f"{played} seeds, {bars} bars, {proven} proven or empty, {rate}, {len(failed)} failed")
+    print(f"{played} seeds from {first} on, {bars} bars, {proven} proven or empty, {rate}, {len(failed)} failed")
     if failed:
         print("failing seeds:", *failed[:50])
     sys.exit(bool(failed))

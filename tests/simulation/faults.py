@@ -22,14 +22,18 @@ class Faults:
     rest_slow_chance: float = field(default=0.0, metadata={"most": 0.3})
     rest_never_chance: float = field(default=0.0, metadata={"most": 0.1})
     rest_twice_chance: float = field(default=0.0, metadata={"most": 0.1})
+    rest_behind_chance: float = field(default=0.0, metadata={"most": 0.5})
     huge_ids_per_minute: float = field(default=0.0, metadata={"most": 0.2})
+    wrong_time_chance: float = field(default=0.0, metadata={"most": 0.01})
     kills_per_minute: float = field(default=0.0, metadata={"most": 0.2})
+    killed_between_events_chance: float = field(default=0.0, metadata={"most": 0.02})
+    store_stalls_per_minute: float = field(default=0.0, metadata={"most": 0.5})
     power_cut_share: float = field(default=0.0, metadata={"most": 0.5})
 
     @property
     def loses_silently(self) -> bool:
         """Whether trades are lost without a sign, which no venue without contiguous ids can notice."""
-        return self.drop_chance > 0 or self.silences_per_minute > 0
+        return self.drop_chance > 0 or self.silences_per_minute > 0 or self.wrong_time_chance > 0
 
 
 def draw_faults(rng: random.Random, *, without: frozenset[str] = frozenset()) -> Faults:

@@ -35,12 +35,17 @@ class TrueBar(NamedTuple):
 
 
 class Market:
-    """Trades one after the other, with ids as the venue's trait has them."""
+    """Trades one after the other, with ids as the venue's trait has them.
 
-    def __init__(self, rng: random.Random, ids: Ids, *, interval_us: int, start_us: int) -> None:
+    merges: whether some trades are fills of one order, which the stream delivers as one record.
+    """
+
+    def __init__(self, rng: random.Random, ids: Ids, *, interval_us: int, start_us: int, merges: bool = False) -> None:
         self.trades: list[Trade] = []
         self._rng = rng
         self._ids = ids
+        self._merges = merges
+        self.fills_left = 0  # of the order that the newest trade fills
         self._interval_us = interval_us
         self._next_us = start_us
         self._next_id = rng.randrange(1, 10**9)
@@ -52,14 +57,22 @@ class Market:
     def next_trade(self) -> Trade:
         """The next trade, whose time is at or after that of the one before it."""
         rng = self._rng
+        if self.fills_left:
+            self.fills_left -= 1
+            return self._add(self.trades[-1].price, self.trades[-1].taker_buys)
         if self._next_us >= self._regime_until_us:
             self._gap_s = rng.choices([gap for gap, _ in _REGIMES], [often for _, often in _REGIMES])[0]
             self._regime_until_us = self._next_us + int(rng.expovariate(1 / _REGIME_S) * 1e6)
         if rng.random() < 0.9:  # else several trades share one moment
             self._next_us += int(rng.expovariate(1 / self._gap_s) * 1e6)
         self._ticks = max(self._ticks + rng.randrange(-5, 6), 1)
-        size = rng.randrange(1, 5_000) / LOTS_PER_UNIT
-        trade = Trade(self._make_id(), self._next_us, self._ticks / TICKS_PER_UNIT, size, rng.random() < 0.5)
+        if self._merges and rng.random() < 0.3:
+            self.fills_left = rng.randrange(1, 6)
+        return self._add(self._ticks / TICKS_PER_UNIT, rng.random() < 0.5)
+
+    def _add(self, price: float, taker_buys: bool) -> Trade:
+        size = self._rng.randrange(1, 5_000) / LOTS_PER_UNIT
+        trade = Trade(self._make_id(), self._next_us, price, size, taker_buys)
         self.trades.append(trade)
         self._by_interval[interval_start(trade.time_us, self._interval_us)].append(trade)
         return trade
@@ -85,6 +98,8 @@ class Market:
 
     def count_ids(self, ranges: Sequence[tuple[int | None, int | None]], *, open_us: int | None = None) -> int:
         """How many trades have ids in ``ranges``: all, or those of the interval that opens at ``open_us``."""
+        if not ranges:
+            return 0
         trades = self.trades if open_us is None else self._by_interval.get(open_us, [])
         return sum(
             first is not None and last is not None and first <= trade.trade_id <= last

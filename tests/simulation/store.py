@@ -10,16 +10,50 @@ from features.market import Bar, Instrument, Trade
 
 
 class SimulatedStore:
-    """The part of the ledger that a restart reads, in memory."""
+    """The part of the ledger that a restart reads, in memory.
+
+    While it stalls, transactions wait in their order; a kill loses those that wait.
+    """
 
     def __init__(self) -> None:
+        self._stalled = False
+        self._waiting: list[Callable[[], None]] = []
         self._trades: dict[Instrument, list[Trade]] = {}
         self._states: dict[Instrument, SequenceState] = {}
         self._bars: dict[Instrument, dict[int, Bar]] = {}
         self._undo: list[Callable[[], None]] = []
 
+    def stall(self) -> None:
+        """Nothing is committed until ``go_on``."""
+        self._stalled = True
+
+    def go_on(self) -> None:
+        """Commits what waits."""
+        self._stalled = False
+        for commit in self._waiting:
+            commit()
+        self._waiting.clear()
+
+    def lose_waiting(self) -> None:
+        """The process died: what was not committed is lost."""
+        self._waiting.clear()
+        self._stalled = False
+
     def save_trades(self, instrument: Instrument, trades: Sequence[Trade], state: SequenceState) -> None:
         """One transaction: trades with the state that covers them."""
+        self._do(lambda: self._save_trades(instrument, trades, state))
+
+    def save_bar(self, bar: Bar) -> None:
+        """One transaction: a bar, or a revision in the place of an earlier one."""
+        self._do(lambda: self._save_bar(bar))
+
+    def _do(self, commit: Callable[[], None]) -> None:
+        if self._stalled:
+            self._waiting.append(commit)
+        else:
+            commit()
+
+    def _save_trades(self, instrument: Instrument, trades: Sequence[Trade], state: SequenceState) -> None:
         kept = self._trades.setdefault(instrument, [])
         before, count = self._states.get(instrument), len(kept)
         kept.extend(trades)
@@ -34,8 +68,7 @@ class SimulatedStore:
 
         self._commit(undo)
 
-    def save_bar(self, bar: Bar) -> None:
-        """One transaction: a bar, or a revision in the place of an earlier one."""
+    def _save_bar(self, bar: Bar) -> None:
         bars = self._bars.setdefault(bar.instrument, {})
         before = bars.get(bar.open_time_us)
         bars[bar.open_time_us] = bar

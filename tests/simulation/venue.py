@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_left
 from collections.abc import Callable
+
+import msgspec
 
 from daemon.exchanges.base import Ids
 from daemon.pipeline.answers import Answer, CandleAnswer, RequestFailed, SequenceStart, TradesAnswer
@@ -18,6 +21,10 @@ _SECOND_US = 1_000_000
 _DELAY_US = (20_000, 400_000)
 _RECENT_TRADES = 60
 HUGE_ID = 9_000_000_000_000_000_000
+_JUMPS = (20_000, 10**6, 10**7, 10**9, 2**53)  # from the newest id to one that cannot be
+_BEHIND_US = 250_000  # less than a grace, which answers that are behind must not exceed
+_LATE_US = 4_000_000
+_DAY_US = 86_400_000_000
 
 Schedule = Callable[[int, str, Callable[[], None]], None]
 
@@ -34,6 +41,8 @@ class SimulatedVenue:
         rng: random.Random,
         *,
         interval_us: int,
+        merges: bool,
+        newest_first: bool,
         schedule: Schedule,
         now_us: Callable[[], int],
         clock: Callable[[], tuple[int, float]],
@@ -44,6 +53,9 @@ class SimulatedVenue:
         self._ids = ids
         self._rng = rng
         self._interval_us = interval_us
+        self._merges = merges
+        self._newest_first = newest_first
+        self._fills: list[Trade] = []
         self._schedule = schedule
         self._now_us = now_us
         self._clock = clock
@@ -64,14 +76,24 @@ class SimulatedVenue:
     # ---------------------------------------------------------------- stream
 
     def traded(self, trade: Trade) -> None:
-        """A trade happened: the stream delivers it, or does not."""
+        """A trade happened: the stream delivers it, or does not; fills of one order are one record."""
         rng, faults = self._rng, self.faults
+        if self._merges:
+            self._fills.append(trade)
+            if self.market.fills_left:
+                return
+            trade, self._fills = _merged(self._fills), []
         if not self._subscribed or self._silent or rng.random() < faults.drop_chance:
             return
         delay_us = rng.randrange(*_DELAY_US)
         if rng.random() >= faults.reorder_chance:
             self._last_delivery_us = max(self._last_delivery_us, self._now_us() + delay_us)
             delay_us = self._last_delivery_us - self._now_us()
+        elif self._ids is Ids.CONTIGUOUS:
+            delay_us += rng.randrange(_LATE_US)  # REST may have it, or half of its fills, before
+        if rng.random() < faults.wrong_time_chance:
+            wrong_us = trade.time_us + rng.choice([-2, -1, 1]) * 2 * _DAY_US
+            trade = msgspec.structs.replace(trade, time_us=wrong_us)
         copies = 2 if rng.random() < faults.duplicate_chance else 1
         for copy in range(copies):
             self._schedule(delay_us + copy * 50_000, "trade", self._delivery(trade, self._connection))
@@ -82,6 +104,8 @@ class SimulatedVenue:
             return
         self._subscribed = False
         self._connection += 1
+        # Frames without trades, one a second, show that everything sent before them has come.
+        self._last_receipt_us = max(self._last_receipt_us, self._clock()[0] - self._rng.randrange(_SECOND_US))
         stalled_s = self._rng.choice([0.0, self._rng.uniform(0, 20)])
         self._schedule(int(stalled_s * _SECOND_US), "stream lost", self._lost)
 
@@ -100,13 +124,9 @@ class SimulatedVenue:
         """One valid frame whose id no venue can have reached."""
         if self._subscribed and self._ids is Ids.CONTIGUOUS and self.market.trades:
             last = self.market.trades[-1]
-            wrong = Trade(HUGE_ID, self._now_us(), last.price, last.size, last.taker_buys)
+            wrong_id = self._rng.choice([HUGE_ID, *(last.trade_id + jump for jump in _JUMPS)])
+            wrong = Trade(wrong_id, self._now_us(), last.price, last.size, last.taker_buys)
             self._delivery(wrong, self._connection)()
-
-    def heartbeat(self) -> None:
-        """A frame without trades shows that everything sent before it has come."""
-        if self._subscribed:
-            self._last_receipt_us = self._clock()[0]
 
     def _delivery(self, trade: Trade, connection: int) -> Callable[[], None]:
         def deliver() -> None:
@@ -171,8 +191,9 @@ class SimulatedVenue:
         self._pipeline.answer(request, answer, *self._clock())
 
     def _snapshot(self, request: SnapshotRequested) -> SequenceStart:
-        page = self.market.between(request.from_time_us, self._now_us())
-        latest = None if page or not self.market.trades else self.market.between(0, self._now_us())[-1:]
+        books = self._books()
+        page = [trade for trade in books if trade.time_us >= request.from_time_us]
+        latest = None if page else books[-1:]
         return SequenceStart(page, latest[0] if latest else None)
 
     def _repair(self, request: RepairRequested, asked_at_us: int) -> TradesAnswer:
@@ -180,17 +201,27 @@ class SimulatedVenue:
         if trades and self._rng.random() < self.faults.rest_truncated_chance:
             complete = False
             keep = self._rng.randrange(len(trades))
-            trades = trades[:keep] if self._ids is Ids.CONTIGUOUS else trades[keep:]
-        head_reached = request.until_id is None and (complete or self._ids is not Ids.CONTIGUOUS)
+            trades = trades[keep:] if self._newest_first else trades[:keep]
+        head_reached = request.until_id is None and (complete or self._newest_first)
         return TradesAnswer(trades, head_reached, complete, asked_at_us)
+
+    def _books(self) -> list[Trade]:
+        """The trades that an answer knows of: some are a moment behind the stream, in the middle of an order even."""
+        now_us = self._now_us()
+        behind = self._rng.random() < self.faults.rest_behind_chance
+        recent = len(self.market.between(now_us - _BEHIND_US, now_us)) if behind else 0
+        books = self.market.between(0, now_us)
+        return books[: len(books) - self._rng.randrange(recent + 1)]
 
     def _found(self, request: RepairRequested) -> tuple[list[Trade], bool]:
         """The trades that the venue gives, and whether they are all that were asked for."""
-        now_us = self._now_us()
+        books = self._books()
         if request.from_id is not None:
+            first = bisect_left(books, request.from_id, key=lambda trade: trade.trade_id)
             last_id = HUGE_ID * 10 if request.until_id is None else request.until_id
-            return [t for t in self.market.between(0, now_us) if request.from_id <= t.trade_id <= last_id], True
-        recent = self.market.between(0, now_us)[-_RECENT_TRADES:]
+            last = bisect_left(books, last_id + 1, key=lambda trade: trade.trade_id)
+            return books[first:last], True
+        recent = books[-_RECENT_TRADES:]
         complete = len(recent) < _RECENT_TRADES or recent[0].time_us < request.after_us
         return [trade for trade in recent if trade.time_us >= request.after_us], complete
 
@@ -224,3 +255,12 @@ class SimulatedVenue:
     def behave(self) -> None:
         """From now on nothing goes wrong any more."""
         self.faults = Faults()
+
+
+def _merged(fills: list[Trade]) -> Trade:
+    """One record of the stream for the fills of one order; its id is the last of theirs."""
+    if len(fills) == 1:
+        return fills[0]
+    last = fills[-1]
+    size = round(sum(fill.size for fill in fills), 3)
+    return Trade(last.trade_id, last.time_us, last.price, size, last.taker_buys, len(fills), len(fills))

@@ -6,7 +6,7 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from daemon.exchanges.base import Ids
 from daemon.forecasting.scoreboard import Scoreboard
@@ -38,7 +38,25 @@ _CLOCK_ERROR_US = 200_000
 _BEFORE_US = 3_600_000_000  # of history at the start
 _CALM_S = 240
 _TRACED = 60
+_STEPS_AT_ONCE = 32
 _SETTLED = {Completeness.PROVEN, Completeness.EMPTY}
+
+
+class VenueKind(NamedTuple):
+    """ids: what they prove. merges: whether the stream merges fills. newest_first: which part of a cut answer comes."""
+
+    ids: Ids
+    merges: bool = False
+    newest_first: bool = False
+
+
+VENUES = {
+    "contiguous": VenueKind(Ids.CONTIGUOUS),
+    "contiguous_newest_first": VenueKind(Ids.CONTIGUOUS, newest_first=True),
+    "merged": VenueKind(Ids.CONTIGUOUS, merges=True),
+    "ordered": VenueKind(Ids.ORDERED, newest_first=True),
+    "identity": VenueKind(Ids.IDENTITY, newest_first=True),
+}
 
 
 class World:
@@ -51,7 +69,7 @@ class World:
         rng = random.Random(seed)
         self.faults: Faults = draw_faults(rng, without=without)
         self._rng = rng
-        self._interval_us = rng.choice([10, 60]) * _SECOND_US
+        self._interval_us = rng.choice([10, 10, 10, 60]) * _SECOND_US
         self._clock_error_us = rng.randrange(-_CLOCK_ERROR_US, _CLOCK_ERROR_US)
         self._heap: list[tuple[int, int, int, str, Callable[[], None]]] = []
         self._count = 0
@@ -59,8 +77,10 @@ class World:
         self._store = SimulatedStore()
         self._venues: dict[Instrument, SimulatedVenue] = {}
         self._checkers: dict[Instrument, BarChecker] = {}
-        for number, ids in enumerate(rng.sample(list(Ids), rng.randrange(1, 3))):
-            self._add_instrument(Instrument(ids.value, f"S{number}-USD"), ids)
+        for number, name in enumerate(rng.sample(list(VENUES), rng.randrange(1, 3))):
+            self._add_instrument(Instrument(name, f"S{number}-USD"), VENUES[name])
+        self._at_random(lambda: self.faults.kills_per_minute, "kill", self._kill)
+        self._at_random(lambda: self.faults.store_stalls_per_minute, "store stalls", self._stall_store)
         self._start_process()
         self._every(_TICK_US, "tick", self._tick)
         self._every(_FLUSH_US, "flush", self._flush)
@@ -77,7 +97,8 @@ class World:
     def run(self, bars: int) -> None:
         """Plays until so many bars have closed, then lets the world behave and asks that everything recovers."""
         while self.bars < bars:
-            self._step()
+            for _ in range(_STEPS_AT_ONCE):
+                self._step()
         for venue in self._venues.values():
             venue.behave()
         self.faults = Faults()
@@ -88,9 +109,14 @@ class World:
 
     # ---------------------------------------------------------------- set-up
 
-    def _add_instrument(self, instrument: Instrument, ids: Ids) -> None:
+    def _add_instrument(self, instrument: Instrument, kind: VenueKind) -> None:
+        ids = kind.ids
         market = Market(
-            random.Random(self._rng.random()), ids, interval_us=self._interval_us, start_us=_START_US - _BEFORE_US
+            random.Random(self._rng.random()),
+            ids,
+            interval_us=self._interval_us,
+            start_us=_START_US - _BEFORE_US,
+            merges=kind.merges,
         )
         self._checkers[instrument] = BarChecker(market, ids, loses_silently=self.faults.loses_silently)
         venue = self._venues[instrument] = SimulatedVenue(
@@ -100,26 +126,27 @@ class World:
             self.faults,
             random.Random(self._rng.random()),
             interval_us=self._interval_us,
+            merges=kind.merges,
+            newest_first=kind.newest_first,
             schedule=self._schedule_in_process,
             now_us=lambda: self.now_us,
             clock=self._clock,
         )
-        while (trade := market.next_trade()).time_us < _START_US:
+        while (trade := market.next_trade()).time_us < _START_US or market.fills_left:
             pass
         self._schedule(trade.time_us - _START_US, "trade happens", lambda: self._trade_happens(venue, trade))
-        self._every(_SECOND_US, "heartbeat", venue.heartbeat)
         self._at_random(lambda: self.faults.disconnects_per_minute, "disconnect", venue.disconnect)
         self._at_random(lambda: self.faults.silences_per_minute, "silence", venue.fall_silent)
         self._at_random(lambda: self.faults.huge_ids_per_minute, "huge id", venue.send_huge_id)
-        if len(self._venues) == 1:
-            self._at_random(lambda: self.faults.kills_per_minute, "kill", self._kill)
 
     def _start_process(self) -> None:
         self._process += 1
         self._pipeline = Pipeline(
             tuple(self._venues),
             interval_us=self._interval_us,
-            traits={each.venue: traits_of(Ids(each.venue)) for each in self._venues},
+            traits={
+                each.venue: traits_of(VENUES[each.venue].ids, merges=VENUES[each.venue].merges) for each in self._venues
+            },
             timeouts=Timeouts(grace_us=self._interval_us // 20, proof_wait_us=self._interval_us // 10),
             scoreboard=Scoreboard(interval_us=self._interval_us, levels=(0.025, 0.1, 0.5, 0.9, 0.975)),
         )
@@ -149,11 +176,17 @@ class World:
 
     def _at_random(self, per_minute: Callable[[], float], name: str, call: Callable[[], None]) -> None:
         def happen() -> None:
-            if self._rng.random() < per_minute() / 60:
+            if per_minute():
                 self.trace.append(f"{self._at()} {name}")
                 call()
+                wait()
 
-        self._every(_SECOND_US, f"chance of {name}", happen)
+        def wait() -> None:
+            if per_minute():
+                after_us = int(self._rng.expovariate(per_minute() / 60) * _SECOND_US)
+                self._schedule(after_us, name, happen)
+
+        wait()
 
     def _step(self) -> None:
         at_us, _, process, name, call = heapq.heappop(self._heap)
@@ -196,17 +229,28 @@ class World:
     def _kill(self) -> None:
         if self._rng.random() < self.faults.power_cut_share:
             self._store.cut_power(self._rng)
+        self._store.lose_waiting()
         for checker in self._checkers.values():
             checker.restarted()
         self._start_process()
 
+    def _stall_store(self) -> None:
+        self._store.stall()
+        self._schedule_in_process(int(self._rng.uniform(0, 40) * _SECOND_US), "store goes on", self._store.go_on)
+
     def _handle_events(self) -> None:
-        for event in self._pipeline.events():
+        events = self._pipeline.events()
+        closed = dict.fromkeys(event.bar.instrument for event in events if isinstance(event, BarClosed | BarRevised))
+        for instrument, trades, state in self._pipeline.unsaved_trades(closed):
+            self._store.save_trades(instrument, trades, state)
+        for event in events:
+            if self._rng.random() < self.faults.killed_between_events_chance:
+                self.trace.append(f"{self._at()} killed between events")
+                self._kill()
+                return
             self._note(event)
             match event:
                 case BarClosed(bar=bar) | BarRevised(bar=bar):
-                    for instrument, trades, state in self._pipeline.unsaved_trades([bar.instrument]):
-                        self._store.save_trades(instrument, trades, state)
                     self._store.save_bar(bar)
                     checker = self._checkers[bar.instrument]
                     latest_us = self.now_us + 2 * _CLOCK_ERROR_US
@@ -234,7 +278,7 @@ class World:
             if pipeline.next_close_us < self.now_us - self._interval_us:
                 raise InvariantBroken(f"{instrument} stands still: its next bar should have closed long ago")
             last = self._pipeline.last_bar(instrument)
-            if instrument.venue == Ids.CONTIGUOUS.value:
+            if VENUES[instrument.venue].ids is Ids.CONTIGUOUS:
                 if pipeline.missing_trades:
                     raise InvariantBroken(f"{instrument} still reports {pipeline.missing_trades} missing trades")
                 if last is None or last.completeness not in _SETTLED:
