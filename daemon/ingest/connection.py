@@ -23,8 +23,9 @@ from daemon.exchanges.base import (
     TradesMessage,
     Venue,
 )
-from daemon.ingest.http_errors import error_for_status, is_loopback, untrusted_certificate
+from daemon.ingest.http_errors import error_for_status, untrusted_certificate
 from daemon.ingest.listener import StreamListener, StreamSettings
+from daemon.ingest.proxy import proxy_for
 from daemon.ingest.subscriptions import Subscriptions
 
 _ALIVE_PERIOD_S = 1.0
@@ -131,11 +132,12 @@ class StreamConnection:
 
     async def _handshake(self) -> ClientConnection:
         settings = self._settings
+        proxy = proxy_for(self._url)
         try:
             return await connect(
                 self._url,
                 compression=None,
-                proxy=None if is_loopback(self._url) else True,
+                proxy=None if proxy is None else proxy.url,
                 open_timeout=settings.open_timeout_s,
                 ping_interval=settings.ping_interval_s,
                 ping_timeout=settings.ping_timeout_s,

@@ -13,8 +13,9 @@ import msgspec
 from daemon.clock import Clock
 from daemon.errors import DataFault, RateLimited, RegionRefused, Retryable, Unreachable
 from daemon.exchanges.base import RestRequest, Venue
-from daemon.ingest.http_errors import error_for_status, is_loopback, untrusted_certificate
+from daemon.ingest.http_errors import error_for_status, untrusted_certificate
 from daemon.ingest.pacing import Backoff, Sleep, TokenBucket
+from daemon.ingest.proxy import proxy_for, socks_errors
 
 
 class RestSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,7 +145,7 @@ class RestTransport:
                 body = await self._read(response)
         except aiohttp.ClientConnectorCertificateError as error:
             raise untrusted_certificate(self._url, error) from error
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (aiohttp.ClientError, TimeoutError, *socks_errors()) as error:
             raise Retryable(f"GET {self._url}{request.path}: {str(error) or type(error).__name__}") from error
         self._check_status(request, response, body)
         self._venue.check_answer(body)
@@ -153,8 +154,10 @@ class RestTransport:
 
     def _opened_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            # the proxy of the environment is not for requests to this machine
-            self._session = aiohttp.ClientSession(trust_env=not is_loopback(self._url))
+            proxy = proxy_for(self._url)
+            connector = None if proxy is None else proxy.connector()
+            url = None if proxy is None or proxy.socks else proxy.url
+            self._session = aiohttp.ClientSession(connector=connector, proxy=url)
         return self._session
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:

@@ -16,6 +16,7 @@ from daemon.clock import SystemClock
 from daemon.config import Config, Secrets, load_config
 from daemon.errors import EXIT_USAGE, Fatal, RateLimited, Retryable, Unreachable
 from daemon.exchanges import venue
+from daemon.ingest.proxy import check_proxies
 from daemon.ingest.rest_client import RestClient
 from daemon.logs import start_logging
 from daemon.private_files import prepare_state_dir
@@ -68,6 +69,7 @@ def fetch(config_file: Path | None, start: str) -> None:
         start_us = interval_start(from_iso(start), config.bars.interval_us)
     except ValueError as error:
         raise HistoryRefused(f"--from was {start!r}; write a day, e.g. 2023-01-01") from error
+    check_proxies(feed.rest_url or venue(feed.venue, None).default_rest_url for feed in config.feeds)
     try:
         asyncio.run(_fetch(config, start_us))
     except (RateLimited, StoreUnavailable):

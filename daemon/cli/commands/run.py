@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
@@ -14,6 +15,8 @@ from daemon.clock import SystemClock
 from daemon.config import Config, load_config
 from daemon.early_signals import reload_was_requested
 from daemon.errors import ConfigError
+from daemon.exchanges import venue
+from daemon.ingest.proxy import check_proxies
 from daemon.logs import start_logging
 from daemon.runtime.app import App
 
@@ -23,7 +26,16 @@ log = structlog.get_logger(__name__)
 def run_daemon(config_file: Path | None) -> None:
     """Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again."""
     config = load_config(config_file)
+    check_proxies(venue_addresses(config))
     uvloop.run(_serve(config, config_file))
+
+
+def venue_addresses(config: Config) -> Iterator[str]:
+    """The websocket and REST address of every feed."""
+    for feed in config.feeds:
+        protocol = venue(feed.venue, None)
+        yield feed.ws_url or protocol.default_ws_url
+        yield feed.rest_url or protocol.default_rest_url
 
 
 async def _serve(config: Config, config_file: Path | None) -> None:
