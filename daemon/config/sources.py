@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from daemon.config.toml_text import TextRefused, decoded, foreign_character
+
 ENVIRONMENT_PREFIX = "FORECASTD__"
 
 
@@ -85,16 +87,19 @@ def default_state_dir(environ: Mapping[str, str]) -> Path:
 def _read_file(path: Path | None, gathered: Gathered) -> None:
     if path is None:
         return
+    text = ""
     try:
-        tables = tomllib.loads(path.read_bytes().decode("utf-8"))
+        text = decoded(path.read_bytes())
+        tables = tomllib.loads(text)
     except FileNotFoundError:
         gathered.problems.append(f"{path}: there is no such file; create it or correct the path given with -c")
     except OSError as error:
         gathered.problems.append(f"{path}: cannot be read: {error.strerror}; correct its permissions or the path")
-    except UnicodeDecodeError as error:
-        gathered.problems.append(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8")
-    except tomllib.TOMLDecodeError as error:
-        gathered.problems.append(f"{path}: is not valid TOML: {error}; correct the syntax there")
+    except TextRefused as error:
+        gathered.problems.append(f"{path}: {error}")
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        fault = foreign_character(text) or f"{error}; correct the syntax there"
+        gathered.problems.append(f"{path}: is not valid TOML: {fault}")
     else:
         for key, value in _flatten(tables):
             gathered.put(key, value, Origin("file", str(path)))

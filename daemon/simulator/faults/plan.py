@@ -129,8 +129,8 @@ class FaultPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 def load_plan(path: Path) -> FaultPlan:
     """A plan from a TOML file; raises DataFault with what is wrong with it."""
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=FaultPlan)
-    except (OSError, msgspec.MsgspecError) as error:
+        return msgspec.toml.decode(path.read_text("utf-8-sig"), type=FaultPlan)
+    except (OSError, UnicodeDecodeError, msgspec.MsgspecError) as error:
         raise DataFault(f"{path}: {error}") from error
 
 
