@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -79,3 +81,23 @@ def future_variances(variance: FloatArray, horizon: int) -> FloatArray:
     ahead = np.full_like(variance, np.nan)
     ahead[:-horizon] = means[horizon:] * horizon
     return ahead
+
+
+def shortfall(histories: Mapping[Series, RecentBars]) -> str:
+    """Why the series lack usable bars: a price that hardly moves is named, else no series has enough of them."""
+    still = [
+        (known, moving, series)
+        for series, recent in histories.items()
+        if (known := int(np.isfinite(recent.log_close).sum())) > (moving := _moving_bars(recent)) * 2
+    ]
+    if not still:
+        return "no series has them"
+    known, moving, (venue, symbol) = max(still)
+    moves = f"moves in only {moving}" if moving else "never moves in any"
+    return f"the price of {venue}:{symbol} {moves} of its {known} bars"
+
+
+def _moving_bars(recent: RecentBars) -> int:
+    """Bars with a range, or with another close than the bar before."""
+    changed = np.diff(recent.log_close, prepend=recent.log_close[:1]) != 0
+    return int((np.isfinite(recent.log_close) & ((recent.variance > 0) | changed)).sum())

@@ -14,7 +14,7 @@ from features.windows import RecentBars
 from models.baselines.common import LEAST_ROWS, MissingExtra, baseline_forecast
 from models.baselines.variance_scales import VarianceScales, fit_variance_scales
 from models.forecast import Forecast, ForecastInput, ModelInfo
-from models.history import Series, regular_histories, tail
+from models.history import Series, regular_histories, shortfall, tail
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -94,7 +94,7 @@ class Garch:
         }
         known = {series: histories[series] for series in parameters}
         if not known:
-            raise ValueError(f"GARCH needs {LEAST_ROWS} bars with a known past and future, no series has them")
+            raise ValueError(f"GARCH needs {LEAST_ROWS} bars with a known past and future; {shortfall(histories)}")
         variances = {
             series: parameters[series].variance(recent.log_close, horizons) for series, recent in known.items()
         }

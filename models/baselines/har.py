@@ -19,6 +19,7 @@ from models.history import (
     future_variances,
     last_known,
     regular_histories,
+    shortfall,
     tail,
     trailing_mean,
 )
@@ -100,7 +101,7 @@ class Har:
                 coefficients[series] = fitted
         pooled = _fit(list(histories.values()), horizons, levels)
         if pooled is None:
-            raise ValueError(f"HAR needs {LEAST_ROWS} bars with a known past and future, no series has them")
+            raise ValueError(f"HAR needs {LEAST_ROWS} bars with a known past and future; {shortfall(histories)}")
         coefficients[ANY_SERIES] = pooled
         newest_us = max(int(recent.close_time_us[-1]) for recent in histories.values())
         return cls(horizons, levels, coefficients, trained_until_us=newest_us)

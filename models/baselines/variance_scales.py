@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from features.windows import RecentBars
 from models.baselines.common import ANY_SERIES, LEAST_ROWS, VarianceScale
-from models.history import Series, future_returns
+from models.history import Series, future_returns, shortfall
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -75,7 +75,7 @@ def fit_variance_scales(
         levels,
     )
     if pooled is None:
-        raise ValueError(f"{name} needs {LEAST_ROWS} bars with a known past and future, no series has them")
+        raise ValueError(f"{name} needs {LEAST_ROWS} bars with a known past and future; {shortfall(histories)}")
     newest_us = max(int(recent.close_time_us[-1]) for recent in histories.values())
     return VarianceScales(tuple(horizons), tuple(levels), newest_us, {**fitted, ANY_SERIES: pooled})
 

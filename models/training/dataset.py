@@ -18,7 +18,7 @@ from features.table import feature_rows
 from features.windows import Panel, RecentBars, panel
 from models.baselines import Har
 from models.evaluation.splits import TimeSplit, cut_time, split_in_time
-from models.history import Series, regular_histories, until
+from models.history import Series, regular_histories, shortfall, until
 from models.specification import TrainingSpec
 
 FloatArray = npt.NDArray[np.float64]
@@ -78,6 +78,8 @@ def prepare(bars: pl.DataFrame, spec: TrainingSpec) -> TrainingData:
     past = rows.filter(pl.col("close_time_us") <= cut_us)
     names = usable_features(past, FEATURE_NAMES)
     fitted_on = panel(past, names)
+    if not fitted_on.mask.any():
+        raise ValueError(f"training needs bars with all features; {shortfall(histories)}")
     scaler = RobustScaler.fit(fitted_on.values, fitted_on.mask, names)
     known = {series: until(recent, cut_us) for series, recent in histories.items()}
     har = Har.fit_histories(known, horizons=spec.horizons, levels=spec.levels)

@@ -1,13 +1,18 @@
 """Grids, trailing means and labels from bars."""
 
 import numpy as np
+import polars as pl
+import pytest
 
+from features.frames import BARS_SCHEMA
 from features.labels import label_rows
+from models.baselines.har import Har
 from models.history import (
     future_returns,
     future_variances,
     last_known,
     regular_histories,
+    shortfall,
     trailing_mean,
     until,
 )
@@ -59,3 +64,38 @@ def test_har_learns_from_the_same_returns_as_the_networks() -> None:
         np.testing.assert_allclose(future_returns(recent.log_close, horizon), expected, rtol=1e-9)
         variance = labels[f"log_variance_{horizon}"].fill_null(np.nan).to_numpy()
         np.testing.assert_allclose(np.log(future_variances(recent.variance, horizon)), variance, rtol=1e-9)
+
+
+def _bars_of(closes: list[float | None]) -> pl.DataFrame:
+    """Hourly bars without a range."""
+    rows = pl.DataFrame({"close": closes}, schema={"close": pl.Float64})
+    return rows.with_columns(
+        venue=pl.lit("binance"),
+        symbol=pl.lit("DAI-USDT"),
+        open_time_us=pl.int_range(pl.len()) * 3_600_000_000,
+        complete=pl.lit(value=True),
+        volume=pl.lit(1.0),
+        **{name: pl.col("close") for name in ("open", "high", "low")},
+        **{
+            name: pl.lit(None, BARS_SCHEMA[name])
+            for name in ("quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume")
+        },
+    ).select(*BARS_SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("closes", "says"),
+    [
+        ([1.0] * 600, "the price of binance:DAI-USDT never moves in any of its 600 bars"),
+        ([1.0] * 590 + [1.1] * 10, "the price of binance:DAI-USDT moves in only 1 of its 600 bars"),
+        ([1.0, 1.1] * 300, "no series has them"),
+        ([None] * 600, "no series has them"),
+    ],
+)
+def test_a_price_that_does_not_move_is_named(closes: list[float | None], says: str) -> None:
+    """It is the reason why a baseline finds no variance; fits say so."""
+    bars = _bars_of(closes)
+    assert shortfall(regular_histories(bars, interval_us=3_600_000_000)) == says
+    if len(set(closes)) == 1:
+        with pytest.raises(ValueError, match=says):
+            Har.fit(bars, interval_us=3_600_000_000, horizons=[1], levels=[0.5])
