@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import SplitResult, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies_environment, proxy_bypass
 
 from daemon.errors import ConfigError
 from daemon.ingest.http_errors import is_loopback
@@ -91,7 +91,7 @@ def _variable(url: str) -> tuple[str, str] | None:
     if is_loopback(url):
         return None
     proxies = getproxies_environment()
-    if proxy_bypass_environment(parts.netloc.rpartition("@")[2], proxies):
+    if proxy_bypass(parts.netloc.rpartition("@")[2], proxies):
         return None
     for name in _VARIABLES.get(parts.scheme, ()):
         if value := proxies.get(name, "").strip():

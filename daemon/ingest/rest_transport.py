@@ -73,6 +73,7 @@ class RestTransport:
         self._owns_session = session is None
         self._sleep = sleep
         self._draw = draw
+        self._unreachable: tuple[type[Exception], ...] = (aiohttp.ClientError, TimeoutError, *socks_errors())
         self._budgets: dict[str, TokenBucket] = {}
         self._paused_until_s = clock.wall_s()
         self._was_answered = False
@@ -145,7 +146,7 @@ class RestTransport:
                 body = await self._read(response)
         except aiohttp.ClientConnectorCertificateError as error:
             raise untrusted_certificate(self._url, error) from error
-        except (aiohttp.ClientError, TimeoutError, *socks_errors()) as error:
+        except self._unreachable as error:
             raise Retryable(f"GET {self._url}{request.path}: {str(error) or type(error).__name__}") from error
         self._check_status(request, response, body)
         self._venue.check_answer(body)

@@ -121,7 +121,7 @@ async def test_socks(monkeypatch: pytest.MonkeyPatch) -> None:
     await site.start()
     rest_port = runner.addresses[0][1]
     async with serve(lambda socket: socket.send("hello"), "127.0.0.1", 0) as stream:
-        for port, scheme in ((stream.sockets[0].getsockname()[1], "ws"), (rest_port, "http")):
+        for port, scheme in ((next(iter(stream.sockets)).getsockname()[1], "ws"), (rest_port, "http")):
             socks = await asyncio.start_server(lambda r, w, port=port: _serve_socks(r, w, port), "127.0.0.1", 0)  # type: ignore[misc]
             monkeypatch.setenv("all_proxy", f"socks5h://127.0.0.1:{socks.sockets[0].getsockname()[1]}")
             found = proxy_for(f"{scheme}://venue.test/")
