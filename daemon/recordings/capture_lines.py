@@ -78,7 +78,7 @@ def _line(file: Path, number: int, text: str) -> Line | None:
     is_text = data.startswith(b'"')
     if entry.dir is None and not (is_text and entry.ts is not None):
         return Line(number, text)
-    received_us = None if entry.ts is None else _market_time_us(round(entry.ts * 1e6))
+    received_us = None if entry.ts is None else _receipt_us(entry.ts)
     connection = entry.addr if entry.conn is None else str(entry.conn)
     if entry.dir == "connect":
         return Line(number, None, received_us, connection)
@@ -86,6 +86,10 @@ def _line(file: Path, number: int, text: str) -> Line | None:
         return None
     frame = msgspec.json.decode(data, type=str) if is_text else data.decode()
     return Line(number, frame, received_us, connection)
+
+
+def _receipt_us(seconds: float) -> int | None:
+    return _market_time_us(round(seconds * 1e6)) if abs(seconds) < LATEST_MS else None
 
 
 def _market_time_us(time_us: int) -> int | None:

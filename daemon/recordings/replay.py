@@ -23,12 +23,14 @@ from daemon.pipeline.events import (
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.timeouts import timeouts_for_bars
 from daemon.publishing import payloads
-from daemon.recordings import RecordedEvent, RecordedTrades, StreamLost, StreamRestored
+from daemon.recordings import RecordedEvent, RecordedTrades, RecordingRefused, StreamLost, StreamRestored
+from daemon.timestamps import iso
 from features.frames import bars_frame
 from features.market import Bar, Instrument, Trade, interval_start
 from models.specification import DEFAULT_HORIZONS, DEFAULT_LEVELS
 
 _KIND = "har"
+_MOST_SILENT_BARS = 1_000_000  # in a row: eleven days of seconds, a century of hours; a few minutes of work
 _SNAPSHOT_BARS = 1_000  # bars before the receipt that a snapshot may open; a dead market's would reach back for years
 
 
@@ -124,6 +126,12 @@ class Replay:
 
     def _advance(self, to_us: int) -> None:
         """Advances market time, with a step at the end of each bar's wait for proof."""
+        silent = (to_us - self._due_us) / self._interval_us * len(self._pipeline.instruments)
+        if silent > _MOST_SILENT_BARS:
+            raise RecordingRefused(
+                f"no trades from {iso(self._now_us)} to {iso(to_us)}, which is {silent:,.0f} bars: correct the times, "
+                "or take a longer --interval"
+            )
         while self._due_us <= to_us:
             self._now_us = max(int(self._due_us), self._now_us + 1)
             self._time_advanced()

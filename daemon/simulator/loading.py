@@ -72,13 +72,14 @@ def _read(file: Path) -> pl.DataFrame:
     try:
         table = read_table(file)
         table.require(COLUMNS)
+        symbols = _symbols(table)
         times = time_us(table.rows["open_time"])
         table.refuse(times.is_null(), "open_time", f"was {{value}}, which is no time; {ACCEPTED_TIMES}")
     except ValueError as error:
         raise DataFault(str(error)) from error
     try:
         return table.rows.select(
-            _symbols(table),
+            symbols,
             times.alias("open_time"),
             # A float's shortest spelling is the decimal that was published; its binary value is not.
             *(
@@ -94,6 +95,7 @@ def _read(file: Path) -> pl.DataFrame:
 
 def _symbols(table: FileTable) -> pl.Series:
     """The symbols of the rows as BASE-QUOTE."""
+    table.refuse(table.rows["symbol"].is_null(), "symbol", "{value}")
     spellings = {name: spell(name) for name in table.rows["symbol"].cast(pl.String).unique()}
     for name, spelling in spellings.items():
         if spelling is None:
@@ -180,7 +182,10 @@ def _decimals(column: pl.Series, finest: int) -> int:
 def _scaled(column: pl.Series, decimals: int) -> pl.Series:
     """The column times ``10**decimals``, rounded to integers without going through a float."""
     digits = column.round(decimals).cast(pl.Decimal(38, decimals)).cast(pl.String)
-    return digits.str.replace(".", "", literal=True).cast(pl.Int64)
+    scaled = digits.str.replace(".", "", literal=True).cast(pl.Int64, strict=False)
+    if scaled.null_count() > column.null_count():
+        raise DataFault(f"{column.name} has values too large to replay")
+    return scaled
 
 
 def _without_nulls(table: pl.DataFrame, present: pl.Series, symbol: str, notes: list[str]) -> pl.DataFrame:

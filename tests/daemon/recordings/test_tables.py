@@ -149,3 +149,21 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "trades.csv").mkdir()
     with pytest.raises(RecordingRefused, match="is a folder; name a file"):
         read(tmp_path / "trades.csv", venue_name="binance", symbol=None)
+
+
+def test_a_time_that_would_never_end_is_refused(tmp_path: Path) -> None:
+    """Years of one-second bars between two trades: one of their times is wrong."""
+    table = trades_table(2).with_columns(ts=pl.Series(["2009-02-03T00:00:00Z", "2025-01-01T00:00:00Z"]))
+    table.write_csv(tmp_path / "trades.csv")
+    with pytest.raises(RecordingRefused, match=r"no trades from 2009-02-03.* to 2025-01-01.*correct the times"):
+        replay(tmp_path / "trades.csv", interval_us=1_000_000)
+
+
+@pytest.mark.parametrize("seconds", ["1e308", "-1e300"])
+def test_a_receipt_time_without_end_is_none(seconds: str, tmp_path: Path) -> None:
+    """It is no time, and no error."""
+    frame = binance(1, 1_704_067_201).replace('"', '\\"')
+    (tmp_path / "capture.jsonl").write_text(f'{{"ts": {seconds}, "dir": "recv", "data": "{frame}"}}')
+    (only,) = read(tmp_path / "capture.jsonl", venue_name="binance", symbol=None)
+    assert isinstance(only, RecordedTrades)
+    assert only.received_us is None

@@ -140,6 +140,9 @@ def test_symbols_are_cut_to_their_common_span(tmp_path: Path) -> None:
         ({"trades": [12, 1, 30]}, "one trade with both"),
         ({"close": [None, 101.0, 101.0]}, "without a price"),
         ({"symbol": ["XYZ"] * 3}, "known quote currency"),
+        ({"symbol": ["BTCUSDT", None, "BTCUSDT"]}, "row 2, column symbol: is missing"),
+        ({"quote_volume": [1e19] * 3}, "quote_volume has values too large to replay"),
+        ({"open_time": ["now"] * 3}, "row 1, column open_time: was 'now', which is no time"),
         ({"open_time": [datetime(2025, 1, 1, 0, minute, tzinfo=UTC) for minute in (0, 7, 20)]}, "grid"),
     ],
 )
