@@ -59,18 +59,27 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "The venv module is missing: apt install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.ready-run: pyproject.toml constraints.txt | $(BIN)/python
+# Every file that is installed has one of the hashes in the lock files; $(1) is run, dev or fuzz. Where pip is set up to find PyTorch's CPU
+# build (e.g. by PIP_FIND_LINKS), that one is installed, without the libraries of CUDA.
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+CPU_BUILD := torch-2\.13\.0(\+|%2B)cpu-cp311-cp311-manylinux_2_28_x86_64
+TORCH_LOCK = $$($(PIP) install --dry-run --ignore-installed --no-deps --report - torch==2.13.0 | grep -qE '$(CPU_BUILD)' && echo torch-cpu || echo torch)
+define install
 	@echo '$(DOWNLOAD)'
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e .
+	$(PIP) install --require-hashes -r requirements/$(1).txt -r requirements/$(TORCH_LOCK).txt
+	$(PIP) install --no-deps --no-build-isolation -e .
+endef
+
+$(VENV)/.ready-run: pyproject.toml requirements/run.txt | $(BIN)/python
+	$(call install,run)
 	touch $@
 
-$(VENV)/.ready-dev: pyproject.toml constraints.txt | $(BIN)/python
-	@echo '$(DOWNLOAD)'
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+$(VENV)/.ready-dev: pyproject.toml requirements/dev.txt | $(BIN)/python
+	$(call install,dev)
 	touch $@ $(VENV)/.ready-run
 
-$(VENV)/.ready-fuzz: $(VENV)/.ready-dev
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev,fuzz]'
+$(VENV)/.ready-fuzz: requirements/fuzz.txt $(VENV)/.ready-dev
+	$(call install,fuzz)
 	touch $@
 
 clean:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 import pytest
@@ -17,7 +18,7 @@ def dry_run(*words: str) -> str:
 @pytest.mark.parametrize("target", ["run", "test"])
 def test_setting_up_announces_the_download(target: str) -> None:
     """The line comes before the installation and names the size that the README names."""
-    before, installed, _ = dry_run(target).partition("pip install")
+    before, installed, _ = dry_run(target).partition(" install --require-hashes")
     assert installed
     assert "about 300 MB" in before
     assert "about 300 MB" in (ROOT / "README.md").read_text()
@@ -27,8 +28,17 @@ def test_fuzzing_is_bounded_and_apart() -> None:
     """`make fuzz` takes its duration from FUZZ_SECONDS and installs the fuzzer; `make test` does not."""
     assert "fuzz_parsers --seconds 60\n" in dry_run("fuzz")
     assert "fuzz_parsers --seconds 7\n" in dry_run("fuzz", "FUZZ_SECONDS=7")
-    assert "[dev,fuzz]" in dry_run("fuzz")
+    assert "requirements/fuzz.txt" in dry_run("fuzz")
     assert "fuzz" not in dry_run("test")
+
+
+@pytest.mark.parametrize(("target", "lock"), [("run", "run"), ("test", "dev"), ("fuzz", "fuzz")])
+def test_nothing_is_installed_without_a_hash(target: str, lock: str) -> None:
+    """Every installation is from a lock file, or of forecastd itself, whose build downloads nothing."""
+    installs = [line for line in dry_run(target).splitlines() if re.search(r"pip .*\binstall\b", line)]
+    assert any(f"requirements/{lock}.txt" in line for line in installs)
+    for line in installs:
+        assert "--require-hashes" in line or "--no-deps --no-build-isolation -e ." in line
 
 
 def test_every_test_is_run_by_test_or_check() -> None:
