@@ -57,6 +57,15 @@ class Config(Section):
     def _require_unique_feeds(cls, feeds: tuple[Feed, ...]) -> tuple[Feed, ...]:
         if not feeds:
             raise ValueError("was empty; write at least one [[feeds]] with venue and symbols")
+        urls: dict[str, Feed] = {}
+        for feed in feeds:
+            first = urls.setdefault(feed.venue, feed)
+            if (first.ws_url, first.rest_url) != (feed.ws_url, feed.rest_url):
+                both = " and ".join(f"ws_url={each.ws_url!r} rest_url={each.rest_url!r}" for each in (first, feed))
+                raise ValueError(
+                    f"name {feed.venue} with different addresses, {both}; one venue has one address: "
+                    "write the same in both, or run a second instance"
+                )
         if duplicate := repeated([f"{feed.venue}:{symbol}" for feed in feeds for symbol in feed.symbols]):
             raise ValueError(f"name {duplicate} twice; remove one")
         return feeds

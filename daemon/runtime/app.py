@@ -35,6 +35,7 @@ from daemon.runtime.startup import (
 )
 from daemon.runtime.status_snapshot import ModelInService, RetrainSnapshot, mqtt_status, status_document
 from daemon.runtime.store_opening import check_store, locked_state, open_ledger
+from daemon.runtime.store_owner import claim_store
 from daemon.runtime.store_retention import StoreRetention
 from daemon.runtime.symbol_check import SymbolCheck
 from daemon.runtime.wiring import Components, build, timeouts_for
@@ -145,6 +146,11 @@ class App:
                 self.mqtt_address = f"mqtt://127.0.0.1:{embedded.port}"
             async with start_timeout_extended(self._notifier):
                 ledger = await open_ledger(self.config)
+                try:
+                    claim_store(ledger, self.config)
+                except ConfigError:
+                    ledger.close()
+                    raise
             self.components = build(self.config, ledger=ledger, clock=self.clock, hooks=self._hooks, embedded=embedded)
             await self._serve()
         except ExceptionGroup as errors:
