@@ -8,7 +8,7 @@ DOWNLOAD := Installing into $(VENV): about 300 MB are downloaded with a CPU buil
 # Seconds for each venue in `make fuzz`.
 FUZZ_SECONDS ?= 60
 
-.PHONY: run test check lint bench skill soak fuzz simulate dashboards clean
+.PHONY: run test check lint bench skill soak soak-many fuzz simulate dashboards clean
 
 run: $(VENV)/.ready-run
 	$(BIN)/forecastd demo
@@ -45,6 +45,11 @@ fuzz: $(VENV)/.ready-fuzz
 SOAK ?= --bars 500 --report soak-report.json
 soak: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.soak $(SOAK)
+
+# One daemon with 300 instruments at two venues, undisturbed; SOAK_MANY=... for other sizes, see --help.
+SOAK_MANY ?= --instruments 300 --minutes 10
+soak-many: $(VENV)/.ready-dev
+	$(BIN)/python -m tests.soak.many $(SOAK_MANY)
 
 # Fresh seeds of worlds on a simulated clock, around the pipeline; SIMULATE=... for others and their faults, see --help.
 SIMULATE ?= --seconds 120

@@ -23,14 +23,19 @@ class FeatureBuffer:
 
     It keeps as many bars as the feature warm-up, or the baselines if they need more, and a window take together. The
     leader of a venue is the first of its ``instruments`` with base BTC, else its first.
+
+    with_features: False where only the bars are read; no feature row is computed, and ``window`` raises.
     """
 
-    def __init__(self, instruments: Sequence[Instrument], *, interval_us: int, window: int = 48) -> None:
+    def __init__(
+        self, instruments: Sequence[Instrument], *, interval_us: int, window: int = 48, with_features: bool = True
+    ) -> None:
         if window < 1:
             raise ValueError(f"window was {window}, must be at least 1")
         self.interval_us = interval_us
         self.window_length = window
         self.bar_capacity = max(WARM_UP_ROWS, RECENT_BARS) + window
+        self._with_features = with_features
         self._instruments = frozenset(instruments)
         self._leaders = choose_leaders(instruments)
         self._bars = pl.DataFrame(schema=BARS_SCHEMA)
@@ -140,6 +145,8 @@ class FeatureBuffer:
 
     def _compute(self, from_open_us: int) -> None:
         """Computes the feature rows from ``from_open_us`` on, and keeps the earlier ones."""
+        if not self._with_features:
+            return
         newest_us = self._newest_open_us()
         wanted = min((newest_us - from_open_us) // self.interval_us + 1, self.window_length)
         new = newest_feature_rows(self._bars, interval_us=self.interval_us, leaders=self._leaders, last_rows=wanted)

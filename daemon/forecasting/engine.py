@@ -53,7 +53,9 @@ class ForecastEngine:
         self.levels = tuple(levels)
         self.window = window
         self._monotonic_s = monotonic_s
-        self._buffer = FeatureBuffer(self.instruments, interval_us=interval_us, window=window)
+        self._buffer = FeatureBuffer(
+            self.instruments, interval_us=interval_us, window=window, with_features=kind in NETWORK_KINDS
+        )
         self._random_walk = RandomWalk(self.horizons, self.levels)
         self._har: Har | None = None
         self._ewma: Ewma | None = None

@@ -64,7 +64,7 @@ class Received:
 
 
 class SoakEnvironment:
-    """``exchanges`` by venue; ``daemon_runs``: the daemon's processes, oldest first."""
+    """``exchanges`` by venue; ``daemon_runs``: the daemon's processes, oldest first. data: default the sample's."""
 
     def __init__(
         self,
@@ -76,6 +76,7 @@ class SoakEnvironment:
         bar_s: float,
         seed: int,
         faults_per_hour: Mapping[Kind, float],
+        data: MarketData | None = None,
     ) -> None:
         self.folder, self.venues, self.bars, self.seed = folder, tuple(venues), bars, seed
         self.bar_s = bar_s
@@ -86,7 +87,7 @@ class SoakEnvironment:
         self.clock = SharedClock(
             start_us=1_767_225_600_000_000, origin_s=time.monotonic(), speed=INTERVAL_US / 1e6 / bar_s
         )
-        data = market(symbols, bars)
+        data = data or market(symbols, bars)
         timeline = Timeline.retimed(interval_us=INTERVAL_US, live_index=HISTORY_BARS, live_from_us=self.clock.start_us)
         self.first_open_us = timeline.open_us(HISTORY_BARS)
         self.exchanges = {

@@ -1,5 +1,6 @@
 """Tests of the forecast engine: which forecaster is issued, the reason, and the baselines beside it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -191,3 +192,23 @@ def replace_prices(bar: Bar) -> Bar:
     return msgspec.structs.replace(
         bar, open=None, high=None, low=None, close=None, volume=0.0, quote_volume=0.0, trades=0
     )
+
+
+def test_a_baseline_computes_no_features() -> None:
+    """Features are a network's input: without one they cost most of a round of hundreds of instruments."""
+    engine = make_engine("har")
+    engine.load_history(history())
+    assert engine._buffer.rows.is_empty()
+    network = make_engine()
+    network.load_history(history())
+    assert not network._buffer.rows.is_empty()
+
+
+def test_numpy_has_one_thread() -> None:
+    """Idle threads of its linear algebra spin, which slows down a fit tenfold on two busy cores."""
+    code = "import daemon, os, numpy; print(os.environ['OPENBLAS_NUM_THREADS'])"
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment, cwd=ROOT
+    )
+    assert done.stdout.strip() == "1"
