@@ -156,6 +156,9 @@ def mqtt_status(publisher: Publisher, address: str) -> MqttStatus:
         published=state.published,
         outbox=publisher.depth,
         expired=state.expired,
+        overflowed=state.overflowed,
+        refused=state.refused,
+        too_large=state.too_large,
         reason=state.last_error or "",
     )
 

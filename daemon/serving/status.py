@@ -91,7 +91,10 @@ class RetrainDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MqttStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The broker's connection; ``url`` never holds a password."""
+    """The broker's connection; ``url`` never holds a password.
+
+    expired, overflowed: messages dropped while the broker was away. refused, too_large: messages that it does not take.
+    """
 
     url: str
     connected: bool
@@ -99,6 +102,9 @@ class MqttStatus(msgspec.Struct, frozen=True, kw_only=True):
     published: int = 0
     outbox: int = 0
     expired: int = 0
+    overflowed: int = 0
+    refused: int = 0
+    too_large: int = 0
     reason: str = ""
 
 

@@ -16,6 +16,7 @@ from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline.answers import SequenceStart
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.timeouts import Timeouts
+from daemon.publishing.publisher_state import PublisherState
 from daemon.retraining.supervisor import RetrainStatus
 from daemon.runtime.run_reporter import RunOutcome
 from daemon.runtime.status_snapshot import (
@@ -55,7 +56,7 @@ def config() -> Config:
 
 def publisher() -> Any:
     """The part of a publisher that the document reads."""
-    state = SimpleNamespace(connected=True, protocol=None, published=7, expired=0, last_error=None)
+    state = PublisherState(connected=True, since_us=0, published=7, refused=3, too_large=4, overflowed=5)
     return SimpleNamespace(state=state, depth=2)
 
 
@@ -174,4 +175,5 @@ def test_the_model_and_the_broker_are_named(pipeline: Pipeline, config: Config) 
     assert (shown.model.kind, shown.model.trained_until) == ("attention_lstm", "2026-01-05T13:00:00Z")
     assert shown.model.loaded_at == "2026-01-05T13:00:00Z"
     assert (shown.mqtt.url, shown.mqtt.published, shown.mqtt.outbox) == ("mqtt://127.0.0.1:1883", 7, 2)
+    assert (shown.mqtt.refused, shown.mqtt.too_large, shown.mqtt.overflowed) == (3, 4, 5)
     assert shown.mqtt.protocol is None
