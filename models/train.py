@@ -215,9 +215,9 @@ def _best_of(evaluator: Fitting, members: Sequence[Fitted]) -> tuple[Network | E
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line. Returns 0; 1 if the run failed; 2 for arguments or data that cannot be used."""
+    """The command line. Returns 0; 1 if the run failed; 2 for unusable arguments or data; 75 for a full disk."""
     parser = argparse.ArgumentParser(prog="python -m models.train", description="Trains one model on a file of bars.")
-    parser.add_argument("--data", type=Path, required=True, help="Parquet of bars or klines, or a folder of them")
+    parser.add_argument("--data", type=Path, required=True, help="Parquet or CSV of bars or klines, or a folder")
     parser.add_argument("--symbols", nargs="+", default=[], metavar="BASE-QUOTE", help="only these; default: all")
     parser.add_argument("--out", type=Path, required=True, help="folder in which the artifact appears")
     parser.add_argument("--model", default=DEFAULT_KIND, help=" | ".join(NETWORK_KINDS))
@@ -251,6 +251,9 @@ def main(arguments: list[str] | None = None) -> int:
         )
         with joined_ranks(choose_device(spec.device)) as ranks:
             path = train(spec, on_progress=_Printer(terminal=sys.stdout.isatty()), ranks=ranks)
+    except OSError as error:
+        print(f"models.train: {error}; free space there, or write elsewhere", file=sys.stderr)  # noqa: T201  # this is a command
+        return 75
     except (ValueError, TrainingDiverged, ArtifactError) as error:
         print(f"models.train: {error}", file=sys.stderr)  # noqa: T201  # this is a command
         return 2 if isinstance(error, ValueError) else 1

@@ -105,7 +105,7 @@ def run(config_file: ConfigFile = None) -> None:
 
 @app.command()
 def replay(
-    file: Annotated[Path, typer.Argument(help="Parquet or CSV of trades, or a raw capture (.jsonl, .gz).")],
+    file: Annotated[Path, typer.Argument(help="Parquet or CSV of trades, or a raw capture (.jsonl); also gzipped.")],
     venue: Annotated[str, typer.Option(help="The venue whose trades or frames these are.")] = "binance",
     interval: Annotated[str, typer.Option(help="Length of a bar.")] = "1h",
     bars: Annotated[Path | None, typer.Option(help="Write the bars here (Parquet).")] = None,
@@ -149,7 +149,7 @@ def train(
     overrides: Set = None,
     seeds: Annotated[int, typer.Option(help="Networks whose average is kept where that pays.", min=1)] = 1,
     data: Annotated[
-        Path | None, typer.Option(help="Parquet of bars or klines, or a folder of them; default: the store.")
+        Path | None, typer.Option(help="Parquet or CSV of bars or klines, or a folder of them; default: the store.")
     ] = None,
     json: Json = False,
     config_file: ConfigFile = None,
@@ -219,7 +219,7 @@ def simulate(
 @history.command("import")
 def history_import(
     files: Annotated[list[Path], typer.Argument(help="Parquet or CSV klines.")],
-    symbol: Annotated[str | None, typer.Option(help="BASE-QUOTE, where the file does not say.")] = None,
+    symbol: Annotated[str | None, typer.Option(help="BASE-QUOTE, where the file does not say, or not clearly.")] = None,
     venue: Annotated[str, typer.Option(help="Whose klines these are.")] = "binance",
     config_file: ConfigFile = None,
 ) -> None:

@@ -23,7 +23,7 @@ From = Annotated[
     typer.Option("--from", help="First day of forecasts, e.g. 2025-01-01; default: 90 days before --to."),
 ]
 Data = Annotated[
-    list[Path] | None, typer.Option(help="Parquet of bars or klines, or a folder of them; default: the store.")
+    list[Path] | None, typer.Option(help="Parquet or CSV of bars or klines, or a folder of them; default: the store.")
 ]
 Set = Annotated[
     list[str] | None,
