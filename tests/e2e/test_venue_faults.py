@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import msgspec
 import pytest
 import pytest_asyncio
 
 from features.market import Completeness, Instrument
-from tests.e2e import rig
+from tests.e2e import invented, rig
 from tests.e2e.rig import Daemon
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.asyncio(loop_scope="module")]
@@ -81,3 +82,24 @@ async def test_late_and_crossed_answers_prove_nothing_false(daemon: Daemon) -> N
     simulated.cross_answers(2, for_s=1.0, symbol=BTCUSDT)
     simulated.skip(BTCUSDT, 2)
     await until_settled(daemon)
+
+
+@pytest.mark.parametrize("retry_after_s", [1, 2])
+async def test_a_start_that_is_refused_is_counted_once(tmp_path: Path, retry_after_s: int) -> None:
+    """The first three requests of a symbol are answered 429: its bars are proven later, with their own volume."""
+    async with rig.exchange() as exchange:
+        exchange.simulated.refuse_requests(3, symbol=BTCUSDT, retry_after_s=retry_after_s)
+        async with rig.daemon(tmp_path, exchange) as daemon:
+            await daemon.until_bars(3)
+            await until_settled_from(daemon, exchange.clock.market_us())
+
+
+async def until_settled_from(daemon: Daemon, from_us: int) -> None:
+    """Two more bars of each symbol; those that open from ``from_us`` on are proven, and every proven bar is real."""
+    await daemon.until_bars(2)
+    data = daemon.exchange.simulated.tape.data
+    later = [bar for bar in daemon.last_revisions if bar.open_time_us >= from_us]
+    assert later
+    assert [bar for bar in later if not invented.is_real(bar, data)] == []
+    proven = [bar for bar in daemon.last_revisions if bar.completeness is Completeness.PROVEN]
+    assert [bar for bar in proven if not invented.is_real(bar, data)] == []
