@@ -29,6 +29,10 @@ class Faults:
     killed_between_events_chance: float = field(default=0.0, metadata={"most": 0.02})
     store_stalls_per_minute: float = field(default=0.0, metadata={"most": 0.5})
     power_cut_share: float = field(default=0.0, metadata={"most": 0.5})
+    # Drawn apart from those above, so that these keep the worlds of their seeds.
+    time_lies_per_minute: float = field(default=0.0, metadata={"most": 2.0, "apart": True})
+    pauses_per_minute: float = field(default=0.0, metadata={"most": 0.1, "apart": True})
+    wrong_start_share: float = field(default=0.0, metadata={"most": 0.5, "apart": True})
 
     @property
     def loses_silently(self) -> bool:
@@ -38,8 +42,9 @@ class Faults:
 
 def draw_faults(rng: random.Random, *, without: frozenset[str] = frozenset()) -> Faults:
     """The faults of one world; those named in ``without`` are off, and the draws of the others stay the same."""
-    drawn = {}
+    drawn, apart = {}, random.Random(repr(rng.getstate()))
     for each in fields(Faults):
-        value = 0.0 if rng.random() < _CALM else each.metadata["most"] * rng.random() ** 2
+        source = apart if "apart" in each.metadata else rng
+        value = 0.0 if source.random() < _CALM else each.metadata["most"] * source.random() ** 2
         drawn[each.name] = 0.0 if each.name in without else value
     return Faults(**drawn)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from daemon.pipeline.sequence import SequenceState
+from daemon.pipeline.sequence import SequenceState, newest_time_us
+from daemon.store.future import Discarded
 from features.market import Bar, Instrument, Trade
 
 
@@ -94,6 +95,21 @@ class SimulatedStore:
         for bars in self._bars.values():
             for open_us in [each for each in bars if each < time_us]:
                 del bars[open_us]
+
+    def discard_future(self, now_us: int, *, trades_until_us: int) -> Discarded:
+        """As the ledger does; these transactions are not taken back."""
+        bars = 0
+        for kept in self._bars.values():
+            for open_us in [each for each, bar in kept.items() if bar.close_time_us > now_us]:
+                del kept[open_us]
+                bars += 1
+        ahead = [each for each, state in self._states.items() if newest_time_us(state) > trades_until_us]
+        for instrument in ahead:
+            del self._states[instrument]
+            del self._trades[instrument]
+        if bars or ahead:
+            self._undo.clear()
+        return Discarded(bars=bars, sequences=len(ahead))
 
     # ---------------------------------------------------------------- as the ledger is read by a restart
 

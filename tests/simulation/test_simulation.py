@@ -53,3 +53,11 @@ def test_no_promise_is_broken(seed: int) -> None:
 def test_seeds_that_failed(seed: int) -> None:
     """Each broke a promise of an earlier state of the code."""
     World(seed).run(200)
+
+
+@pytest.mark.parametrize("seed", [102, 109, 110, 117])
+def test_a_lie_about_the_time_closes_nothing_of_the_future(seed: int) -> None:
+    """Broken where market time copies what a venue's time endpoint says."""
+    world = World(seed)
+    assert world.faults.time_lies_per_minute
+    world.run(100)

@@ -59,6 +59,7 @@ class SimulatedVenue:
         self._schedule = schedule
         self._now_us = now_us
         self._clock = clock
+        self.on_delivery: Callable[[Trade], None] = lambda _trade: None
         self._pipeline: Pipeline
         self._connection = 0
         self._subscribed = False
@@ -132,6 +133,7 @@ class SimulatedVenue:
         def deliver() -> None:
             if connection != self._connection:
                 return
+            self.on_delivery(trade)
             now_us, wall_s = self._clock()
             self._last_receipt_us = now_us
             records = stream_records([trade])

@@ -20,13 +20,14 @@ from daemon.pipeline.events import (
 )
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.timeouts import Timeouts
-from daemon.runtime.restore import restore_pipeline
+from daemon.runtime.restore import discard_future, restore_pipeline
 from features.market import Completeness, Instrument, Trade
 from tests.daemon.pipeline.stream_records import traits_of
 from tests.simulation.faults import Faults, draw_faults
 from tests.simulation.invariants import BarChecker, InvariantBroken
 from tests.simulation.market import Market
 from tests.simulation.store import SimulatedStore
+from tests.simulation.timekeeping import SimulatedTime
 from tests.simulation.venue import SimulatedVenue
 
 _START_US = 1_700_000_000_000_000 // 60_000_000 * 60_000_000
@@ -35,6 +36,10 @@ _TICK_US = 500_000
 _FLUSH_US = 1_000_000
 _KEPT_BARS = 80
 _CLOCK_ERROR_US = 200_000
+_TIME_SAMPLES_US = 2_000_000
+_LIE_S = (10.0, 180.0)
+_MOST_AHEAD_US = 600_000  # of market time: half of the longest round trip, and half a second of whole-second answers
+_MOST_CORRECTING_S = 3600
 _BEFORE_US = 3_600_000_000  # of history at the start
 _CALM_S = 240
 _TRACED = 60
@@ -69,8 +74,9 @@ class World:
         rng = random.Random(seed)
         self.faults: Faults = draw_faults(rng, without=without)
         self._rng = rng
+        self._rng_time = random.Random(f"clock {seed}")
         self._interval_us = rng.choice([10, 10, 10, 60]) * _SECOND_US
-        self._clock_error_us = rng.randrange(-_CLOCK_ERROR_US, _CLOCK_ERROR_US)
+        clock_error_us = rng.randrange(-_CLOCK_ERROR_US, _CLOCK_ERROR_US)
         self._heap: list[tuple[int, int, int, str, Callable[[], None]]] = []
         self._count = 0
         self._process = 0  # which life of the daemon; what an earlier one waited for died with it
@@ -81,7 +87,12 @@ class World:
             self._add_instrument(Instrument(name, f"S{number}-USD"), VENUES[name])
         self._at_random(lambda: self.faults.kills_per_minute, "kill", self._kill)
         self._at_random(lambda: self.faults.store_stalls_per_minute, "store stalls", self._stall_store)
+        venues = [each.venue for each in self._venues]
+        self._time = SimulatedTime(random.Random(f"time {seed}"), venues, error_us=clock_error_us)
         self._start_process()
+        self._every(_TIME_SAMPLES_US, "time samples", self._sample_times)
+        self._at_random(lambda: self.faults.time_lies_per_minute, "time lie", self._lie)
+        self._at_random(lambda: self.faults.pauses_per_minute, "pause", self._time.pause_machine)
         self._every(_TICK_US, "tick", self._tick)
         self._every(_FLUSH_US, "flush", self._flush)
         self._every(self._interval_us * _KEPT_BARS // 4, "forget", self._forget)
@@ -102,6 +113,8 @@ class World:
         for venue in self._venues.values():
             venue.behave()
         self.faults = Faults()
+        self._time.tell_the_truth()
+        self._until_time_is_right()
         until_us = self.now_us + _CALM_S * _SECOND_US
         while self.now_us < until_us:
             self._step()
@@ -132,6 +145,7 @@ class World:
             now_us=lambda: self.now_us,
             clock=self._clock,
         )
+        venue.on_delivery = lambda trade: self._time.trade_received(instrument.venue, trade.time_us, self.now_us)
         while (trade := market.next_trade()).time_us < _START_US or market.fills_left:
             pass
         self._schedule(trade.time_us - _START_US, "trade happens", lambda: self._trade_happens(venue, trade))
@@ -150,6 +164,8 @@ class World:
             timeouts=Timeouts(grace_us=self._interval_us // 20, proof_wait_us=self._interval_us // 10),
             scoreboard=Scoreboard(interval_us=self._interval_us, levels=(0.025, 0.1, 0.5, 0.9, 0.975)),
         )
+        self._begin_time()
+        discard_future(self._store, self._pipeline.instruments[next(iter(self._venues))].timeouts, self._clock()[0])  # type: ignore[arg-type]
         restore_pipeline(self._pipeline, self._store, tuple(self._venues), self._clock()[0])  # type: ignore[arg-type]
         for venue in self._venues.values():
             venue.start(self._pipeline)
@@ -158,7 +174,7 @@ class World:
 
     def _clock(self) -> tuple[int, float]:
         """Market time as the daemon has it, and wall time."""
-        return self.now_us + self._clock_error_us, (self.now_us - _START_US) / _SECOND_US
+        return self._time.market_us(self.now_us), (self.now_us - _START_US) / _SECOND_US
 
     def _schedule(self, after_us: int, name: str, call: Callable[[], None], process: int = 0) -> None:
         self._count += 1
@@ -217,6 +233,27 @@ class World:
     def _tick(self) -> None:
         self._pipeline.time_advanced(*self._clock())
 
+    def _begin_time(self) -> None:
+        wrong = not self._time.lying and self._rng_time.random() < self.faults.wrong_start_share
+        newest = {each.venue: venue.market.between(0, self.now_us)[-1].time_us for each, venue in self._venues.items()}
+        self._time.begin(self.now_us, newest, wrong=wrong)
+
+    def _sample_times(self) -> None:
+        if self._time.sample_times(self.now_us).restart:
+            self._kill()
+
+    def _lie(self) -> None:
+        self._time.lie()
+        self._schedule(int(self._rng_time.uniform(*_LIE_S) * _SECOND_US), "time truth", self._time.tell_the_truth)
+
+    def _until_time_is_right(self) -> None:
+        """In a quiet market it takes some trades until a wrong clock is corrected."""
+        until_us = self.now_us + _MOST_CORRECTING_S * _SECOND_US
+        while abs(self._time.market_us(self.now_us) - self.now_us) > _MOST_AHEAD_US:
+            if self.now_us > until_us:
+                raise InvariantBroken(f"market time is {self._time.market_us(self.now_us) - self.now_us} us off")
+            self._step()
+
     def _flush(self) -> None:
         for instrument, trades, state in self._pipeline.unsaved_trades():
             self._store.save_trades(instrument, trades, state)
@@ -253,7 +290,7 @@ class World:
                 case BarClosed(bar=bar) | BarRevised(bar=bar):
                     self._store.save_bar(bar)
                     checker = self._checkers[bar.instrument]
-                    latest_us = self.now_us + 2 * _CLOCK_ERROR_US
+                    latest_us = self.now_us + _MOST_AHEAD_US
                     (checker.closed if isinstance(event, BarClosed) else checker.revised)(bar, latest_us)
                 case SnapshotRequested() | RepairRequested() | CandleRequested():
                     self._venues[event.instrument].request(event)
