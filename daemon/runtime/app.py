@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -50,6 +51,7 @@ log = structlog.get_logger(__name__)
 _Job = Coroutine[None, None, None]
 
 _STOP_TIMEOUT_S = 2.5
+_HUNG_END_S = 20.0  # for what still works to be stored and published
 
 
 class App:
@@ -57,6 +59,7 @@ class App:
 
     control_path: where the control socket is; None takes the place that configuration and environment give.
     read_config: reads the configuration again for ``reload``; None where there is no file to read.
+    end_process: called, in a thread, where the end after a hung component hangs itself, as on a dead disk.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class App:
         control_path: Path | None = None,
         read_config: Callable[[], Config] | None = None,
         set_log_level: Callable[[str], None] = lambda _level: None,
+        end_process: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -81,6 +85,7 @@ class App:
         self._hooks = hooks or Hooks()
         self._read_config = read_config
         self._set_log_level = set_log_level
+        self._end_process = end_process
         self._stopping = asyncio.Event()
         self._rounds_may_begin = asyncio.Event()
         self._history_tried = asyncio.Event()
@@ -273,7 +278,13 @@ class App:
             metrics=components.metrics,
             clock=self.clock,
             end_s=limits.end_s,
+            on_end=self._end_process_later,
         )
+
+    def _end_process_later(self) -> None:
+        timer = threading.Timer(_HUNG_END_S, self._end_process)
+        timer.daemon = True
+        timer.start()
 
     async def _finish(self, publishing: asyncio.Task[None], reason: str) -> None:
         """Stores and publishes what is still pending."""

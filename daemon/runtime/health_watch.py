@@ -32,7 +32,7 @@ class HealthWatch:
     """Judges the components twice a second and shows the result in health, metrics and log.
 
     read: the progress of every component now. end_s: wall seconds from unhealthy to the end of the daemon; a service
-    manager's watchdog acts earlier.
+    manager's watchdog acts earlier. on_end: called before ComponentHung is raised, because the end itself may hang.
     """
 
     def __init__(
@@ -43,12 +43,14 @@ class HealthWatch:
         metrics: Metrics,
         clock: Clock,
         end_s: float,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._read = read
         self._health = health
         self._metrics = metrics
         self._clock = clock
         self._end_s = end_s
+        self._on_end = on_end
         self._states: dict[str, ComponentState] = {}
         self._stalls: deque[tuple[float, float]] = deque(maxlen=_KEPT_STALLS)
         self._checked_s = clock.wall_s()
@@ -105,4 +107,5 @@ class HealthWatch:
         if self._unhealthy_since_s is None:
             self._unhealthy_since_s = now_s
         if now_s - self._unhealthy_since_s >= self._end_s:
+            self._on_end()
             raise ComponentHung(f"{reason}; the daemon ends so that it can be started again")

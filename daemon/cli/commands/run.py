@@ -14,7 +14,7 @@ import uvloop
 from daemon.clock import SystemClock
 from daemon.config import Config, load_config
 from daemon.early_signals import reload_was_requested
-from daemon.errors import ConfigError
+from daemon.errors import EXIT_INTERNAL, ConfigError
 from daemon.exchanges import venue
 from daemon.ingest.proxy import check_proxies
 from daemon.logs import start_logging
@@ -46,6 +46,7 @@ async def _serve(config: Config, config_file: Path | None) -> None:
         environ=os.environ,
         read_config=lambda: load_config(config_file),
         set_log_level=logs.set_level,
+        end_process=lambda: os._exit(EXIT_INTERNAL),
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from daemon.runtime import app
 from daemon.runtime.health_watch import ComponentHung
 from daemon.serving.health_limits import HealthLimits
 from daemon.serving.progress import ProgressBounds
@@ -105,6 +106,23 @@ async def test_a_component_that_hangs_for_good_ends_the_daemon(tmp_path: Path) -
         assert isinstance(error, ComponentHung)
         assert error.exit_code == 70
         assert "features: a round makes no progress" in str(error)
+
+
+@pytest.mark.slow
+async def test_an_end_that_hangs_itself_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a dead disk closing the store never returns, and nothing but the end of the process helps."""
+    monkeypatch.setattr(app, "_HUNG_END_S", 0.5)
+    released, ended = threading.Event(), threading.Event()
+    options = {"health_limits": msgspec.structs.replace(LIMITS, end_s=1.0), "end_process": ended.set}
+    async with rig.exchange() as exchange, rig.daemon(tmp_path, exchange, options=options) as daemon:
+        await until_status(daemon, "/readyz", 200)
+        close = daemon.app.components.ledger.close
+        daemon.app.components.ledger.close = lambda: (ended.wait(20), close())[1]  # type: ignore[method-assign]
+        hung(daemon, released)
+        async with asyncio.timeout(40):
+            await asyncio.wait({daemon.running})
+        released.set()
+        assert ended.is_set()
 
 
 @pytest.mark.slow
