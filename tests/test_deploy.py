@@ -113,6 +113,8 @@ def test_the_unit_says_what_the_daemon_relies_on() -> None:
     assert service["Type"] == "notify"
     assert int(service["TimeoutStartSec"]) > 90
     assert service["RestartPreventExitStatus"].split() == ["78", "2"]
+    assert parser["Unit"]["StartLimitIntervalSec"] == "0"
+    assert service["RestartMaxDelaySec"] == "5min"
     assert service["OOMPolicy"] == "continue"
     assert service["ExecReload"] == "kill -HUP $MAINPID"
     assert (service["StateDirectory"], service["RuntimeDirectory"]) == ("forecastd", "forecastd/main")

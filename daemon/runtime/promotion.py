@@ -22,8 +22,8 @@ from models.specification import NETWORK_KINDS
 
 log = structlog.get_logger(__name__)
 
-# torch reports a model that it cannot put on the device as RuntimeError.
-_UNUSABLE = (ArtifactError, ForecastdError, ValueError, RuntimeError)
+# torch reports a model that it cannot put on the device as RuntimeError; a manifest may have values of any type.
+_UNUSABLE = (ArtifactError, ForecastdError, ValueError, RuntimeError, TypeError, LookupError, AttributeError, OSError)
 
 
 class RunResult(NamedTuple):

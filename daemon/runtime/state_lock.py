@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,6 +13,8 @@ from typing import Self
 from daemon.errors import ConfigError, Retryable
 
 LOCK_NAME = "forecastd.lock"
+# Faults of a disk that pass: full, over quota, read-only after an error, out of descriptors.
+TRANSIENT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE})
 _LONGEST_HOLDER = 200  # characters of the holder's description, in a message
 
 
@@ -31,6 +35,8 @@ class StateLock:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
+            if error.errno in TRANSIENT:
+                raise Retryable(f"{path}: {error.strerror}") from error
             raise ConfigError([f"{path}: {error.strerror}; make [instance] state_dir writable"]) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -46,9 +52,10 @@ class StateLock:
             raise ConfigError(
                 [f"{path}: {error.strerror}; choose an [instance] state_dir on a file system with locks"]
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"instance {self._name!r}, process {os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
+        with suppress(OSError):  # the description is for the other's message; a full disk does not end the start
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"instance {self._name!r}, process {os.getpid()}\n".encode(), 0)
         return self
 
     def __exit__(

@@ -8,9 +8,9 @@ from pathlib import Path
 import structlog
 
 from daemon.config import Config
-from daemon.errors import ConfigError
+from daemon.errors import ConfigError, Retryable
 from daemon.private_files import prepare_state_dir
-from daemon.runtime.state_lock import StateLock
+from daemon.runtime.state_lock import TRANSIENT, StateLock
 from daemon.store.checking import StoreCheck, stopped_cleanly
 from daemon.store.ledger import LEDGER_NAME, Ledger
 from daemon.store.thread import StoreThread
@@ -52,6 +52,8 @@ def _prepared(state_dir: Path) -> Path:
     try:
         prepare_state_dir(state_dir)
     except OSError as error:
+        if error.errno in TRANSIENT:
+            raise Retryable(f"[instance] state_dir {state_dir}: {error.strerror}") from error
         raise ConfigError(
             [f"[instance] state_dir {state_dir}: {error.strerror}; make it writable or choose another"]
         ) from error

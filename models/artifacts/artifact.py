@@ -94,6 +94,8 @@ class Manifest:
     def from_json(cls, text: str) -> Manifest:
         """Raises ArtifactMismatch for another format."""
         given = json.loads(text)
+        if not isinstance(given, dict):
+            raise ArtifactMismatch(f"the manifest is {type(given).__name__}, not an object")
         if given.get("format") != FORMAT or set(given) != {field.name for field in fields(cls)}:
             raise ArtifactMismatch(f"the manifest has format {given.get('format')}, this program reads {FORMAT}")
         for name in ("feature_names", "horizons", "levels", "symbols"):
@@ -142,7 +144,7 @@ def read_artifact(path: Path) -> Artifact:
             har=json.loads(contents[HAR]),
             golden=_finite(load_tensors(contents[GOLDEN]), path / GOLDEN),
         )
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
         raise ArtifactDamaged(f"{path} cannot be read: {error}") from error
 
 

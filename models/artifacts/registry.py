@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 from models.artifacts.artifact import ArtifactError, remove_partial, sync_folder
@@ -30,7 +31,7 @@ class Registry:
         return sorted(finished, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
     def champion(self) -> Path | None:
-        """The artifact to serve; None before the first promotion. Raises ArtifactError if it was removed."""
+        """The artifact to serve; None before the first promotion. Raises ArtifactError if it cannot be read."""
         return self._read("champion")
 
     def previous(self) -> Path | None:
@@ -41,7 +42,7 @@ class Registry:
         """Makes an artifact of this registry the champion. Raises ArtifactError for any other folder."""
         if artifact.parent.resolve() != self.artifacts_dir.resolve() or not artifact.is_dir():
             raise ArtifactError(f"{artifact} is not in {self.artifacts_dir}")
-        current = self._name("champion")
+        current = self._readable_name("champion")
         if current is not None and current != artifact.name:
             self._write("previous", current)
         self._write("champion", artifact.name)
@@ -60,7 +61,7 @@ class Registry:
         Also removes unfinished folders of killed writers, so no writer may run at the same time.
         """
         remove_partial(self.artifacts_dir)
-        pointed = {self._name("champion"), self._name("previous")}
+        pointed = {self._readable_name("champion"), self._readable_name("previous")}
         finished = self.artifacts()
         removed = [path for path in finished[: max(len(finished) - keep, 0)] if path.name not in pointed]
         for path in removed:
@@ -68,9 +69,19 @@ class Registry:
         return removed
 
     def _name(self, pointer: str) -> str | None:
+        """The content of a pointer; None where there is none. Raises ArtifactError where it cannot be read."""
+        path = self.root / pointer
         try:
-            return (self.root / pointer).read_text("utf-8").strip()
+            return path.read_text("utf-8").strip()
         except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ArtifactError(f"{path} cannot be read: {error}; the next promotion replaces it") from error
+
+    def _readable_name(self, pointer: str) -> str | None:
+        try:
+            return self._name(pointer)
+        except ArtifactError:
             return None
 
     def _read(self, pointer: str) -> Path | None:
@@ -78,7 +89,7 @@ class Registry:
         if name is None:
             return None
         path = self.artifacts_dir / name
-        if not name or Path(name).name != name or not path.is_dir():
+        if not name or Path(name).name != name or name not in {each.name for each in self.artifacts()}:
             raise ArtifactError(f"{self.root / pointer} names {name!r}, which is not in {self.artifacts_dir}")
         return path
 
@@ -89,5 +100,8 @@ class Registry:
             file.write(name + "\n")
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(self.root / pointer)
+        target = self.root / pointer
+        if target.is_dir():  # a rename does not replace a folder
+            target.rename(target.with_name(f"{pointer}.unreadable-{time.time_ns()}"))
+        aside.replace(target)
         sync_folder(self.root)

@@ -117,3 +117,10 @@ def test_a_kill_between_write_and_rename_leaves_no_model(tmp_path: Path) -> None
     assert registry.artifacts() == []
     registry.prune()
     assert list(registry.artifacts_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "7", '{"format": 1}'])
+def test_a_manifest_of_another_form_is_an_artifact_error(text: str) -> None:
+    """Whatever JSON the manifest holds, no other exception reaches the daemon."""
+    with pytest.raises(ArtifactError):
+        Manifest.from_json(text)

@@ -67,6 +67,24 @@ def test_a_pointer_to_nowhere_is_an_error(tmp_path: Path) -> None:
         registry.champion()
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"a\x00b", b"x" * 5000, b"..", b"", None])
+def test_a_pointer_that_cannot_be_read_is_an_error_until_the_next_promotion(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    """No other exception than ArtifactError; promotion replaces it, also where a folder (None) is in its place."""
+    registry = Registry(tmp_path)
+    (artifact_path,) = add_artifacts(registry, 1)
+    if content is None:
+        (tmp_path / "champion").mkdir()
+    else:
+        (tmp_path / "champion").write_bytes(content)
+    with pytest.raises(ArtifactError, match="champion"):
+        registry.champion()
+    registry.prune()
+    registry.promote(artifact_path)
+    assert registry.champion() == artifact_path
+
+
 def test_pruning_keeps_the_newest_the_champion_and_the_previous(tmp_path: Path) -> None:
     """The champion and the previous one survive however old they are."""
     registry = Registry(tmp_path)
