@@ -256,6 +256,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 75
     except (ValueError, TrainingDiverged, ArtifactError) as error:
         print(f"models.train: {error}", file=sys.stderr)  # noqa: T201  # this is a command
+        if isinstance(error.__cause__, OSError):
+            return 75
         return 2 if isinstance(error, ValueError) else 1
     if ranks.first:
         print(path)  # noqa: T201  # this is a command

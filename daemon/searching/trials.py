@@ -105,6 +105,9 @@ def _read(file: Path) -> dict[str, npt.NDArray[Any]]:
 
 def _write(file: Path, fill: Callable[[IO[bytes]], object]) -> None:
     aside = file.with_name(f".{file.name}.new")
-    with aside.open("wb") as out:
-        fill(out)
-    aside.replace(file)
+    try:
+        with aside.open("wb") as out:
+            fill(out)
+        aside.replace(file)
+    finally:
+        aside.unlink(missing_ok=True)

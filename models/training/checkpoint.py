@@ -37,11 +37,14 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     content = save(tensors, {_STATE: json.dumps(checkpoint.values)})
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.new")
-    with aside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path, *, fingerprint: str) -> Checkpoint | None:
