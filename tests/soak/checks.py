@@ -25,7 +25,8 @@ _SUMS = ("volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume")
 _RELATIVE = 1e-11
 _LEAST_PROVEN = 0.99
 # After a start, bars wait this long for proof; a bar that closed more than one bar ago is then too old to forecast.
-_START_S = CATCH_UP_S
+# The daemon counts that time from when it is up; its process needs some seconds more.
+_START_S = CATCH_UP_S + 10.0
 _FIRST_START_S = 10.0  # a first start has no stored ids: bars that open before it is over may lack their proof
 _MOST_SHOWN = 12
 _FUTURE_US = 30 * 86_400_000_000  # bars and forecasts after the end are looked for so far ahead
