@@ -84,14 +84,14 @@ class FeatureBuffer:
         if bars:
             self._update(bars, from_open_us=min(map(self._next_open_us, bars)))
 
-    def revise(self, bar: Bar) -> None:
-        """Replaces a bar by a newer revision and recomputes the feature rows that depend on it.
+    def revise(self, *bars: Bar) -> None:
+        """Replaces bars by newer revisions and recomputes the feature rows that depend on them, once for all.
 
         A bar older than every bar in the buffer is ignored. Raises ValueError as ``append`` does.
         """
         oldest_held_us = self._newest_open_us() - (self.bar_capacity - 1) * self.interval_us
-        if bar.open_time_us >= oldest_held_us:
-            self._update([bar], from_open_us=self._next_open_us(bar))
+        if held := [bar for bar in bars if bar.open_time_us >= oldest_held_us]:
+            self._update(held, from_open_us=min(map(self._next_open_us, held)))
 
     def window(self, instrument: Instrument, close_time_us: int, feature_names: Sequence[str]) -> Window:
         """The window (L, F) of ``instrument`` that ends at ``close_time_us``.

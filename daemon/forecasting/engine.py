@@ -111,9 +111,9 @@ class ForecastEngine:
             return self.finish(prepared, failure=describe_error(error), inference_ms=self._elapsed_ms(started_s))
         return self.finish(prepared, answers, inference_ms=self._elapsed_ms(started_s))
 
-    def revise(self, bar: Bar) -> None:
-        """Puts a later revision of a bar into the buffer; forecasts already made are not changed."""
-        self._buffer.revise(bar)
+    def revise(self, *bars: Bar) -> None:
+        """Puts later revisions of bars into the buffer; forecasts already made are not changed."""
+        self._buffer.revise(*bars)
 
     def prepare(self, close_time_us: int, bars: Sequence[Bar]) -> PreparedRound:
         """Appends the bars, computes features and baselines' forecasts. Raises ValueError for bars that do not fit."""

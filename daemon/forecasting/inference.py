@@ -106,10 +106,10 @@ class Inference:
             inference_ms = (self._monotonic_s() - started_s) * 1000.0
             return self._engine.finish(prepared, answers, failure=failure, inference_ms=inference_ms)
 
-    async def revise(self, bar: Bar) -> None:
+    async def revise(self, *bars: Bar) -> None:
         """See ``ForecastEngine.revise``."""
         async with self._lock:
-            await self._features.run("a revised bar", lambda: self._engine.revise(bar))
+            await self._features.run("a revised bar", lambda: self._engine.revise(*bars))
 
     async def close(self, timeout_s: float = 2.0) -> None:
         """Ends the threads; one that hangs for ``timeout_s`` is abandoned, as a daemon thread."""

@@ -70,15 +70,22 @@ class ForecastRounds:
 
     async def run(self) -> None:
         """Performs what is queued, without end."""
+        following: RoundClosed | Bar | _ModelChange | None = None
         while True:
             self.activity = None
-            item = await self._queue.get()
+            item, following = following or await self._queue.get(), None
             if isinstance(item, _ModelChange):
                 self._begin(CHANGING_MODEL)
                 await item.perform()
             elif isinstance(item, Bar):
                 self._begin("a revised bar")
-                await self._inference.revise(item)
+                revised = [item]
+                while following is None and not self._queue.empty():
+                    following = self._queue.get_nowait()
+                    if isinstance(following, Bar):
+                        revised.append(following)
+                        following = None
+                await self._inference.revise(*revised)  # together: each computes the features of all instruments
             else:
                 self._begin("a round of forecasts")
                 await self._forecast(item)

@@ -65,8 +65,9 @@ class FakeInference:
             inference_ms=2.0,
         )
 
-    async def revise(self, bar: Bar) -> None:
-        self.asked.append(f"revision of {(bar.close_time_us - START_US) // HOUR_US}")
+    async def revise(self, *bars: Bar) -> None:
+        hours = ", ".join(str((bar.close_time_us - START_US) // HOUR_US) for bar in bars)
+        self.asked.append(f"revision of {hours}")
 
 
 class DispatcherSetup:
@@ -316,3 +317,19 @@ async def test_a_model_that_fails_is_a_fault_until_it_answers(tmp_path: Path) ->
         at.close_hours(2)
         await at.settled(2)
         assert "answered NaN" not in at.health.condition.reason
+
+
+async def test_revisions_that_wait_are_taken_together(tmp_path: Path) -> None:
+    """Hundreds of revisions at one time cost one computation of features, and rounds keep their place among them."""
+    async with dispatcher_setup(tmp_path) as at:
+        at.inference.go_on.clear()
+        at.close_hours(1)
+        await asyncio.sleep(0.01)
+        bar = at.pipeline.last_bar(BTC)
+        assert bar is not None
+        for _ in range(3):
+            at.rounds.submit(bar)
+        at.close_hours(2)
+        at.inference.go_on.set()
+        await at.settled(2)
+    assert at.inference.asked == ["round 1", "revision of 1, 1, 1", "round 2"]
