@@ -6,8 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from hypothesis import settings
 
 from tests.programs import missing_packages
+
+# No property is about speed, and a loaded machine is slow.
+settings.register_profile("forecastd", deadline=None)
+settings.load_profile("forecastd")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
