@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from features.frames import BARS_SCHEMA, PRICES
+from features.market import Completeness
 from features.symbols import is_symbol, letters_and_digits, spell, why_not_split
 from features.times import ACCEPTED_TIMES, time_us
 from models.table_files import FileTable, TableRefused, read_table
@@ -33,8 +34,9 @@ _REQUIRED = ("open_time", *PRICES, "volume")
 def read_klines(path: Path) -> FileTable:
     """The klines of one file: ``open_time`` in UTC, prices and amounts as numbers, in the file's order.
 
-    Of the columns ``symbol`` and ``exchange`` (also called ``venue``) those that the file has are kept, as texts. A
-    missing optional column, an empty field, a null and NaN are null, never zero. Raises TableRefused for a file without
+    Of the columns ``symbol`` and ``exchange`` (also called ``venue``) those that the file has are kept, as texts.
+    ``complete`` is False where the file says that trades are missing (``completeness``, ``missing_trades``). A missing
+    optional column, an empty field, a null and NaN are null, never zero. Raises TableRefused for a file without
     the required columns, and for the first value that is no number, no plausible time, no price above 0, no amount
     from 0 on, or outside low and high.
     """
@@ -42,7 +44,7 @@ def read_klines(path: Path) -> FileTable:
     table.require(_REQUIRED)
     kept = [pl.col(name).cast(pl.String) for name in ("symbol", "exchange") if name in table.rows.columns]
     numbers = [_number(table, name) for name in (*PRICES, *AMOUNTS)]
-    klines = FileTable(path, table.rows.select(*kept, _open_times(table), *numbers), table.first_line)
+    klines = FileTable(path, table.rows.select(*kept, _open_times(table), _complete(table), *numbers), table.first_line)
     _check_values(klines)
     return klines
 
@@ -68,6 +70,16 @@ def spelled(table: FileTable, wanted: Iterable[str] = (), *, option: str) -> pl.
             table.refuse(names == name, "symbol", f"{{value}} {why_not_split(name)}; {cure}")
         spellings[name] = spelling or name
     return names.replace_strict(spellings, return_dtype=pl.String)
+
+
+def _complete(table: FileTable) -> pl.Expr:
+    """Whether no trade is known to be missing, as ``Bar.is_complete``; klines of other sources do not say and are."""
+    incomplete = pl.lit(value=False)
+    if "completeness" in table.rows.columns:
+        incomplete = incomplete | (pl.col("completeness").cast(pl.String) == Completeness.GAP)
+    if "missing_trades" in table.rows.columns:
+        incomplete = incomplete | (pl.col("missing_trades").cast(pl.Int64, strict=False) > 0)
+    return (~incomplete).fill_null(value=True).alias("complete")
 
 
 def _number(table: FileTable, name: str) -> pl.Series:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from features.market import Instrument
@@ -52,6 +53,11 @@ class RoundForecasts:
     failure: str | None
     features_ms: float
     inference_ms: float
+
+    def without(self, instruments: Collection[Instrument]) -> RoundForecasts:
+        """The same round, in which ``instruments`` have no forecast."""
+        kept = [each for each in self.forecasts if (each.issued.venue, each.issued.symbol) not in instruments]
+        return replace(self, forecasts=tuple(kept))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

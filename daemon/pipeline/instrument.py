@@ -10,7 +10,7 @@ from daemon.pipeline.instrument_state import InstrumentState
 from daemon.pipeline.rest_answers import RestAnswers
 from daemon.pipeline.sequence import SequenceState
 from daemon.pipeline.timeouts import Timeouts
-from features.market import Bar, Instrument, Trade
+from features.market import Bar, Completeness, Instrument, Trade
 
 
 class InstrumentPipeline:
@@ -103,6 +103,11 @@ class InstrumentPipeline:
         """The number of trades that are known to be missing."""
         continuity = self._state.continuity
         return continuity.missing_trades if continuity else 0
+
+    def knows_nothing_of(self, bar: Bar) -> bool:
+        """Whether ``bar`` has no trade and no proof that there was none, while the venue does not serve the symbol."""
+        unserved = self.state is SymbolState.STALE or self.unlisted is not None
+        return unserved and not bar.trades and bar.completeness in {Completeness.UNPROVEN, Completeness.GAP}
 
     def sequence_state(self) -> SequenceState | None:
         """What to store with the trades; None before the sequence starts."""

@@ -16,7 +16,7 @@ from daemon.publishing import payloads
 from daemon.serving.health import Health
 from daemon.serving.metrics import Metrics
 from daemon.timestamps import iso
-from features.market import Bar
+from features.market import Bar, Instrument
 from models.forecast import ModelInfo
 
 log = structlog.get_logger(__name__)
@@ -108,6 +108,7 @@ class ForecastRounds:
             self._health.clear_fault("model")
         for instrument, reason in made.unforecast:
             log.warning("not_forecast", instrument=str(instrument), reason=reason)
+        made = made.without(self._withheld(closed))
         self.forecast_until_us = closed.close_time_us
         now_us = self._clock.market_us()
         if made.forecasts and now_us >= payloads.valid_until_us(made.forecasts[0].issued):
@@ -119,6 +120,20 @@ class ForecastRounds:
             self._metrics.bar_to_publish_last.labels(*instrument, "inference").set(made.inference_ms / 1000)
             self._metrics.inference.labels(instrument.venue).observe(made.inference_ms / 1000)
         self._on_forecasts()
+
+    def _withheld(self, closed: RoundClosed) -> set[Instrument]:
+        """The instruments of whose bar nothing is known: a forecast from it would claim a quiet market."""
+        pipelines = self._pipeline.instruments
+        blind = {bar.instrument for bar in closed.bars if pipelines[bar.instrument].knows_nothing_of(bar)}
+        for instrument in blind:
+            self._metrics.forecasts_withheld.labels(*instrument).inc()
+            log.warning(
+                "forecast_withheld",
+                instrument=str(instrument),
+                close_time=iso(closed.close_time_us),
+                reason=f"no trade of its bar is known: {pipelines[instrument].state_reason}",
+            )
+        return blind
 
 
 class _ModelChange:

@@ -57,6 +57,7 @@ def import_file(
         )
         for name in (*PRICES, "volume"):
             table.refuse(candles[name].is_null(), name, "{value}")
+        table.refuse(~candles["complete"], "completeness", "trades are missing from this bar; remove the row")
         _check_times(table, candles, interval_us, now_us)
     except TableRefused as error:
         raise ImportRefused(str(error)) from error

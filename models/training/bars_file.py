@@ -25,7 +25,8 @@ def read_bars(paths: Path | Sequence[Path], *, symbols: Iterable[str] = ()) -> p
     """The bars of Parquet or CSV files, gzipped or not, or of folders of them, in ``BARS_SCHEMA``, in their order.
 
     Parquet files with that schema are read as they are, all others as ``read_klines`` does. The venue is the ``venue``
-    or ``exchange`` column's (``binance_spot`` is binance), else binance. A kline is complete if it has its prices.
+    or ``exchange`` column's (``binance_spot`` is binance), else binance. A kline is complete if it has its prices and
+    the file does not say that trades are missing.
 
     symbols: those to keep, in either spelling; empty keeps all. Raises BarsRefused.
     """
@@ -71,7 +72,7 @@ def _read(file: Path, symbols: Collection[str]) -> pl.DataFrame:
         venue=_venue(klines),
         symbol=spelled(table, symbols, option="--symbols"),
         open_time_us=pl.col("open_time").dt.epoch("us"),
-        complete=pl.all_horizontal(pl.col(PRICES).is_not_null()),
+        complete=pl.col("complete") & pl.all_horizontal(pl.col(PRICES).is_not_null()),
     ).select(_SCHEMA.names())
 
 

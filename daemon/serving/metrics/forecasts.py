@@ -23,6 +23,9 @@ class ForecastMetrics(MetricFamily):
         self.forecasts_unstored = self._counter(
             "forecasts_unstored_total", "Forecasts published although not stored, by reason.", (*OF_SYMBOL, "reason")
         )
+        self.forecasts_withheld = self._counter(
+            "forecasts_withheld_total", "Bar closes without a forecast because no trade of the bar is known.", OF_SYMBOL
+        )
         self.forecast_last_timestamp = self._gauge(
             "forecast_last_timestamp_seconds", "Market time of the newest forecast's issue.", OF_SYMBOL
         )
@@ -58,6 +61,7 @@ class ForecastMetrics(MetricFamily):
         self.forecast_last_timestamp.labels(*instrument).set(UNKNOWN)
         for source in SOURCES:
             self.forecasts.labels(*instrument, source)
+        self.forecasts_withheld.labels(*instrument)
         for reason in UNSTORED_REASONS:
             self.forecasts_unstored.labels(*instrument, reason)
         for stage in STAGES:

@@ -17,6 +17,8 @@ from daemon.clock import ManualClock
 from daemon.forecasting.inference import Inference
 from daemon.forecasting.records import IssuedForecast
 from daemon.forecasting.rounds import RoundForecasts
+from daemon.pipeline.answers import RequestFailed, TradesAnswer
+from daemon.pipeline.events import Request
 from daemon.pipeline.pipeline import Pipeline
 from daemon.publishing.message_builder import MessageBuilder
 from daemon.publishing.publisher import Publisher
@@ -70,6 +72,19 @@ class FakeInference:
         self.asked.append(f"revision of {hours}")
 
 
+class FakeFeed:
+    """Keeps the requests of the pipeline and answers none."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+
+    def request(self, request: Request) -> None:
+        self.requests.append(request)
+
+    def cancel(self, request: Request) -> None:
+        self.requests.remove(request)
+
+
 class DispatcherSetup:
     """A dispatcher with real components, without network and broker."""
 
@@ -88,7 +103,8 @@ class DispatcherSetup:
         self.reporting = Reporting(self.messages, self.metrics, self.health, self.clock)
         losses = StoreLosses(self.reporting)
         self.forecasts: list[IssuedForecast] = []
-        feeds: dict[str, VenueFeed] = {}
+        self.feed = FakeFeed()
+        feeds = {"binance": cast("VenueFeed", self.feed)}
         self.rounds = ForecastRounds(
             pipeline=self.pipeline,
             inference=cast("Inference", self.inference),
@@ -290,6 +306,35 @@ async def test_a_round_that_comes_too_late_is_not_published(tmp_path: Path) -> N
     hours = [(issued.forecast.close_time_us - START_US) // HOUR_US for issued in at.forecasts]
     assert hours == [2, 3]  # a second into hour four the second is still valid
     assert [entry["event"] for entry in logs].count("round_too_old") == 1
+
+
+@pytest.mark.parametrize("refused", [True, False], ids=["unreachable", "quiet"])
+async def test_a_forecast_on_no_knowledge_is_withheld(tmp_path: Path, refused: bool) -> None:
+    """While a venue cannot be reached its empty bars are not taken for a quiet market; proven ones are forecast."""
+    async with dispatcher_setup(tmp_path) as at:
+        at.close_hours(1)
+        await at.settled(1)
+
+        def minute_passes() -> None:
+            """Every request is answered: refused, or that nothing was traded."""
+            at.clock.set(at.clock.market_us() + 60_000_000)
+            at.pipeline.time_advanced(at.clock.market_us(), at.clock.wall_s())
+            at.dispatcher.drain()
+            for request in [request for request in at.feed.requests if request.instrument == BTC]:
+                at.feed.requests.remove(request)
+                quiet = TradesAnswer([], head_reached=True, complete=True, asked_at_us=at.clock.market_us())
+                answer = RequestFailed("no route") if refused else quiet
+                at.pipeline.answer(request, answer, at.clock.market_us(), at.clock.wall_s())
+            at.dispatcher.drain()
+
+        with capture_logs() as logs:
+            while at.inference.asked[-1] != "round 3":  # the last trade is in the second hour, the third has none
+                minute_passes()
+                await asyncio.sleep(0)
+            await at.settled(2 if refused else 3)
+    assert len(at.forecasts) == (2 if refused else 3)
+    assert (at.sample("forecasts_withheld_total", venue="binance", symbol="BTC-USDT") or 0) == refused
+    assert [entry["event"] for entry in logs].count("forecast_withheld") == refused
 
 
 async def test_rounds_beyond_the_queue_are_dropped_with_an_error(tmp_path: Path) -> None:

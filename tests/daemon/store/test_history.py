@@ -134,6 +134,10 @@ def test_several_symbols_in_one_parquet_file(tmp_path: Path) -> None:
         (["time,price", "1,2"], "lacks the columns open_time, open, high, low, close, volume; it has time, price"),
         ([HEADER], "holds no rows"),
         ([""], "holds no rows"),
+        (
+            [f"{HEADER},completeness", f"{line(0)},proven", f"{line(1)},gap"],
+            "row 2 (line 3), column completeness: trades are missing from this bar; remove the row",
+        ),
         (["open_time,open,open,low,close,volume"], "its header has a column twice or without a name"),
     ],
 )

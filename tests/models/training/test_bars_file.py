@@ -67,6 +67,14 @@ def test_absent_or_null_values_are_null(tmp_path: Path) -> None:
     assert bars["complete"].to_list() == [row != 3 for row in range(len(bars))]
 
 
+@pytest.mark.parametrize("column", ["completeness", "missing_trades"])
+def test_a_bar_that_lacks_trades_is_not_complete(column: str, tmp_path: Path) -> None:
+    """The bars of ``forecastd replay --bars`` say which of them have gaps."""
+    verdicts = {"completeness": ["gap", "proven", "unproven"], "missing_trades": [7, 0, None]}
+    klines()[:3].with_columns(pl.Series(column, verdicts[column])).write_parquet(tmp_path / "bars.parquet")
+    assert read_bars(tmp_path / "bars.parquet")["complete"].to_list() == [False, True, True]
+
+
 def test_symbols_are_chosen_in_either_spelling(tmp_path: Path) -> None:
     """One file of a folder each, and one symbol of them."""
     for name in ("BTCUSDT", "ETHUSDT"):
