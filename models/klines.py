@@ -8,7 +8,6 @@ from pathlib import Path
 import polars as pl
 
 from features.frames import BARS_SCHEMA, PRICES
-from features.market import Completeness
 from features.symbols import is_symbol, letters_and_digits, spell, why_not_split
 from features.times import ACCEPTED_TIMES, time_us
 from models.table_files import FileTable, TableRefused, read_table
@@ -28,6 +27,7 @@ _OTHER_NAMES = {
     "taker_buy_base_asset_volume": "taker_buy_volume",
     "taker_buy_quote_asset_volume": "taker_buy_quote_volume",
 }
+_GAP = "gap"  # Completeness.GAP, whose module is not imported where only networks are trained
 _REQUIRED = ("open_time", *PRICES, "volume")
 
 
@@ -76,7 +76,7 @@ def _complete(table: FileTable) -> pl.Expr:
     """Whether no trade is known to be missing, as ``Bar.is_complete``; klines of other sources do not say and are."""
     incomplete = pl.lit(value=False)
     if "completeness" in table.rows.columns:
-        incomplete = incomplete | (pl.col("completeness").cast(pl.String) == Completeness.GAP)
+        incomplete = incomplete | (pl.col("completeness").cast(pl.String) == _GAP)
     if "missing_trades" in table.rows.columns:
         incomplete = incomplete | (pl.col("missing_trades").cast(pl.Int64, strict=False) > 0)
     return (~incomplete).fill_null(value=True).alias("complete")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 from hypothesis import settings
 
-from tests.programs import missing_packages
+from tests.programs import missing_packages, wants_program
 
 # No property is about speed, and a loaded machine is slow.
 settings.register_profile("forecastd", deadline=None)
@@ -30,8 +32,15 @@ def default_logging() -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Names the Debian packages that the skipped tests need."""
-    reports: list[pytest.TestReport] = terminalreporter.stats.get("skipped", [])
-    line = missing_packages([str(report.longrepr) for report in reports])
-    if line:
-        terminalreporter.write_line(line)
+    """Names the Debian packages that the skipped tests need, and lists those tests in the file SKIPPED_TESTS."""
+    if hasattr(terminalreporter.config, "workerinput"):  # a process of xdist, whose reports the main one has too
+        return
+    skipped: list[pytest.TestReport] = terminalreporter.stats.get("skipped", [])
+    reasons = {report.nodeid: report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple)}
+    reasons = {test: reason for test, reason in reasons.items() if wants_program(reason)}
+    if not reasons:
+        return
+    terminalreporter.write_line(missing_packages(list(reasons.values())))
+    if path := os.environ.get("SKIPPED_TESTS"):
+        with Path(path).open("a") as listed:
+            listed.writelines(f"{test}\n" for test in reasons)

@@ -31,12 +31,17 @@ def program(name: str) -> str:
     return found
 
 
+def wants_program(reason: str) -> bool:
+    """Whether a test was skipped, for this reason, for want of a program."""
+    return _REASON in reason
+
+
 def missing_packages(reasons: list[str]) -> str:
     """One line about the tests that were skipped for want of a program, "" where there were none.
 
     reasons: why tests were skipped, one entry a test.
     """
-    packages = [reason.partition(_REASON)[2] for reason in reasons if _REASON in reason]
+    packages = [reason.partition(_REASON)[2] for reason in reasons if wants_program(reason)]
     if not packages:
         return ""
     names = " ".join(sorted(set(packages)))

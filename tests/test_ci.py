@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -56,12 +57,12 @@ def test_with_every_tool_there_nothing_is_installed(checkout: Path) -> None:
     """Lint, tests, dashboards, simulation and soak run in this order, without apt and without the network."""
     ran, calls = run(checkout)
     assert ran.returncode == 0, ran.stderr
-    assert [call for call in calls if not call.startswith("python3")] == [
+    assert [re.sub("@.*", "@SKIPPED", call) for call in calls if not call.startswith("python3")] == [
         "make lint",
-        "make test",
-        "make check",
         "bare make test",
         "make test",
+        "python -m pytest -q @SKIPPED",
+        "make check",
         "python -m grafana.verify --demo",
         "make simulate",
         "make soak SOAK=--bars 48",

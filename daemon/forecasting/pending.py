@@ -11,8 +11,7 @@ import numpy.typing as npt
 from daemon.forecasting.calibration import MaturedForecast
 from daemon.forecasting.records import IssuedForecast, Score
 from features.market import Instrument
-from models.evaluation.losses import crps_from_quantiles
-from models.evaluation.skill import inside, pinball_loss
+from models.evaluation.losses import crps_from_quantiles, inside, mean_pinball
 from models.forecast import Forecast
 
 
@@ -78,6 +77,7 @@ class UnscoredForecast(msgspec.Struct, array_like=True):
     def _score(self, stored: StoredQuantiles, horizon_bars: int, log_return: float, at_us: int) -> Score:
         row, levels = self.horizons.index(horizon_bars), self.levels
         quantiles = self._row(stored, horizon_bars)
+        truth = np.asarray(log_return)
         median = float(quantiles[levels.index(0.5)])
         return Score(
             venue=self.venue,
@@ -89,13 +89,13 @@ class UnscoredForecast(msgspec.Struct, array_like=True):
             model_id=stored.model_id,
             log_return=log_return,
             median=median,
-            pinball=float(pinball_loss(quantiles, np.asarray(levels), log_return)),
+            pinball=float(mean_pinball(truth, quantiles, levels)),
             squared_error=(log_return - median) ** 2,
             inside_80=bool(inside(quantiles, levels.index(0.1), levels.index(0.9), log_return)),
             inside_95=bool(inside(quantiles, levels.index(0.025), levels.index(0.975), log_return)),
             volatility=float(np.frombuffer(stored.volatility)[row]),
             scored_at_us=at_us,
-            crps=float(crps_from_quantiles(np.asarray(log_return), quantiles, levels)),
+            crps=float(crps_from_quantiles(truth, quantiles, levels)),
         )
 
 

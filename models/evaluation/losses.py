@@ -1,4 +1,4 @@
-"""Losses of probabilistic forecasts in NumPy, with their units; the training losses are in models/networks/heads.py."""
+"""Losses and hits of probabilistic forecasts in NumPy; the training losses are in models/networks/heads.py."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 
 
 def pinball(truth: FloatArray, quantiles: FloatArray, levels: Sequence[float]) -> FloatArray:
@@ -42,3 +43,8 @@ def qlike(realised_variance: FloatArray, forecast_variance: FloatArray) -> Float
     """``v/f - log(v/f) - 1``: without unit, 0 for a perfect forecast (Patton 2011). Variances must be above 0."""
     ratio = realised_variance / forecast_variance
     return np.asarray(ratio - np.log(ratio) - 1.0, dtype=np.float64)
+
+
+def inside(quantiles: FloatArray, lower: int, upper: int, truth: float | FloatArray) -> BoolArray:
+    """Whether the truth lies in the closed interval between two columns of the (..., Q) quantiles. Returns (...)."""
+    return np.asarray((quantiles[..., lower] <= truth) & (truth <= quantiles[..., upper]))

@@ -32,7 +32,7 @@ import numpy.typing as npt
 from models.distribution import central_index
 from models.evaluation.bootstrap import BlockBootstrap, block_length
 from models.evaluation.leak_alarm import LeakAlarm, leak_alarm
-from models.evaluation.losses import crps_from_quantiles, mean_pinball, qlike
+from models.evaluation.losses import crps_from_quantiles, inside, mean_pinball, qlike
 from models.evaluation.outcomes import Outcomes
 from models.evaluation.skill import Estimate, minimum_count
 
@@ -210,10 +210,7 @@ class _Table:
 
     def _coverage(self, bootstrap: BlockBootstrap, quantiles: FloatArray) -> dict[int, Estimate]:
         return {
-            percent: self._mean(
-                bootstrap,
-                ((quantiles[:, lower] <= self.truth) & (self.truth <= quantiles[:, upper])).astype(np.float64),
-            )
+            percent: self._mean(bootstrap, inside(quantiles, lower, upper, self.truth).astype(np.float64))
             for percent, lower, upper in central_intervals(self.levels)
         }
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.baselines import RANDOM_WALK_RETURNS, centred_quantiles
-from models.evaluation.losses import mean_pinball, qlike
+from models.evaluation.losses import inside, mean_pinball, qlike
 from models.evaluation.skill import loss_ratio
 from models.training.dataset import Samples, TrainingData
 
@@ -85,8 +85,8 @@ def _coverages(truth: FloatArray, quantiles: FloatArray, levels: tuple[float, ..
     for lower, level in enumerate(levels):
         for upper, other in enumerate(levels):
             if level < 0.5 and abs(level + other - 1.0) < 1e-9:
-                inside = (quantiles[:, lower] <= truth) & (truth <= quantiles[:, upper])
-                coverages[f"coverage_{round(100 * (other - level))}"] = float(inside.mean())
+                hits = inside(quantiles, lower, upper, truth)
+                coverages[f"coverage_{round(100 * (other - level))}"] = float(hits.mean())
     return coverages
 
 

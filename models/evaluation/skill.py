@@ -25,7 +25,6 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 MINIMUM_COUNT = 24
 MINIMUM_INDEPENDENT = 10
@@ -41,21 +40,6 @@ class Estimate(NamedTuple):
 def minimum_count(horizon_bars: int) -> int:
     """Fewest targets that give an estimate: 24, and at least ten that do not overlap."""
     return max(MINIMUM_COUNT, MINIMUM_INDEPENDENT * horizon_bars)
-
-
-def pinball_loss(quantiles: FloatArray, levels: FloatArray, truth: float | FloatArray) -> FloatArray:
-    """Mean pinball loss over the levels, in the unit of ``truth``.
-
-    quantiles: (..., Q); levels: (Q,) in (0, 1); truth: (...). Returns (...). Half of the CRPS as Q grows
-    (T. Gneiting, A. E. Raftery, "Strictly proper scoring rules", JASA 102, 2007).
-    """
-    error = np.asarray(truth, dtype=np.float64)[..., None] - quantiles
-    return np.asarray(np.maximum(levels * error, (levels - 1.0) * error).mean(axis=-1))
-
-
-def inside(quantiles: FloatArray, lower: int, upper: int, truth: float | FloatArray) -> BoolArray:
-    """Whether the truth lies in the closed interval between two columns of the (..., Q) quantiles. Returns (...)."""
-    return np.asarray((quantiles[..., lower] <= truth) & (truth <= quantiles[..., upper]))
 
 
 def mean_estimate(values: npt.ArrayLike, *, horizon_bars: int = 1) -> Estimate | None:

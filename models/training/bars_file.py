@@ -31,7 +31,7 @@ def read_bars(paths: Path | Sequence[Path], *, symbols: Iterable[str] = ()) -> p
     symbols: those to keep, in either spelling; empty keeps all. Raises BarsRefused.
     """
     given = tuple(symbols)
-    wanted = {letters_and_digits(symbol) for symbol in given}
+    wanted = {letters_and_digits(symbol): symbol for symbol in given}
     named = [paths] if isinstance(paths, Path) else list(paths)
     where = ", ".join(map(str, named))
     try:
@@ -40,8 +40,9 @@ def read_bars(paths: Path | Sequence[Path], *, symbols: Iterable[str] = ()) -> p
         raise BarsRefused(str(error)) from error
     if wanted:
         names = sorted(bars["symbol"].unique())
-        if unknown := wanted - {letters_and_digits(name) for name in names}:
-            raise BarsRefused(f"{where}: holds no {', '.join(sorted(unknown))}; the symbols in it: {', '.join(names)}")
+        if unknown := wanted.keys() - {letters_and_digits(name) for name in names}:
+            absent = ", ".join(sorted(wanted[each] for each in unknown))
+            raise BarsRefused(f"{where}: holds no {absent}; the symbols in it: {', '.join(names)}")
         bars = bars.filter(pl.col("symbol").is_in([name for name in names if letters_and_digits(name) in wanted]))
     if bars.is_empty():
         raise BarsRefused(f"{where}: holds no bars")

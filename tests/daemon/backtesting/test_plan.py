@@ -106,7 +106,7 @@ def test_what_does_not_fit_is_said_before_the_work(
 def test_a_symbol_that_no_file_holds_is_named(config: Config, data: Path) -> None:
     """Also where there are several files."""
     files = tuple(sorted(data.iterdir()))
-    with pytest.raises(BacktestRefused, match="hold no XRP-USDT; they hold BTC-USDT, ETH-USDT"):
+    with pytest.raises(BacktestRefused, match="holds no XRP-USDT; the symbols in it: BTC-USDT, ETH-USDT"):
         make_plan(config, BacktestOptions(data=files, symbols=("XRP-USDT",)))
 
 

@@ -132,7 +132,7 @@ def test_a_state_directory_that_cannot_be_made_is_one_line(arguments: list[str],
     done = forecastd(*arguments, state_dir=tmp_path / "file" / "state")
     assert done.returncode == 75, done.stderr
     (line,) = done.stderr.strip().splitlines()
-    assert "cannot be created" in line
+    assert "file/state cannot be written: Not a directory" in line
 
 
 def test_a_damaged_store_is_one_line(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.evaluation.losses import crps_from_quantiles, mean_pinball, pinball, qlike
+from models.evaluation.losses import crps_from_quantiles, inside, mean_pinball, pinball, qlike
 
 
 def test_pinball_of_a_truth_above_weighs_with_the_level() -> None:
@@ -35,3 +35,21 @@ def test_qlike_is_zero_only_for_the_truth() -> None:
     scores = qlike(np.ones(3), np.array([1.0, 0.5, 2.0]))
     assert scores[0] == 0.0
     assert scores[1] > scores[2] > 0.0
+
+
+def test_pinball_loss_by_hand() -> None:
+    """The truth 2 above the 0.1 quantile costs 0.2, 1 below the 0.9 quantile 0.1; the mean of both is 0.15."""
+    loss = mean_pinball(np.asarray(2.0), np.array([0.0, 3.0]), (0.1, 0.9))
+    assert loss == pytest.approx(0.15)
+
+
+def test_pinball_loss_of_many_forecasts_keeps_their_shape() -> None:
+    """(H, Q) quantiles and (H,) truths give (H,) losses."""
+    loss = mean_pinball(np.array([0.0, 1.0, -1.0, 2.0]), np.zeros((4, 3)), (0.1, 0.5, 0.9))
+    np.testing.assert_allclose(loss, [0.0, 0.5, 0.5, 1.0])
+
+
+def test_an_interval_holds_its_ends() -> None:
+    """A truth exactly on a quantile lies inside."""
+    quantiles = np.array([[-1.0, 0.0, 1.0]] * 3)
+    assert inside(quantiles, 0, 2, np.array([-1.0, 1.0, 1.0 + 1e-12])).tolist() == [True, True, False]

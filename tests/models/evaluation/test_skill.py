@@ -11,34 +11,14 @@ import pytest
 from models.evaluation.skill import (
     coverage,
     direction,
-    inside,
     loss_ratio,
     mean_estimate,
     minimum_count,
     paired_ratio,
-    pinball_loss,
     rmse_ratio,
 )
 
 FloatArray = npt.NDArray[np.float64]
-
-
-def test_pinball_loss_by_hand() -> None:
-    """The truth 2 above the 0.1 quantile costs 0.2, 1 below the 0.9 quantile 0.1; the mean of both is 0.15."""
-    loss = pinball_loss(np.array([0.0, 3.0]), np.array([0.1, 0.9]), 2.0)
-    assert loss == pytest.approx(0.15)
-
-
-def test_pinball_loss_of_many_forecasts_keeps_their_shape() -> None:
-    """(H, Q) quantiles and (H,) truths give (H,) losses."""
-    loss = pinball_loss(np.zeros((4, 3)), np.array([0.1, 0.5, 0.9]), np.array([0.0, 1.0, -1.0, 2.0]))
-    np.testing.assert_allclose(loss, [0.0, 0.5, 0.5, 1.0])
-
-
-def test_an_interval_holds_its_ends() -> None:
-    """A truth exactly on a quantile lies inside."""
-    quantiles = np.array([[-1.0, 0.0, 1.0]] * 3)
-    assert inside(quantiles, 0, 2, np.array([-1.0, 1.0, 1.0 + 1e-12])).tolist() == [True, True, False]
 
 
 def test_equal_losses_have_the_ratio_one_without_error() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import polars as pl
 import pytest
@@ -70,7 +71,7 @@ def test_absent_or_null_values_are_null(tmp_path: Path) -> None:
 @pytest.mark.parametrize("column", ["completeness", "missing_trades"])
 def test_a_bar_that_lacks_trades_is_not_complete(column: str, tmp_path: Path) -> None:
     """The bars of ``forecastd replay --bars`` say which of them have gaps."""
-    verdicts = {"completeness": ["gap", "proven", "unproven"], "missing_trades": [7, 0, None]}
+    verdicts: dict[str, list[Any]] = {"completeness": ["gap", "proven", "unproven"], "missing_trades": [7, 0, None]}
     klines()[:3].with_columns(pl.Series(column, verdicts[column])).write_parquet(tmp_path / "bars.parquet")
     assert read_bars(tmp_path / "bars.parquet")["complete"].to_list() == [False, True, True]
 
@@ -179,5 +180,5 @@ def test_missing_paths_and_symbols_are_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(BarsRefused, match=says):
             read_bars(tmp_path / path)
-    with pytest.raises(BarsRefused, match="holds no DOGEUSDT; the symbols in it: BTC-USDT"):
+    with pytest.raises(BarsRefused, match="holds no DOGE-USDT; the symbols in it: BTC-USDT"):
         read_bars(SAMPLE, symbols=["DOGE-USDT"])

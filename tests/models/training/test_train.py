@@ -130,7 +130,7 @@ def test_an_output_that_is_a_file_is_named(tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (["--data", "nowhere.parquet"], "nowhere.parquet: there is no such file"),
-        (["--data", __file__], "cannot be read as Parquet"),
+        (["--data", __file__], "is neither .parquet nor .csv"),
         (["--data", __file__, "--preset", "huge"], "preset was 'huge'"),
     ],
 )
