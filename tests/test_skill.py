@@ -105,7 +105,7 @@ def test_who_knows_more_meets_the_targets_and_who_does_not_misses_them() -> None
     assert "| R2 of log variance at least 0.03 above HAR | no |" in said["guesses"]
 
 
-def test_too_little_is_not_told() -> None:
+def test_too_few_outcomes_give_no_table() -> None:
     """No table without outcomes."""
     few = published(SIGMA)
     with pytest.raises(ValueError, match="too few"):

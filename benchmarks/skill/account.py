@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from benchmarks.skill.plan import HORIZONS_TOLD, RIVAL
+from benchmarks.skill.plan import HORIZONS_SHOWN, RIVAL
 from models.evaluation.calibrated_walkforward import with_calibrated
 from models.evaluation.measures import HorizonMeasures, Measures, horizon_measures
 from models.evaluation.outcomes import Answers, Outcomes
@@ -46,7 +46,7 @@ def account(outcomes: Outcomes, kind: str) -> list[Line]:
     lines = [
         _line(board, raw[board.series, board.horizon], published, kind)
         for board in horizon_measures(published)
-        if board.horizon in HORIZONS_TOLD and board.by_kind
+        if board.horizon in HORIZONS_SHOWN and board.by_kind
     ]
     if not lines:
         raise ValueError("there are too few outcomes for any estimate")

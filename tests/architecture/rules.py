@@ -146,8 +146,8 @@ def one_class_a_name(tree: SourceTree) -> Iterator[str]:
 
 
 def standard_words(tree: SourceTree) -> Iterator[str]:
-    """Docstrings and names use the field's terms, not the words of WORDS."""
-    for module in tree.modules.values():
+    """Docstrings and names use the field's terms, not the words of WORDS; those of tests and benchmarks too."""
+    for module in (*tree.modules.values(), *tree.support.values()):
         for place, text in _prose(module):
             for word in sorted(set(re.findall(r"[a-z]+", text.lower())) & WORDS.keys()):
                 yield f'{module.name}: {place} has "{word}": write {WORDS[word]}'

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 PACKAGES = ("features", "models", "daemon")
+SUPPORT = ("tests", "benchmarks", "grafana")
+_WORD_LISTS = "tests.architecture"  # names the forbidden words
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -62,13 +64,21 @@ class Module:
 
 @dataclass(frozen=True)
 class SourceTree:
-    """The modules of features, models and daemon below ``root``."""
+    """The source below ``root``: ``modules`` are those of features, models and daemon, ``support`` the rest."""
 
     root: Path
 
     @cached_property
     def modules(self) -> dict[str, Module]:
-        paths = sorted(path for package in PACKAGES for path in (self.root / package).rglob("*.py"))
+        return self._modules(PACKAGES)
+
+    @cached_property
+    def support(self) -> dict[str, Module]:
+        found = self._modules(SUPPORT)
+        return {name: module for name, module in found.items() if not name.startswith(_WORD_LISTS)}
+
+    def _modules(self, folders: Iterable[str]) -> dict[str, Module]:
+        paths = sorted(path for folder in folders for path in (self.root / folder).rglob("*.py"))
         found = (Module(_module_name(path.relative_to(self.root)), path) for path in paths)
         return {module.name: module for module in found}
 

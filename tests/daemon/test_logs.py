@@ -85,7 +85,7 @@ def test_standard_library_is_routed_through(start: Callable[..., LogControl]) ->
 
 
 def test_chatty_libraries_need_debug(start: Callable[..., LogControl]) -> None:
-    """websockets' own "info" is silent at our "info" and heard at our "debug"."""
+    """websockets' own "info" is left out at our "info" and logged at our "debug"."""
     control = start(stream=(stream := io.StringIO()))
     logging.getLogger("websockets.server").info("connection open")
     control.set_level("debug")

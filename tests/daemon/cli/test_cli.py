@@ -149,7 +149,7 @@ def test_a_damaged_store_is_one_line(tmp_path: Path) -> None:
     assert "move the file away" in line
 
 
-def test_every_configuration_error_is_told_at_once(tmp_path: Path) -> None:
+def test_all_configuration_errors_are_printed_at_once(tmp_path: Path) -> None:
     """Two mistakes are two lines and exit code 78."""
     (tmp_path / "bad.toml").write_text('[bars]\ninterval = "7s"\n[mqtt]\nurll = "x"\n')
     done = forecastd("config", "check", "-c", str(tmp_path / "bad.toml"), state_dir=tmp_path)

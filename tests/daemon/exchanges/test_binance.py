@@ -220,7 +220,7 @@ def test_candles_off_the_grid_are_left_out(binance: Binance) -> None:
 
 
 def test_candle_without_trades_has_no_prices(binance: Binance) -> None:
-    """Binance repeats the last close in an empty candle; the bar says that nobody traded."""
+    """Binance repeats the last close in an empty candle; the bar has no prices then."""
     body = msgspec.json.encode([kline(1_634_943_600_000, trades=0)])
     (bar,) = binance.decode_candles(body, symbol="BTC-USDT", interval_us=HOUR_US, known_at_us=BOUNDLESS)
     assert (bar.open, bar.close, bar.volume, bar.trades) == (None, None, 0.0, 0)
@@ -233,7 +233,7 @@ def test_contradictory_candle(binance: Binance) -> None:
 
 
 def test_candle_without_a_price(binance: Binance) -> None:
-    """Nobody trades for nothing: a price of zero is a DataFault where there were trades."""
+    """No trade has a price of zero: it is a DataFault where there were trades."""
     rows: list[list[object]] = [kline(1_634_943_600_000)]
     rows[0][3] = "0.0"
     with pytest.raises(DataFault, match="no price"):

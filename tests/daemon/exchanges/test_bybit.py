@@ -268,7 +268,7 @@ def test_candles_open_at_the_previous_close(spot: Venue) -> None:
 
 
 def test_candle_without_volume_has_no_prices(spot: Venue) -> None:
-    """It stands at the previous close, at which nobody traded in it; a traded one must have prices."""
+    """Its prices are the previous close, at which nothing traded; a candle with trades must have prices."""
 
     def bars(one: list[str]) -> list[Bar]:
         body, known_at_us = candles_body(one), NOW_US + MINUTE_US

@@ -46,7 +46,7 @@ def test_unfinished_and_askew_candles_are_left_out() -> None:
 
 
 def test_a_candle_without_trades_has_no_prices() -> None:
-    """Venues repeat the last close, or write zeros; the bar says that nobody traded."""
+    """Venues repeat the last close, or write zeros; the bar has no prices then."""
     for candle in (changed(volume=0.0), changed(volume=0.0, open=0.0, high=0.0, low=0.0, close=0.0)):
         (bar,) = bars(candle)
         assert (bar.open, bar.high, bar.low, bar.close, bar.volume) == (None, None, None, None, 0.0)

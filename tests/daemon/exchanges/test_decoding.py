@@ -69,7 +69,7 @@ def test_malformed_bodies(body: bytes) -> None:
 
 
 def test_a_body_that_is_read() -> None:
-    """Numbers in strings are numbers; keys that nobody asked for are left out."""
+    """Numbers in strings are numbers; unknown keys are left out."""
     assert decode_body("a venue", b'{"price":"58001.03","more":[1]}', Answer) == Answer(58001.03)
 
 

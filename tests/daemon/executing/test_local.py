@@ -84,7 +84,7 @@ def test_an_error_of_the_tasks_own_is_raised_and_not_tried_again(executor: Execu
     assert len(list(tmp_path.glob("tried-*"))) <= 2
 
 
-def test_an_error_that_cannot_travel_is_told_in_its_words(tmp_path: Path) -> None:
+def test_an_error_that_cannot_be_pickled_keeps_its_message(tmp_path: Path) -> None:
     """Its class wants arguments that pickling does not give."""
     with pytest.raises(RuntimeError, match="Odd: odd, on purpose"):
         Processes(1).map(refuse_oddly, [Errand(1, tmp_path)])

@@ -32,7 +32,7 @@ def refusal(folder: Path, wanted: str = LATEST, **changes: object) -> str:
     return str(refused.value)
 
 
-def test_what_is_told_is_what_the_network_said(filled: Filled) -> None:
+def test_the_weights_are_those_of_the_network(filled: Filled) -> None:
     """Weights to the eight digits that are published, the known hours, and what tft's features weighed."""
     for made, issued in zip(filled.made, filled.issued, strict=True):
         forecast = made.issued
@@ -59,8 +59,8 @@ def test_hours_that_are_lost_are_in_the_store(filled: Filled) -> None:
     assert shown.hours[-1].known is True
 
 
-def test_what_cannot_be_told_is_said(filled: Filled) -> None:
-    """Only tft selects features; for the others one sentence says so."""
+def test_what_is_missing_is_named(filled: Filled) -> None:
+    """Only tft selects features; for the others one sentence states that."""
     shown = found(filled.folder)
     if filled.kind == "tft":
         assert shown.missing == ()

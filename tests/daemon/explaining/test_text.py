@@ -52,8 +52,8 @@ def test_hours_that_were_not_known_are_marked(filled_by_tft: Filled) -> None:
     assert axis.count(UNKNOWN) == sum(hour.known is False for hour in explained.hours) > 0
 
 
-def test_features_are_told_of_tft_alone(filled: Filled) -> None:
-    """Where they are not, a sentence stands at the end."""
+def test_features_are_listed_for_tft_alone(filled: Filled) -> None:
+    """Where they are not, a sentence at the end states why."""
     explained = found(filled.folder)
     text = printed(explained)
     assert ("By family" in text) == (filled.kind == "tft")

@@ -42,18 +42,18 @@ class Loss(NamedTuple):
 
 
 class RecordingListener:
-    """Writes down everything it hears, and lets a test wait for it."""
+    """Records every call, and lets a test wait for one."""
 
     def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []
         self.losses: list[Loss] = []
         self.ids: dict[str, list[int]] = {}
-        self._heard = asyncio.Event()
+        self._called = asyncio.Event()
 
     def trades_received(self, symbol: str, records: Sequence[TradeRecord]) -> None:
         ids = (record.trade_id for record in records)
         self.ids.setdefault(symbol, []).extend(UUID(each).int >> 65 if isinstance(each, str) else each for each in ids)
-        self._heard.set()
+        self._called.set()
 
     def frame_malformed(self, frame: bytes, error: DataFault) -> None:
         self._note("malformed", frame, str(error))
@@ -78,15 +78,15 @@ class RecordingListener:
         """Waits until a received event makes ``true`` true."""
         async with asyncio.timeout(timeout_s):
             while not true():
-                self._heard.clear()
-                await self._heard.wait()
+                self._called.clear()
+                await self._called.wait()
 
     async def until_count(self, kind: str, count: int) -> None:
         await self.until(lambda: len(self.all(kind)) >= count)
 
     def _note(self, *event: Any) -> None:
         self.events.append(event)
-        self._heard.set()
+        self._called.set()
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Binance on loopback, somebody who listens, and clients that ask."""
+"""Fixtures: Binance on loopback, a listener that records, and REST clients."""
 
 from __future__ import annotations
 

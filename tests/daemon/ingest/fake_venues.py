@@ -213,8 +213,8 @@ STYLES: dict[str, type[Style]] = {
 class FakeVenue:
     """``peers`` are the open connections, oldest first. Attributes may be changed while it runs.
 
-    heard: every frame that came, with who sent it. requests: the natives of each subscription. wrong: natives that
-    are refused, mute: natives that are not answered for. ordered: puts answers in the order in which they are sent.
+    received: every frame with the connection that sent it. requests: the natives of each subscription. wrong: natives
+    that are refused, mute: natives without an answer. ordered: puts answers in the order in which they are sent.
     """
 
     def __init__(self, name: str) -> None:
@@ -226,7 +226,7 @@ class FakeVenue:
         self.attempts = 0
         self.peers: list[ServerConnection] = []
         self.subscribed: dict[ServerConnection, list[str]] = {}
-        self.heard: list[tuple[ServerConnection, str]] = []
+        self.received: list[tuple[ServerConnection, str]] = []
         self.requests: list[list[str]] = []
         self._server: Server | None = None
 
@@ -259,7 +259,7 @@ class FakeVenue:
         self.subscribed[peer] = []
         try:
             async for text in peer:
-                self.heard.append((peer, str(text)))
+                self.received.append((peer, str(text)))
                 if self.answers:
                     self._answer(peer, str(text))
         except ConnectionClosed:

@@ -114,7 +114,7 @@ def test_unknown_parts_make_an_unknown_sum() -> None:
     assert whole.volume == 6.0
 
 
-def test_nobody_traded_in_any_part() -> None:
+def test_no_part_has_a_trade() -> None:
     """A bar out of empty candles has no prices."""
     parts = [bar_at(second * SECOND_US, price=None) for second in range(2)]
     (whole,) = combine(parts, 2 * SECOND_US)

@@ -92,7 +92,7 @@ async def test_a_complaint_that_passes(name: str, page: Page, complaint: bytes) 
     ],
 )
 async def test_a_complaint_that_does_not_pass(name: str, page: Page, complaint: bytes) -> None:
-    """A wrong question stays wrong: it is asked once, and the venue's words are told."""
+    """A wrong request stays wrong: it is sent once, and the error has the venue's words."""
     async with asking(name, page) as (rest, client, clock):
         rest.complaints.append(complaint)
         with pytest.raises(DataFault, match=r"Unknown|Not supported|not exist|Invalid pair"):

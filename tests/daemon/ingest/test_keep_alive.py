@@ -42,7 +42,7 @@ async def test_the_answers_to_a_keep_alive_are_life(name: str, listener: Recordi
         await listener.until_count("connected", 1)
         await asyncio.sleep(0.6)
         assert venue.attempts == 1
-        sent = [text for _, text in venue.heard if text == venue.style.keep_alive]
+        sent = [text for _, text in venue.received if text == venue.style.keep_alive]
         assert 6 <= len(sent) <= 12
     assert listener.losses == []
     assert listener.all("malformed") == []
@@ -148,8 +148,8 @@ def closely(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("closely")
-async def test_heard_until_a_moment_before_the_last_frame(listener: RecordingListener) -> None:
-    """A loss says until when everything was read: never later than the last frame, and not much earlier."""
+async def test_data_are_complete_until_a_moment_before_the_last_frame(listener: RecordingListener) -> None:
+    """A loss names the time until which all data were read: never after the last frame, and not much before it."""
     clock = SystemClock()
     async with FakeVenue("bitstamp") as venue, kept(venue, "bitstamp", listener, every_s=30):
         await listener.until_count("connected", 1)
@@ -166,7 +166,7 @@ async def test_heard_until_a_moment_before_the_last_frame(listener: RecordingLis
 
 
 @pytest.mark.usefixtures("closely")
-async def test_what_was_heard_is_told_for_as_long_as_nobody_listens(listener: RecordingListener) -> None:
+async def test_every_failed_attempt_reports_the_last_good_connection(listener: RecordingListener) -> None:
     """Every failed attempt reports the last frame of the last good connection; attempts receive nothing."""
     clock = SystemClock()
     async with FakeVenue("bybit") as venue, kept(venue, "bybit", listener):
@@ -181,7 +181,9 @@ async def test_what_was_heard_is_told_for_as_long_as_nobody_listens(listener: Re
     assert all(cut_off_at_us - 200_000 < loss.complete_until_us <= cut_off_at_us for loss in listener.losses)
 
 
-async def test_never_heard(unused_tcp_port: int, listener: RecordingListener) -> None:
+async def test_nothing_is_complete_before_the_first_connection(
+    unused_tcp_port: int, listener: RecordingListener
+) -> None:
     """Before the first connection there is no last frame."""
     async with streaming(f"ws://127.0.0.1:{unused_tcp_port}", listener, [BTC], venue=swift("bybit", [BTC])):
         await listener.until_count("disconnected", 2)

@@ -113,7 +113,7 @@ async def test_timeouts_are_retried(rest: FakeRest, connect: Connect) -> None:
     assert len(rest.queries) == 2
 
 
-async def test_nobody_there(unused_tcp_port: int, clock: SleepingClock) -> None:
+async def test_no_server_listens(unused_tcp_port: int, clock: SleepingClock) -> None:
     """A refused connection is Retryable."""
     url = f"http://127.0.0.1:{unused_tcp_port}"
     async with RestClient(Binance([BTC]), url, clock=clock, sleep=clock.sleep) as client:

@@ -42,7 +42,7 @@ async def test_missing_acknowledgement(server: FakeBinance, listener: RecordingL
 
 
 async def test_symbol_missing_in_list(server: FakeBinance, listener: RecordingListener) -> None:
-    """A symbol that is acknowledged but not listed is told as not served and asked for again; the others flow."""
+    """A symbol that is acknowledged but not listed is reported as not served and subscribed again; others deliver."""
     server.unlisted = {stream_name(ETH)}
     async with streaming(server.url, listener):
         await listener.until_count("refused", 2)
@@ -112,7 +112,7 @@ async def test_malformed_frames_are_reported_and_survived(server: FakeBinance, l
 
 
 async def test_oversized_frame_ends_the_connection(server: FakeBinance, listener: RecordingListener) -> None:
-    """A frame beyond any real size is not taken into memory: the connection is made anew."""
+    """A frame beyond any real size is not taken into memory: the connection is opened again."""
     async with streaming(server.url, listener):
         await listener.until_count("connected", 1)
         server.tell(server.peers[0], b"x" * (2**20 + 1))

@@ -44,7 +44,7 @@ async def test_every_venue_is_subscribed_to_in_its_own_way(name: str, listener: 
         await listener.until_count("connected", 1)
         await assert_flowing(venue, listener, *SYMBOLS)
         opening = list(swift(name, SYMBOLS).opening())
-        assert [text for _, text in venue.heard][: len(opening)] == opening
+        assert [text for _, text in venue.received][: len(opening)] == opening
         assert stream.states[0].connected
     assert listener.events[:4] == [*(("subscribed", symbol) for symbol in SYMBOLS), ("connected", SYMBOLS)]
     assert listener.losses == []
@@ -75,7 +75,7 @@ async def test_acknowledgements_in_any_order(name: str, listener: RecordingListe
 
 @pytest.mark.parametrize("name", ["kraken", "bitstamp"])
 async def test_a_refusal_that_names_its_symbol(name: str, listener: RecordingListener) -> None:
-    """Only that symbol is left out, without a further question; it is told as not served, and asked for again."""
+    """Only that symbol is left out, without a further request; it is reported as not served, and subscribed again."""
     settings = msgspec.structs.replace(FAST, resubscribe_s=0.15)
     async with subscribing(name, listener, lambda venue: refuse(venue, ETH), settings=settings) as (venue, _):
         await listener.until_count("disconnected", 1)
@@ -94,7 +94,7 @@ async def test_a_refusal_that_names_its_symbol(name: str, listener: RecordingLis
 
 @pytest.mark.parametrize("name", ["coinbase", "bybit", "bybit_linear", "okx"])
 @pytest.mark.parametrize("wrong", SYMBOLS)
-async def test_a_refusal_that_names_nobody(name: str, wrong: str, listener: RecordingListener) -> None:
+async def test_a_refusal_that_names_no_symbol(name: str, wrong: str, listener: RecordingListener) -> None:
     """The request is halved until the wrong symbol stands alone; the others are served."""
     others = [symbol for symbol in SYMBOLS if symbol != wrong]
     async with subscribing(name, listener, lambda venue: refuse(venue, wrong)) as (venue, _):
@@ -191,7 +191,7 @@ async def test_an_answer_that_comes_to_the_first_question_during_the_second(list
 
 
 @pytest.mark.parametrize("name", STYLES)
-async def test_answers_that_nobody_waits_for(name: str, listener: RecordingListener) -> None:
+async def test_answers_without_a_request(name: str, listener: RecordingListener) -> None:
     """A repeated acknowledgement, or a refusal out of the blue, changes nothing."""
     async with subscribing(name, listener) as (venue, _):
         await listener.until_count("connected", 1)
@@ -258,7 +258,7 @@ async def test_pace_is_kept_by_all_that_is_sent(listener: RecordingListener) -> 
         async with streaming(venue.url, listener, SYMBOLS, venue=made):
             await listener.until_count("connected", 1)
             assert loop.time() - started_s >= 0.3
-        assert len(venue.heard) == 4
+        assert len(venue.received) == 4
 
 
 def refuse(venue: FakeVenue, *symbols: str) -> None:

@@ -1,4 +1,4 @@
-"""Captures: every format of line, every venue's frames, connections lost and opened anew, refusals in one line."""
+"""Captures: every format of line, every venue's frames, connections lost and opened again, refusals in one line."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ def test_binance_bars_equal_whole_klines() -> None:
 @pytest.mark.skipif(not TRADES.exists(), reason=f"no trades at {TRADES}")
 @pytest.mark.parametrize("symbol", ["btcusdt", "ethusdt"])
 def test_raw_trades_equal_the_table_of_the_same_hour(symbol: str) -> None:
-    """Trades and bars from the raw capture are those of the Parquet file that somebody else made of it."""
+    """Trades and bars from the raw capture are those of the Parquet file that a third party made of it."""
     capture = read(RAW / f"binance_spot_{symbol}_20240808.gz", venue_name="binance", symbol=None)
     table = read(
         TRADES / f"binance_spot_{symbol.upper()}_trades_20240808-09_ws.parquet", venue_name="binance", symbol=None
@@ -224,12 +224,12 @@ def pipeline_bars(instrument: Instrument, trades: list[Trade]) -> dict[int, Bar]
     for trade in trades[1:]:
         pipeline.trades_received(instrument, [trade], trade.time_us, trade.time_us / 1e6)
         pipeline.time_advanced(trade.time_us, trade.time_us / 1e6)
-    told = [each for each in pipeline.events() if isinstance(each, BarClosed | BarRevised)]
-    return {each.bar.open_time_us: each.bar for each in told}
+    closed = [each for each in pipeline.events() if isinstance(each, BarClosed | BarRevised)]
+    return {each.bar.open_time_us: each.bar for each in closed}
 
 
 def test_kraken_bars_equal_its_candles() -> None:
-    """A thousand REST trades through the pipeline give the minutes that Kraken's own candles tell, quiet ones too."""
+    """A thousand REST trades through the pipeline give the minutes that Kraken's own candles show, quiet ones too."""
     kraken = Kraken(["BTC-USDT"])
     wanted = TradesWanted(symbol="BTC-USDT", from_id=None, from_time_us=0, until_id=None, asked_at_us=0)
     body = (RECORDINGS / "kraken/rest_Trades_XBTUSDT_2025-11-10.json").read_bytes()

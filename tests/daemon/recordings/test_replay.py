@@ -173,7 +173,7 @@ def test_a_symbol_must_agree_with_the_file(symbol: str, tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
-    """A text under a Parquet name, and bytes that are no capture, are told in one line."""
+    """A text under a Parquet name, and bytes that are no capture, are refused in one line."""
     for name in ("words.parquet", "words.jsonl", "words.gz"):
         (tmp_path / name).write_bytes(b"\xff\xfe no trades")
         with pytest.raises(RecordingRefused, match=f"{name}: cannot be read as"):
@@ -340,8 +340,8 @@ TIMED = {"bybit": captures.bybit, "bybit_linear": captures.bybit_linear, "bitsta
 
 
 @pytest.mark.parametrize("venue_name", TIMED)
-def test_a_capture_without_provable_ids_is_one_listening(venue_name: str, tmp_path: Path) -> None:
-    """Nothing is proven and nothing is a gap, a quiet minute included; a trade told twice counts once."""
+def test_a_capture_without_provable_ids_is_one_subscription(venue_name: str, tmp_path: Path) -> None:
+    """Nothing is proven and nothing is a gap, a quiet minute included; a trade delivered twice counts once."""
     live = lines(TIMED[venue_name], (5, 10), (9, 70), (9, 70), (12, 190))
     expected = [(0, "unproven", 1), (1, "unproven", 1), (2, "unproven", 0), (3, "unproven", 1)]
     assert bars_of(capture(tmp_path, connected(START_S + 5), *live), venue_name) == expected
@@ -396,7 +396,7 @@ def test_a_quiet_symbol_among_busy_ones(tmp_path: Path) -> None:
     assert {bar.completeness for bar in of_quiet} == {Completeness.UNPROVEN}
 
 
-def test_the_last_interval_is_told_though_the_one_before_waits(tmp_path: Path) -> None:
+def test_the_last_interval_closes_though_the_one_before_waits(tmp_path: Path) -> None:
     """A capture that ends a moment after a boundary gives both bars."""
     live = lines(captures.binance, (1, 10), (2, 20), (3, 61))
     assert bars_of(capture(tmp_path, *live), "binance") == [(0, "unproven", 4), (1, "unproven", 2)]
@@ -427,7 +427,7 @@ def test_bars_with_gaps_are_written(tmp_path: Path) -> None:
     ],
 )
 def test_arguments_that_do_not_fit(arguments: dict[str, object], says: str, tmp_path: Path) -> None:
-    """Each is told before the work, in one line."""
+    """Each is refused before the work begins, in one line."""
     options = {"venue_name": "okx", "interval": "1m", "bars_file": None, "forecasts_file": None, "symbol": None}
     with pytest.raises(Fatal, match=says) as refused:
         run_replay(capture(tmp_path, captures.okx(1, START_S)), json=False, **{**options, **arguments})  # type: ignore[arg-type]

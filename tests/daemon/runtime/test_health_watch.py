@@ -81,7 +81,7 @@ def test_progress_ends_a_stall() -> None:
 
 
 def test_a_component_that_recovers_in_time_does_not_end_the_daemon() -> None:
-    """The time to the end starts anew with each fault."""
+    """Each fault starts the time to the end again."""
     watched = Watched()
     for _ in range(5):
         watched.since_s = watched.clock.wall_s()

@@ -50,7 +50,7 @@ def test_the_start_is_announced_in_one_machine_readable_line(capsys: pytest.Capt
     assert started["subscribe"] == "mosquitto_sub -p 4711 -v -t 'forecastd/v1/demo/#'"
 
 
-def test_progress_is_told_in_tenths(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_printed_in_tenths(capsys: pytest.CaptureFixture[str]) -> None:
     """A log gets at most eleven lines of a training, however often it reports."""
     view = HeadlessView(json=False)
     for thousandth in range(1001):

@@ -209,7 +209,7 @@ def test_times_out_of_bounds(sample: Sample, venue: Venue) -> None:
         assert refuses(venue, sample.with_token(sample.time, time)), time
 
 
-def test_symbols_that_nobody_asked_for(sample: Sample) -> None:
+def test_symbols_without_a_subscription(sample: Sample) -> None:
     """Trades of a symbol that this venue was not made with are a DataFault, and so is a name that is no text."""
     stranger = sample.make(symbols_of(sample, 2)[1:])
     assert refuses(stranger, sample.trade_frame)
