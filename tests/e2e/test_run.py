@@ -36,7 +36,7 @@ class Scene(NamedTuple):
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """A daemon that has forecast ROUNDS bars of each symbol."""
+    """A daemon that has published ROUNDS live bars of each symbol, and forecasts."""
     folder = tmp_path_factory.mktemp("run")
     broker = Mosquitto(folder).start()
     manager = ServiceManager(folder / "notify")
@@ -46,16 +46,24 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             at = {"ws_url": exchange["ws_url"], "rest_url": exchange["rest_url"]}
             file = configuration(folder, interval="5s", symbols=SYMBOLS, mqtt_url=broker.url, **at)
             with process(folder, "run", "-c", str(file), environ=environ) as daemon:
+                running = Scene(daemon, received, exchange["rest_url"], file, manager, folder)
+                daemon.until(lambda: len(live_bars(running)) >= ROUNDS * len(SYMBOLS))
                 daemon.until(lambda: len(received.of("forecast")) >= ROUNDS * len(SYMBOLS))
-                yield Scene(daemon, received, exchange["rest_url"], file, manager, folder)
+                yield running
     finally:
         manager.close()
         broker.kill()
 
 
 def live_bars(scene: Scene) -> list[dict[str, Any]]:
-    """The first message of every bar that opened after the daemon was up: before that a bar may lack its proof."""
-    (started,) = scene.daemon.events("started")
+    """The first message of every bar that opened after the start: while history is fetched a bar may lack its proof.
+
+    The simulated exchange makes the candles of history from trades, and answers other requests after them.
+    """
+    fetched = scene.daemon.events("history_fetched")
+    if len(fetched) < len(SYMBOLS):
+        return []
+    started = max(fetched, key=lambda event: str(event["timestamp"]))
     first = {(bar["symbol"], bar["open_time"]): bar for bar in reversed(scene.received.documents("bar"))}
     return [bar for bar in first.values() if bar["open_time"] >= started["timestamp"][:19]]
 
