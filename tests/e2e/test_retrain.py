@@ -51,7 +51,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     klines(market).write_parquet(folder / "klines.parquet")
     nowhere = {"ws_url": "ws://127.0.0.1:9", "rest_url": "http://127.0.0.1:9"}
     file = configuration(folder, interval="1h", kind="attention_lstm", **nowhere)
-    file.write_text(file.read_text("utf-8").replace('history = "2h"', 'history = "365d"'), encoding="utf-8")
+    file.write_text(file.read_text("utf-8").replace('history = "1h"', 'history = "365d"'), encoding="utf-8")
     with process(folder, "history", "import", str(folder / "klines.parquet"), "-c", str(file)) as importing:
         assert importing.popen.wait(20) == 0, importing.log
     with process(folder, "retrain", "--now", "--json", "-c", str(file)) as training:
