@@ -55,9 +55,7 @@ def test_seeds_that_failed(seed: int) -> None:
     World(seed).run(200)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a lying venue puts market time ahead by more than a second after a pause"
-)
+@pytest.mark.xfail(strict=True, reason="a lying venue puts market time ahead by more than a second after a pause")
 def test_a_pause_while_a_venue_lies_closes_nothing_of_the_future() -> None:
     """Found by a fresh seed; the machine sleeps for minutes while the only venue's clock lies."""
     World(1795871588927).run(200)
