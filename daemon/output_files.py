@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from daemon.errors import EXIT_USAGE, Fatal, Retryable
+from models.atomic_file import replace_file
 
 _REFUSED_BY_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 _CURE = "free space there or write elsewhere"
@@ -39,7 +40,7 @@ def write_file(path: Path, content: bytes) -> None:
             with path.open("wb") as file:
                 file.write(content)
             return
-        _replace(path.resolve(), content)
+        replace_file(path.resolve(), content)
     except OSError as error:
         fault = f"{path}: cannot be written: {error.strerror}"
         if error.errno in _REFUSED_BY_DISK:
@@ -68,18 +69,6 @@ def disk_refusal(error: BaseException) -> str | None:
         if any(words in str(each) for words in _WORDS):
             return " ".join(str(each).split())
     return None
-
-
-def _replace(path: Path, content: bytes) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -74,8 +74,8 @@ PLANTED: list[tuple[Rule, dict[str, str], str]] = [
     (rules.standard_words, {"daemon/one.py": '"""What nobody reads."""\n'}, 'the docstring has "nobody"'),
     (
         rules.standard_words,
-        {"tests/test_one.py": "def test_nobody() -> None: ...\n"},
-        'the name test_nobody has "nobody"',
+        {"tests/test_one.py": "def test_intake() -> None: ...\n"},
+        'the name test_intake has "intake"',
     ),
     (rules.standard_words, {"daemon/one.py": "class BarsTold: ...\n"}, 'the name BarsTold has "told"'),
     (rules.standard_words, {"daemon/one.py": "def f(told_us): ...\n"}, 'the parameter told_us of f has "told"'),

@@ -126,11 +126,7 @@ class Outbox:
     def acknowledge(self, message: OutboxMessage) -> bool:
         """Removes a message that the broker confirmed. Returns whether this was its first delivery."""
         lane = message.lane
-        del self._in_flight[lane]
-        if self._waiting[lane]:
-            self._ready[lane] = None
-        else:
-            del self._waiting[lane]
+        self._release(lane)
         self._enforce_bounds()  # a message added to this lane meanwhile counts as waiting from now on
         first = message not in self._repeats
         self._repeats.discard(message)
@@ -147,15 +143,19 @@ class Outbox:
         a lane that it refused before: its access rules have changed.
         """
         lane = message.lane
+        self._release(lane)
+        if self._refused.get(lane) is not message:
+            self._drop(message, reason, detail)
+        self._refused[lane] = message
+        self._enforce_bounds()
+
+    def _release(self, lane: str) -> None:
+        """Ends the delivery in flight; the next message of the lane, if there is one, may follow."""
         del self._in_flight[lane]
         if self._waiting[lane]:
             self._ready[lane] = None
         else:
             del self._waiting[lane]
-        if self._refused.get(lane) is not message:
-            self._drop(message, reason, detail)
-        self._refused[lane] = message
-        self._enforce_bounds()
 
     def forget(self, message: OutboxMessage, reason: DropReason, detail: str) -> None:
         """Drops a waiting message that broke connections, and does not offer it again."""

@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 
 from daemon.errors import ConfigError
+from models.atomic_file import replace_file
 
 FILE_NAME = "mqtt-client-id"
 _SUFFIX = re.compile(r"[0-9a-f]{8}")
@@ -22,9 +23,7 @@ def mqtt_client_id(state_dir: Path, instance: str) -> str:
         suffix = file.read_text(encoding="ascii").strip() if file.exists() else ""
         if not _SUFFIX.fullmatch(suffix):
             suffix = secrets.token_hex(4)
-            draft = file.with_suffix(".new")
-            draft.write_text(f"{suffix}\n", encoding="ascii")
-            draft.replace(file)
+            replace_file(file, f"{suffix}\n".encode("ascii"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{file} cannot be read or written: {error}; remove it or make it writable"]) from error
     return f"forecastd-{instance}-{suffix}"

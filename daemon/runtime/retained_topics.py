@@ -12,6 +12,7 @@ from daemon.pipeline.events import SymbolState, SymbolStateChanged
 from daemon.pipeline.pipeline import Pipeline
 from daemon.publishing.message_builder import MessageBuilder
 from daemon.publishing.topics import Topics
+from models.atomic_file import replace_file
 
 log = structlog.get_logger(__name__)
 
@@ -83,10 +84,9 @@ class RetainedTopics:
         return {line for line in lines if line and not set(line) & set("+#\0")}
 
     def _record(self) -> None:
-        draft = self._file.with_suffix(".new")
+        lines = "".join(f"{topic}\n" for topic in sorted(self._configured | self.leftover))
         try:
-            draft.write_text("".join(f"{topic}\n" for topic in sorted(self._configured | self.leftover)), "utf-8")
-            draft.replace(self._file)
+            replace_file(self._file, lines.encode())
         except OSError as error:
             # The next start clears what this file names; without it only leftovers of this run would stay.
             log.warning("mqtt_topics_not_saved", file=str(self._file), reason=str(error))

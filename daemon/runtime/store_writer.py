@@ -76,7 +76,7 @@ class StoreWriter:
             self._ledger.save_trades_of(storable)
         except Retryable:
             raise  # tried again; where the thread ends first, no later batch is stored
-        except Exception:
+        except Exception:  # whatever it is: the trades are lost for the store, which the error is raised to report
             self._failed.lost(storable)
             raise
 

@@ -95,20 +95,6 @@ class Health:
         self._unreachable[instrument] = reason
         self._update()
 
-    def symbol_warming(self, instrument: Instrument, reason: str = "warming up") -> None:
-        """The instrument is new, or reachable again, and not warm yet."""
-        self._unreachable.pop(instrument, None)
-        self._waiting_for[instrument] = reason
-        self._update()
-
-    def symbol_removed(self, instrument: Instrument) -> None:
-        """The instrument is no longer configured."""
-        self._waiting_for.pop(instrument, None)
-        self._unreachable.pop(instrument, None)
-        self._instruments.discard(instrument)
-        self._confirmations.forget(instrument)
-        self._update()
-
     def fault(self, component: str, reason: str) -> None:
         """``component``, e.g. "mqtt" or "model", is impaired until ``clear_fault``."""
         self._faults[component] = reason

@@ -6,12 +6,12 @@ one rename, so that a reader sees the old name or the new one.
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from pathlib import Path
 
 from models.artifacts.artifact import ArtifactError, remove_partial, sync_folder
+from models.atomic_file import replace_file
 
 KEEP = 5
 
@@ -95,13 +95,8 @@ class Registry:
 
     def _write(self, pointer: str, name: str) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
-        aside = self.root / f".{pointer}.new"
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(name + "\n")
-            file.flush()
-            os.fsync(file.fileno())
         target = self.root / pointer
         if target.is_dir():  # a rename does not replace a folder
             target.rename(target.with_name(f"{pointer}.unreadable-{time.time_ns()}"))
-        aside.replace(target)
+        replace_file(target, f"{name}\n".encode())
         sync_folder(self.root)

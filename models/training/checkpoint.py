@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 from torch.optim import Optimizer
+
+from models.atomic_file import replace_file
 
 _STATE = "state"
 
@@ -36,15 +37,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     tensors = {name: each.detach().cpu().contiguous().clone() for name, each in checkpoint.tensors.items()}
     content = save(tensors, {_STATE: json.dumps(checkpoint.values)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.new")
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    replace_file(path, content)
 
 
 def read_checkpoint(path: Path, *, fingerprint: str) -> Checkpoint | None:

@@ -156,7 +156,13 @@ async def daemon(
 ) -> AsyncIterator[Daemon]:
     """A daemon on this exchange, from its start to an orderly end."""
     config = configured(folder, venue.addresses, **keys)
-    made = Daemon(config, venue, {"RUNTIME_DIRECTORY": str(folder)}, **(options or {}))
+    async with running(Daemon(config, venue, {"RUNTIME_DIRECTORY": str(folder)}, **(options or {}))) as made:
+        yield made
+
+
+@asynccontextmanager
+async def running(made: Daemon) -> AsyncIterator[Daemon]:
+    """The daemon from its start to an orderly end."""
     try:
         await made.until(made.app.started.is_set)
         yield made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,14 +36,8 @@ async def daemon_on_own_clock(folder: Path, venue: Exchange, *, wrong_hours: int
         Exchange(venue.simulated, cast("ScaledClock", clock), venue.addresses),
         {"RUNTIME_DIRECTORY": str(folder)},
     )
-    try:
-        await made.until(made.app.started.is_set)
+    async with rig.running(made):
         yield made
-        if not made.running.done():
-            await made.stop()
-    finally:
-        made.running.cancel()
-        await asyncio.gather(made.running, return_exceptions=True)
 
 
 async def closes_without_looking_ahead(daemon: Daemon, venue: Exchange, bars: int) -> None:

@@ -124,6 +124,8 @@ async def test_a_stop_and_a_removed_symbol_leave_no_live_state(
             rig.daemon(tmp_path, exchange, mqtt__url=broker.url, feeds=[feed]) as daemon,
         ):
             await daemon.until(lambda: not daemon.app.components.retained.leftover)
+            # Confirmed by the broker is not yet delivered to the subscriber.
+            await daemon.until(lambda: len({seen.topic.value for seen in subscriber.messages if not seen.payload}) >= 3)
             cleared = {seen.topic.value for seen in subscriber.messages if not seen.payload}
             assert {topic.split("/")[3] for topic in cleared} == {"bar", "forecast", "symbol"}
             assert all("ETH-USDT" in topic for topic in cleared)

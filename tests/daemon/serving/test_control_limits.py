@@ -19,11 +19,10 @@ from daemon.serving.status import (
     BarStatus,
     ForecastStatus,
     HorizonStatus,
-    MqttStatus,
     StatusDocument,
-    StoreStatus,
     SymbolStatus,
 )
+from tests.daemon.serving.status_documents import status_document
 
 MEGABYTE = 1_000_000
 
@@ -51,19 +50,7 @@ def status_of(symbols: int) -> StatusDocument:
             attention_top=AttentionStatus(bars_ago=1, weight=0.123456789, weights=[0.0123456789012345] * 168),
         ),
     )
-    return StatusDocument(
-        instance="main",
-        version="0.1.0",
-        state="online",
-        reason="",
-        since="2026-01-05T13:00:00Z",
-        clock="2026-01-05T13:00:02Z",
-        speed=1.0,
-        interval="1h",
-        symbols=[one] * symbols,
-        mqtt=MqttStatus(url="mqtt://127.0.0.1:1883", connected=True),
-        store=StoreStatus(path="/var/lib/forecastd"),
-    )
+    return status_document([one] * symbols)
 
 
 class Commands:

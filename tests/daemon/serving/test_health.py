@@ -143,17 +143,6 @@ def test_changes_are_announced_once(clock: ManualClock) -> None:
     assert changes[-1].reason == ""
 
 
-def test_a_symbol_that_comes_back_is_warming_again(health: Health) -> None:
-    """Reachable is not warm: the gap has to be filled first."""
-    all_components_up(health)
-    health.symbol_unreachable(BITCOIN, "HTTP 503")
-    health.symbol_warming(BITCOIN)
-    health.symbol_warm(ETHER)
-    assert not health.may_report_ready()
-    health.symbol_removed(BITCOIN)
-    assert health.may_report_ready()
-
-
 def test_an_unknown_component_is_refused(health: Health) -> None:
     """A misspelt component would hold READY back for ever."""
     with pytest.raises(ValueError, match="component was 'sotre'"):

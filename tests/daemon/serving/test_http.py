@@ -19,33 +19,20 @@ from daemon.serving.health import Health
 from daemon.serving.http import HttpServer
 from daemon.serving.metrics import Metrics
 from daemon.serving.progress import ComponentState, Judgement
-from daemon.serving.status import MqttStatus, StatusDocument, StoreStatus, SymbolStatus
+from daemon.serving.status import StatusDocument
 from features.market import Instrument
+from tests.daemon.serving.status_documents import status_document
 
 BITCOIN = Instrument("binance", "BTC-USDT")
-
-
-def document() -> StatusDocument:
-    return StatusDocument(
-        instance="main",
-        version="0.1.0",
-        state="online",
-        reason="",
-        since="2026-01-05T13:00:00Z",
-        clock="2026-01-05T13:00:02Z",
-        speed=1.0,
-        interval="1h",
-        symbols=[SymbolStatus(venue="binance", symbol="BTC-USDT", state="live", price=93250.1)],
-        mqtt=MqttStatus(url="mqtt://127.0.0.1:1883", connected=True),
-        store=StoreStatus(path="/var/lib/forecastd"),
-    )
 
 
 def make_server(listen: str = "127.0.0.1:0", *, token: str | None = None, health: Health | None = None) -> HttpServer:
     clock = ManualClock()
     metrics = Metrics(version="0.1.0", market_us=clock.market_us)
     health = health or Health(clock, [])
-    return HttpServer(listen_address(listen), registry=metrics.registry, status=document, health=health, token=token)
+    return HttpServer(
+        listen_address(listen), registry=metrics.registry, status=status_document, health=health, token=token
+    )
 
 
 @pytest.fixture
@@ -72,7 +59,7 @@ async def test_the_status_document_is_served_as_json(address: str, client: aioht
     """What the page and scripts read decodes into the very document that the daemon filled."""
     async with client.get(f"{address}/api/v1/status") as answer:
         assert answer.content_type == "application/json"
-        assert msgspec.json.decode(await answer.read(), type=StatusDocument) == document()
+        assert msgspec.json.decode(await answer.read(), type=StatusDocument) == status_document()
 
 
 async def test_the_page_fetches_nothing_from_elsewhere(address: str, client: aiohttp.ClientSession) -> None:

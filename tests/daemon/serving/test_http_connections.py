@@ -7,6 +7,7 @@ import base64
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import msgspec
 import pytest
 
 from daemon.clock import ManualClock
@@ -15,7 +16,8 @@ from daemon.serving.health import Health
 from daemon.serving.http import HttpServer
 from daemon.serving.http_connections import HttpLimits
 from daemon.serving.metrics import Metrics
-from daemon.serving.status import MqttStatus, StatusDocument, StoreStatus, SymbolStatus
+from daemon.serving.status import StatusDocument
+from tests.daemon.serving.status_documents import LIVE, status_document
 
 SHORT = HttpLimits(connections=8, header_s=0.3, answer_s=0.5, idle_s=0.4)
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -27,19 +29,7 @@ Connect = Callable[[], "asyncio.Future[Client]"]
 
 
 def document() -> StatusDocument:
-    return StatusDocument(
-        instance="main",
-        version="0.1.0",
-        state="online",
-        reason="",
-        since="2026-01-05T13:00:00Z",
-        clock="2026-01-05T13:00:02Z",
-        speed=1.0,
-        interval="1h",
-        symbols=[SymbolStatus(venue="binance", symbol="BTC-USDT", state="live", reason="x" * REASON)] * SYMBOLS,
-        mqtt=MqttStatus(url="mqtt://127.0.0.1:1883", connected=True),
-        store=StoreStatus(path="/var/lib/forecastd"),
-    )
+    return status_document([msgspec.structs.replace(LIVE, reason="x" * REASON)] * SYMBOLS)
 
 
 def broken_document() -> StatusDocument:
