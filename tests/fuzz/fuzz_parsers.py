@@ -1,12 +1,12 @@
 """Coverage-guided fuzzing of everything that reads a venue's bytes; `make fuzz` runs it.
 
-    python -m tests.fuzz.fuzz_parsers [VENUE] [--seconds N]
+    python -m tests.fuzz.fuzz_parsers [VENUE] [--seconds N | --frames N]
     python -m tests.fuzz.fuzz_parsers VENUE --again FILE
 
-Starts from the venues' samples. Ends with 0 when N seconds a venue found nothing. An undocumented error, a value out
-of bounds, a hang or a leak ends with another code and leaves the input in .fuzz/<venue>/crashes: its first byte picks
-the entrance, the rest is what was read; --again reads it once more. The corpus in .fuzz/<venue>/corpus is kept for the
-next run.
+Starts from the venues' samples. Ends with 0 when N seconds or frames a venue found nothing. An undocumented error, a
+value out of bounds, a hang or a leak ends with another code and leaves the input in .fuzz/<venue>/crashes: its first
+byte picks the entrance, the rest is what was read; --again reads it once more. The corpus in .fuzz/<venue>/corpus is
+kept for the next run.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def read(ways_in: Sequence[Entrance], data: bytes) -> None:
         ways_in[data[0] % len(ways_in)].check(data[1:])
 
 
-def fuzz(sample: Sample, seconds: int) -> None:
-    """Fuzzes one venue in this process, and ends the process."""
+def fuzz(sample: Sample, limit: str) -> None:
+    """Fuzzes one venue in this process up to ``limit``, an option of libFuzzer, and ends the process."""
     ways_in = entrances(sample)
     folder = FOLDER / sample.make(None).name
     for each in ("corpus", "crashes"):
@@ -58,7 +58,7 @@ def fuzz(sample: Sample, seconds: int) -> None:
         return (data[:1] + mutate(data[1:], random))[:most_bytes]
 
     options = [
-        f"-max_total_time={seconds}",
+        limit,
         "-max_len=8192",
         "-timeout=10",
         "-rss_limit_mb=2048",
@@ -76,7 +76,9 @@ def main() -> None:
     by_name = {sample.make(None).name: sample for sample in SAMPLES}
     parser = argparse.ArgumentParser(description="Fuzz everything that reads a venue's bytes.")
     parser.add_argument("venue", nargs="?", default="all", choices=[*by_name, "all"])
-    parser.add_argument("--seconds", type=int, default=60, help="for each venue (default: 60)")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--seconds", type=int, default=60, help="for each venue (default: 60)")
+    length.add_argument("--frames", type=int, help="for each venue, instead of a time")
     parser.add_argument("--again", type=Path, metavar="FILE", help="read one input that was kept, and end")
     options = parser.parse_args()
     if options.again is not None:
@@ -84,12 +86,14 @@ def main() -> None:
             parser.error("--again needs the venue whose input it is")
         read(entrances(by_name[options.venue]), options.again.read_bytes())
         return
+    by_count = options.frames is not None
     if options.venue in by_name:
-        fuzz(by_name[options.venue], options.seconds)
+        fuzz(by_name[options.venue], f"-runs={options.frames}" if by_count else f"-max_total_time={options.seconds}")
     failed = []
+    length_options = ["--frames", str(options.frames)] if by_count else ["--seconds", str(options.seconds)]
     for name in by_name:
-        print(f"fuzzing {name} for {options.seconds} s", flush=True)
-        command = [sys.executable, "-m", "tests.fuzz.fuzz_parsers", name, "--seconds", str(options.seconds)]
+        print(f"fuzzing {name}, {' '.join(length_options)}", flush=True)
+        command = [sys.executable, "-m", "tests.fuzz.fuzz_parsers", name, *length_options]
         if subprocess.run(command, check=False).returncode:
             failed.append(name)
     if failed:

@@ -108,7 +108,6 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 async def test_socks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Websocket and REST go through the proxy, which resolves the venue's name."""
-    pytest.importorskip("aiohttp_socks", reason="needs the extra socks")
 
     async def hello(_: web.Request) -> web.Response:
         return web.Response(text="hello")
