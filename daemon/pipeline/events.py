@@ -29,7 +29,7 @@ class BarRevised(msgspec.Struct, frozen=True):
 
 
 class RoundClosed(msgspec.Struct, frozen=True):
-    """Every warm instrument has closed its bar of ``close_time_us``: forecasts can be made."""
+    """Forecasts can be made from these bars of one close. Instruments that close later have further rounds of it."""
 
     close_time_us: int
     bars: tuple[Bar, ...]

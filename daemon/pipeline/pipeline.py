@@ -24,6 +24,7 @@ from daemon.pipeline.events import (
     RoundClosed,
 )
 from daemon.pipeline.instrument import InstrumentPipeline
+from daemon.pipeline.round_collector import RoundCollector
 from daemon.pipeline.sequence import SequenceState
 from daemon.pipeline.timeouts import Timeouts
 from features.market import Bar, Instrument, Trade
@@ -45,8 +46,9 @@ class Pipeline:
         traits: Mapping[str, Traits],
         timeouts: Timeouts,
         scoreboard: Scoreboard,
+        wait_for_leaders: bool = False,
     ) -> None:
-        """``traits``: by venue, for every venue of ``instruments``."""
+        """``traits``: by venue, for every venue of ``instruments``. ``wait_for_leaders``: see ``RoundCollector``."""
         self.interval_us = interval_us
         self.scoreboard = scoreboard
         self._events: list[Event] = []
@@ -61,7 +63,8 @@ class Pipeline:
             )
             for instrument in instruments
         }
-        self._rounds: dict[int, dict[Instrument, Bar]] = {}
+        self._rounds = RoundCollector(self._instruments, wait_for_leaders=wait_for_leaders)
+        self._now_us = 0
         self._unscored: list[Bar] = []
         self._last_bars: dict[Instrument, Bar] = {}
         self._reference_prices: dict[Instrument, float] = {}
@@ -77,7 +80,12 @@ class Pipeline:
     @property
     def has_events(self) -> bool:
         """Whether ``events`` would return something, or bars are still to be scored."""
-        return bool(self._events or self._unscored)
+        return bool(self._events or self._unscored) or self._rounds.is_due(self._now_us)
+
+    @property
+    def forecasts_waiting(self) -> int:
+        """Bars whose forecast may still be made."""
+        return sum(map(len, self._forecast_starts.values()))
 
     def set_timeouts(self, timeouts: Timeouts) -> None:
         """Replaces the timeouts of every instrument."""
@@ -113,6 +121,7 @@ class Pipeline:
 
     def trades_received(self, instrument: Instrument, trades: Sequence[Trade], now_us: int, wall_s: float) -> None:
         """Trades of one instrument from the stream, in the venue's order; see ``InstrumentPipeline.take_next``."""
+        self._now_us = now_us
         self._instruments[instrument].trades_received(trades, now_us, wall_s)
 
     def subscribed(self, instrument: Instrument, now_us: int) -> None:
@@ -133,6 +142,7 @@ class Pipeline:
 
     def answer(self, request: Request, answer: Answer, now_us: int, wall_s: float) -> None:
         """What REST returned for ``request``; see ``RestAnswers.answer``."""
+        self._now_us = now_us
         self._instruments[request.instrument].answers.answer(request, answer, now_us, wall_s)
 
     def request_pending(self, request: Request, wall_s: float) -> None:
@@ -153,6 +163,7 @@ class Pipeline:
 
     def time_advanced(self, now_us: int, wall_s: float) -> None:
         """Closes, revises and requests what is due; to be called several times per grace period."""
+        self._now_us = now_us
         for each in self._instruments.values():
             each.time_advanced(now_us, wall_s)
 
@@ -162,14 +173,22 @@ class Pipeline:
         Each refers to the bar of its own close: the next one may have closed before the forecast is made.
         """
         self._score()
-        starts = self._forecast_starts.pop(made.close_time_us, {})
+        starts = self._forecast_starts.get(made.close_time_us, {})
         for forecast in made.forecasts:
             instrument = Instrument(forecast.issued.venue, forecast.issued.symbol)
             if instrument in starts:
-                bar, price = starts[instrument]
+                bar, price = starts.pop(instrument)
                 issued = self._issued(forecast, made, bar, price, now_us)
                 self.scoreboard.register(issued, forecast.baselines)
                 self._events.append(ForecastIssued(issued, tuple(forecast.baselines)))
+
+    def round_done(self, closed: RoundClosed) -> None:
+        """No more forecasts are made of this round."""
+        starts = self._forecast_starts.get(closed.close_time_us, {})
+        for bar in closed.bars:
+            starts.pop(bar.instrument, None)
+        if not starts:
+            self._forecast_starts.pop(closed.close_time_us, None)
 
     def _issued(
         self, forecast: InstrumentForecast, made: RoundForecasts, bar: Bar, price: float, now_us: int
@@ -227,23 +246,19 @@ class Pipeline:
     # ---------------------------------------------------------------- inside
 
     def _collect_rounds(self) -> None:
-        """Groups closed bars into rounds by their close time and announces each round once it is complete."""
+        """Announces the rounds that go out now."""
         for event in self._events[self._collected :]:
             if isinstance(event, BarClosed):
-                self._bar_closed(event.bar)
+                self._bar_closed(event)
             elif isinstance(event, BarRevised) and self._is_last(event.bar):
                 self.set_last_bar(event.bar)
+        self._events += self._rounds.take(self._now_us)
         self._collected = len(self._events)
-        for close_us in sorted(self._rounds):
-            if any(each.warm and each.next_close_us <= close_us for each in self._instruments.values()):
-                return
-            bars = self._rounds.pop(close_us)
-            self._events.append(RoundClosed(close_us, tuple(bars.values())))
-            self._collected = len(self._events)
 
-    def _bar_closed(self, bar: Bar) -> None:
+    def _bar_closed(self, event: BarClosed) -> None:
+        bar = event.bar
         self.set_last_bar(bar)
-        self._rounds.setdefault(bar.close_time_us, {})[bar.instrument] = bar
+        self._rounds.bar_closed(event)
         price = self._reference_prices.get(bar.instrument)
         if price is not None:
             self._forecast_starts.setdefault(bar.close_time_us, {})[bar.instrument] = (bar, price)

@@ -15,6 +15,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 
     grace_us: how long after its end a bar waits for late trades before the venue is asked for proof.
     proof_wait_us: how long after its end a bar waits for proof; then it closes with the completeness it has.
+    round_wait_us: how long after the grace a round of forecasts waits for live instruments that have not closed yet.
     answer_timeout_s: a request without an answer by then has failed.
     stale_after_s: a stream that is silent for longer is checked by a probe (REST).
     halted_after_s: silence after which an instrument is halted, once a probe finds no new trade.
@@ -26,6 +27,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 
     grace_us: int
     proof_wait_us: int
+    round_wait_us: int = 1_000_000
     answer_timeout_s: float = 60.0
     stale_after_s: float = 30.0
     halted_after_s: float = 600.0
@@ -48,6 +50,7 @@ def timeouts_for_bars(
     return Timeouts(
         grace_us=int(min(grace_s, proof_wait_s / 2) * scale),
         proof_wait_us=int(proof_wait_s * scale),
+        round_wait_us=int(scale),  # time for the answer of the venue, which is asked after the grace
         catch_up_s=catch_up_s,
         undelivered_age_us=int(5 * scale),
         clock_margin_us=int(scale),

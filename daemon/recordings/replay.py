@@ -174,6 +174,7 @@ class Replay:
             case RoundClosed():
                 forecasts = self._engine.close_bars(event.close_time_us, event.bars)
                 self._pipeline.forecasts_made(forecasts, now_us=self._now_us)
+                self._pipeline.round_done(event)
             case ForecastIssued(issued=issued):
                 self.result.forecasts.append(payloads.forecast(issued))
             case RepairRequested():

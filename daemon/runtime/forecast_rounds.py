@@ -67,6 +67,8 @@ class ForecastRounds:
         except asyncio.QueueFull:
             # The forecast would be stale; the bar itself is stored, and the next history load brings it back.
             log.error("round_dropped", reason="inference is far behind", waiting=_MAX_ROUNDS)  # noqa: TRY400
+            if isinstance(item, RoundClosed):
+                self._pipeline.round_done(item)
 
     async def run(self) -> None:
         """Performs what is queued, without end."""
@@ -89,6 +91,7 @@ class ForecastRounds:
             else:
                 self._begin("a round of forecasts")
                 await self._forecast(item)
+                self._pipeline.round_done(item)
 
     def _begin(self, activity: str) -> None:
         self.activity = Activity(activity, self._clock.wall_s())
@@ -109,7 +112,7 @@ class ForecastRounds:
         for instrument, reason in made.unforecast:
             log.warning("not_forecast", instrument=str(instrument), reason=reason)
         made = made.without(self._withheld(closed))
-        self.forecast_until_us = closed.close_time_us
+        self.forecast_until_us = max(self.forecast_until_us, closed.close_time_us)
         now_us = self._clock.market_us()
         if made.forecasts and now_us >= payloads.valid_until_us(made.forecasts[0].issued):
             log.warning("round_too_old", close_time=iso(closed.close_time_us))

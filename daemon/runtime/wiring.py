@@ -51,6 +51,7 @@ from daemon.store.ledger import Ledger
 from daemon.store.progress import StoreFault
 from daemon.store.thread import StoreThread
 from models.artifacts.registry import Registry
+from models.specification import NETWORK_KINDS
 
 _MAX_INFERENCE_S = 2.0
 
@@ -244,6 +245,7 @@ def _pipeline(config: Config, clock: Clock) -> Pipeline:
             levels=config.model.quantiles,
             calibration=calibration if config.model.conformal else None,
         ),
+        wait_for_leaders=config.model.kind in NETWORK_KINDS,
     )
 
 

@@ -176,3 +176,21 @@ def test_recent_bars_are_the_closes_up_to_the_cut_off() -> None:
     assert len(buffer.recent(BTC, START_US + 840 * HOUR_US, count=5).log_close) == 5
     with pytest.raises(ValueError, match="no bar closes"):
         buffer.recent(BTC, START_US + 843 * HOUR_US)
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_a_late_instrument_has_the_features_of_the_batch(ahead: int) -> None:
+    """Its bar comes in a later call, also after the next close of the others: its row sees the bars up to its own.
+
+    That holds whether the leader or another symbol is late, and then for the rows of the others at that close too.
+    """
+    last = 860
+    at_close = pl.col("close_time_us") == START_US + (last + 1) * HOUR_US
+    expected = loaded(first_hours(WALK, last + 1)).rows.filter(at_close).select(FEATURE_NAMES).to_numpy()
+    for late in (BTC, ETH):
+        buffer = loaded(first_hours(WALK, last))
+        for index in range(last, last + 1 + ahead):
+            buffer.append([bar for bar in hour(WALK, index) if bar.instrument != late])
+        buffer.append([bar for bar in hour(WALK, last) if bar.instrument == late])
+        rows = buffer.rows.filter(at_close).select(FEATURE_NAMES).to_numpy()
+        assert np.allclose(rows, expected, rtol=1e-9, atol=1e-9)

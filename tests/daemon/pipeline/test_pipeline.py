@@ -1,4 +1,4 @@
-"""Pipeline of several instruments: when a round closes, and what an issued forecast says of its bar."""
+"""Pipeline of several instruments: what an issued forecast says of its bar, and what is stored."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from features.market import HOUR_US, Completeness, Instrument
 from tests.daemon.forecasting.forecast_builders import LEVELS, START_US, bar
 from tests.daemon.pipeline.builders import (
     BTC,
-    ETH,
     TIMEOUTS,
     feed,
     make_pipeline,
@@ -38,43 +37,6 @@ from tests.daemon.pipeline.stream_records import traits_of
 
 def of(events: Iterable[Event], kind: type) -> list[Event]:
     return [event for event in events if isinstance(event, kind)]
-
-
-def test_a_round_waits_for_every_warm_instrument() -> None:
-    """The round of an hour closes with the last instrument's bar and holds one bar of each."""
-    pipeline = make_pipeline()
-    start_sequences(pipeline, BTC, ETH)
-    feed(pipeline, BTC, trade(2, 1.1))
-    events = pipeline.events()
-    assert len(of(events, BarClosed)) == 1
-    assert of(events, RoundClosed) == []
-    feed(pipeline, ETH, trade(2, 1.2))
-    (closed,) = of(pipeline.events(), RoundClosed)
-    assert isinstance(closed, RoundClosed)
-    assert closed.close_time_us == START_US + HOUR_US
-    assert {each.instrument for each in closed.bars} == {BTC, ETH}
-
-
-def test_a_round_does_not_wait_for_an_instrument_without_a_start() -> None:
-    """While the venue returns no snapshot of one symbol, the other is forecast."""
-    pipeline = make_pipeline()
-    start_sequences(pipeline, BTC)
-    feed(pipeline, BTC, trade(2, 1.1))
-    (closed,) = of(pipeline.events(), RoundClosed)
-    assert isinstance(closed, RoundClosed)
-    assert [each.instrument for each in closed.bars] == [BTC]
-
-
-def test_rounds_come_in_order_of_time() -> None:
-    """A symbol that is hours ahead does not close a later round before an earlier one."""
-    pipeline = make_pipeline()
-    start_sequences(pipeline, BTC, ETH)
-    feed(pipeline, BTC, trade(2, 1.1), trade(3, 2.1), trade(4, 3.1))
-    assert of(pipeline.events(), RoundClosed) == []
-    feed(pipeline, ETH, trade(2, 1.1), trade(3, 3.1))
-    rounds = [event for event in pipeline.events() if isinstance(event, RoundClosed)]
-    assert [event.close_time_us for event in rounds] == [START_US + hour * HOUR_US for hour in (1, 2, 3)]
-    assert all(len(event.bars) == 2 for event in rounds)
 
 
 def test_a_revision_is_no_new_round() -> None:
