@@ -187,6 +187,11 @@ class InstrumentPipeline:
 
     # ---------------------------------------------------------------- time
 
+    def time_lost(self, lost_us: int, now_us: int) -> None:
+        """The daemon did not run for the last ``lost_us``; see ``Pipeline.expect_tick``."""
+        if self.warm:
+            self._state.time_lost(lost_us, now_us)
+
     def time_advanced(self, now_us: int, wall_s: float) -> None:
         """Closes due bars, revises closed ones and requests what is missing."""
         state = self._state

@@ -3,7 +3,8 @@
 A bar closes as soon as its completeness is final. With contiguous ids that is a proof: a trade at or past the end of
 the interval joined by id, or REST, asked after the end plus grace, returned nothing after the watermark. At other
 venues it is a stream without interruption past the end of the interval. After ``proof_wait_us`` a bar closes with the
-completeness it has, and a revision follows when that improves.
+completeness it has, and a revision follows when that improves. Time in which the daemon did not run is not part of
+that wait.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class InstrumentState:
         self.subscribed = False
         self.unlisted: str | None = None
         self._started_s: float | None = None
+        self._wait_until_us = 0  # after a pause of the daemon, for the bars that had ended by then
 
     @property
     def continuity(self) -> Continuity | None:
@@ -181,6 +183,16 @@ class InstrumentState:
 
         return completeness_of
 
+    def time_lost(self, lost_us: int, now_us: int) -> None:
+        """The daemon did not run for the last ``lost_us``: the rest of a wait for proof begins now."""
+        if now_us >= self.bars.next_close_us:
+            stopped_us = max(now_us - lost_us, self.bars.next_close_us)
+            left_us = self._proof_wait_ends_us(self.bars.next_close_us) - stopped_us
+            self._wait_until_us = now_us + max(left_us, 0)
+
+    def _proof_wait_ends_us(self, close_us: int) -> int:
+        return max(close_us + self.timeouts.proof_wait_us, self._wait_until_us)
+
     def close_bars(self, now_us: int) -> None:
         """Closes every bar that has ended and whose completeness is final or whose wait for proof is over.
 
@@ -191,7 +203,7 @@ class InstrumentState:
         completeness_of = self.completeness_at(now_us)
         while now_us >= self.bars.next_close_us:
             open_us, close_us = self.bars.next_open_us, self.bars.next_close_us
-            waits = self.catching_up or now_us < close_us + self.timeouts.proof_wait_us
+            waits = self.catching_up or now_us < self._proof_wait_ends_us(close_us)
             if waits and not completeness_of(open_us, close_us).final and not self.bars.has_candle(open_us):
                 return
             self.sequencer.disable_fast_path()

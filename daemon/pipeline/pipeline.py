@@ -53,6 +53,8 @@ class Pipeline:
         self.scoreboard = scoreboard
         self._events: list[Event] = []
         self._collected = 0
+        self._tick_due_us: int | None = None
+        self._tick_slack_us = 0
         self._instruments: dict[Instrument, InstrumentPipeline] = {
             instrument: InstrumentPipeline(
                 instrument,
@@ -121,7 +123,7 @@ class Pipeline:
 
     def trades_received(self, instrument: Instrument, trades: Sequence[Trade], now_us: int, wall_s: float) -> None:
         """Trades of one instrument from the stream, in the venue's order; see ``InstrumentPipeline.take_next``."""
-        self._now_us = now_us
+        self._set_time(now_us)
         self._instruments[instrument].trades_received(trades, now_us, wall_s)
 
     def subscribed(self, instrument: Instrument, now_us: int) -> None:
@@ -142,7 +144,7 @@ class Pipeline:
 
     def answer(self, request: Request, answer: Answer, now_us: int, wall_s: float) -> None:
         """What REST returned for ``request``; see ``RestAnswers.answer``."""
-        self._now_us = now_us
+        self._set_time(now_us)
         self._instruments[request.instrument].answers.answer(request, answer, now_us, wall_s)
 
     def request_pending(self, request: Request, wall_s: float) -> None:
@@ -161,9 +163,18 @@ class Pipeline:
         """The venue lists the instrument, or does not for the reason ``unlisted``."""
         self._instruments[instrument].listed(now_us, unlisted=unlisted)
 
+    def expect_tick(self, due_us: int, *, slack_us: int) -> None:
+        """The next ``time_advanced`` is due at ``due_us``, give or take ``slack_us``; without a call none is expected.
+
+        Where any input comes later than that, the daemon did not run meanwhile (a suspended machine, a stalled
+        process): it has neither read what the venue sent nor asked for anything. Bars that ended have what was left of
+        their wait for proof from then on.
+        """
+        self._tick_due_us, self._tick_slack_us = due_us, slack_us
+
     def time_advanced(self, now_us: int, wall_s: float) -> None:
         """Closes, revises and requests what is due; to be called several times per grace period."""
-        self._now_us = now_us
+        self._set_time(now_us)
         for each in self._instruments.values():
             each.time_advanced(now_us, wall_s)
 
@@ -244,6 +255,14 @@ class Pipeline:
         return batches
 
     # ---------------------------------------------------------------- inside
+
+    def _set_time(self, now_us: int) -> None:
+        self._now_us = now_us
+        due_us = self._tick_due_us
+        if due_us is not None and now_us - due_us > self._tick_slack_us:
+            self._tick_due_us = now_us
+            for each in self._instruments.values():
+                each.time_lost(now_us - due_us, now_us)
 
     def _collect_rounds(self) -> None:
         """Announces the rounds that go out now."""

@@ -27,6 +27,8 @@ async def tick(components: Components, config: Callable[[], Config]) -> None:
         pipeline.time_advanced(clock.market_us(), clock.wall_s())
         if pipeline.has_events:
             components.dispatcher.wake()
+        pause_us = int(pause_s * clock.speed * 1e6)
+        pipeline.expect_tick(clock.market_us() + pause_us, slack_us=pause_us)
         await asyncio.sleep(pause_s)
 
 
