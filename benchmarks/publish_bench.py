@@ -28,6 +28,7 @@ from daemon.clock import SystemClock
 from daemon.forecasting.records import DataQuality, IssuedForecast, Latency
 from daemon.publishing import payloads, wire
 from daemon.publishing.embedded_broker import EmbeddedBroker
+from daemon.publishing.observer import PublisherObserver
 from daemon.publishing.publisher import MqttSettings, OutboxMessage, Publisher
 from daemon.publishing.topics import Topics
 from features.market import HOUR_US, Completeness
@@ -107,6 +108,16 @@ async def _measure(broker: str, settings: MqttSettings) -> list[Row]:
     ]
 
 
+class _Confirmations(PublisherObserver):
+    """Sets an event at each confirmation."""
+
+    def __init__(self, confirmed: asyncio.Event) -> None:
+        self._confirmed = confirmed
+
+    def message_delivered(self, message: OutboxMessage, seconds: float) -> None:  # noqa: ARG002  # the observer's
+        self._confirmed.set()
+
+
 @asynccontextmanager
 async def _published(settings: MqttSettings) -> AsyncIterator[tuple[Publisher, asyncio.Event]]:
     """A publisher that is connected, and the event that its confirmations set."""
@@ -118,7 +129,7 @@ async def _published(settings: MqttSettings) -> AsyncIterator[tuple[Publisher, a
         clock=clock,
         status=status,
         last_will=lambda: status,
-        on_delivered=lambda _message, _seconds: confirmed.set(),
+        observer=_Confirmations(confirmed),
     )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(publisher.run())

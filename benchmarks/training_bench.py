@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -19,7 +20,7 @@ from models.networks.heads import log_variance_loss, pinball_loss
 from models.networks.network_forecaster import use_one_thread
 from models.presets import PRESETS
 from models.specification import DEFAULT_HORIZONS, DEFAULT_LEVELS
-from models.training.batches import WindowTensors
+from models.training.batches import SplitWindows, WindowTensors
 from models.training.fitting import VOLATILITY_WEIGHT, Fitting
 
 _TURNS = 5
@@ -47,15 +48,11 @@ def _windows_a_second(kind: str, preset: str) -> float:
     recipe = PRESETS[kind][preset].recipe
     count = recipe.batch_size * recipe.stride * 2
     fitting = Fitting(
-        _made_up(count + 1),
-        train=np.arange(count),
-        validation=np.arange(count, count + 1),
+        SplitWindows(_made_up(count + 1), np.arange(count), np.arange(count, count + 1), DEFAULT_HORIZONS),
         config=config_of(kind, preset),
-        recipe=recipe,
-        epochs=3,
+        recipe=replace(recipe, epochs=3),
         seed=0,
         start_quantiles=np.tile(np.linspace(-2.0, 2.0, len(DEFAULT_LEVELS)), (len(DEFAULT_HORIZONS), 1)),
-        horizons=DEFAULT_HORIZONS,
     )
     times: list[float] = []
     fitting.run(on_report=lambda _: times.append(time.perf_counter()), stop=lambda: False)

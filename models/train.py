@@ -17,7 +17,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from models.overrides import Overrides
 from models.presets import choose_preset
 from models.specification import DEFAULT_KIND, NETWORK_KINDS, PRESET_NAMES, Progress, TrainingSpec
 from models.training.bars_file import read_bars
-from models.training.batches import WindowTensors, window_tensors
+from models.training.batches import SplitWindows, WindowTensors, window_tensors
 from models.training.dataset import TrainingData, prepare
 from models.training.fitting import EpochReport, Fitted, Fitting, TrainingDiverged
 from models.training.ranks import ALONE, Ranks, joined_ranks
@@ -81,8 +81,7 @@ class _Run:
         self.device = ranks.device(choose_device(spec.device))
         self.preset, chosen = choose_preset(spec.kind, spec.preset, on_gpu=self.device.type == "cuda")
         chosen = spec.overrides.applied(chosen)
-        self.recipe, self.shape = chosen.recipe, chosen.shape
-        self.epochs = spec.epochs or self.recipe.epochs
+        self.recipe, self.shape = replace(chosen.recipe, epochs=spec.epochs or chosen.recipe.epochs), chosen.shape
         self.threads = spec.threads or max(1, ((os.cpu_count() or 1) - 1) // ranks.local_size)
         self._on_progress = on_progress
         self._checkpoint = checkpoint
@@ -126,9 +125,7 @@ class _Run:
     def _fitting(self, data: TrainingData, windows: WindowTensors, seed: int) -> Fitting:
         run_dir = self.spec.run_dir
         return Fitting(
-            windows,
-            train=data.split.train,
-            validation=data.split.validation,
+            SplitWindows(windows, data.split.train, data.split.validation, self.spec.horizons),
             config=network_config(
                 self.spec.kind,
                 self.shape,
@@ -139,10 +136,8 @@ class _Run:
                 levels=self.spec.levels,
             ),
             recipe=self.recipe,
-            epochs=self.epochs,
             seed=seed,
             start_quantiles=np.mean([data.har.residual_quantiles(series) for series in data.series], axis=0),
-            horizons=self.spec.horizons,
             checkpoint_file=None if run_dir is None else run_dir / f"seed-{seed}.safetensors",
             ranks=self.ranks,
         )
@@ -179,14 +174,13 @@ class _Run:
         if not self.ranks.first:
             return
         self._on_progress(
-            Progress(phase=phase, ratio=ratio, elapsed_s=self._elapsed_s(), epochs=self.epochs, **details)
+            Progress(phase=phase, ratio=ratio, elapsed_s=self._elapsed_s(), epochs=self.recipe.epochs, **details)
         )
 
     def _training(self, data: TrainingData, members: Sequence[Fitted], losses: Mapping[str, Any]) -> dict[str, Any]:
         """Training details for the manifest; with several seeds, the epochs are those of the first."""
         first = members[0]
         return asdict(self.recipe) | {
-            "epochs": self.epochs,
             "best_epoch": first.best_epoch,
             "epochs_run": first.epochs_run,
             "stopped_by": members[-1].stopped,

@@ -66,6 +66,12 @@ PLANTED: list[tuple[Rule, dict[str, str], str]] = [
         "daemon.one -> daemon.two -> daemon.one",
     ),
     (rules.short_files, {"models/long.py": "x = 1\n" * 351}, "models.long has 351 lines"),
+    (rules.short_functions, {"daemon/long.py": "def f():\n" + "    g()\n" * 50}, "daemon.long: f has 51 lines"),
+    (
+        rules.few_parameters,
+        {"models/one.py": "class C:\n    def __init__(self, a, b, c, d, e, *, f, g, h, i): ...\n"},
+        "models.one: __init__ has 9 parameters",
+    ),
     (
         rules.one_class_a_name,
         {"daemon/one.py": "class Score: ...\n", "models/two.py": "class Score: ...\n"},
@@ -99,6 +105,8 @@ def test_what_the_rules_allow_is_not_reported(tmp_path: Path) -> None:
     allowed = {
         "features/bars.py": "import polars\n",
         "models/network.py": "import torch\nfrom features.bars import OpenBar\n",
+        "features/parameters.py": "class C:\n    def f(self, a, b, c, d, e, f, g, h): ...\n",
+        "tests/long.py": "def f(a, b, c, d, e, f, g, h, i):\n" + "    g()\n" * 50,
         "daemon/exchanges/one.py": "class Envelope: ...\n",
         "daemon/exchanges/two.py": "class Envelope: ...\n",
         "daemon/cli/one.py": '"""Understanding minor things."""\nclass _View: ...\n',

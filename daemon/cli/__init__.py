@@ -10,7 +10,8 @@ import typer
 
 from daemon.cli.evaluation import backtest, search
 from daemon.cli.failures import flush_output, report
-from daemon.cli.options import ConfigFile, Json, Set, listed
+from daemon.cli.options import ConfigFile, Json
+from daemon.cli.training import train
 from daemon.early_signals import hold_reloads
 
 app = typer.Typer(
@@ -137,38 +138,7 @@ def retrain(
     run_retrain(config_file, wait=wait, cancel=cancel, json=json)
 
 
-@app.command()
-def train(
-    model: Annotated[str, typer.Option(help="lstm, attention_lstm, transformer or tft.")],
-    symbols: Annotated[
-        list[str] | None,
-        typer.Option(help="BASE-QUOTE, several with commas; default: the configured ones, or the file's."),
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="At most so many; default: the preset's.", min=1)] = None,
-    preset: Annotated[str, typer.Option(help="auto, small, reference, or for the transformer large.")] = "auto",
-    overrides: Set = None,
-    seeds: Annotated[int, typer.Option(help="Networks whose average is kept where that pays.", min=1)] = 1,
-    data: Annotated[
-        Path | None, typer.Option(help="Parquet or CSV of bars or klines, or a folder of them; default: the store.")
-    ] = None,
-    json: Json = False,
-    config_file: ConfigFile = None,
-) -> None:
-    """Trains one network in the foreground; leaves a candidate and its scores beside HAR and the random walk."""
-    from daemon.cli.commands.train import TrainOptions, run_train
-
-    options = TrainOptions(
-        kind=model,
-        preset=preset,
-        overrides=listed(overrides),
-        symbols=listed(symbols),
-        epochs=epochs,
-        seeds=seeds,
-        data=data,
-    )
-    run_train(config_file, options, json=json)
-
-
+app.command()(train)
 app.command()(backtest)
 app.command()(search)
 

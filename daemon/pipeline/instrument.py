@@ -4,37 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from daemon.exchanges.base import Traits
-from daemon.pipeline.events import BarRevised, Event, SymbolState
+from daemon.pipeline.events import BarRevised, SymbolState
 from daemon.pipeline.instrument_state import InstrumentState
 from daemon.pipeline.rest_answers import RestAnswers
 from daemon.pipeline.sequence import SequenceState
 from daemon.pipeline.timeouts import Timeouts
-from features.market import Bar, Completeness, Instrument, Trade
+from features.market import Bar, Completeness, Trade
 
 
 class InstrumentPipeline:
-    """Appends its events to ``events``, the pipeline's list, shared by all instruments.
+    """Acts on one instrument's ``state`` and appends to its ``events``, the pipeline's list.
 
     answers: takes what REST returned. take_next: the fast path for trades from the stream (see ``fast_path``); those
     that it leaves go to ``trades_received``.
     """
 
-    def __init__(
-        self,
-        instrument: Instrument,
-        *,
-        interval_us: int,
-        traits: Traits,
-        timeouts: Timeouts,
-        events: list[Event],
-    ) -> None:
-        self.instrument = instrument
-        self._state = InstrumentState(
-            instrument, interval_us=interval_us, traits=traits, timeouts=timeouts, events=events
-        )
-        self.answers = RestAnswers(self._state)
-        self.take_next = self._state.sequencer.take_next
+    def __init__(self, state: InstrumentState) -> None:
+        self.instrument = state.instrument
+        self._state = state
+        self.answers = RestAnswers(state)
+        self.take_next = state.sequencer.take_next
 
     # ---------------------------------------------------------------- state
 

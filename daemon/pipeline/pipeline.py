@@ -24,6 +24,7 @@ from daemon.pipeline.events import (
     RoundClosed,
 )
 from daemon.pipeline.instrument import InstrumentPipeline
+from daemon.pipeline.instrument_state import InstrumentState
 from daemon.pipeline.round_collector import RoundCollector
 from daemon.pipeline.sequence import SequenceState
 from daemon.pipeline.timeouts import Timeouts
@@ -57,11 +58,13 @@ class Pipeline:
         self._tick_slack_us = 0
         self._instruments: dict[Instrument, InstrumentPipeline] = {
             instrument: InstrumentPipeline(
-                instrument,
-                interval_us=interval_us,
-                traits=traits[instrument.venue],
-                timeouts=timeouts,
-                events=self._events,
+                InstrumentState(
+                    instrument,
+                    interval_us=interval_us,
+                    traits=traits[instrument.venue],
+                    timeouts=timeouts,
+                    events=self._events,
+                )
             )
             for instrument in instruments
         }

@@ -32,7 +32,8 @@ from daemon.publishing.failures import (
     ProtocolRefused,
     SessionTakenOver,
 )
-from daemon.publishing.outbox import DropReason, OnDropped, Outbox, OutboxMessage
+from daemon.publishing.observer import PublisherObserver
+from daemon.publishing.outbox import DropReason, Outbox, OutboxMessage
 from daemon.publishing.publisher_state import PublisherState
 from daemon.publishing.reason_codes import PACKET_TOO_LARGE
 from daemon.publishing.retry_policy import PublishBackoff, RetryPolicy
@@ -51,9 +52,6 @@ __all__ = [
     "PublisherState",
 ]
 
-
-OnDelivered = Callable[[OutboxMessage, float], None]
-OnState = Callable[[PublisherState], None]
 _FINAL_STATES = ("stopped", "offline")
 _REMEMBERED_STATUSES = 64
 
@@ -63,10 +61,6 @@ class Publisher:
 
     status: payload of the birth message; ``update_status`` replaces it.
     last_will: returns the payload that the broker publishes if the daemon disappears; called on each connection.
-    on_delivered: called at each message's first confirmation with the wall seconds since it was submitted.
-    on_dropped: called for each message dropped before delivery, with the reason.
-    on_rival: called with the state of a status that another client published on this daemon's topic.
-    on_state: called when a connection is accepted, lost or refused, and on the fallback to MQTT 3.1.1.
     """
 
     def __init__(
@@ -77,10 +71,7 @@ class Publisher:
         clock: Clock,
         status: bytes,
         last_will: Callable[[], bytes],
-        on_delivered: OnDelivered = lambda _message, _seconds: None,
-        on_dropped: OnDropped = lambda _message, _reason, _detail: None,
-        on_state: OnState = lambda _state: None,
-        on_rival: Callable[[str], None] = lambda _state: None,
+        observer: PublisherObserver | None = None,
         retry_policy: RetryPolicy | None = None,
         connect: Connect = connect,
     ) -> None:
@@ -88,10 +79,7 @@ class Publisher:
         self._topics = topics
         self._clock = clock
         self._last_will = last_will
-        self._on_delivered = on_delivered
-        self._on_dropped = on_dropped
-        self._on_state = on_state
-        self._on_rival = on_rival
+        self._observer = observer or PublisherObserver()
         self._own_statuses: deque[bytes] = deque(maxlen=_REMEMBERED_STATUSES)
         self._watch_status = True
         self._retry_policy = retry_policy or RetryPolicy()
@@ -266,7 +254,7 @@ class Publisher:
         state = payloads.status_state(payload)
         if payload in self._own_statuses or state is None:
             return
-        self._on_rival(state)
+        self._observer.rival_seen(state)
         if state in _FINAL_STATES and not self._stopping.is_set():
             self.update_status(self._own_statuses[-1])
 
@@ -282,18 +270,18 @@ class Publisher:
         self._suspects.settled(message)
         if first:
             self.state = replace(self.state, published=self.state.published + 1)
-            self._on_delivered(message, self._clock.wall_s() - message.submitted_s)
+            self._observer.message_delivered(message, self._clock.wall_s() - message.submitted_s)
         else:
             self.state = replace(self.state, repeated=self.state.repeated + 1)
 
     def _count_drop(self, message: OutboxMessage, reason: DropReason, detail: str) -> None:
         self._suspects.settled(message)
         self.state = self.state.with_drop(reason)
-        self._on_dropped(message, reason, detail)
+        self._observer.message_dropped(message, reason, detail)
 
     def _update_state(self, **changes: Any) -> None:
         self.state = replace(self.state, **changes)
-        self._on_state(self.state)
+        self._observer.state_changed(self.state)
 
 
 def _broker_failure(failures: ExceptionGroup) -> Exception | None:

@@ -34,7 +34,13 @@ from daemon.runtime.startup import (
     scores_needed_us,
     synchronise_clock,
 )
-from daemon.runtime.status_snapshot import ModelInService, RetrainSnapshot, mqtt_status, status_document
+from daemon.runtime.status_snapshot import (
+    ModelInService,
+    RetrainSnapshot,
+    mqtt_status,
+    status_document,
+    symbol_statuses,
+)
 from daemon.runtime.store_opening import check_store, locked_state, open_ledger
 from daemon.runtime.store_owner import claim_store
 from daemon.runtime.store_retention import StoreRetention
@@ -125,9 +131,8 @@ class App:
             config=self.config,
             clock=self.clock,
             health=components.health,
-            pipeline=components.pipeline,
+            symbols=symbol_statuses(components.pipeline, components.dispatcher.latest),
             mqtt=mqtt_status(components.publisher, self.mqtt_address),
-            latest=components.dispatcher.latest,
             model=ModelInService(model, components.promoter.loaded_at_us) if model else None,
             retrain=RetrainSnapshot(
                 retrainer.supervisor.status, retrainer.reporter.last_outcome, components.retrain_job.next_at_us
@@ -261,19 +266,8 @@ class App:
 
     def _health_watch(self) -> HealthWatch:
         components, limits = self.components, self._hooks.health_limits
-        progress = ComponentProgress(
-            pipeline=components.pipeline,
-            feeds=components.feeds,
-            inference=components.inference,
-            rounds=components.rounds,
-            store=components.store,
-            publisher=components.publisher,
-            retrainer=components.retrainer,
-            clock=self.clock,
-            limits=limits,
-        )
         return HealthWatch(
-            progress.read,
+            ComponentProgress(components, limits).read,
             health=components.health,
             metrics=components.metrics,
             clock=self.clock,

@@ -12,6 +12,7 @@ from daemon.config import Config
 from daemon.intervals import parse_interval
 from daemon.publishing import payloads, wire
 from daemon.publishing.message_builder import FORECAST_EXPIRY_BARS
+from daemon.publishing.observer import PublisherObserver
 from daemon.publishing.outbox import DropReason, OutboxMessage
 from daemon.publishing.publisher import Publisher, PublisherState
 from daemon.publishing.retry_policy import RetryPolicy
@@ -33,7 +34,7 @@ _FEWEST_EVENTS = 1000
 _PUBLISHING = "mqtt publishing"
 
 
-class BrokerObserver:
+class BrokerObserver(PublisherObserver):
     """Counts what the broker confirmed and refused, and reports faults and their end to health and log."""
 
     def __init__(
@@ -51,7 +52,7 @@ class BrokerObserver:
         self._attempts = 0
         self._refused: dict[str, str] = {}
 
-    def delivered(self, message: OutboxMessage, seconds: float) -> None:
+    def message_delivered(self, message: OutboxMessage, seconds: float) -> None:
         """``seconds``: wall time since the message was submitted, for a forecast since its bar closed."""
         self._metrics.mqtt_published.inc()
         if self._refused.pop(message.lane, None) is not None:
@@ -72,7 +73,7 @@ class BrokerObserver:
             close_us = message.expires_at_us - FORECAST_EXPIRY_BARS * interval_us
             self._health.forecast_done(instrument, close_us, ForecastStep.CONFIRMED)
 
-    def dropped(self, message: OutboxMessage, reason: DropReason, detail: str) -> None:
+    def message_dropped(self, message: OutboxMessage, reason: DropReason, detail: str) -> None:
         """``detail``: what the broker said about a message that it does not accept."""
         self._metrics.mqtt_dropped.labels(reason.value).inc()
         match reason:
@@ -96,7 +97,7 @@ class BrokerObserver:
         first, others = next(iter(self._refused.values())), len(self._refused) - 1
         self._health.fault(_PUBLISHING, f"{first} (and {others} topics more)" if others else first)
 
-    def rival(self, state: str) -> None:
+    def rival_seen(self, state: str) -> None:
         """Another daemon publishes in this instance's tree; with a final state it has stopped doing so."""
         if state in ("stopped", "offline"):
             self._health.clear_fault(_NAME)
@@ -150,10 +151,7 @@ def make_publisher(
         clock=clock,
         status=_status("starting", clock, reason=""),
         last_will=lambda: _status("offline", clock, reason="the connection to forecastd was lost"),
-        on_delivered=observer.delivered,
-        on_dropped=observer.dropped,
-        on_state=observer.state_changed,
-        on_rival=observer.rival,
+        observer=observer,
         retry_policy=outbox_bounds(retained_topics, len(config.instruments)),
     )
 

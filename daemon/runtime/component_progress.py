@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from daemon.clock import Clock
-from daemon.forecasting.inference import LOADING_HISTORY, Inference
+from daemon.forecasting.inference import LOADING_HISTORY
 from daemon.forecasting.worker_thread import Activity
 from daemon.pipeline.events import SymbolState
-from daemon.pipeline.pipeline import Pipeline
-from daemon.publishing.publisher import Publisher
-from daemon.runtime.forecast_rounds import CHANGING_MODEL, ForecastRounds
-from daemon.runtime.retrainer import Retrainer
-from daemon.runtime.venue_feed import VenueFeed
+from daemon.runtime.forecast_rounds import CHANGING_MODEL
+from daemon.runtime.wiring import Components
 from daemon.serving.health_limits import HealthLimits
 from daemon.serving.progress import ComponentWork, ProgressBounds
 from daemon.store.progress import FaultKind
-from daemon.store.thread import StoreThread
 
 _CLOSING = (SymbolState.LIVE, SymbolState.HALTED)
 
@@ -24,33 +19,14 @@ _CLOSING = (SymbolState.LIVE, SymbolState.HALTED)
 class ComponentProgress:
     """Reads the progress of every component; ``read`` is to be called every second or so."""
 
-    def __init__(
-        self,
-        *,
-        pipeline: Pipeline,
-        feeds: Mapping[str, VenueFeed],
-        inference: Inference,
-        rounds: ForecastRounds,
-        store: StoreThread,
-        publisher: Publisher,
-        retrainer: Retrainer,
-        clock: Clock,
-        limits: HealthLimits,
-    ) -> None:
-        self._pipeline = pipeline
-        self._feeds = feeds
-        self._inference = inference
-        self._rounds = rounds
-        self._store = store
-        self._publisher = publisher
-        self._retrainer = retrainer
-        self._clock = clock
+    def __init__(self, components: Components, limits: HealthLimits) -> None:
+        self._components = components
         self._limits = limits
         self._seen: dict[str, tuple[object, float]] = {}
 
     def read(self) -> list[ComponentWork]:
         """What every component does now."""
-        now_s = self._clock.wall_s()
+        now_s = self._components.clock.wall_s()
         return [
             *self._read_feeds(now_s),
             self._read_bars(now_s),
@@ -65,7 +41,7 @@ class ComponentProgress:
 
     def _read_feeds(self, now_s: float) -> Iterator[ComponentWork]:
         """A feed that is not connected makes progress with each attempt, and none is due while it pauses."""
-        for venue_name, feed in self._feeds.items():
+        for venue_name, feed in self._components.feeds.items():
             groups = feed.stream.states if feed.stream is not None else []
             waiting = any(not group.connected and group.next_try_s <= 0 for group in groups)
             evidence = tuple((group.connected, group.failures) for group in groups)
@@ -78,16 +54,16 @@ class ComponentProgress:
 
     def _read_bars(self, now_s: float) -> ComponentWork:
         """A bar of a live instrument that is past its close waits for its proof at most for the documented wait."""
-        market_us = self._clock.market_us()
+        market_us = self._components.clock.market_us()
         late = [
             (each.next_close_us, str(instrument))
-            for instrument, each in self._pipeline.instruments.items()
+            for instrument, each in self._components.pipeline.instruments.items()
             if each.warm and each.unlisted is None and each.state in _CLOSING and each.next_close_us < market_us
         ]
         if not late:
             return ComponentWork(component="bars", bounds=self._limits.bars)
         close_us, name = min(late)
-        waited_s = (market_us - close_us) / 1e6 / self._clock.speed
+        waited_s = (market_us - close_us) / 1e6 / self._components.clock.speed
         return ComponentWork(
             component="bars",
             bounds=self._limits.bars,
@@ -96,7 +72,7 @@ class ComponentProgress:
         )
 
     def _read_inference(self) -> Iterator[ComponentWork]:
-        activities = self._inference.activities
+        activities = self._components.inference.activities
         features = activities["features"]
         loading_history = features is not None and features.name == LOADING_HISTORY
         yield _progress("features", features, self._limits.history if loading_history else self._limits.round)
@@ -104,12 +80,12 @@ class ComponentProgress:
         yield _progress("inference", activities["loader"], self._limits.loading)
 
     def _read_rounds(self) -> ComponentWork:
-        activity = self._rounds.activity
+        activity = self._components.rounds.activity
         changing = activity is not None and activity.name == CHANGING_MODEL
         return _progress("rounds", activity, self._limits.history if changing else self._limits.round)
 
     def _read_store(self) -> ComponentWork:
-        progress = self._store.progress
+        progress = self._components.store.progress
         if progress.fault is not None and progress.fault.kind is FaultKind.DAMAGED:
             return ComponentWork(
                 component="store",
@@ -124,7 +100,7 @@ class ComponentProgress:
 
     def _read_publisher(self, now_s: float) -> Iterator[ComponentWork]:
         """Confirmations are the broker's, attempts to connect the publisher's own progress."""
-        state, idle = self._publisher.state, self._publisher.depth == 0
+        state, idle = self._components.publisher.state, self._components.publisher.depth == 0
         answered = (state.published, state.repeated, state.expired, state.superseded, state.overflowed)
         yield ComponentWork(
             component="publisher",
@@ -140,12 +116,12 @@ class ComponentProgress:
         )
 
     def _read_retraining(self, now_s: float) -> ComponentWork:
-        evidence = self._retrainer.supervisor.status
+        evidence = self._components.retrainer.supervisor.status
         return ComponentWork(
             component="retraining",
             bounds=self._limits.training,
             activity="a training step",
-            waiting_since_s=self._since("retraining", evidence, now_s, idle=not self._retrainer.running),
+            waiting_since_s=self._since("retraining", evidence, now_s, idle=not self._components.retrainer.running),
         )
 
     # ---------------------------------------------------------------- inside

@@ -40,6 +40,11 @@ from models.forecast import ModelInfo
 SHOWN_HORIZONS = (1, 6, 24)
 
 
+def symbol_statuses(pipeline: Pipeline, latest: Mapping[Instrument, IssuedForecast]) -> list[SymbolStatus]:
+    """The state of every instrument now. ``latest``: the last forecast of each that has one."""
+    return [symbol_status(pipeline, each, latest.get(each)) for each in pipeline.instruments]
+
+
 def symbol_status(pipeline: Pipeline, instrument: Instrument, issued: IssuedForecast | None) -> SymbolStatus:
     """The state of one instrument now."""
     state = pipeline.instruments[instrument]
@@ -112,14 +117,13 @@ def status_document(
     config: Config,
     clock: Clock,
     health: Health,
-    pipeline: Pipeline,
+    symbols: list[SymbolStatus],
     mqtt: MqttStatus,
-    latest: Mapping[Instrument, IssuedForecast],
     model: ModelInService | None,
     retrain: RetrainSnapshot,
     venue_clocks: list[VenueClockStatus] | None = None,
 ) -> StatusDocument:
-    """The whole daemon now. ``latest``: the last forecast of each instrument that has one."""
+    """The whole daemon now."""
     condition = health.condition
     return StatusDocument(
         instance=config.instance.name,
@@ -130,7 +134,7 @@ def status_document(
         clock=iso(clock.market_us()),
         speed=clock.speed,
         interval=config.bars.interval,
-        symbols=[symbol_status(pipeline, each, latest.get(each)) for each in pipeline.instruments],
+        symbols=symbols,
         mqtt=mqtt,
         store=_store(config.instance.state_dir),
         model=_model(model) if model else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +50,19 @@ class WindowTensors:
         back = torch.arange(1 - self.window, 1, device=self.device)
         rows = self.slot[samples].unsqueeze(1) + back  # (B, L)
         return NetworkInput(self.values[rows], self.mask[rows], self.symbol[samples], self.calendar[samples])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SplitWindows:
+    """All windows, and the positions of the samples that a network is trained on and validated on.
+
+    horizons: of the H labels of each sample, in bars.
+    """
+
+    windows: WindowTensors
+    train: npt.NDArray[np.int64]
+    validation: npt.NDArray[np.int64]
+    horizons: Sequence[int]
 
 
 def window_tensors(data: TrainingData, spec: TrainingSpec, *, device: torch.device) -> WindowTensors:

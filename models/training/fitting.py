@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from models.networks.heads import log_variance_loss, pinball_loss
 from models.networks.network import Network, NetworkConfig, NetworkOutput
 from models.presets import Recipe
 from models.training.averaging import WeightAverage
-from models.training.batches import EVALUATION_BATCH, WindowTensors
+from models.training.batches import EVALUATION_BATCH, SplitWindows
 from models.training.checkpoint import (
     Checkpoint,
     fingerprint,
@@ -78,35 +78,31 @@ class Fitting:
 
     def __init__(
         self,
-        windows: WindowTensors,
+        data: SplitWindows,
         *,
-        train: npt.NDArray[np.int64],
-        validation: npt.NDArray[np.int64],
         config: NetworkConfig,
         recipe: Recipe,
-        epochs: int,
         seed: int,
         start_quantiles: npt.NDArray[np.float64],
-        horizons: Sequence[int],
         checkpoint_file: Path | None = None,
         mixed_precision: bool | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
+        windows = data.windows
         device = windows.device
         on_gpu = device.type == "cuda"
         self.windows = windows
-        self.train = torch.from_numpy(train)
-        self.validation = torch.from_numpy(validation).to(device)
+        self.train = torch.from_numpy(data.train)
+        self.validation = torch.from_numpy(data.validation).to(device)
         self.recipe = recipe
-        self.epochs = epochs
         self.levels = torch.tensor(config.levels, device=device)
-        self._horizon_weights = horizon_weights(horizons, device)  # (H,)
+        self._horizon_weights = horizon_weights(data.horizons, device)  # (H,)
         self._weights = age_weights(windows.age_days, recipe.half_life_days) * self._horizon_weights  # (N, H)
         self._mixed_precision = on_gpu if mixed_precision is None else mixed_precision
         self._steps_per_reading = _STEPS_PER_READING if on_gpu else 1
         self._order = torch.Generator().manual_seed(seed)
         self._seed = seed
-        self._steps_per_epoch = math.ceil(len(train) / recipe.stride / recipe.batch_size)
+        self._steps_per_epoch = math.ceil(len(data.train) / recipe.stride / recipe.batch_size)
         with _seeded(seed):
             self.network = build_member(config)
         self.network.quantiles.start_at(start_quantiles)
@@ -147,14 +143,14 @@ class Fitting:
         self._epoch += 1
         train_loss, finished = self._steps(on_report, stop)
         loss = self.evaluate()
-        on_report(EpochReport(self._epoch, self.epochs, self._epoch / self.epochs, train_loss, loss))
+        on_report(EpochReport(self._epoch, self.recipe.epochs, self._epoch / self.recipe.epochs, train_loss, loss))
         if loss < self._best_loss:
             self._best_loss, self._best_epoch, self._best = loss, self._epoch, _copy(self._average.network)
         if not finished:
             self._stopped = "time"
         elif self._epoch - self._best_epoch >= self.recipe.patience:
             self._stopped = "patience"
-        elif self._epoch >= self.epochs:
+        elif self._epoch >= self.recipe.epochs:
             self._stopped = "epochs"
         if self._checkpoint_file is not None and finished and self._ranks.first:
             write_checkpoint(self._checkpoint_file, self._checkpoint())
@@ -170,7 +166,7 @@ class Fitting:
             total += self._step(batch, step)
             if done % self._steps_per_reading == 0:
                 mean = _finite(total / done, f"the loss by step {step}")
-            on_report(EpochReport(self._epoch, self.epochs, self._ratio(step), mean, self._best_loss))
+            on_report(EpochReport(self._epoch, self.recipe.epochs, self._ratio(step), mean, self._best_loss))
             if stop():
                 finished = False
                 break
@@ -207,7 +203,7 @@ class Fitting:
         return warm_up * (0.55 + 0.45 * math.cos(math.pi * self._ratio(step)))
 
     def _ratio(self, step: int) -> float:
-        return min(1.0, step / (self._steps_per_epoch * self.epochs))
+        return min(1.0, step / (self._steps_per_epoch * self.recipe.epochs))
 
     def _loss(self, network: nn.Module, samples: Tensor, weights: Tensor) -> Tensor:
         with torch.autocast(self.windows.device.type, dtype=torch.bfloat16, enabled=self._mixed_precision):
@@ -280,7 +276,7 @@ class Fitting:
             "kind": type(self.network).__name__,
             "recipe": asdict(self.recipe),
             "horizon_weights": self._horizon_weights.tolist(),
-            "epochs": self.epochs,
+            "epochs": self.recipe.epochs,
             "seed": self._seed,
             "window": self.windows.window,
             "device": self.windows.device.type,

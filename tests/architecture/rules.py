@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from tests.architecture.source_tree import PACKAGES, Module, SourceTree
 
 MOST_LINES = 350
+MOST_FUNCTION_LINES = 50
+MOST_PARAMETERS = 8
 
 THIRD_PARTY = {"features": {"polars", "numpy", "msgspec"}, "models": {"torch", "numpy", "polars", "safetensors"}}
 # The packages that each optional extra installs, and the one module that imports them.
@@ -132,6 +134,27 @@ def short_files(tree: SourceTree) -> Iterator[str]:
             yield f"{module.name} has {lines} lines: split it by purpose, {MOST_LINES} at most"
 
 
+def short_functions(tree: SourceTree) -> Iterator[str]:
+    """No function of the program is longer than MOST_FUNCTION_LINES, its docstring included."""
+    for module, function in _functions(tree):
+        lines = (function.end_lineno or function.lineno) - function.lineno + 1
+        if lines > MOST_FUNCTION_LINES:
+            yield f"{module.name}: {function.name} has {lines} lines: split it, {MOST_FUNCTION_LINES} at most"
+
+
+def few_parameters(tree: SourceTree) -> Iterator[str]:
+    """No function or constructor of the program takes more than MOST_PARAMETERS; ``self`` does not count."""
+    for module, function in _functions(tree):
+        given = function.args
+        names = [each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+        count = len(names) - (names[:1] in (["self"], ["cls"]))
+        if count > MOST_PARAMETERS:
+            yield (
+                f"{module.name}: {function.name} has {count} parameters: make those that are one concept a record, "
+                f"{MOST_PARAMETERS} at most"
+            )
+
+
 def one_class_a_name(tree: SourceTree) -> Iterator[str]:
     """A public class name is used once, venue modules left out."""
     places = defaultdict[str, list[str]](list)
@@ -160,6 +183,8 @@ RULES = (
     edges_apart,
     no_cycles,
     short_files,
+    short_functions,
+    few_parameters,
     one_class_a_name,
     standard_words,
 )
@@ -174,6 +199,15 @@ def io_names(module: Module) -> set[str]:
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             found |= {f"{called}()"} if called in IO_CALLS else set()
     return found
+
+
+def _functions(tree: SourceTree) -> Iterator[tuple[Module, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Every function of the program and of its benchmarks and dashboards, methods and nested ones included."""
+    support = (module for name, module in tree.support.items() if not name.startswith("tests"))
+    for module in (*tree.modules.values(), *support):
+        for node in module.definitions():
+            if not isinstance(node, ast.ClassDef):
+                yield module, node
 
 
 def _tops(names: Iterable[str]) -> set[str]:

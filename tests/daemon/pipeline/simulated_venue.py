@@ -19,6 +19,7 @@ from daemon.pipeline.events import (
     SnapshotRequested,
 )
 from daemon.pipeline.instrument import InstrumentPipeline
+from daemon.pipeline.instrument_state import InstrumentState
 from daemon.pipeline.timeouts import Timeouts
 from features.bars import OpenBar
 from features.market import Bar, Completeness, Instrument, Trade
@@ -65,7 +66,9 @@ class SimulatedVenue(ABC):
         """A new pipeline, as after a start of the daemon."""
         self.events: list[Event] = []
         self.pipeline = InstrumentPipeline(
-            self._instrument, interval_us=INTERVAL_US, traits=self._traits, timeouts=TIMEOUTS, events=self.events
+            InstrumentState(
+                self._instrument, interval_us=INTERVAL_US, traits=self._traits, timeouts=TIMEOUTS, events=self.events
+            )
         )
 
     @property

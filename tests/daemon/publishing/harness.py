@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from daemon.clock import Clock, SystemClock
 from daemon.publishing import payloads
 from daemon.publishing.connection import Connect, connect
+from daemon.publishing.observer import PublisherObserver
 from daemon.publishing.outbox import DropReason, OutboxMessage
 from daemon.publishing.publisher import MqttSettings, Publisher, PublisherState, RetryPolicy
 from daemon.publishing.topics import Topics
@@ -22,8 +23,8 @@ def status(state: str) -> bytes:
     return payloads.status(state, since_us=0, version="0.1.0", reason="")
 
 
-class Callbacks:
-    """Arguments of a publisher's callbacks."""
+class Callbacks(PublisherObserver):
+    """An observer that keeps what it receives."""
 
     def __init__(self) -> None:
         self.delivered: list[bytes] = []
@@ -33,13 +34,19 @@ class Callbacks:
         self.rivals: list[str] = []
         self.states: list[PublisherState] = []
 
-    def on_delivered(self, message: OutboxMessage, seconds: float) -> None:
+    def message_delivered(self, message: OutboxMessage, seconds: float) -> None:
         self.delivered.append(message.payload)
         self.latencies_s.append(seconds)
 
-    def on_dropped(self, message: OutboxMessage, reason: DropReason, detail: str) -> None:
+    def message_dropped(self, message: OutboxMessage, reason: DropReason, detail: str) -> None:
         self.dropped.append((message.payload, reason))
         self.details.append(detail)
+
+    def state_changed(self, state: PublisherState) -> None:
+        self.states.append(state)
+
+    def rival_seen(self, state: str) -> None:
+        self.rivals.append(state)
 
     def errors(self) -> list[str]:
         return [state.last_error for state in self.states if state.last_error]
@@ -59,10 +66,7 @@ def make_publisher(
         clock=clock or SystemClock(),
         status=status("online"),
         last_will=lambda: status("offline"),
-        on_delivered=callbacks.on_delivered,
-        on_dropped=callbacks.on_dropped,
-        on_state=callbacks.states.append,
-        on_rival=callbacks.rivals.append,
+        observer=callbacks,
         retry_policy=retry_policy,
         connect=connect,
     )

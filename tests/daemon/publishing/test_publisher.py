@@ -207,11 +207,11 @@ async def test_every_message_is_valid_as_a_subscriber_receives_it(mosquitto: Mos
         jsonschema.Draft202012Validator(schema(document["schema"])).validate(document)
 
 
-async def test_an_error_in_a_callback_ends_the_publisher(mosquitto: Mosquitto) -> None:
-    """An exception in a callback propagates from ``run`` instead of causing a retry."""
+async def test_an_error_in_the_observer_ends_the_publisher(mosquitto: Mosquitto) -> None:
+    """An exception of the observer propagates from ``run`` instead of causing a retry."""
 
     class Faulty(Callbacks):
-        def on_delivered(self, message: object, seconds: float) -> None:
+        def message_delivered(self, message: object, seconds: float) -> None:
             raise ZeroDivisionError
 
     publisher = make_publisher(MqttSettings(mosquitto.url), Faulty())

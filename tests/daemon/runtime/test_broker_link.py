@@ -44,7 +44,7 @@ def observed(tmp_path: Path) -> Observed:
 def test_every_drop_is_counted_by_its_reason(observed: Observed, reason: DropReason) -> None:
     """The series exist before the first drop; nothing dropped counts as published."""
     assert observed.value("mqtt_dropped_total", reason=reason.value) == 0
-    observed.observer.dropped(message("x/bar"), reason, "why")
+    observed.observer.message_dropped(message("x/bar"), reason, "why")
     assert observed.value("mqtt_dropped_total", reason=reason.value) == 1
     assert observed.value("mqtt_published_total") == 0
     assert observed.value("mqtt_expired_total") == (1 if reason is DropReason.EXPIRED else 0)
@@ -53,15 +53,15 @@ def test_every_drop_is_counted_by_its_reason(observed: Observed, reason: DropRea
 
 def test_a_refused_topic_degrades_until_it_is_accepted(observed: Observed) -> None:
     """The reason names topic, broker's answer and cure; another topic's delivery does not clear it."""
-    observed.observer.dropped(message("x/a"), DropReason.REFUSED, "not authorized; allow this user")
-    observed.observer.dropped(message("x/b"), DropReason.TOO_LARGE, "the packet has 9 bytes")
+    observed.observer.message_dropped(message("x/a"), DropReason.REFUSED, "not authorized; allow this user")
+    observed.observer.message_dropped(message("x/b"), DropReason.TOO_LARGE, "the packet has 9 bytes")
     reason = observed.health.condition.reason
     assert "x/a is not published: not authorized; allow this user (and 1 topics more)" in reason
-    observed.observer.delivered(message("x/c"), 0.1)
+    observed.observer.message_delivered(message("x/c"), 0.1)
     assert observed.health.condition.reason == reason
-    observed.observer.delivered(message("x/a"), 0.1)
+    observed.observer.message_delivered(message("x/a"), 0.1)
     assert "x/b is not published: the packet has 9 bytes" in observed.health.condition.reason
-    observed.observer.delivered(message("x/b"), 0.1)
+    observed.observer.message_delivered(message("x/b"), 0.1)
     assert "x/" not in observed.health.condition.reason
 
 
@@ -80,7 +80,7 @@ def test_failed_connections_are_counted_by_their_reason(observed: Observed) -> N
 def test_a_cleared_topic_is_no_delivery_of_a_payload(observed: Observed) -> None:
     """The empty message clears the record and reaches no listener."""
     observed.retained.leftover.add("old")
-    observed.observer.delivered(message("old", b""), 0.1)
+    observed.observer.message_delivered(message("old", b""), 0.1)
     assert observed.retained.leftover == set()
     assert observed.delivered == []
 
@@ -88,9 +88,9 @@ def test_a_cleared_topic_is_no_delivery_of_a_payload(observed: Observed) -> None
 def test_a_rival_degrades_until_it_stops(observed: Observed) -> None:
     """The reason names the key to change."""
     for state in ("starting", "online"):
-        observed.observer.rival(state)
+        observed.observer.rival_seen(state)
         assert "[instance] name" in observed.health.condition.reason
-    observed.observer.rival("stopped")
+    observed.observer.rival_seen("stopped")
     assert "instance" not in observed.health.condition.reason
 
 

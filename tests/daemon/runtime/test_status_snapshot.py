@@ -27,6 +27,7 @@ from daemon.runtime.status_snapshot import (
     mqtt_status,
     status_document,
     symbol_status,
+    symbol_statuses,
 )
 from daemon.serving.health import Health
 from daemon.serving.status import StatusDocument
@@ -66,9 +67,8 @@ def document(pipeline: Pipeline, config: Config, **changes: Any) -> StatusDocume
         "config": config,
         "clock": clock,
         "health": Health(clock, []),
-        "pipeline": pipeline,
+        "symbols": symbol_statuses(pipeline, {}),
         "mqtt": mqtt_status(publisher(), "mqtt://127.0.0.1:1883"),
-        "latest": {},
         "model": None,
         "retrain": RetrainSnapshot(RetrainStatus(running=False), None, None),
     }
@@ -88,7 +88,7 @@ def test_before_the_first_bar_everything_unknown_is_null(pipeline: Pipeline, con
 
 def test_the_document_survives_json(pipeline: Pipeline, config: Config) -> None:
     """What the page and `forecastd status` read is what the daemon filled."""
-    full = document(pipeline, config, latest={BITCOIN: issued_forecast()})
+    full = document(pipeline, config, symbols=symbol_statuses(pipeline, {BITCOIN: issued_forecast()}))
     assert msgspec.json.decode(msgspec.json.encode(full), type=StatusDocument) == full
 
 

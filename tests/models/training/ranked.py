@@ -8,27 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 
 from models.training.fitting import Fitted, Fitting
 from models.training.ranks import ALONE, Ranks, RanksDiffer, joined_ranks
-from tests.models.training.test_fitting import CONFIGS, NORMAL, RECIPE, windows
+from tests.models.training.test_fitting import CONFIGS, NORMAL, RECIPE, split, windows
 
 
-def fit(kind: str, ranks: Ranks = ALONE, *, dropout: float = 0.0, **options: Any) -> Fitted:
+def fit(kind: str, ranks: Ranks = ALONE, *, dropout: float = 0.0, epochs: int = 2, **options: Any) -> Fitted:
     """Without dropout the result depends on the data alone; in two epochs rounding errors stay small."""
     fitting = Fitting(
-        windows(),
-        train=np.arange(449),  # the last batch has one window, too few to be shared
-        validation=np.arange(470, 600),
+        split(windows(), last=449),  # the last batch has one window, too few to be shared
         config=replace(CONFIGS[kind], dropout=dropout, symbol_dropout=0.0),
-        recipe=RECIPE,
+        recipe=replace(RECIPE, epochs=epochs),
         start_quantiles=NORMAL,
-        horizons=(1,),
         ranks=ranks,
-        **{"epochs": 2, "seed": 3, **options},
+        **{"seed": 3, **options},
     )
     return fitting.run(on_report=lambda _: None, stop=lambda: False)
 
@@ -64,15 +60,11 @@ def fit_until(epoch: int, ranks: Ranks, checkpoint: Path) -> Fitted:
 
     def fitting() -> Fitting:
         return Fitting(
-            windows(),
-            train=np.arange(449),
-            validation=np.arange(470, 600),
+            split(windows(), last=449),
             config=replace(CONFIGS["lstm"], dropout=0.3, symbol_dropout=0.0),
-            recipe=RECIPE,
-            epochs=4,
+            recipe=replace(RECIPE, epochs=4),
             seed=3,
             start_quantiles=NORMAL,
-            horizons=(1,),
             checkpoint_file=checkpoint,
             ranks=ranks,
         )

@@ -1,6 +1,7 @@
 """The training loop on synthetic windows."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from models.networks.tft import TFTConfig
 from models.networks.transformer import TransformerConfig
 from models.presets import PRESETS, Recipe
 from models.training.averaging import WeightAverage
-from models.training.batches import WindowTensors, predict
+from models.training.batches import SplitWindows, WindowTensors, predict
 from models.training.fitting import VOLATILITY_WEIGHT, EpochReport, Fitted, Fitting, TrainingDiverged
 
 LEVELS = (0.1, 0.5, 0.9)
@@ -54,9 +55,13 @@ CONFIGS = {
 
 
 def fitting_of(data: WindowTensors, recipe: Recipe = RECIPE, kind: str = "attention_lstm", **options: Any) -> Fitting:
-    given: dict[str, Any] = {"epochs": recipe.epochs, "seed": 3, "start_quantiles": NORMAL, "horizons": (1,)} | options
-    config = CONFIGS[kind]
-    return Fitting(data, train=np.arange(450), validation=np.arange(470, 600), config=config, recipe=recipe, **given)
+    given: dict[str, Any] = {"seed": 3, "start_quantiles": NORMAL} | options
+    return Fitting(split(data), config=CONFIGS[kind], recipe=recipe, **given)
+
+
+def split(data: WindowTensors, first: int = 0, last: int = 450, horizons: Sequence[int] = (1,)) -> SplitWindows:
+    """Trains on the samples from ``first`` to ``last``, validates on those after 470."""
+    return SplitWindows(data, np.arange(first, last), np.arange(470, 600), horizons)
 
 
 def fit(
@@ -243,10 +248,7 @@ def test_newer_windows_outweigh_older_ones_that_contradict_them() -> None:
     def spread_ratio(half_life_days: float | None) -> float:
         """Predicted spread of recently volatile windows over that of formerly volatile ones."""
         recipe = replace(RECIPE, epochs=25, patience=25, half_life_days=half_life_days)
-        fitting = Fitting(
-            data, train=np.r_[150:450], validation=np.arange(470, 600), config=CONFIGS["lstm"], recipe=recipe,
-            epochs=25, seed=3, start_quantiles=NORMAL, horizons=(1,),
-        )  # fmt: skip
+        fitting = Fitting(split(data, first=150), config=CONFIGS["lstm"], recipe=recipe, seed=3, start_quantiles=NORMAL)
         fitted = fitting.run(on_report=lambda _: None, stop=lambda: False)
         quantiles, _ = predict(fitted.network, data, np.arange(470, 600))
         width = quantiles[:, 0, 2] - quantiles[:, 0, 0]
@@ -268,9 +270,12 @@ def test_a_long_horizon_counts_by_the_square_of_its_length() -> None:
     )
     validation = np.arange(470, 600)
     fitting = Fitting(
-        data, train=np.arange(450), validation=validation, config=replace(CONFIGS["lstm"], horizons=2), recipe=RECIPE,
-        epochs=1, seed=3, start_quantiles=np.repeat(NORMAL, 2, axis=0), horizons=(1, 2),
-    )  # fmt: skip
+        split(data, horizons=(1, 2)),
+        config=replace(CONFIGS["lstm"], horizons=2),
+        recipe=replace(RECIPE, epochs=1),
+        seed=3,
+        start_quantiles=np.repeat(NORMAL, 2, axis=0),
+    )
     network = fitting.network.eval()
     quantiles, log_sigma = (torch.from_numpy(each).float() for each in predict(network, data, validation))
     columns, counts = (0, 1), np.array([1.0, 1 / 4])
