@@ -133,7 +133,7 @@ class ScaledClock(_OwnAuthority):
 
 
 class ManualClock(_OwnAuthority):
-    """A clock that advances only when it is set: for replay and tests."""
+    """A clock that advances only when it is set: for tests and benchmarks."""
 
     speed = 1.0
 

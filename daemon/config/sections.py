@@ -257,13 +257,6 @@ class MqttSection(Section):
         """Host and port; None for the embedded broker."""
         return None if self.embedded else broker_endpoint(self.url)[:2]
 
-    @property
-    def protocol_version(self) -> Literal["5", "311"]:
-        """The protocol to try first: for ``auto`` 3.1.1 on the embedded broker, else 5."""
-        if self.protocol == "auto":
-            return "311" if self.embedded else "5"
-        return self.protocol
-
 
 class HttpSection(Section):
     """HTTP server of the status page, API and metrics; off loopback each request needs the token of ``token_file``."""

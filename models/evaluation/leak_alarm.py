@@ -5,7 +5,7 @@ under 0.98 means an R2 above 4%; so far only forecasts that read the future reac
 volatility varies between months. Direction is measured against the last-sign reversal rule, which scores 51 to 56%.
 
 The absence of an alarm is no proof: a leaking z-score over look-back and horizon reaches a plausible 53%. Only
-``leak_checks`` can detect such leaks.
+checks that change the future and compare results (``tests/models/evaluation/leak_checks.py``) detect such leaks.
 """
 
 from __future__ import annotations

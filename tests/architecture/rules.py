@@ -20,6 +20,19 @@ MOST_PARAMETERS = 8
 THIRD_PARTY = {"features": {"polars", "numpy", "msgspec"}, "models": {"torch", "numpy", "polars", "safetensors"}}
 # The packages that each optional extra installs, and the one module that imports them.
 EXTRAS = {"models.baselines.garch": {"arch"}, "models.baselines.boosted_trees": {"lightgbm"}}
+# Public names without a caller in the program, each with the reason why it stays.
+UNCALLED = {
+    "rollback": "the registry's counterpart of promote, for operators' code",
+    "unscored": "counts that tests check",
+    "forecasts_waiting": "a bound that tests check",
+    "send_raw": "a fault that tests inject",
+    "log_access": "overrides a method of aiohttp",
+}
+# Decorators of functions that the program calls by name; any other decorator registers its function with a library.
+_PLAIN_DECORATORS = {
+    *("property", "classmethod", "staticmethod", "cached_property"),
+    *("contextmanager", "asynccontextmanager"),
+}
 PACKAGES_BELOW = {"features": set[str](), "models": {"features"}, "daemon": {"features", "models"}}
 
 # Folders in which no module does I/O.
@@ -155,6 +168,22 @@ def few_parameters(tree: SourceTree) -> Iterator[str]:
             )
 
 
+def nothing_uncalled(tree: SourceTree) -> Iterator[str]:
+    """Every public function, method and class is named somewhere in the program; what only tests call is theirs."""
+    program = [*tree.modules.values(), *_support_beside_tests(tree)]
+    used = {name for module in program for name in _names_used(module)}
+    for module in tree.modules.values():
+        for node in module.definitions():
+            registered = any(ast.unparse(each) not in _PLAIN_DECORATORS for each in node.decorator_list)
+            if isinstance(node, ast.ClassDef):
+                registered = False
+            if not (node.name.startswith("_") or registered or node.name in used or node.name in UNCALLED):
+                yield (
+                    f"{module.name}: nothing in the program calls {node.name}: delete it, move it to the tests, "
+                    f"or name the reason in UNCALLED in {__name__}"
+                )
+
+
 def one_class_a_name(tree: SourceTree) -> Iterator[str]:
     """A public class name is used once, venue modules left out."""
     places = defaultdict[str, list[str]](list)
@@ -185,6 +214,7 @@ RULES = (
     short_files,
     short_functions,
     few_parameters,
+    nothing_uncalled,
     one_class_a_name,
     standard_words,
 )
@@ -203,11 +233,26 @@ def io_names(module: Module) -> set[str]:
 
 def _functions(tree: SourceTree) -> Iterator[tuple[Module, ast.FunctionDef | ast.AsyncFunctionDef]]:
     """Every function of the program and of its benchmarks and dashboards, methods and nested ones included."""
-    support = (module for name, module in tree.support.items() if not name.startswith("tests"))
-    for module in (*tree.modules.values(), *support):
+    for module in (*tree.modules.values(), *_support_beside_tests(tree)):
         for node in module.definitions():
             if not isinstance(node, ast.ClassDef):
                 yield module, node
+
+
+def _support_beside_tests(tree: SourceTree) -> list[Module]:
+    return [module for name, module in tree.support.items() if not name.startswith("tests")]
+
+
+def _names_used(module: Module) -> Iterator[str]:
+    """The names that a module reads, imports, passes as keywords or holds as strings; its definitions are none."""
+    for node in ast.walk(module.tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Load()) | ast.Attribute(attr=name) | ast.keyword(arg=str(name)):
+                yield name
+            case ast.alias(name=name):
+                yield name.rpartition(".")[2]
+            case ast.Constant(value=str(name)) if name.isidentifier():
+                yield name
 
 
 def _tops(names: Iterable[str]) -> set[str]:

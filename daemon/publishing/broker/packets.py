@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-LONGEST_REMAINING_LENGTH = 268_435_455  # section 2.2.3: four bytes of seven bits
 _PROTOCOL_NAMES = (b"MQTT", b"MQIsdp")  # the second is MQTT 3.1
 _PROTOCOL_LEVEL = 4
 

@@ -20,7 +20,7 @@ def test_defaults_need_no_file() -> None:
     assert config.bars.interval_us == HOUR_US
     assert config.model.horizons == (1, 2, 3, 6, 12, 24)
     assert config.mqtt.embedded
-    assert config.mqtt.protocol_version == "311"
+    assert config.mqtt.protocol == "auto"
     assert config.http.listen == ("127.0.0.1", 9464)
     assert config.retrain.every == duration("24h")
     assert config.store.keep_bars.microseconds == 10 * 365 * 24 * HOUR_US
@@ -111,7 +111,7 @@ def test_values_from_the_environment() -> None:
     assert config.model.horizons == (1, 24)
     assert config.instance.name == "7"
     assert (config.retrain.at, config.retrain.every) == (time(3, 10), None)
-    assert (config.mqtt.broker, config.mqtt.tls, config.mqtt.protocol_version) == (("broker", 8883), True, "5")
+    assert (config.mqtt.broker, config.mqtt.tls, config.mqtt.protocol) == (("broker", 8883), True, "5")
 
 
 def test_one_key_of_feeds_from_the_environment_is_refused() -> None:

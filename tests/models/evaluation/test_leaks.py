@@ -25,18 +25,18 @@ from features.windows import panel
 from models.evaluation.candidates import Settings, fit
 from models.evaluation.inputs import PastInputs
 from models.evaluation.leak_alarm import LeakVerdict
-from models.evaluation.leak_checks import (
+from models.evaluation.measures import Measures, horizon_measures
+from models.evaluation.splits import walk_forward_folds
+from models.evaluation.walkforward import fold_tasks, try_forecasts, walk_forward
+from models.specification import TrainingSpec
+from models.training.dataset import prepare
+from tests.models.evaluation.leak_checks import (
     changed_by_the_future,
     fit_reads_the_future,
     labels_known_too_early,
     shuffled_time,
     skill_under_a_gap,
 )
-from models.evaluation.measures import Measures, horizon_measures
-from models.evaluation.splits import walk_forward_folds
-from models.evaluation.walkforward import fold_tasks, try_forecasts, walk_forward
-from models.specification import TrainingSpec
-from models.training.dataset import prepare
 from tests.models.known_outcomes import normal, outcomes, with_baselines
 from tests.models.synthetic import HOUR_US, START_US, garch_bars
 
