@@ -1,5 +1,5 @@
 # Two commands matter: `make run` (the demo) and `make test`. Each sets up .venv when it is missing.
-# `make check` runs the tests that `make test` leaves out: long ones, and those that play a market in real time.
+# `make check` runs the tests that `make test` leaves out: long ones, those that play a market in real time, and all examples of properties.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,13 +13,16 @@ FUZZ_SECONDS ?= 60
 run: $(VENV)/.ready-run
 	$(BIN)/forecastd demo
 
+# The tests start many processes, each of which would compile every source where the caller forbids bytecode.
+test check: export PYTHONDONTWRITEBYTECODE :=
+
 # Two processes; the end-to-end tests run after them in one process, because they depend on real time.
 test: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not long" --ignore=tests/e2e
 	$(BIN)/python -m pytest -q -m "not long" tests/e2e
 
 check: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m long --ignore=tests/e2e
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "long or hypothesis" --hypothesis-profile thorough --ignore=tests/e2e
 	$(BIN)/python -m pytest -q -m long tests/e2e
 
 lint: $(VENV)/.ready-dev

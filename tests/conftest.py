@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 import structlog
-from hypothesis import settings
 
 from tests.programs import missing_packages, wants_program
+from tests.properties import register_profiles
 
-# No property is about speed, and a loaded machine is slow.
-settings.register_profile("forecastd", deadline=None)
-settings.load_profile("forecastd")
+# Before torch is imported: beside other busy processes its threads can wait for each other for seconds.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+register_profiles()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,10 +17,16 @@ from tests.paths import ROOT
 Rule = Callable[[SourceTree], Iterator[str]]
 
 
+@pytest.fixture(scope="module")
+def tree() -> SourceTree:
+    """Our own, which each file is read and parsed for once."""
+    return SourceTree(ROOT)
+
+
 @pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.__name__)
-def test_the_tree_keeps_the_rule(rule: Rule) -> None:
+def test_the_tree_keeps_the_rule(rule: Rule, tree: SourceTree) -> None:
     """Each line of a failure names the module, what is wrong and the cure."""
-    violations = list(rule(SourceTree(ROOT)))
+    violations = list(rule(tree))
     if violations:
         pytest.fail("\n".join(violations), pytrace=False)
 

@@ -116,7 +116,7 @@ def _module_name(path: Path) -> str:
 
 def _nodes(tree: ast.AST, *, typing_only: bool) -> Iterator[ast.AST]:
     for child in ast.iter_child_nodes(tree):
-        guarded = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+        guarded = isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING"
         if not guarded or typing_only:
             yield child
             yield from _nodes(child, typing_only=typing_only)

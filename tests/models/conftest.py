@@ -1,9 +1,3 @@
-import os
-
-# Before torch is imported: beside other busy processes its threads can wait for each other for seconds.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
 from pathlib import Path
 
 import pytest

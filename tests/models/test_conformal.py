@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.conformal import FIRST_STEPS, MOST_LOG_WIDTH, Bands, OnlineCalibration
 from models.evaluation.losses import crps_from_quantiles
 from models.forecast import Forecast, ModelInfo
 from tests.models.known_outcomes import LEVELS, SCORES
+from tests.properties import examples
 
 FloatArray = npt.NDArray[np.float64]
 HORIZONS = (1, 6)
@@ -119,7 +120,7 @@ def test_a_change_of_the_model_is_followed() -> None:
     assert np.mean(held[-500:]) == pytest.approx(0.8, abs=0.035)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(episodes(), st.integers(0, 2**32 - 1))
 def test_quantiles_stay_ordered_and_the_median_unchanged_for_any_truths(
     learned: list[tuple[FloatArray, FloatArray]], seed: int
@@ -136,7 +137,7 @@ def test_quantiles_stay_ordered_and_the_median_unchanged_for_any_truths(
     assert ((now <= 4.0001 * width) & (now >= width / 4.0001)).all()
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(episodes(), st.data())
 def test_a_restart_anywhere_changes_nothing(learned: list[tuple[FloatArray, FloatArray]], data: st.DataObject) -> None:
     """The state is bit for bit the same after a JSON round trip, and after further truths."""
@@ -149,7 +150,7 @@ def test_a_restart_anywhere_changes_nothing(learned: list[tuple[FloatArray, Floa
     assert resumed.to_json() == after(learned).to_json()
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(episodes())
 def test_horizons_and_forecasters_are_calibrated_independently(learned: list[tuple[FloatArray, FloatArray]]) -> None:
     """Each horizon alone, or one of two forecasters in one array, gives the same numbers."""
@@ -164,7 +165,7 @@ def test_horizons_and_forecasters_are_calibrated_independently(learned: list[tup
     np.testing.assert_array_equal(together.log_widths[1], after(learned).log_widths)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(episodes(), st.sampled_from((2.0**-10, 2.0**7)))
 def test_the_unit_does_not_matter(learned: list[tuple[FloatArray, FloatArray]], factor: float) -> None:
     """Forecasts and truths times a constant give the same widths, whose unit is the width of the forecast."""

@@ -10,24 +10,17 @@ from pathlib import Path
 import pytest
 
 from daemon.store.ledger import Ledger
+from tests.daemon.cli.in_process import Ended, run_forecastd
 from tests.paths import ROOT
 
 SAMPLE = str(ROOT / "daemon" / "simulator" / "sample")
 EMPTY = "/dev/null"  # a configuration file that sets nothing: without any file a running demo would be found
 
 
-def forecastd(*arguments: str, state_dir: Path) -> subprocess.CompletedProcess[str]:
+def forecastd(*arguments: str, state_dir: Path) -> Ended:
     # A name of its own: a daemon that happens to run on this machine must not answer.
     names = {"FORECASTD__INSTANCE__NAME": f"cli-{os.getpid()}", "FORECASTD__INSTANCE__STATE_DIR": str(state_dir)}
-    environment = {**os.environ, **names}
-    return subprocess.run(
-        [sys.executable, "-m", "daemon", *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_forecastd(*arguments, environment=names)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +74,16 @@ def test_exit_codes_and_messages(arguments: list[str], exit_code: int, says: str
     assert done.returncode == exit_code, done.stderr
     assert says in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_module_is_the_command() -> None:
+    """``python -m daemon`` in a process of its own passes on arguments, output and exit code."""
+    command = [sys.executable, "-m", "daemon", "run", "-c", "missing.toml"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (78, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("forecastd: ")
+    assert "missing.toml" in line
 
 
 CONFIGURATION = """

@@ -18,6 +18,7 @@ from daemon.cli.commands import replay as replay_command
 from daemon.cli.failures import ERRORS_FILE, report
 from daemon.errors import EXIT_INTERNAL, EXIT_TRY_AGAIN, EXIT_USAGE, ConfigError, Fatal
 from daemon.output_files import OutputNotWritable, OutputRefused, disk_refusal, write_file
+from tests.daemon.cli.in_process import run_forecastd
 
 TRADES = "trade_id,ts,price,size,side\n" + "".join(
     f"{number},{1_735_689_600 + 60 * number},100.5,1,buy\n" for number in range(2000)
@@ -26,7 +27,7 @@ MOST_BYTES = 1024  # of a file that a command on a full disk can write
 
 
 def forecastd(*arguments: str, folder: Path, stdout: int = subprocess.PIPE, full: bool = False) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error; ``full``: no file may grow beyond ``MOST_BYTES``."""
+    """Of a process: exit code, standard output and error; ``full``: no file may grow beyond ``MOST_BYTES``."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (MOST_BYTES, MOST_BYTES))
@@ -56,30 +57,47 @@ def is_one_line(error: str) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("option", ["--bars", "--forecasts"])
-def test_a_full_disk_leaves_no_partial_file(option: str, trades: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("option", "before"),
+    [
+        ("--bars", None),
+        ("--forecasts", b"earlier"),
+        pytest.param("--bars", b"earlier", marks=pytest.mark.long),
+        pytest.param("--forecasts", None, marks=pytest.mark.long),
+    ],
+)
+def test_a_full_disk_leaves_no_partial_file(option: str, before: bytes | None, trades: Path, tmp_path: Path) -> None:
     """Exit code 75, one line with the file, and the file that was there before."""
     out = tmp_path / "out"
-    for before in (None, b"earlier"):
-        if before is not None:
-            out.write_bytes(before)
-        code, _, error = forecastd(
-            "replay", str(trades), "--symbol", "BTC-USDT", option, str(out), folder=tmp_path, full=True
-        )
-        assert (code, is_one_line(error)) == (EXIT_TRY_AGAIN, True), error
-        assert f"{out}: cannot be written: File too large" in error
-        assert sorted(tmp_path.iterdir()) == sorted([trades, *([out] if before else [])])
-    assert out.read_bytes() == b"earlier"
+    if before is not None:
+        out.write_bytes(before)
+    code, _, error = forecastd(
+        "replay", str(trades), "--symbol", "BTC-USDT", option, str(out), folder=tmp_path, full=True
+    )
+    assert (code, is_one_line(error)) == (EXIT_TRY_AGAIN, True), error
+    assert f"{out}: cannot be written: File too large" in error
+    assert sorted(tmp_path.iterdir()) == sorted([trades, *([out] if before else [])])
+    assert before is None or out.read_bytes() == before
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("command", ["config show", "config schema", "--help", "history show --json"])
+@pytest.mark.parametrize("command", ["config show", "config schema", "history show --json"])
 def test_standard_output_that_is_full(command: str, tmp_path: Path) -> None:
     """Exit code 75 and one line."""
     (tmp_path / "k.csv").write_text("open_time,open,high,low,close,volume\n1735689600,1,1,1,1,1\n")
-    assert forecastd("history", "import", str(tmp_path / "k.csv"), "--symbol", "BTC-USDT", folder=tmp_path)[0] == 0
+    names = {"FORECASTD__INSTANCE__STATE_DIR": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
+    imported = run_forecastd("history", "import", str(tmp_path / "k.csv"), "--symbol", "BTC-USDT", environment=names)
+    assert imported.returncode == 0, imported.stderr
     with open("/dev/full", "w") as full:  # noqa: PTH123  # a file descriptor is needed
-        code, _, error = forecastd(*command.split(), folder=tmp_path, stdout=full.fileno())
+        done = run_forecastd(*command.split(), environment=names, stdout=full)
+    assert (done.returncode, is_one_line(done.stderr)) == (EXIT_TRY_AGAIN, True), done.stderr
+    assert "No space left on device" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_end_of_the_process_adds_no_error_of_its_own(tmp_path: Path) -> None:
+    """Exit code 75 and one line from a whole process whose standard output is full."""
+    with open("/dev/full", "w") as full:  # noqa: PTH123  # a file descriptor is needed
+        code, _, error = forecastd("--help", folder=tmp_path, stdout=full.fileno())
     assert (code, is_one_line(error)) == (EXIT_TRY_AGAIN, True), error
     assert "No space left on device" in error
 

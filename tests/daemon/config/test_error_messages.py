@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from tests.daemon.config.loading import Write, problem, problems
+from tests.properties import examples
 
 BAD_LINES = {
     'model.kind = "oracle"': 'model.kind: was "oracle"; write "lstm", "attention_lstm", "transformer", "tft", "har", '
@@ -25,7 +26,7 @@ BAD_LINES = {
 }
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@examples(40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(chosen=st.sets(st.sampled_from(sorted(BAD_LINES)), min_size=1))
 def test_all_errors_are_reported_at_once(chosen: set[str], write: Write) -> None:
     """Each wrong key has exactly one line with source, key, fault and cure; other keys have none."""

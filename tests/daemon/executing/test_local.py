@@ -90,8 +90,9 @@ def test_an_error_that_cannot_be_pickled_keeps_its_message(tmp_path: Path) -> No
         Processes(1).map(refuse_oddly, [Errand(1, tmp_path)])
 
 
-def test_a_worker_has_one_thread(tmp_path: Path) -> None:
+def test_a_worker_has_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers share the cores by being many, not by having many threads each."""
+    monkeypatch.delenv("OMP_NUM_THREADS")
     assert Processes(1).map(threads, [Errand(1, tmp_path)]) == [(1, 1)]
 
 

@@ -15,8 +15,9 @@ from daemon.executing.base import Cancelled, WorkerLost
 from daemon.executing.ray_engine import RayCluster, RayUnreachable
 from models.evaluation.outcomes import joined
 from models.evaluation.walkforward import Step, fold_tasks, walk_forward
+from tests.daemon.executing.gated_folds import GatedFold, evaluate_gated
 from tests.daemon.executing.test_folds import equal
-from tests.daemon.executing.work import Errand, GatedFold, evaluate_gated, refuse, square, wait_for_ever
+from tests.daemon.executing.work import Errand, refuse, square, wait_for_ever
 from tests.models.evaluation.test_walkforward import BARS, SETTINGS, folds
 from tests.paths import ROOT
 

@@ -1,4 +1,4 @@
-"""Small work for engines, found by name in any process."""
+"""Small work for engines, found by name in any process, which imports nothing else for it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
-
-from models.evaluation.outcomes import Outcomes
-from models.evaluation.walkforward import FoldTask, Step, evaluate_fold
 
 
 class Errand(NamedTuple):
@@ -69,18 +66,3 @@ def wait_for_ever(errand: Errand, *, on_step: Callable[[int], None]) -> int:
     on_step(os.getpid())
     time.sleep(600)
     return 0
-
-
-class GatedFold(NamedTuple):
-    """A fold that is held back until ``gate`` is there."""
-
-    task: FoldTask
-    gate: Path
-
-
-def evaluate_gated(gated: GatedFold, *, on_step: Callable[[Step], None]) -> Outcomes:
-    """Reports that it has begun, waits, and does the fold."""
-    on_step(Step(gated.task.fold.index, "waiting", 0.0))
-    while not gated.gate.exists():
-        time.sleep(0.05)
-    return evaluate_fold(gated.task, on_step=on_step)

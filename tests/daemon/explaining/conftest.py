@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-# Before torch is imported: its threads wait for each other for seconds beside other busy processes.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache

@@ -1,9 +1,3 @@
-import os
-
-# Before torch is imported: its threads wait for each other for seconds beside other busy processes.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
 from pathlib import Path
 
 import pytest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.pipeline.events import (
@@ -23,12 +23,13 @@ from tests.daemon.pipeline.simulated_venue import (
     trades_with_ids,
 )
 from tests.daemon.pipeline.stream_records import stream_records
+from tests.properties import examples
 
 times = st.lists(st.floats(0.5, 239.0), min_size=1, max_size=60)
 fates = st.sampled_from(["deliver", "drop", "duplicate", "late", "restart", "deliver", "deliver"])
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(times, st.data(), st.integers(1, 40))
 def test_any_feed_gives_the_true_bars(times_s: list[float], data: st.DataObject, page: int) -> None:
     """Dropped, repeated, late and out-of-order trades and crashes in mid-bar end in the same proven bars."""
@@ -55,7 +56,7 @@ def test_any_feed_gives_the_true_bars(times_s: list[float], data: st.DataObject,
         assert_true_bar(bar, venue)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(times, st.data())
 def test_without_rest_no_wrong_bar_claims_proof(times_s: list[float], data: st.DataObject) -> None:
     """While REST is down, a bar that lacks trades is a gap or unproven, never proven."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.exchanges.base import Ids
@@ -23,6 +23,7 @@ from tests.daemon.pipeline.simulated_venue import (
     trades_with_holes,
 )
 from tests.daemon.pipeline.stream_records import stream_records
+from tests.properties import examples
 
 COMPARED = ("open", "high", "low", "close", "volume", "trades", "taker_buy_volume")
 
@@ -56,7 +57,7 @@ times = st.lists(st.floats(0.5, 239.0), min_size=1, max_size=60)
 fates = st.sampled_from(["pass", "pass", "pass", "cut", "stall", "crash", "double"])
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(times, st.data(), st.integers(1, 40), st.sampled_from([Ids.ORDERED, Ids.IDENTITY]))
 def test_every_bar_is_true_a_candle_or_a_gap(times_s: list[float], data: st.DataObject, page: int, ids: Ids) -> None:
     """Losses reported at once or late, crashes and repeated trades: no bar claims more than it holds."""

@@ -10,13 +10,14 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.cli.commands.replay import bars_table
 from daemon.recordings import RecordedTrades, RecordingRefused, read
 from tests.daemon.recordings.captures import binance, capture, connected, received
 from tests.daemon.recordings.test_replay import replay, trades_table
+from tests.properties import examples
 
 UNITS: dict[str, Callable[[datetime], str]] = {
     "s": lambda at: f"{at.timestamp():.6f}",
@@ -39,7 +40,7 @@ def summary(
     return result.trades, result.duplicates, bars_table(result).rows()
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(st.data())
 def test_any_mix_of_units_and_any_order_give_the_same_bars(data: st.DataObject) -> None:
     """Rows that change their unit, shuffled, newest first or in order, as CSV or texts in Parquet, gzipped or not."""

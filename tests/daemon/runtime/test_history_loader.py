@@ -11,7 +11,7 @@ from typing import cast
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -23,6 +23,7 @@ from daemon.store.ledger import Ledger
 from daemon.store.thread import StoreThread
 from features.market import HOUR_US, Bar, Instrument
 from tests.daemon.store.builders import BTC, ETH, bar
+from tests.properties import examples
 
 BARS = 1_500
 
@@ -46,7 +47,7 @@ def loader(ledger: Ledger, store: StoreThread, *, hours: int = BARS) -> HistoryL
     return HistoryLoader({}, ledger=ledger, store=store, interval_us=HOUR_US, history_us=hours * HOUR_US)
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.sets(st.integers(0, 30)), st.integers(0, 31))
 def test_missing_and_stored_ranges_cover_the_span(stored: set[int], end: int) -> None:
     """Stored intervals and missing runs together cover the span once; runs are maximal."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from daemon.simulator.loading import load_sample
 from daemon.simulator.market_data import MarketData
 from daemon.simulator.reconstruct import MAX_RECORDS, BarFigures, Records, needed_records, reconstruct
 from tests.daemon.simulator.bars import bar_of, series_of
+from tests.properties import examples
 
 TRADES = st.lists(
     st.tuples(st.integers(9_000, 9_400), st.integers(1, 50_000), st.booleans()), min_size=1, max_size=300
@@ -87,7 +88,7 @@ def test_every_fourth_hour_of_the_sample_comes_back_exactly(sample: MarketData, 
 FEW = bar_of([9000, 9000, 9164, 9150], [928, 1130, 12, 5], [False, True, True, False])
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(bar=TRADES, seed=st.integers(0, 2**32))
 @example(bar=FEW, seed=0)
 def test_any_bar_that_trades_made_is_made_again(bar: BarFigures, seed: int) -> None:
@@ -99,7 +100,7 @@ def test_any_bar_that_trades_made_is_made_again(bar: BarFigures, seed: int) -> N
     assert max(quote_errors(bar, records)) <= allowed
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     rows=st.lists(
         st.tuples(st.integers(9_000, 9_100), st.integers(500, 50_000), st.booleans()), min_size=40, max_size=120

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -18,6 +18,7 @@ from features.frames import BAR_KEYS, BARS_SCHEMA
 from models.training.bars_file import BarsRefused, read_bars
 from tests.models.synthetic import garch_bars
 from tests.paths import ROOT
+from tests.properties import examples
 
 SAMPLE = ROOT / "daemon" / "simulator" / "sample"
 HOURLY = ROOT.parent / "shared" / "data" / "hourly"
@@ -102,7 +103,7 @@ def test_collected_klines_are_read() -> None:
     assert bars.filter(symbol="ADA-USDT")["trades"].null_count() > 0
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(st.data())
 def test_any_mix_of_units_reads_as_the_same_bars(data: st.DataObject) -> None:
     """Seconds, milliseconds, microseconds, nanoseconds and ISO texts from row to row, in any order of rows."""

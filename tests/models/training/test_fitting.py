@@ -78,7 +78,7 @@ def test_every_kind_is_tested() -> None:
     assert list(CONFIGS) == list(PRESETS)
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", ["lstm", *(pytest.param(each, marks=pytest.mark.long) for each in list(CONFIGS)[1:])])
 def test_it_learns_a_spread_that_the_scale_does_not_know(kind: str) -> None:
     """If a feature separates calm from volatile windows, quantiles and volatility follow it."""
     data = windows()
@@ -107,7 +107,13 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize(
-    ("kind", "killed_at"), [*((kind, 20) for kind in CONFIGS), ("attention_lstm", 1), ("attention_lstm", 46)]
+    ("kind", "killed_at"),
+    [
+        ("lstm", 20),
+        ("lstm", 1),
+        ("lstm", 46),
+        *(pytest.param(each, 20, marks=pytest.mark.long) for each in list(CONFIGS)[1:]),
+    ],
 )
 def test_a_killed_run_resumes_and_ends_with_the_same_weights(kind: str, killed_at: int, tmp_path: Path) -> None:
     """Killed in its first, second or fourth epoch and started again, it equals the uninterrupted run."""

@@ -7,7 +7,7 @@ from random import Random
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from daemon.exchanges.base import TradesMessage
@@ -16,6 +16,7 @@ from tests.daemon.exchanges.contract.bounds import check_message
 from tests.daemon.exchanges.contract.decoders import Entrance, entrances
 from tests.daemon.exchanges.contract.mutations import mutate
 from tests.daemon.exchanges.samples import SAMPLES
+from tests.properties import examples
 
 ENTRANCES = [
     pytest.param(entrance, id=f"{sample.make(None).name}-{entrance.name}")
@@ -39,7 +40,7 @@ def test_good_inputs(entrance: Entrance) -> None:
 
 
 @pytest.mark.parametrize("entrance", ENTRANCES)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(data=st.binary(max_size=200) | json_texts)
 def test_any_bytes(entrance: Entrance, data: bytes) -> None:
     """Random bytes and random JSON."""
@@ -47,7 +48,7 @@ def test_any_bytes(entrance: Entrance, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("entrance", ENTRANCES)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(150, suppress_health_check=[HealthCheck.too_slow])
 @given(random=st.randoms(use_true_random=False), data=st.data())
 def test_nearly_good_inputs(entrance: Entrance, random: Random, data: st.DataObject) -> None:
     """Good inputs with bytes damaged and JSON tokens swapped."""
