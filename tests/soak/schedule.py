@@ -43,9 +43,9 @@ SCHEDULE: Mapping[Kind, ScheduledFault] = MappingProxyType(
         "cross": ScheduledFault(20.0, "an answer to another request gives trades at most; no false proof"),
         "throttle": ScheduledFault(12.0, "asked again after Retry-After; the bar is counted once"),
         "huge_candle": ScheduledFault(12.0, "the candle is skipped and counted; the bar stays as its trades made it"),
-        "delist": ScheduledFault(6.0, "the symbol is degraded and asked for again; the others go on", active=False),
-        "listing": ScheduledFault(12.0, "a start runs what is listed and asks for the rest again", active=False),
-        "region": ScheduledFault(6.0, "the venue is degraded and asked again; the others go on", active=False),
+        "delist": ScheduledFault(6.0, "the symbol is degraded and asked for again; the others go on"),
+        "listing": ScheduledFault(12.0, "a start runs what is listed and asks for the rest again"),
+        "region": ScheduledFault(6.0, "the venue is degraded and asked again; the others go on"),
     }
 )
 
