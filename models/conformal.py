@@ -33,6 +33,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from statistics import NormalDist
 from typing import Any, Self
@@ -109,6 +110,12 @@ class Bands:
         return np.where(learnable, outside @ self.members - self.missed, 0.0)
 
 
+@lru_cache(maxsize=8)
+def _bands_of(levels: tuple[float, ...]) -> Bands:
+    """Computed once: every series and kind of a daemon has the same levels."""
+    return Bands.of(levels)
+
+
 class OnlineCalibration:
     """The calibration of one forecaster of one series at H horizons; of several at once with a leading ``shape``.
 
@@ -120,7 +127,7 @@ class OnlineCalibration:
     def __init__(self, *, horizons: Sequence[int], levels: Sequence[float], shape: tuple[int, ...] = ()) -> None:
         """Raises ValueError for levels without a median."""
         self.horizons = tuple(horizons)
-        self.bands = Bands.of(levels)
+        self.bands = _bands_of(tuple(levels))
         self.count: IntArray = np.zeros((*shape, len(self.horizons)), np.int64)
         self.log_widths: FloatArray = np.zeros((*shape, len(self.horizons), len(self.bands.missed)))
         # Outcomes of h bars overlap: n of them say as much as n / h that do not.

@@ -15,9 +15,15 @@ def probability_above_zero(quantiles: FloatArray, levels: Sequence[float]) -> Fl
     quantiles: (..., Q), ascending along Q; returns (...). Outside the outermost quantiles it is
     bounded by the outermost level, so that no forecast claims certainty.
     """
-    flat = quantiles.reshape(-1, quantiles.shape[-1])
-    below = [np.interp(0.0, row, levels) for row in flat]
-    return 1.0 - np.asarray(below, dtype=np.float64).reshape(quantiles.shape[:-1])
+    level = np.asarray(levels, dtype=np.float64)
+    last = len(level) - 1
+    left = (quantiles <= 0.0).sum(axis=-1) - 1  # (...) the last quantile at or below zero; -1 where all are above
+    low, high = np.maximum(left, 0), np.minimum(left + 1, last)
+    at_low = np.take_along_axis(quantiles, low[..., None], axis=-1)[..., 0]
+    width = np.take_along_axis(quantiles, high[..., None], axis=-1)[..., 0] - at_low
+    inner = (left >= 0) & (left < last) & (at_low < 0.0)
+    slope = (level[high] - level[low]) / np.where(inner, width, 1.0)
+    return np.asarray(1.0 - np.where(inner, slope * (0.0 - at_low) + level[low], level[low]), dtype=np.float64)
 
 
 def central_index(levels: Sequence[float]) -> int:

@@ -66,12 +66,16 @@ class Calibration:
                 truths[each.kind] = np.full(len(self._horizons), np.nan)
             quantiles[each.kind][row], truths[each.kind][row] = each.quantiles, each.log_return
         for kind, forecasts in quantiles.items():
-            self._states.setdefault((instrument, kind), self._new()).learn(forecasts, truths[kind])
-            self._changed.add((instrument, kind))
+            key = (instrument, kind)
+            if key not in self._states:
+                self._states[key] = self._new()
+            self._states[key].learn(forecasts, truths[kind])
+            self._changed.add(key)
 
     def widths(self, instrument: Instrument, kind: str, horizon_bars: int) -> dict[float, float]:
         """The factor by which each central interval is widened now, by its coverage; 1 each before any truth."""
-        return self._states.get((instrument, kind), self._new()).widths(horizon_bars)
+        state = self._states.get((instrument, kind))
+        return (self._new() if state is None else state).widths(horizon_bars)
 
     def take_changes(self) -> tuple[CalibrationState, ...]:
         """The states that truths changed since the last call, to be stored together with the scores."""

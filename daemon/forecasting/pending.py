@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -54,49 +55,77 @@ class UnscoredForecast(msgspec.Struct, array_like=True):
     def kind(self) -> str:
         return self.stored[0].kind
 
-    def scores(self, horizon_bars: int, *, log_return: float, at_us: int) -> list[Score]:
-        """The scores of every forecaster at one horizon, the issued one first."""
-        return [self._score(stored, horizon_bars, log_return, at_us) for stored in self.stored]
+    def quantiles_at(self, horizon_bars: int) -> npt.NDArray[np.float64]:
+        """(S, Q) quantiles of the S stored forecasters at one horizon."""
+        row = self.horizons.index(horizon_bars)
+        levels = len(self.levels)
+        size, offset = levels * 8, row * levels * 8  # float64
+        rows = b"".join(stored.quantiles[offset : offset + size] for stored in self.stored)
+        return np.frombuffer(rows).reshape(len(self.stored), levels)
 
-    def matured(self, horizon_bars: int, log_return: float) -> list[MaturedForecast]:
-        """The uncalibrated forecast of each kind at one horizon, from which calibration learns."""
-        uncalibrated = [stored for stored in self.stored if stored.role != "issued"]
-        if not any(stored.kind == self.kind for stored in uncalibrated):
-            uncalibrated.append(self.stored[0])  # without a raw forecast the issued one is uncalibrated
-        by_kind = {stored.kind: stored for stored in uncalibrated}
-        return [
-            MaturedForecast(kind, horizon_bars, self._row(stored, horizon_bars), log_return)
-            for kind, stored in by_kind.items()
-        ]
 
-    def _row(self, stored: StoredQuantiles, horizon_bars: int) -> npt.NDArray[np.float64]:
-        """(Q,) quantiles at one horizon."""
-        rows = np.frombuffer(stored.quantiles).reshape(len(self.horizons), len(self.levels))
-        return np.asarray(rows[self.horizons.index(horizon_bars)])
+class DueForecast(NamedTuple):
+    """One horizon of an issued forecast whose truth, a log return, is known."""
 
-    def _score(self, stored: StoredQuantiles, horizon_bars: int, log_return: float, at_us: int) -> Score:
-        row, levels = self.horizons.index(horizon_bars), self.levels
-        quantiles = self._row(stored, horizon_bars)
-        truth = np.asarray(log_return)
-        median = float(quantiles[levels.index(0.5)])
-        return Score(
-            venue=self.venue,
-            symbol=self.symbol,
-            close_time_us=self.close_time_us,
-            horizon_bars=horizon_bars,
+    forecast: UnscoredForecast
+    horizon_bars: int
+    log_return: float
+
+    def matured(self) -> list[MaturedForecast]:
+        """The uncalibrated forecast of each kind, from which calibration learns."""
+        forecast = self.forecast
+        issued, *others = zip(forecast.stored, forecast.quantiles_at(self.horizon_bars), strict=True)
+        if not any(stored.kind == forecast.kind for stored, _ in others):
+            others.append(issued)  # without a raw forecast the issued one is uncalibrated
+        by_kind = {stored.kind: row for stored, row in others}
+        return [MaturedForecast(kind, self.horizon_bars, row, self.log_return) for kind, row in by_kind.items()]
+
+
+def score_due(due: Sequence[DueForecast], *, at_us: int) -> list[list[Score]]:
+    """The scores of every forecaster of each, the issued one first; all must have the same levels.
+
+    They are computed together: NumPy calls on one row each would take most of the time of a bar close.
+    """
+    if not due:
+        return []
+    levels = due[0].forecast.levels
+    quantiles = np.concatenate([each.forecast.quantiles_at(each.horizon_bars) for each in due])  # (N, Q)
+    truth = np.repeat([each.log_return for each in due], [len(each.forecast.stored) for each in due])  # (N,)
+    columns = zip(
+        quantiles[:, levels.index(0.5)].tolist(),
+        mean_pinball(truth, quantiles, levels).tolist(),
+        inside(quantiles, levels.index(0.1), levels.index(0.9), truth).tolist(),
+        inside(quantiles, levels.index(0.025), levels.index(0.975), truth).tolist(),
+        crps_from_quantiles(truth, quantiles, levels).tolist(),
+        strict=True,
+    )
+    return [_scores(each, at_us, columns) for each in due]
+
+
+def _scores(due: DueForecast, at_us: int, columns: Iterator[tuple[float, float, bool, bool, float]]) -> list[Score]:
+    """One score for each stored forecast; takes as many rows of ``columns``."""
+    forecast, row = due.forecast, due.forecast.horizons.index(due.horizon_bars)
+    return [
+        Score(
+            venue=forecast.venue,
+            symbol=forecast.symbol,
+            close_time_us=forecast.close_time_us,
+            horizon_bars=due.horizon_bars,
             role=stored.role,
             kind=stored.kind,
             model_id=stored.model_id,
-            log_return=log_return,
+            log_return=due.log_return,
             median=median,
-            pinball=float(mean_pinball(truth, quantiles, levels)),
-            squared_error=(log_return - median) ** 2,
-            inside_80=bool(inside(quantiles, levels.index(0.1), levels.index(0.9), log_return)),
-            inside_95=bool(inside(quantiles, levels.index(0.025), levels.index(0.975), log_return)),
+            pinball=pinball,
+            squared_error=(due.log_return - median) ** 2,
+            inside_80=inside_80,
+            inside_95=inside_95,
             volatility=float(np.frombuffer(stored.volatility)[row]),
             scored_at_us=at_us,
-            crps=float(crps_from_quantiles(truth, quantiles, levels)),
+            crps=crps,
         )
+        for stored, (median, pinball, inside_80, inside_95, crps) in zip(forecast.stored, columns, strict=False)
+    ]
 
 
 def unscored_forecast(issued: IssuedForecast, baselines: Sequence[Forecast]) -> UnscoredForecast:

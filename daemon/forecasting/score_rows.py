@@ -14,6 +14,7 @@ from features.market import Instrument
 from models.evaluation.skill import Estimate, FloatArray, coverage, mean_estimate, paired_ratio, rmse_ratio
 
 _BASIS_POINTS = 1e4
+_SKILL_FIELDS = tuple(name for name in Skill.__struct_fields__ if name != "scored")
 
 
 class ScoreRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,8 +58,7 @@ class ScoreRow(msgspec.Struct, frozen=True, kw_only=True):
 
     def skill(self) -> Skill:
         """The part of the row that is published with a forecast."""
-        names = {field.name for field in msgspec.structs.fields(Skill)} - {"scored"}
-        return Skill(scored=self.count, **{name: getattr(self, name) for name in names})
+        return Skill(scored=self.count, **{name: getattr(self, name) for name in _SKILL_FIELDS})
 
 
 def score_row(

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from daemon.forecasting.calibration import Calibration, MaturedForecast
-from daemon.forecasting.pending import UnscoredForecast, decode, encode, unscored_forecast
+from daemon.forecasting.calibration import Calibration
+from daemon.forecasting.pending import DueForecast, UnscoredForecast, decode, encode, score_due, unscored_forecast
 from daemon.forecasting.records import CalibrationState, IssuedForecast, Score, Skill
 from daemon.forecasting.score_rows import ScoreRow, score_row
 from daemon.forecasting.target_history import BASELINES, TargetHistory, Targets
@@ -69,8 +69,8 @@ class Scoreboard:
         self._history: dict[Instrument, dict[int, TargetHistory]] = {}
         self._kind: dict[Instrument, str] = {}
         self._last_close: dict[Instrument, tuple[int, float]] = {}
-        self._skills: dict[tuple[Instrument, int, str], Skill] = {}  # cache, cleared by every bar
-        self._newest_us = 0
+        self._skills: dict[Instrument, dict[tuple[int, str], Skill]] = {}  # cache, cleared by the instrument's bars
+        self._newest_us: dict[Instrument, int] = {}
         self._unscored = Counter(no_price=0, no_bar=0, other_configuration=0)
 
     @property
@@ -113,23 +113,29 @@ class Scoreboard:
 
     def bar_closed(self, bar: Bar) -> list[Score]:
         """Scores everything that matures at this bar's close. Bars come oldest first; a repeated bar has no effect."""
-        self._skills.clear()
-        self._newest_us = max(self._newest_us, bar.close_time_us)
+        self._note_time(bar.instrument, bar.close_time_us)
         close = self._reference_close(bar)
         waiting = self._pending.get(bar.instrument, {})
-        scores: list[Score] = []
-        matured: list[MaturedForecast] = []
+        due: list[DueForecast] = []
         for pending in list(waiting.values()):
             before = len(pending.waiting)
-            scores += self._mature(pending, bar, close, matured)
+            due += self._take_due(pending, bar, close)
             self._drop_expired(pending, bar.close_time_us)
             if len(pending.waiting) < before:
                 self._changed[pending.id] = pending
             if not pending.waiting:
                 del waiting[pending.id]
+        scores = score_due(due, at_us=bar.known_at_us)
+        for target in scores:
+            self._add_target(target)
         if self.calibration is not None:
-            self.calibration.learn(bar.instrument, matured)
-        return scores
+            self.calibration.learn(bar.instrument, [matured for each in due for matured in each.matured()])
+        return [score for target in scores for score in target]
+
+    def _note_time(self, instrument: Instrument, time_us: int) -> None:
+        """The instrument's window of scores ends at its newest time."""
+        self._skills.pop(instrument, None)
+        self._newest_us[instrument] = max(self._newest_us.get(instrument, 0), time_us)
 
     def _fits(self, pending: UnscoredForecast) -> bool:
         return pending.interval_us == self.interval_us and pending.levels == self._levels
@@ -153,22 +159,16 @@ class Scoreboard:
             return last
         return None
 
-    def _mature(
-        self, pending: UnscoredForecast, bar: Bar, close: float | None, matured: list[MaturedForecast]
-    ) -> list[Score]:
-        """Scores the horizon whose target is this bar and appends to ``matured`` what calibration learns from."""
+    def _take_due(self, pending: UnscoredForecast, bar: Bar, close: float | None) -> Iterator[DueForecast]:
+        """The horizon whose target is this bar, which waits no longer; none where its truth is unknown."""
         horizon = (bar.close_time_us - pending.close_time_us) // self.interval_us
         if horizon not in pending.waiting:
-            return []
+            return
         pending.waiting.remove(horizon)
         if close is None:
             self._unscored["no_price"] += 1
-            return []
-        log_return = math.log(close / pending.reference_price)
-        matured += pending.matured(horizon, log_return)
-        scores = pending.scores(horizon, log_return=log_return, at_us=bar.known_at_us)
-        self._add_target(scores)
-        return scores
+        else:
+            yield DueForecast(pending, horizon, math.log(close / pending.reference_price))
 
     def _drop_expired(self, pending: UnscoredForecast, now_us: int) -> None:
         age_bars = (now_us - pending.close_time_us) // self.interval_us
@@ -198,11 +198,12 @@ class Scoreboard:
         horizon = horizon_bars or min(by_horizon, default=None)
         if kind is None or horizon not in by_horizon:
             return Skill(window=self.window, scored=0)
-        known = self._skills.get((instrument, horizon, kind))
+        skills = self._skills.setdefault(instrument, {})
+        known = skills.get((horizon, kind))
         if known is None:
             targets = self._targets(instrument, horizon, kind)
             known = score_row(instrument, horizon, targets, kind=kind, role="issued", window=self.window).skill()
-            self._skills[instrument, horizon, kind] = known
+            skills[horizon, kind] = known
         return known
 
     def widths(self, instrument: Instrument, horizon_bars: int) -> dict[float, float]:
@@ -230,7 +231,7 @@ class Scoreboard:
                 yield score_row(instrument, horizon, targets, kind=kind, role="baseline", window=self.window)
 
     def _targets(self, instrument: Instrument, horizon: int, kind: str) -> Targets:
-        newest_origin_us = self._newest_us - horizon * self.interval_us
+        newest_origin_us = self._newest_us.get(instrument, 0) - horizon * self.interval_us
         return self._history[instrument][horizon].targets(kind, after_us=newest_origin_us - self._window_us)
 
     # ---------------------------------------------------------------- restart
@@ -259,7 +260,6 @@ class Scoreboard:
         interval or other levels count as unscored and settled. Raises msgspec.DecodeError for bytes that no scoreboard
         wrote.
         """
-        self._skills.clear()
         for each in sorted(map(decode, pending), key=lambda each: each.close_time_us):
             if self._fits(each):
                 self._add_pending(each)
@@ -271,7 +271,6 @@ class Scoreboard:
 
     def replay(self, scores: Iterable[Score]) -> None:
         """Restores more scores, after ``load``: of later bar closes than those before, in any order among them."""
-        self._skills.clear()
         for target in _by_target(scores):
             self._replay_target(target)
 
@@ -284,7 +283,7 @@ class Scoreboard:
         waiting = self._pending.get(instrument, {})
         if not waiting:
             self._kind[instrument] = issued.kind
-        self._newest_us = max(self._newest_us, issued.close_time_us + issued.horizon_bars * self.interval_us)
+        self._note_time(instrument, issued.close_time_us + issued.horizon_bars * self.interval_us)
         for pending in [each for each in waiting.values() if each.close_time_us == issued.close_time_us]:
             if issued.horizon_bars in pending.waiting:
                 pending.waiting.remove(issued.horizon_bars)

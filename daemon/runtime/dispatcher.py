@@ -40,6 +40,8 @@ from features.market import Audit, Bar, Instrument
 
 log = structlog.get_logger(__name__)
 
+_SKILL_METRICS_S = 0.03  # of the event loop's time each second
+
 
 class Dispatcher:
     """Takes the pipeline's events and acts on them, in order.
@@ -72,7 +74,7 @@ class Dispatcher:
         self._on_bar = on_bar
         self._wake = asyncio.Event()
         self._closed_s: dict[Instrument, float] = {}
-        self._stale_skill: set[tuple[Instrument, int]] = set()
+        self._stale_skill: dict[tuple[Instrument, int], None] = {}  # oldest first
 
     @property
     def latest(self) -> Mapping[Instrument, IssuedForecast]:
@@ -101,9 +103,14 @@ class Dispatcher:
         self._writer.trades(self._pipeline.unsaved_trades(instruments))
 
     def update_skill_metrics(self) -> None:
-        """Brings the skill gauges up to date; called between bars, so that no forecast waits for it."""
-        while self._stale_skill:
-            instrument, horizon = self._stale_skill.pop()
+        """Brings the skill gauges up to date, the oldest first; called once a second.
+
+        It stops after a moment, because with hundreds of instruments all gauges together take seconds.
+        """
+        until_s = self._reporting.clock.wall_s() + _SKILL_METRICS_S
+        while self._stale_skill and self._reporting.clock.wall_s() < until_s:
+            instrument, horizon = next(iter(self._stale_skill))
+            del self._stale_skill[instrument, horizon]
             scoreboard = self._pipeline.scoreboard
             skill = scoreboard.skill(*instrument, horizon_bars=horizon)
             self._metrics.skill_scored(instrument, skill, horizon=horizon)
@@ -199,7 +206,7 @@ class Dispatcher:
 
     def _scored(self, event: ForecastsScored) -> None:
         self._writer.scores(event.scores, self._pipeline.scoreboard.take_changes())
-        self._stale_skill |= {(Instrument(s.venue, s.symbol), s.horizon_bars) for s in event.scores}
+        self._stale_skill |= dict.fromkeys((Instrument(s.venue, s.symbol), s.horizon_bars) for s in event.scores)
 
     def _symbol_state_changed(self, event: SymbolStateChanged) -> None:
         log.info("symbol_state", instrument=str(event.instrument), state=event.state.value, reason=event.reason)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 import pytest
 
-from daemon.forecasting.pending import decode, encode, unscored_forecast
+from daemon.forecasting.pending import DueForecast, decode, encode, score_due, unscored_forecast
+from models.evaluation.losses import crps_from_quantiles, mean_pinball
 from models.forecast import Forecast
-from tests.daemon.forecasting.forecast_builders import START_US, forecast, issue
+from tests.daemon.forecasting.forecast_builders import LEVELS, START_US, forecast, issue
 
 
 def test_a_record_survives_as_bytes() -> None:
@@ -15,18 +17,45 @@ def test_a_record_survives_as_bytes() -> None:
     pending = unscored_forecast(issue(forecast("attention_lstm", 0)), [forecast("har", 0, width=0.02)])
     again = decode(encode(pending))
     assert again == pending
-    assert again.scores(2, log_return=0.01, at_us=5) == pending.scores(2, log_return=0.01, at_us=5)
+    due, due_again = (DueForecast(each, 2, 0.01) for each in (pending, again))
+    assert score_due([due_again], at_us=5) == score_due([due], at_us=5)
 
 
 def test_the_issued_forecast_comes_first() -> None:
     """Scores keep the order issued, baselines; each knows its role and kind."""
     pending = unscored_forecast(issue(forecast("har", 0)), [forecast("random_walk", 0), forecast("har", 0)])
-    scores = pending.scores(1, log_return=0.0, at_us=START_US)
+    (scores,) = score_due([DueForecast(pending, 1, 0.0)], at_us=START_US)
     assert [(score.role, score.kind) for score in scores] == [
         ("issued", "har"),
         ("baseline", "random_walk"),
         ("baseline", "har"),
     ]
+
+
+def test_scores_computed_together_equal_those_of_each() -> None:
+    """Forecasts of several closes, horizons and numbers of baselines; the losses are those of the single rows."""
+    due = [
+        DueForecast(unscored_forecast(issue(forecast("har", 0)), [forecast("har", 0, width=0.02)]), 2, 0.013),
+        DueForecast(unscored_forecast(issue(forecast("har", 1)), []), 1, -0.004),
+        DueForecast(
+            unscored_forecast(issue(forecast("lstm", 1)), [forecast("har", 1), forecast("random_walk", 1, width=0.03)]),
+            1,
+            -0.2,
+        ),
+    ]
+    together = score_due(due, at_us=5)
+    assert together == [scores for each in due for scores in score_due([each], at_us=5)]
+    assert [len(scores) for scores in together] == [2, 1, 3]
+    for each, scores in zip(due, together, strict=True):
+        truth = np.asarray(each.log_return)
+        for score, quantiles in zip(scores, each.forecast.quantiles_at(each.horizon_bars), strict=True):
+            assert score.pinball == mean_pinball(truth, quantiles, LEVELS)
+            assert score.crps == crps_from_quantiles(truth, quantiles, LEVELS)
+            assert score.inside_80 is bool(quantiles[1] <= truth <= quantiles[3])
+            assert score.inside_95 is bool(quantiles[0] <= truth <= quantiles[4])
+            assert (score.median, score.squared_error) == (quantiles[2], (each.log_return - quantiles[2]) ** 2)
+            assert score.volatility == pytest.approx(quantiles[4] / 1.96)
+    assert score_due([], at_us=5) == []
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from daemon.forecasting.pending import unscored_forecast
+from daemon.forecasting.pending import DueForecast, score_due, unscored_forecast
 from daemon.forecasting.score_rows import ScoreRow, score_row
 from daemon.forecasting.target_history import TargetHistory, Targets
 from features.market import Instrument
@@ -19,7 +19,7 @@ def targets(count: int) -> Targets:
     for hour in range(count):
         baselines = [forecast("har", hour, horizons=(1,), width=0.02)]
         pending = unscored_forecast(issue(forecast("attention_lstm", hour, horizons=(1,))), baselines)
-        issued, har = pending.scores(1, log_return=0.0, at_us=hour)
+        ((issued, har),) = score_due([DueForecast(pending, 1, 0.0)], at_us=hour)
         history.append(issued, {"har": har})
     return history.targets("attention_lstm", after_us=0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from daemon.forecasting.pending import unscored_forecast
+from daemon.forecasting.pending import DueForecast, score_due, unscored_forecast
 from daemon.forecasting.records import Score
 from daemon.forecasting.target_history import TargetHistory
 from tests.daemon.forecasting.forecast_builders import forecast, issue
@@ -15,7 +15,7 @@ def scored(hour: int, *, kind: str = "attention_lstm", log_return: float = 0.01)
     """The scores of an issued forecast and of HAR on the same target."""
     baselines = [forecast("har", hour, horizons=(1,), width=0.02)]
     pending = unscored_forecast(issue(forecast(kind, hour, horizons=(1,))), baselines)
-    issued, har = pending.scores(1, log_return=log_return, at_us=hour)
+    ((issued, har),) = score_due([DueForecast(pending, 1, log_return)], at_us=hour)
     return issued, har
 
 
