@@ -83,6 +83,10 @@ def future_variances(variance: FloatArray, horizon: int) -> FloatArray:
     return ahead
 
 
+class UnusableBars(ValueError):
+    """Bars that nothing can be trained on: too few, or of a price that does not move."""
+
+
 def shortfall(histories: Mapping[Series, RecentBars]) -> str:
     """Why the series lack usable bars: a price that hardly moves is named, else no series has enough of them."""
     still = [

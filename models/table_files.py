@@ -11,9 +11,11 @@ from pathlib import Path
 
 import polars as pl
 
-TABLE_SUFFIXES = (".parquet", ".csv", ".parquet.gz", ".csv.gz")
+TABLE_SUFFIXES = (".parquet", ".csv", ".tsv", ".parquet.gz", ".csv.gz", ".tsv.gz")
 
 _GZIP = b"\x1f\x8b"
+_OTHER_COMPRESSION = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd"}
+_UTF_8_BOM, _UTF_16_BOMS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 _SEPARATORS = ",;\t|"
 
 
@@ -89,6 +91,8 @@ def read_table(path: Path, *, without_header: Sequence[str] = ()) -> FileTable:
     name = path.name.lower().removesuffix(".gz")
     kind = "Parquet" if name.endswith(".parquet") else "CSV"
     try:
+        if packer := other_compression(path):
+            raise TableRefused(f"{path}: is compressed with {packer}; unpack it, or compress it with gzip")
         packed = _is_gzip(path)
         if kind == "Parquet":
             return _parquet(path, io.BytesIO(gzip.decompress(path.read_bytes())) if packed else path)
@@ -100,6 +104,13 @@ def read_table(path: Path, *, without_header: Sequence[str] = ()) -> FileTable:
         ) from error
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise TableRefused(f"{path}: cannot be read as {kind}: {str(error).splitlines()[0]}") from error
+
+
+def other_compression(path: Path) -> str | None:
+    """The name of a compression that is not read, by the file's first bytes."""
+    with path.open("rb") as file:
+        head = file.read(max(map(len, _OTHER_COMPRESSION)))
+    return next((name for start, name in _OTHER_COMPRESSION.items() if head.startswith(start)), None)
 
 
 def _is_gzip(path: Path) -> bool:
@@ -114,14 +125,19 @@ def _parquet(path: Path, source: Path | io.BytesIO) -> FileTable:
 
 
 def _csv(path: Path, content: bytes, without_header: Sequence[str]) -> FileTable:
-    content = content.removeprefix(b"\xef\xbb\xbf").rstrip()
+    if content.startswith(_UTF_16_BOMS):
+        raise TableRefused(f"{path}: is UTF-16; save it as UTF-8")
+    content = content.removeprefix(_UTF_8_BOM).rstrip()
     if not content:
         raise TableRefused(f"{path}: holds no rows")
+    if b"\n" not in content:
+        content = content.replace(b"\r", b"\n")  # lines as old spreadsheets end them
     raw = pl.read_csv(content, has_header=False, infer_schema=False, separator=_separator(content))
     first = [text or "" for text in raw.row(0)]
     if not first[0].strip().isdecimal():
         if len({name.strip().lower() for name in first}) < len(first):
-            raise TableRefused(f"{path}: its header has a column twice or without a name: {', '.join(first)}")
+            names = _quoted(", ".join(first))
+            raise TableRefused(f"{path}: its header has a column twice or without a name: {names}")
         return FileTable(path, raw[1:].rename(dict(zip(raw.columns, first, strict=True))), first_line=2)
     if raw.width != len(without_header):
         columns = f" or give its {len(without_header)} columns: {', '.join(without_header)}" if without_header else ""

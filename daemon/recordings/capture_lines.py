@@ -12,6 +12,7 @@ import msgspec
 
 from daemon.exchanges.decoding import EARLIEST_MS, LATEST_MS
 from daemon.recordings.base import RecordingRefused
+from models.table_files import other_compression
 
 _GZIP = b"\x1f\x8b"
 _KEEP_ALIVES = ("ping", "pong")  # OKX frames that are no JSON
@@ -49,6 +50,8 @@ def read_lines(file: Path) -> Iterator[Line]:
     Sent frames are skipped. Raises RecordingRefused for any other line.
     """
     try:
+        if packer := other_compression(file):
+            raise RecordingRefused(f"{file}: is compressed with {packer}; unpack it, or compress it with gzip")
         with file.open("rb") as head:
             unpack = gzip.open if head.read(len(_GZIP)) == _GZIP else open
         with unpack(file, "rt", encoding="utf-8-sig") as texts:
@@ -56,7 +59,9 @@ def read_lines(file: Path) -> Iterator[Line]:
                 line = _line(file, number, text.strip())
                 if line is not None:
                     yield line
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+    except UnicodeDecodeError as error:
+        raise RecordingRefused(f"{file}: is no text in UTF-8: a capture is lines of JSON") from error
+    except (OSError, EOFError, zlib.error) as error:
         raise RecordingRefused(f"{file}: cannot be read as a capture: {error}") from error
 
 

@@ -44,11 +44,15 @@ class ProcessLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """How the process ended. ``reason`` is None for a finished run, ``artifact`` for any other."""
+    """How the process ended. ``reason`` is None for a finished run, ``artifact`` for any other.
+
+    unusable_bars: the run failed because nothing can be trained on its bars.
+    """
 
     state: State
     artifact: Path | None = None
     reason: str | None = None
+    unusable_bars: bool = False
     scores: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -190,7 +194,8 @@ class Child:
         if isinstance(self._result, Finished):  # the artifact is complete: the exit code does not matter
             return Ending(state=State.FINISHED, artifact=Path(self._result.artifact), scores=self._result.scores)
         if isinstance(self._result, TrainingFailed):
-            return Ending(state=State.FAILED, reason=self._result.reason)
+            unusable = self._result.unusable_bars
+            return Ending(state=State.FAILED, reason=self._result.reason, unusable_bars=unusable)
         reason = self._killed or _exit_reason(exit_code)
         return Ending(state=State.FAILED, reason=f"{reason}{self._last_error_lines()}")
 

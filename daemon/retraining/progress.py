@@ -56,9 +56,10 @@ class Finished(msgspec.Struct, frozen=True, tag="finished"):
 
 
 class TrainingFailed(msgspec.Struct, frozen=True, tag="failed"):
-    """Training ended without an artifact."""
+    """Training ended without an artifact. unusable_bars: because nothing can be trained on the bars."""
 
     reason: str
+    unusable_bars: bool = False
 
 
 Message = Started | Reported | Alive | Log | Finished | TrainingFailed
@@ -70,7 +71,7 @@ _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 def encode(message: Message) -> bytes:
     """One line, newline included. Long text is cut, so that a line stays below LONGEST_LINE_BYTES."""
     if isinstance(message, TrainingFailed):
-        message = TrainingFailed(message.reason[:_LONGEST_TEXT])
+        message = TrainingFailed(message.reason[:_LONGEST_TEXT], message.unusable_bars)
     elif isinstance(message, Log):
         message = Log(message.message[:_LONGEST_TEXT])
     return _encoder.encode(message) + b"\n"

@@ -38,7 +38,8 @@ class AlreadyRunning(Retryable):
 class RetrainOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """How a run ended: ``artifact`` and ``scores`` (those of its manifest) of a finished run, ``reason`` of any other.
 
-    started_us: market time. duration_s: wall time.
+    started_us: market time. duration_s: wall time. unusable_bars: the run failed because nothing can be trained on its
+    bars.
     """
 
     run_id: str
@@ -47,6 +48,7 @@ class RetrainOutcome(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float
     artifact: str | None = None
     reason: str | None = None
+    unusable_bars: bool = False
     scores: Mapping[str, Any] = {}
 
 
@@ -156,6 +158,7 @@ class RetrainSupervisor:
             duration_s=self._clock.wall_s() - started_s,
             artifact=None if ending.artifact is None else str(ending.artifact),
             reason=ending.reason,
+            unusable_bars=ending.unusable_bars,
             scores=ending.scores,
         )
         self._status = RetrainStatus(running=False, last=outcome)

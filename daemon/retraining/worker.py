@@ -155,11 +155,19 @@ def _train(spec: TrainingSpec, channel: Channel, orders: ControlReader) -> int:
     except TrainingCancelled:
         return EXIT_TRY_AGAIN
     except Exception as error:  # noqa: BLE001  # every error of training is reported, and the process ends
-        traceback.print_exc()
-        channel.send(TrainingFailed(f"{type(error).__name__}: {error}"))
+        channel.send(_failure(error))
         return EXIT_INTERNAL
     channel.send(Finished(str(artifact), scores))
     return EXIT_DONE
+
+
+def _failure(error: Exception) -> TrainingFailed:
+    from models.history import UnusableBars  # noqa: PLC0415  # numpy reads its thread settings, too
+
+    if isinstance(error, UnusableBars):
+        return TrainingFailed(str(error), unusable_bars=True)
+    traceback.print_exc()
+    return TrainingFailed(f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from models.baselines.common import ANY_SERIES, LEAST_ROWS, baseline_forecast, c
 from models.forecast import Forecast, ForecastInput, ModelInfo
 from models.history import (
     Series,
+    UnusableBars,
     future_returns,
     future_variances,
     last_known,
@@ -101,7 +102,7 @@ class Har:
                 coefficients[series] = fitted
         pooled = _fit(list(histories.values()), horizons, levels)
         if pooled is None:
-            raise ValueError(f"HAR needs {LEAST_ROWS} bars with a known past and future; {shortfall(histories)}")
+            raise UnusableBars(f"HAR needs {LEAST_ROWS} bars with a known past and future; {shortfall(histories)}")
         coefficients[ANY_SERIES] = pooled
         newest_us = max(int(recent.close_time_us[-1]) for recent in histories.values())
         return cls(horizons, levels, coefficients, trained_until_us=newest_us)

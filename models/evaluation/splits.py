@@ -8,6 +8,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from models.history import UnusableBars
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TimeSplit:
@@ -29,12 +31,12 @@ def split_in_time(close_time_us: npt.NDArray[np.int64], *, cut_us: int, label_sp
 
     close_time_us: (N,) each sample's cut-off. label_span_us: how long after its cut-off a sample's last label
     becomes known. Purge: a training sample's labels are all known at the cut. Embargo: validation begins one
-    label span after it (Lopez de Prado 2018, chapter 7). Raises ValueError if a side would be empty.
+    label span after it (Lopez de Prado 2018, chapter 7). Raises UnusableBars if a side would be empty.
     """
     train = np.flatnonzero(close_time_us + label_span_us <= cut_us)
     validation = np.flatnonzero(close_time_us >= cut_us + label_span_us)
     if not len(train) or not len(validation):
-        raise ValueError(
+        raise UnusableBars(
             f"{len(close_time_us)} usable samples leave {len(train)} to train on and {len(validation)} to "
             "validate on: more history is needed"
         )

@@ -18,7 +18,7 @@ from features.table import feature_rows
 from features.windows import Panel, RecentBars, panel
 from models.baselines import Har
 from models.evaluation.splits import TimeSplit, cut_time, split_in_time
-from models.history import Series, regular_histories, shortfall, until
+from models.history import Series, UnusableBars, regular_histories, shortfall, until
 from models.specification import TrainingSpec
 
 FloatArray = npt.NDArray[np.float64]
@@ -69,17 +69,17 @@ def least_known_bars(window: int) -> int:
 
 
 def prepare(bars: pl.DataFrame, spec: TrainingSpec) -> TrainingData:
-    """Prepares the data of one run. Raises ValueError if the bars are too few or no feature is usable."""
+    """Prepares the data of one run. Raises UnusableBars if the bars are too few or no feature is usable."""
     histories = regular_histories(bars, interval_us=spec.interval_us)
     if not histories:
-        raise ValueError("there are no bars to train on")
+        raise UnusableBars("there are no bars to train on")
     cut_us = _cut(histories, spec)
     rows = feature_rows(bars, interval_us=spec.interval_us, leaders=leaders_in(bars))
     past = rows.filter(pl.col("close_time_us") <= cut_us)
     names = usable_features(past, FEATURE_NAMES)
     fitted_on = panel(past, names)
     if not fitted_on.mask.any():
-        raise ValueError(f"training needs bars with all features; {shortfall(histories)}")
+        raise UnusableBars(f"training needs bars with all features; {shortfall(histories)}")
     scaler = RobustScaler.fit(fitted_on.values, fitted_on.mask, names)
     known = {series: until(recent, cut_us) for series, recent in histories.items()}
     har = Har.fit_histories(known, horizons=spec.horizons, levels=spec.levels)
@@ -88,7 +88,7 @@ def prepare(bars: pl.DataFrame, spec: TrainingSpec) -> TrainingData:
     split = split_in_time(samples.close_time_us, cut_us=cut_us, label_span_us=max(spec.horizons) * spec.interval_us)
     if not len(split.train) or not np.isfinite(samples.log_returns[split.validation]).any(axis=0).all():
         longest = max(len(recent.log_close) for recent in histories.values())
-        raise ValueError(
+        raise UnusableBars(
             f"{longest} bars are too few to train on: besides the {WARM_UP_ROWS} of the feature warm-up, every "
             f"horizon up to {max(spec.horizons)} bars needs outcomes for training and for validation"
         )

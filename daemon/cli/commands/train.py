@@ -28,6 +28,7 @@ from daemon.retraining.child import State
 from daemon.retraining.supervisor import RetrainOutcome, run_in_foreground
 from daemon.retraining.training_spec import training_spec
 from daemon.runtime.history_loader import MAX_BARS
+from daemon.timestamps import iso
 from features.market import Instrument
 from models.artifacts.artifact import MANIFEST, Manifest
 from models.artifacts.registry import Registry
@@ -88,6 +89,8 @@ def run_train(config_file: Path | None, options: TrainOptions, *, json: bool) ->
             )
         finally:
             view.close()
+    if outcome.unusable_bars:
+        raise _refused_bars(options, outcome.reason or "")
     if outcome.state is not State.FINISHED or outcome.artifact is None:
         raise TrainFailed(f"training ended as {outcome.state.value}: {outcome.reason}")
     view.result(outcome, Manifest.from_json((Path(outcome.artifact) / MANIFEST).read_text("utf-8")))
@@ -113,22 +116,41 @@ def _specification(config: Config, options: TrainOptions, registry: Registry, ru
 @contextmanager
 def _data(config: Config, options: TrainOptions, run_dir: Path) -> Iterator[Path]:
     """The file to train on: a snapshot of what was asked for, gone when the run is."""
-    bars = _from_store(config, options.symbols) if options.data is None else _from_file(options.data, options.symbols)
+    bars = (
+        _from_store(config, options.symbols)
+        if options.data is None
+        else _from_file(config, options.data, options.symbols)
+    )
     prepare_state_dir(config.instance.state_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    file = run_dir / "bars.parquet"
-    write_parquet(file, bars)
+    snapshot = run_dir / "bars.parquet"
+    write_parquet(snapshot, bars)
     try:
-        yield file
+        yield snapshot
     finally:
-        file.unlink(missing_ok=True)
+        snapshot.unlink(missing_ok=True)
 
 
-def _from_file(path: Path, symbols: tuple[str, ...]) -> pl.DataFrame:
+def _from_file(config: Config, path: Path, symbols: tuple[str, ...]) -> pl.DataFrame:
     try:
-        return read_bars(path, symbols=symbols)
+        bars = read_bars(path, symbols=symbols)
     except BarsRefused as error:
         raise TrainRefused(str(error)) from error
+    off_grid = bars.filter(pl.col("open_time_us") % config.bars.interval_us != 0)
+    if not off_grid.is_empty():
+        symbol, opened_us = off_grid.select("symbol", "open_time_us").row(0)
+        raise TrainRefused(
+            f"{path}: a bar of {symbol} opens at {iso(opened_us)}, which is not on the {config.bars.interval} grid; "
+            "set [bars] interval to that of the file"
+        )
+    return bars
+
+
+def _refused_bars(options: TrainOptions, reason: str) -> Fatal:
+    """The error for bars that nothing can be trained on: the named file's, or the store's."""
+    if options.data is not None:
+        return TrainRefused(f"{options.data}: {reason}")
+    return NoTrainingBars(f"{reason}; fetch older bars with `forecastd history fetch --from DATE`")
 
 
 def _from_store(config: Config, symbols: tuple[str, ...]) -> pl.DataFrame:

@@ -225,8 +225,9 @@ def test_unreadable_files(tmp_path: Path) -> None:
     """A file that is not there, of another kind, or broken is refused with one line."""
     assert "none.csv: cannot be read: No such file" in refusal(tmp_path / "none.csv")
     (tmp_path / "k.zip").write_bytes(b"PK")
-    assert "is neither .parquet nor .csv nor .parquet.gz nor .csv.gz; unpack or convert it first" in refusal(
-        tmp_path / "k.zip"
+    assert (
+        "is neither .parquet nor .csv nor .tsv nor .parquet.gz nor .csv.gz nor .tsv.gz; unpack or convert it first"
+        in refusal(tmp_path / "k.zip")
     )
     (tmp_path / "k.parquet").write_bytes(b"PAR1 nothing")
     assert "\n" not in refusal(tmp_path / "k.parquet")

@@ -9,6 +9,7 @@ import pty
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 
 from daemon.cli.commands.console import open_console
 from daemon.cli.commands.train import score_table
+from daemon.errors import EXIT_USAGE
 from models.artifacts.artifact import read_artifact
 from models.presets import PRESETS
 from tests.models.synthetic import garch_bars
@@ -49,6 +51,49 @@ def forecastd(*arguments: str, state_dir: Path) -> list[dict[str, Any]]:
     )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def flat(bars: pl.DataFrame) -> pl.DataFrame:
+    """The same bars of a price that never moves."""
+    return bars.with_columns(pl.lit(1.0).alias(name) for name in ("open", "high", "low", "close"))
+
+
+def refused(*arguments: str, state_dir: Path) -> tuple[int, str]:
+    """The exit code and standard error of a command."""
+    done = subprocess.run(
+        command(*arguments), env=environment(state_dir), cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (flat, "the price of binance:ETH-USDT never moves"),
+        (lambda bars: bars.head(1), "no series has them"),
+    ],
+)
+def test_a_file_that_nothing_can_be_trained_on_is_named(
+    change: Callable[[pl.DataFrame], pl.DataFrame], message: str, bars: Path, tmp_path: Path
+) -> None:
+    """It is the file's fault, not an internal error: one line with the file and the reason, exit code 2."""
+    file = tmp_path / "short.parquet"
+    change(pl.read_parquet(bars).filter(pl.col("symbol") == "ETHUSDT")).write_parquet(file)
+    code, errors = refused("train", "--model", "lstm", "--data", str(file), state_dir=tmp_path)
+    assert code == EXIT_USAGE
+    (line,) = errors.splitlines()
+    assert line.startswith(f"forecastd: {file}: ")
+    assert message in line
+
+
+def test_bars_of_another_interval_are_refused_before_the_training(bars: Path, tmp_path: Path) -> None:
+    file = tmp_path / "minutes.parquet"
+    klines = pl.read_parquet(bars)
+    klines.with_columns((pl.col("open_time") + 60_000).alias("open_time")).write_parquet(file)
+    code, errors = refused("train", "--model", "lstm", "--data", str(file), state_dir=tmp_path)
+    assert (code, len(errors.splitlines())) == (EXIT_USAGE, 1)
+    assert "is not on the 1h grid; set [bars] interval" in errors
 
 
 @pytest.mark.slow
