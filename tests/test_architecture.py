@@ -72,6 +72,7 @@ PLANTED: list[tuple[Rule, dict[str, str], str]] = [
         "daemon.one -> daemon.two -> daemon.one",
     ),
     (rules.short_files, {"models/long.py": "x = 1\n" * 351}, "models.long has 351 lines"),
+    (rules.short_files, {"tests/test_long.py": "x = 1\n" * 351}, "tests.test_long has 351 lines"),
     (rules.short_functions, {"daemon/long.py": "def f():\n" + "    g()\n" * 50}, "daemon.long: f has 51 lines"),
     (
         rules.few_parameters,
