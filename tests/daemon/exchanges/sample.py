@@ -1,4 +1,4 @@
-"""What the contract suite and the fuzzer need to know of a venue: bytes as it sends them, and what they mean."""
+"""What the contract suite and the fuzzer need of a venue: bytes as it sends them, with their meaning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Binance's own traps; what it shares with every venue is in the contract suite."""
+"""Binance's particular rules; the contract suite covers what all venues share."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_refused_trades(binance: Binance, old: bytes, new: bytes) -> None:
 
 @pytest.mark.parametrize("frame", [b'{"id":1}', b'{"result":null}', b'{"result":7,"id":1}'])
 def test_answers_that_are_none(binance: Binance, frame: bytes) -> None:
-    """An answer without its question, or with a result of another kind, is a DataFault."""
+    """An answer without an id, or with a result of another kind, is a DataFault."""
     with pytest.raises(DataFault):
         binance.decode(frame)
 
@@ -106,7 +106,7 @@ def test_recorded_frames_are_all_explained(binance: Binance) -> None:
 
 @needs_recordings
 def test_klines_agree_with_trades(binance: Binance) -> None:
-    """Where a recorded kline's raw ids are whole, its volume, count and taker volume are those of the trades."""
+    """Where a recorded kline's raw ids are complete, its volume, count and taker volume equal those of the trades."""
     frames = captured_frames("spot_2021-04-04_BTC-ETH-DOT_aggTrade_kline.jsonl")
     records: dict[str, list[tuple[int, int, Trade]]] = defaultdict(list)
     for frame in frames:
@@ -132,7 +132,7 @@ def test_klines_agree_with_trades(binance: Binance) -> None:
 
 @needs_recordings
 def test_documented_examples(binance: Binance) -> None:
-    """The documentation's own frames are read as what they are called."""
+    """The frames in Binance's documentation are read as the documentation describes them."""
     lines = (FRAMES / "doc_examples.jsonl").read_text().splitlines()
     examples = {example["kind"]: example["data"] for example in map(json.loads, lines)}
     assert isinstance(binance.decode(examples["ack"]), Acknowledged)
@@ -147,7 +147,7 @@ def test_documented_examples(binance: Binance) -> None:
 
 @needs_recordings
 def test_recorded_rest_answers(binance: Binance) -> None:
-    """Recorded aggTrades and klines are read whole; the klines carry taker volume."""
+    """Recorded aggTrades and klines are read completely; the klines carry taker volume."""
     trades = page(binance, (FRAMES / "rest_aggTrades_2021.json").read_bytes()).trades
     assert [trade.trade_id for trade in trades] == list(range(966492862, 966492872))
     body = (FRAMES / "rest_klines_2021.json").read_bytes()
@@ -212,7 +212,7 @@ def decode_klines(binance: Binance, rows: list[list[object]], known_at_ms: int) 
 
 
 def test_candles_off_the_grid_are_left_out(binance: Binance) -> None:
-    """A candle that starts askew or has another length is not the bar that was asked for."""
+    """A candle off the grid or of another length is not the requested bar."""
     start_ms = 1_634_943_600_000
     askew = kline(start_ms + 28 * 60_000)
     short = kline(start_ms, close_ms=start_ms + 59_999)
@@ -233,7 +233,7 @@ def test_contradictory_candle(binance: Binance) -> None:
 
 
 def test_candle_without_a_price(binance: Binance) -> None:
-    """No trade has a price of zero: it is a DataFault where there were trades."""
+    """A price of zero is a DataFault in a candle with trades."""
     rows: list[list[object]] = [kline(1_634_943_600_000)]
     rows[0][3] = "0.0"
     with pytest.raises(DataFault, match="no price"):
@@ -291,7 +291,7 @@ def test_a_walk_goes_on_by_id(binance: Binance) -> None:
 
 
 def test_a_page_before_what_was_asked(binance: Binance) -> None:
-    """An answer that starts before the id asked for is refused, on every page of a walk."""
+    """A page that starts before the requested id is refused anywhere in a walk."""
     wanted = msgspec.structs.replace(WANTED, from_id=500)
     with pytest.raises(DataFault, match="from 500, not 499"):
         page(binance, records(499, 1), wanted)

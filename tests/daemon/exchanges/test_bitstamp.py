@@ -1,4 +1,4 @@
-"""Bitstamp's wire: exact numbers in texts, ids of all pairs together, windows of whole seconds."""
+"""Bitstamp: exact numbers in texts, one sequence of ids for all pairs, windows of whole seconds."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def frame(
 
 
 def test_exact_numbers_are_read(bitstamp: Venue) -> None:
-    """Of price, amount and time there are two accounts each: the rounded ones are ignored."""
+    """Price, amount and time come twice in each frame; the rounded ones are ignored."""
     message = bitstamp.decode(frame({"amount": 0.08, "price": 3805.0, "timestamp": "1641343700", "type": 1}))
     trade = Trade(216_000_477, 1_641_343_699_596_000, 3805.44, 0.0792, taker_buys=False)
     assert message == TradesMessage("BTC-USD", [trade])
@@ -68,7 +68,7 @@ def test_exact_numbers_are_read(bitstamp: Venue) -> None:
 
 @pytest.mark.parametrize("changes", [{"type": 2}, {"type": -1}, {"type": None}, {"microtimestamp": "1641343699596"}])
 def test_refused_trades(bitstamp: Venue, changes: dict[str, object]) -> None:
-    """A side that is none, and a time in milliseconds."""
+    """An unknown side and a time in milliseconds are DataFaults."""
     with pytest.raises(DataFault):
         bitstamp.decode(frame(changes))
 
@@ -94,7 +94,7 @@ def test_refused_trades(bitstamp: Venue, changes: dict[str, object]) -> None:
     ],
 )
 def test_other_frames(bitstamp: Venue, text: bytes, message: object) -> None:
-    """Other channels, strangers' acknowledgements, and errors wherever their words are."""
+    """Other channels, acknowledgements of foreign channels, and errors at any place of the frame."""
     assert bitstamp.decode(text) == message
 
 
@@ -102,7 +102,7 @@ def test_other_frames(bitstamp: Venue, text: bytes, message: object) -> None:
     "text", [b'{"event":"trade"}', b'{"channel":"live_trades_btcusd"}', b'{"event":"data","channel":""}']
 )
 def test_frames_that_are_none(bitstamp: Venue, text: bytes) -> None:
-    """What looks like Bitstamp's but is not."""
+    """Frames that resemble Bitstamp's are DataFaults."""
     with pytest.raises(DataFault):
         bitstamp.decode(text)
 
@@ -148,7 +148,7 @@ def page_of(bitstamp: Venue, asked: TradesWanted, *trades: tuple[int, int]) -> T
     ],
 )
 def test_windows(bitstamp: Venue, age_us: int, window: str, whole: bool) -> None:
-    """The shortest that surely reaches back, with room for the way and for clocks; beyond a day none does."""
+    """The shortest window that surely reaches back, with a margin for latency and clocks; none is longer than a day."""
     asked = wanted(NOW_US - age_us)
     request = bitstamp.trades(asked)
     assert (request.path, request.query) == ("/api/v2/transactions/btcusd/", {"time": window})
@@ -157,7 +157,7 @@ def test_windows(bitstamp: Venue, age_us: int, window: str, whole: bool) -> None
 
 
 def test_an_older_trade_proves_the_window(bitstamp: Venue) -> None:
-    """Where the answer holds a trade from before what is wanted, nothing wanted is missing at its beginning."""
+    """An answer that holds a trade older than the request lacks none at its beginning."""
     from_us = NOW_US - DAY_US + 5 * SECOND_US
     assert page_of(bitstamp, wanted(from_us), (1, from_us - SECOND_US), (2, NOW_US)).complete
     assert not page_of(bitstamp, wanted(from_us), (1, from_us), (2, NOW_US)).complete
@@ -183,7 +183,7 @@ def test_whole_seconds(bitstamp: Venue) -> None:
 
 
 def test_single_questions(bitstamp: Venue) -> None:
-    """The newest trade is looked for in the last hour; the last before a time cannot be asked."""
+    """The newest trade is requested from the last hour; the last trade before a time cannot be requested."""
     assert bitstamp.latest_trade("ETH-USD").path == "/api/v2/transactions/ethusd/"
     assert bitstamp.last_trade_before("ETH-USD", NOW_US) is None
     assert bitstamp.ids is Ids.ORDERED
@@ -194,7 +194,7 @@ def test_single_questions(bitstamp: Venue) -> None:
 
 @pytest.mark.parametrize("bars", [1, 2, 1000])
 def test_candle_requests(bitstamp: Venue, bars: int) -> None:
-    """Whether Bitstamp obeys start or end, the limit leads to the same candles."""
+    """The limit gives the same candles whether Bitstamp obeys start or end."""
     query = bitstamp.candles("BTC-USD", HOUR_US, NOW_US, NOW_US + bars * HOUR_US).query
     start, end, step, limit = (int(query[name]) for name in ("start", "end", "step", "limit"))
     from_start = [start + step * index for index in range(limit)]
@@ -204,7 +204,7 @@ def test_candle_requests(bitstamp: Venue, bars: int) -> None:
 
 
 def test_pages_of_candles_join(bitstamp: Venue) -> None:
-    """A range that is cut into pages is covered once, the ends included."""
+    """The pages of a range cover it once, both ends included."""
     cuts = [NOW_US, NOW_US + 1000 * MINUTE_US, NOW_US + 1500 * MINUTE_US]
     queries = [bitstamp.candles("BTC-USD", MINUTE_US, start, end).query for start, end in pairwise(cuts)]
     assert int(queries[0]["end"]) + 60 == queries[1]["start"]
@@ -212,7 +212,7 @@ def test_pages_of_candles_join(bitstamp: Venue) -> None:
 
 
 def test_instruments(bitstamp: Venue) -> None:
-    """Only pairs whose address is their name are BASE-QUOTE; perpetuals are not."""
+    """Only pairs whose address is their name are BASE-QUOTE; perpetuals are left out."""
     pair = {"name": "BTC/USD", "url_symbol": "btcusd", "trading": "Enabled"}
     perpetual = {"name": "BTC/USD-PERP", "url_symbol": "btcusd-perp", "trading": "Enabled"}
     renamed = {"name": "ETH/USD", "url_symbol": "ethusdperp", "trading": "Enabled"}
@@ -221,7 +221,7 @@ def test_instruments(bitstamp: Venue) -> None:
 
 
 def test_time_from_the_header(bitstamp: Venue) -> None:
-    """The middle of the second that the header names; the body plays no part."""
+    """The server time is the middle of the second in the header; the body is ignored."""
     assert bitstamp.decode_server_time(b"", "Wed, 05 Jan 2022 00:50:00 GMT") == NOW_US + SECOND_US // 2
 
 
@@ -239,7 +239,7 @@ def captured(name: str) -> list[bytes]:
     [("v2_2021-04-05_live_trades.jsonl", (32, 10, 10)), ("v2_2021-04-17_live_trades.jsonl", (16, 10, 10))],
 )
 def test_recorded_frames_are_all_explained(name: str, expected: tuple[int, int, int]) -> None:
-    """Ids ascend over all pairs together, so each pair's have holes; the taker's order is the later one."""
+    """Ids ascend over all pairs, so those of one pair have gaps; the taker's order is the later one."""
     bitstamp, ids, by_symbol = Bitstamp(None), list[int](), dict[str, list[int]]()
     acknowledged = heartbeats = 0
     for text in captured(name):
@@ -265,7 +265,7 @@ def test_recorded_frames_are_all_explained(name: str, expected: tuple[int, int, 
 
 @needs_recordings
 def test_documented_examples(bitstamp: Venue) -> None:
-    """What they are called is what they are read as."""
+    """The frames in the documentation are read as the documentation describes them."""
     lines = (FRAMES / "doc_examples.jsonl").read_text().splitlines()
     examples = {each["kind"]: each["data"] for each in map(json.loads, lines)}
     assert bitstamp.decode(examples["ack"]) == Acknowledged(None, ("BTC-USD",))

@@ -1,4 +1,4 @@
-"""Bybit's wire: ids that prove nothing, acknowledgements that name nothing, pages that reach back or do not."""
+"""Bybit: ids that prove nothing, acknowledgements without symbols, one page of the newest trades."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def trades_of(venue: Venue, frame: bytes | str) -> Sequence[Trade]:
 
 
 def test_two_venues_of_one_wire(spot: Venue, linear: Venue) -> None:
-    """Names are alike on both, so the category tells them apart: in the address, in requests, in what ids prove."""
+    """Both venues name symbols alike; the category in address, requests and id rules distinguishes them."""
     assert (spot.ids, linear.ids) == (Ids.ORDERED, Ids.IDENTITY)
     assert spot.stream_url("wss://stream.bybit.com/") == "wss://stream.bybit.com/v5/public/spot"
     assert linear.stream_url("wss://stream.bybit.com/v5/public/linear") == "wss://stream.bybit.com/v5/public/linear"
@@ -72,7 +72,7 @@ def test_two_venues_of_one_wire(spot: Venue, linear: Venue) -> None:
 
 
 def test_ids_of_linear_are_identities(linear: Venue) -> None:
-    """A UUID becomes a number of 63 bits: the same for the same, another for another, whatever stands in its place."""
+    """A UUID becomes a number of 63 bits, equal for equal UUIDs and different for different ones."""
     uuids = ("a9188a0a-82bc-50de-be60-03eedbe3cdd7", "20f43950-d8dd-5b31-9112-a178eb6023af", "f" * 32)
     texts = (*uuids, "no UUID, but of the length of one...", "no UUID, but of the length of one!!!", "é" * 36, "-" * 36)
     ids = [trades_of(linear, push({"i": text}))[0].trade_id for text in texts]
@@ -83,7 +83,7 @@ def test_ids_of_linear_are_identities(linear: Venue) -> None:
 
 
 def test_ids_of_the_other_category(spot: Venue, linear: Venue) -> None:
-    """A frame of the wrong category is refused, not counted under its name."""
+    """A frame of the other category is refused."""
     with pytest.raises(DataFault):
         spot.decode(push({"i": "a9188a0a-82bc-50de-be60-03eedbe3cdd7"}))
     with pytest.raises(DataFault):
@@ -91,7 +91,7 @@ def test_ids_of_the_other_category(spot: Venue, linear: Venue) -> None:
 
 
 def test_all_of_data_in_order(spot: Venue) -> None:
-    """Several fills of one push, oldest first; those of one instant keep the order they came in."""
+    """The fills of one push come out oldest first; those of one instant keep their order."""
     later = NOW_US // 1000 + 1
     frame = push({"i": "3", "T": later}, {"i": "1", "S": "Sell"}, {"i": "2"})
     assert [(trade.trade_id, trade.taker_buys) for trade in trades_of(spot, frame)] == [
@@ -102,12 +102,12 @@ def test_all_of_data_in_order(spot: Venue) -> None:
 
 
 def test_block_trades_are_counted(spot: Venue) -> None:
-    """They are trades, whatever the candles make of them."""
+    """Block trades are trades, although the candles may leave them out."""
     assert len(trades_of(spot, push({"BT": True}, {"i": "2", "RPI": True}))) == 2
 
 
 def test_frames_that_contradict_themselves(spot: Venue) -> None:
-    """A trade of another symbol than the topic's, and a push without any trade."""
+    """A trade of another symbol than the topic's, and a push without trades, are DataFaults."""
     for frame in (push({"s": "ETHUSDT"}), push()):
         with pytest.raises(DataFault):
             spot.decode(frame)
@@ -120,7 +120,7 @@ def test_other_topics_with_the_shape_of_trades(spot: Venue) -> None:
 
 @pytest.mark.parametrize("frame", [b'{"op":"subscribe"}', b'{"success":true}', b'{"topic":7}', b"pong"])
 def test_frames_that_are_none(spot: Venue, frame: bytes) -> None:
-    """What looks like Bybit's but is not, our own request among it."""
+    """Frames that resemble Bybit's, the daemon's own request among them, are DataFaults."""
     with pytest.raises(DataFault):
         spot.decode(frame)
 
@@ -163,7 +163,7 @@ def seconds_ago(*ages: int) -> list[dict[str, object]]:
 
 
 def test_pages_are_small_and_alone(spot: Venue, linear: Venue) -> None:
-    """60 trades on spot, 1,000 on linear, the newest, whatever is asked; a longer page would be refused."""
+    """The answer is one page of the newest trades, 60 on spot and 1,000 on linear; a longer page is refused."""
     asked = wanted(NOW_US - HOUR_US, until_id=5)
     assert spot.trades(asked).query == {"category": "spot", "symbol": "BTCUSDT", "limit": 60}
     assert linear.trades(asked).query["limit"] == 1000
@@ -173,24 +173,24 @@ def test_pages_are_small_and_alone(spot: Venue, linear: Venue) -> None:
 
 @pytest.mark.parametrize(("oldest_wanted_s", "whole"), [(58, True), (59, False), (60, False)])
 def test_a_full_page_must_reach_back(spot: Venue, oldest_wanted_s: int, whole: bool) -> None:
-    """Of 60 trades the oldest has to be older than what is wanted: one at that very time may not be the first."""
+    """The oldest of 60 trades must be older than the request: one at that very time may not be the first."""
     page = page_of(spot, seconds_ago(*range(60)), wanted(NOW_US - oldest_wanted_s * 1_000_000))
     assert (len(page.trades), page.next, page.complete) == (60, None, whole)
 
 
 @pytest.mark.parametrize("number", [0, 1, 59])
 def test_a_short_page_is_all_there_is(spot: Venue, number: int) -> None:
-    """Fewer trades than asked for: there never were more."""
+    """A page with fewer trades than requested holds every trade of the market."""
     assert page_of(spot, seconds_ago(*range(number)), wanted(NOW_US - HOUR_US)).complete
 
 
 def test_a_page_of_one_trade_is_no_proof(spot: Venue) -> None:
-    """The page that shows the newest trade is full with one."""
+    """The page of the newest trade is full with one trade and proves nothing."""
     assert not page_of(spot, seconds_ago(0), wanted(NOW_US - HOUR_US), limit=1).complete
 
 
 def test_pages_in_either_order(spot: Venue, linear: Venue) -> None:
-    """The order of a page is not documented: oldest first comes out of both, ties of one instant included."""
+    """Bybit does not document the order of a page: trades come out oldest first, ties of one instant included."""
     now_ms = NOW_US // 1000
     newest_first: list[dict[str, object]] = [
         {"execId": "13", "time": now_ms},
@@ -216,7 +216,7 @@ def test_sequence_settles_one_instant(linear: Venue) -> None:
 
 
 def test_answers_of_another_symbol(spot: Venue) -> None:
-    """They would be counted under the wrong name."""
+    """An answer of another symbol is refused."""
     with pytest.raises(DataFault, match="another symbol"):
         page_of(spot, [{"execId": "1", "time": NOW_US // 1000, "symbol": "ETHUSDT"}], wanted(NOW_US))
 
@@ -242,7 +242,7 @@ def row(open_us: int, *, low: str = "9", volume: str = "2") -> list[str]:
 
 
 def test_running_candle_is_left_out(spot: Venue) -> None:
-    """It comes first in every answer, and nothing in it says that it runs."""
+    """The running candle comes first in every answer, without a mark, and is left out."""
     body = candles_body(row(NOW_US + MINUTE_US), row(NOW_US))
     for known_at_us, opens in ((NOW_US + MINUTE_US, [NOW_US]), (NOW_US + MINUTE_US - 1, [])):
         bars = spot.decode_candles(body, symbol="BTC-USDT", interval_us=MINUTE_US, known_at_us=known_at_us)
@@ -250,7 +250,7 @@ def test_running_candle_is_left_out(spot: Venue) -> None:
 
 
 def test_candles_open_at_the_previous_close(spot: Venue) -> None:
-    """Low and high hold that open, traded at or not: a comparison must allow for it."""
+    """The first price of a candle is the previous close, and its low and high include that price."""
     assert spot.opens_at_previous_close
     (bar,) = spot.decode_candles(
         candles_body(["1786310820000", "1922.48", "1924", "1922.48", "1923", "5", "9615"]),
@@ -268,7 +268,7 @@ def test_candles_open_at_the_previous_close(spot: Venue) -> None:
 
 
 def test_candle_without_volume_has_no_prices(spot: Venue) -> None:
-    """Its prices are the previous close, at which nothing traded; a candle with trades must have prices."""
+    """A candle without volume repeats the previous close; a candle with trades must have prices."""
 
     def bars(one: list[str]) -> list[Bar]:
         body, known_at_us = candles_body(one), NOW_US + MINUTE_US
@@ -282,7 +282,7 @@ def test_candle_without_volume_has_no_prices(spot: Venue) -> None:
 
 
 def test_dated_contracts_do_not_shadow_the_perpetual(linear: Venue) -> None:
-    """They share base and quote with it; only the one whose name is both is BASE-QUOTE."""
+    """Of the contracts with one base and quote, only the one named BASEQUOTE is BASE-QUOTE."""
     instrument = {"baseCoin": "BTC", "quoteCoin": "USDT", "symbol": "BTCUSDT", "status": "Trading"}
     dated = instrument | {"symbol": "BTCUSDT-25DEC26", "status": "Settling"}
     for instruments in ([instrument, dated], [dated, instrument]):
@@ -295,7 +295,7 @@ def test_dated_contracts_do_not_shadow_the_perpetual(linear: Venue) -> None:
 
 @needs_recordings
 def test_documented_examples(spot: Venue, linear: Venue) -> None:
-    """What they are called is what they are read as, by either venue where it is not a trade."""
+    """The frames in the documentation are read as it describes them, by either venue unless they are trades."""
     lines = (FRAMES / "doc_examples.jsonl").read_text().splitlines()
     examples = {each["kind"]: each["data"] for each in map(json.loads, lines)}
     for venue in (spot, linear):
@@ -310,7 +310,7 @@ def test_documented_examples(spot: Venue, linear: Venue) -> None:
 
 @needs_recordings
 def test_recorded_answers(linear: Venue) -> None:
-    """A short page is whole; the candle starts at no full minute and is no bar."""
+    """A short page is complete; the recorded candle starts off the grid and is left out."""
     asked = wanted(1_709_891_600_000_000)
     page = linear.decode_trades((FRAMES / "rest_recent_trade.json").read_bytes(), asked, linear.trades(asked))
     assert ([trade.price for trade in page.trades], page.complete) == ([27450.5], True)

@@ -1,4 +1,4 @@
-"""Candles as bars: only whole, finished and believable ones."""
+"""Candles as bars: only complete, ended and plausible ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def changed(**values: float) -> VenueCandle:
 
 
 def test_a_candle() -> None:
-    """Prices and amounts are the venue's; it tells nothing of takers."""
+    """Prices and amounts are the venue's; taker volumes are unknown."""
     (bar,) = bars(CANDLE)
     assert (bar.venue, bar.symbol, bar.interval_us, bar.open_time_us) == ("a venue", "BTC-USDT", HOUR_US, START_US)
     assert (bar.open, bar.high, bar.low, bar.close) == (10.0, 12.0, 9.0, 11.0)
@@ -33,20 +33,20 @@ def test_a_candle() -> None:
 
 
 def test_oldest_first() -> None:
-    """Whatever the order of the answer."""
+    """Candles come out oldest first for every order of the answer."""
     times = [START_US + hours * HOUR_US for hours in (2, 0, 1)]
     assert [bar.open_time_us for bar in bars(*(changed(open_time_us=time) for time in times))] == sorted(times)
 
 
 def test_unfinished_and_askew_candles_are_left_out() -> None:
-    """A candle counts from the instant its interval has ended, and only if it opens on the grid."""
+    """A candle counts once its interval has ended, and only if it opens on the grid."""
     assert bars(CANDLE, known_at_us=START_US + HOUR_US - 1) == []
     assert len(bars(CANDLE, known_at_us=START_US + HOUR_US)) == 1
     assert bars(changed(open_time_us=START_US + HOUR_US // 2)) == []
 
 
 def test_a_candle_without_trades_has_no_prices() -> None:
-    """Venues repeat the last close, or write zeros; the bar has no prices then."""
+    """Venues repeat the last close, or write zeros; the bar has no prices."""
     for candle in (changed(volume=0.0), changed(volume=0.0, open=0.0, high=0.0, low=0.0, close=0.0)):
         (bar,) = bars(candle)
         assert (bar.open, bar.high, bar.low, bar.close, bar.volume) == (None, None, None, None, 0.0)
@@ -64,6 +64,6 @@ def test_a_candle_without_trades_has_no_prices() -> None:
     ids=repr,
 )
 def test_prices_that_cannot_be(candle: VenueCandle) -> None:
-    """Traded at nothing, or outside its own low and high."""
+    """A price of zero, or one outside the candle's low and high, is a DataFault."""
     with pytest.raises(DataFault, match="a venue candle"):
         bars(candle)

@@ -1,4 +1,4 @@
-"""Coinbase's traps: the maker's side, newest first, several products a frame, and one book with two names."""
+"""Coinbase: the maker's side, newest first, several products a frame, and one book with two names."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_newest_first_and_the_makers_side() -> None:
 
 
 def test_several_products_in_one_message() -> None:
-    """Each product gets its own trades, whichever event of the message they are in."""
+    """Each product gets its own trades, from any event of the message."""
     message = Coinbase(["BTC-USD", "ETH-USD"]).decode(frame(("BTC-USD", 3), ("ETH-USD", 8), ("BTC-USD", 2)))
     assert isinstance(message, TradesBatch)
     assert ids(message) == {"BTC-USD": [2, 3], "ETH-USD": [8]}
@@ -77,7 +77,7 @@ def test_several_products_in_one_message() -> None:
 
 
 def test_snapshot_is_read_like_an_update() -> None:
-    """The hundred trades after a subscription are trades: those already counted fall to their ids."""
+    """The hundred trades after a subscription are trades; their ids show which were counted already."""
     newest_first = [("BTC-USD", number) for number in range(100, 0, -1)]
     message = Coinbase(["BTC-USD"]).decode(frame(*newest_first, kind="snapshot"))
     assert ids(message) == {"BTC-USD": list(range(1, 101))}
@@ -111,7 +111,7 @@ def test_unknown_frames() -> None:
 
 
 def test_usdc_alone_gets_the_usd_trades() -> None:
-    """Frames name the USD book; the symbol that is watched gets the trades, by REST too."""
+    """Frames name the USD book; the configured USDC symbol gets its trades, by REST too."""
     coinbase = Coinbase(["BTC-USDC"])
     assert ids(coinbase.decode(frame(("BTC-USD", 3), ("BTC-USD", 2)))) == {"BTC-USDC": [2, 3]}
     assert json.loads(coinbase.subscribe(["BTC-USDC"], 1))["product_ids"] == ["BTC-USD"]
@@ -120,7 +120,7 @@ def test_usdc_alone_gets_the_usd_trades() -> None:
 
 
 def test_both_names_of_one_book() -> None:
-    """Both get the trades, by their own lists, and both are acknowledged."""
+    """Both names get the trades of the book, and both are acknowledged."""
     coinbase = Coinbase(["BTC-USDC", "BTC-USD"])
     message = coinbase.decode(frame(("BTC-USD", 3)))
     assert ids(message) == {"BTC-USDC": [3], "BTC-USD": [3]}
@@ -132,7 +132,7 @@ def test_both_names_of_one_book() -> None:
 
 
 def test_usdc_books_of_their_own() -> None:
-    """USDT-USDC is no other name of USDT-USD."""
+    """USDT-USDC is a book of its own, not another name of USDT-USD."""
     coinbase = Coinbase(["USDT-USDC", "USDT-USD"])
     message = coinbase.decode(frame(("USDT-USDC", 1), ("USDT-USD", 7)))
     assert ids(message) == {"USDT-USDC": [1], "USDT-USD": [7]}
@@ -140,7 +140,7 @@ def test_usdc_books_of_their_own() -> None:
 
 
 def test_instruments_in_usdc() -> None:
-    """A USDC name is what its book is, listed or not; a book of its own is what the Exchange says."""
+    """A USDC name has the state of its book; a book of its own has the state that the Exchange gives."""
     names = {"BTC-USD": "online", "BTC-USDC": "delisted", "ETH-USD": "online", "USDT-USD": "online"}
     products: list[dict[str, object]] = [
         {"base_currency": base, "quote_currency": quote, "status": status}
@@ -159,7 +159,7 @@ def test_instruments_in_usdc() -> None:
 
 
 def test_symbols_that_cannot_be_spelled() -> None:
-    """A symbol is refused before anything is made of it."""
+    """A symbol that Coinbase cannot spell is refused in the constructor."""
     with pytest.raises(ConfigError, match="BASE-QUOTE"):
         Coinbase(["BTC-USD", "btc-usdc"])
 
@@ -168,7 +168,7 @@ def test_symbols_that_cannot_be_spelled() -> None:
 
 
 def test_subscribing() -> None:
-    """Heartbeats first, one channel a message; the answer lists all there is, others' channels are none."""
+    """Heartbeats are requested first, one channel a message; only the answer's trade channel is an acknowledgement."""
     coinbase = Coinbase(["BTC-USD", "ETH-USD"])
     assert [json.loads(text) for text in coinbase.opening()] == [{"type": "subscribe", "channel": "heartbeats"}]
     assert json.loads(coinbase.subscribe(["BTC-USD", "ETH-USD"], 4)) == {
@@ -217,7 +217,7 @@ def decode(trade_ids: Sequence[int], asked: TradesWanted, after: int | None = No
 
 
 def test_walk_back_by_id() -> None:
-    """``after`` means older than: the walk begins behind the last wanted and ends at the first."""
+    """``after`` is exclusive: the walk begins at the last wanted id and ends at the first."""
     coinbase, asked = Coinbase(["BTC-USD"]), wanted(95, 104)
     request = coinbase.trades(asked)
     assert (request.path, request.query) == ("/products/BTC-USD/trades", {"limit": 1000, "after": 105})
@@ -234,7 +234,7 @@ def test_walk_back_by_id() -> None:
 
 
 def test_walk_from_the_newest() -> None:
-    """Without a last wanted the newest page comes first; trades up to the one that is known prove there are no more."""
+    """Without a last wanted id the newest page comes first; the known trade on it proves that none is missing."""
     coinbase, asked = Coinbase(["BTC-USD"]), wanted(101, None)
     assert coinbase.trades(asked).query == {"limit": 1000}
     assert decode(range(100, 90, -1), asked).next is None
@@ -245,7 +245,7 @@ def test_walk_from_the_newest() -> None:
 
 
 def test_walk_back_by_time() -> None:
-    """The walk ends at a trade that is older than wanted, not at one of that very time."""
+    """The walk ends at a trade older than the requested time, not at one of that very time."""
     asked = wanted(None, None, NEW_YEAR_US + 93_000_000)
     page = decode(range(100, 92, -1), asked)
     assert page.next is not None
@@ -255,13 +255,13 @@ def test_walk_back_by_time() -> None:
 
 
 def test_trades_that_are_not_given() -> None:
-    """A page without trades ends the walk; what was wanted by id exists and is not to be had."""
+    """A page without trades ends the walk; trades wanted by id exist but are no longer served."""
     assert decode([], wanted(95, 104)) == TradesPage([], complete=False)
 
 
 @pytest.mark.parametrize("trade_ids", [[103, 104], [104, 104], [105, 104]])
 def test_pages_that_lead_nowhere(trade_ids: list[int]) -> None:
-    """Ids that do not descend, or are not older than asked, would let a walk go round in circles."""
+    """A page whose ids do not descend, or are not older than requested, is refused: the walk would not end."""
     with pytest.raises(DataFault):
         decode(trade_ids, wanted(95, 104))
 
@@ -270,13 +270,13 @@ def test_pages_that_lead_nowhere(trade_ids: list[int]) -> None:
 
 
 def test_candle_requests() -> None:
-    """The end is inclusive: 300 candles are asked for up to the second before it."""
+    """The end is inclusive: 300 candles are requested up to the second before it."""
     request = Coinbase(["BTC-USD"]).candles("BTC-USD", HOUR_US, 1_712_188_800_000_000, 1_713_268_800_000_000)
     assert request.query == {"granularity": 3600, "start": "2024-04-04T00:00:00Z", "end": "2024-04-16T11:59:59Z"}
 
 
 def test_candles() -> None:
-    """Newest first, low and high before open and close; the running one and one askew are left out."""
+    """Newest first, low and high before open and close; the running candle and one off the grid are left out."""
     rows = [
         [1_712_196_000, 1.0, 2.0, 1.0, 2.0, 3.0],
         [1_712_192_400, 9.0, 12.0, 10.0, 11.0, 3.0],
@@ -297,7 +297,7 @@ def test_candles() -> None:
 @needs_recordings
 @pytest.mark.parametrize("open_venue", [True, False])
 def test_recorded_frames_are_all_explained(open_venue: bool) -> None:
-    """Every recorded frame is a trade or a list of subscriptions, and the ids of every product have no hole."""
+    """Every recorded frame is trades or a list of subscriptions, and no product's ids have a gap."""
     frames = captured_frames()
     records = [json.loads(each) for each in frames]
     products = sorted({record["product_id"] for record in records if "product_id" in record})
@@ -324,7 +324,7 @@ def test_recorded_frames_are_all_explained(open_venue: bool) -> None:
 
 @needs_recordings
 def test_documented_examples() -> None:
-    """The documentation's own frames are read as what they are called."""
+    """The frames in the documentation are read as the documentation describes them."""
     lines = (FRAMES / "doc_examples.jsonl").read_text().splitlines()
     examples = {example["kind"]: example["data"] for example in map(json.loads, lines)}
     coinbase = Coinbase(["BTC-USD", "ETH-USD"])

@@ -1,4 +1,4 @@
-"""The bounds that venues share, and bodies read with them."""
+"""The bounds that all venues share, and the decoding of bodies with them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from daemon.exchanges.decoding import (
     ],
 )
 def test_bounds(kind: type, inside: tuple[str, ...], outside: tuple[str, ...]) -> None:
-    """The last value inside passes, the first outside does not, as a number and in a string."""
+    """The last value inside is accepted, the first outside refused, as a number and in a string."""
     for number in inside:
         expected = int(number) if number.isdigit() else float(number)
         assert decode_body("a venue", number.encode(), kind) == expected
@@ -48,7 +48,7 @@ def test_bounds(kind: type, inside: tuple[str, ...], outside: tuple[str, ...]) -
 @pytest.mark.parametrize("body", [b"null", b"[]", b"{}", b"true", b'"true"'])
 @pytest.mark.parametrize("kind", [Positive, NotNegative, Id, TimeMs, TimeS])
 def test_other_types(kind: type, body: bytes) -> None:
-    """What is neither a number nor a string with one is refused."""
+    """A value that is neither a number nor a string with one is refused."""
     with pytest.raises(DataFault):
         decode_body("a venue", body, kind)
 
@@ -69,12 +69,12 @@ def test_malformed_bodies(body: bytes) -> None:
 
 
 def test_a_body_that_is_read() -> None:
-    """Numbers in strings are numbers; unknown keys are left out."""
+    """Strings with numbers are read as numbers; unknown keys are ignored."""
     assert decode_body("a venue", b'{"price":"58001.03","more":[1]}', Answer) == Answer(58001.03)
 
 
 def test_microseconds() -> None:
-    """Exact to the microsecond, whatever the offset."""
+    """Times are exact to the microsecond, with any offset."""
     assert microseconds(datetime(2021, 4, 4, 20, 3, 11, 314_159, tzinfo=UTC)) == 1_617_566_591_314_159
     east = timezone(timedelta(hours=8))
     assert microseconds(datetime(2021, 4, 5, 4, 3, 11, 314_159, tzinfo=east)) == 1_617_566_591_314_159
@@ -98,7 +98,7 @@ def test_digits_beyond_the_microsecond_are_cut(text: str, time_us: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "now", "2026-01-01T00:00:00", "2026-01-01", "2026-13-01T00:00:00Z", "9" * 100])
 def test_texts_that_are_no_time(text: str) -> None:
-    """Without an offset, or no time at all."""
+    """Texts without an offset, and texts that are no time, are refused."""
     with pytest.raises(DataFault):
         cut_microseconds(text)
 
@@ -125,7 +125,7 @@ def test_microseconds_lose_nothing(time_us: int, zone: timezone) -> None:
     ],
 )
 def test_times_that_are_no_market_time(moment: datetime) -> None:
-    """Without an offset, before 2009 or from 2100 on; the calendar's ends do not overflow."""
+    """Times without an offset, before 2009 or from 2100 on are refused; the calendar's ends do not overflow."""
     with pytest.raises(DataFault, match="outside 2009 to 2100"):
         microseconds(moment)
 
@@ -148,5 +148,5 @@ def test_times_that_are_no_market_time(moment: datetime) -> None:
     ids=lambda value: repr(value)[:12],
 )
 def test_request_numbers(text: str | None, number: int | None) -> None:
-    """Only what we could have sent is a request of ours."""
+    """Only a number that the daemon can have sent is a request of the daemon."""
     assert request_number(text) == number

@@ -1,4 +1,4 @@
-"""Kraken's traps: several symbols a frame, one answer a symbol, XBT, and a cursor of nanoseconds."""
+"""Kraken: several symbols a frame, one answer a symbol, XBT for BTC, and a cursor of nanoseconds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TWO_SYMBOLS = (
 
 
 def test_two_symbols_in_one_frame() -> None:
-    """All of ``data`` is read, and the taker's side as it stands."""
+    """Every record of ``data`` is read, with the taker's side unchanged."""
     ether = Trade(62_886_870, 1_778_771_021_748_964, 2284.15, 0.001, taker_buys=False)
     bitcoin = Trade(100_320_028, 1_778_771_169_020_392, 81_011.5, 0.0012344, taker_buys=True)
     assert Kraken(["BTC-USD", "ETH-USD"]).decode(TWO_SYMBOLS) == TradesBatch(
@@ -43,7 +43,7 @@ def test_two_symbols_in_one_frame() -> None:
 
 
 def test_several_trades_of_one_symbol() -> None:
-    """They come out by ascending id, in whatever order they came."""
+    """Trades come out by ascending id."""
     record = json.loads(TWO_SYMBOLS)["data"][1]
     data = [{**record, "trade_id": trade_id} for trade_id in (7, 5, 6)]
     message = Kraken(["BTC-USD"]).decode(msgspec.json.encode({"channel": "trade", "type": "update", "data": data}))
@@ -52,7 +52,7 @@ def test_several_trades_of_one_symbol() -> None:
 
 
 def test_numbers_are_numbers() -> None:
-    """Kraken's prices never come as text; a frame that says so is not Kraken's."""
+    """A frame whose prices are texts is not Kraken's and is refused."""
     for token in (b"81011.5", b"0.00123440", b"100320028"):
         with pytest.raises(DataFault):
             Kraken(["BTC-USD", "ETH-USD"]).decode(TWO_SYMBOLS.replace(token, b'"' + token + b'"'))
@@ -78,7 +78,7 @@ def test_subscribing() -> None:
 
 @pytest.mark.parametrize("address", ["wss://ws.kraken.com", "wss://ws.kraken.com/", "wss://ws.kraken.com/v2"])
 def test_address(address: str) -> None:
-    """The second interface: the first one's trades have no ids."""
+    """The daemon uses the second version of the interface: trades of the first have no ids."""
     assert Kraken(None).stream_url(address) == "wss://ws.kraken.com/v2"
 
 
@@ -94,7 +94,7 @@ def test_unknown_frames() -> None:
     [("BTC-USD", "XBTUSD"), ("ETH-BTC", "ETHXBT"), ("DOGE-EUR", "XDGEUR"), ("BTC-USDT", "XBTUSDT"), ("WBTC-EUR", None)],
 )
 def test_rest_names(symbol: str, native: str | None) -> None:
-    """REST spells bitcoin and dogecoin, and nothing else, in its own way."""
+    """REST has its own spelling of bitcoin and dogecoin only."""
     assert Kraken([symbol]).native(symbol) == (native or symbol.replace("-", ""))
 
 
@@ -142,7 +142,7 @@ def test_walk() -> None:
 
 
 def test_cursor_that_stands_still() -> None:
-    """A thousand trades of one nanosecond cannot be passed; the walk says so instead of going round."""
+    """A walk that cannot pass a thousand trades of one nanosecond ends with an error."""
     kraken, asked = Kraken(["BTC-USD"]), wanted(1, None)
     body = answer(range(1, 1001))
     page = kraken.decode_trades(body, asked, kraken.trades(asked))
@@ -153,14 +153,14 @@ def test_cursor_that_stands_still() -> None:
 
 @pytest.mark.parametrize("cursor", ["", "None", "-1", "1.5", "9" * 20, "9" * 5000, "١٢"])
 def test_cursors_that_are_no_time(cursor: str) -> None:
-    """Only where there is more to read does the cursor matter."""
+    """A bad cursor is an error only where more pages are to be read."""
     with pytest.raises(DataFault):
         decode(range(1, 1001), wanted(1, None), cursor)
     assert decode(range(1, 11), wanted(1, None), cursor).next is None
 
 
 def test_answers_from_behind() -> None:
-    """A newest trade older than one that is known is no proof that nothing has been traded since."""
+    """An answer whose newest trade is older than a known one does not prove that no trade followed."""
     assert decode([99, 100], wanted(101, None)).next is None
     with pytest.raises(DataFault, match="newest"):
         decode([98, 99], wanted(101, None))
@@ -175,7 +175,7 @@ def test_trades_out_of_order(trade_ids: list[int]) -> None:
 
 @pytest.mark.parametrize("result", [{}, {"last": "1"}, {"XXBTZUSD": [], "XETHZUSD": []}])
 def test_answers_of_another_number_of_pairs(result: dict[str, object]) -> None:
-    """The rows' name is Kraken's own, so there must be exactly one."""
+    """An answer holds exactly one pair, because its name there is Kraken's own."""
     kraken, asked = Kraken(["BTC-USD"]), wanted(1, None)
     body = msgspec.json.encode({"error": [], "result": result})
     with pytest.raises(DataFault, match="one pair"):
@@ -189,7 +189,7 @@ def test_answers_of_another_number_of_pairs(result: dict[str, object]) -> None:
     [("1762795433.9717445", 1_762_795_433_971_744), ("1762795483.306824", 1_762_795_483_306_824), ("1762795483", None)],
 )
 def test_times_to_the_microsecond(seconds: str, time_us: int | None) -> None:
-    """Seconds with a fraction that no float holds exactly still name their microsecond."""
+    """Seconds with a fraction that no float holds exactly still give the exact microsecond."""
     body = answer([1]).replace(f"{NEW_YEAR_S + 1 / 4096}".encode(), seconds.encode())
     kraken, asked = Kraken(["BTC-USD"]), wanted(1, None)
     (trade,) = kraken.decode_trades(body, asked, kraken.trades(asked)).trades
@@ -197,7 +197,7 @@ def test_times_to_the_microsecond(seconds: str, time_us: int | None) -> None:
 
 
 def test_warnings_are_no_complaints() -> None:
-    """Kraken marks with a W what does not keep it from answering."""
+    """An error text that begins with W is a warning; the answer is read."""
     Kraken(None).check_answer(b'{"error":["WGeneral:Deprecated"],"result":{}}')
 
 
@@ -206,7 +206,7 @@ def test_warnings_are_no_complaints() -> None:
 
 @needs_recordings
 def test_recorded_candles_are_the_trades() -> None:
-    """Wherever the recorded trades cover a minute, the bars made of them are Kraken's own, to the last digit."""
+    """Where the recorded trades cover a minute, their bars equal Kraken's candles, to the last digit."""
     kraken = Kraken(["BTC-USDT"])
     body = (FRAMES / "rest_Trades_XBTUSDT_2025-11-10.json").read_bytes()
     asked = msgspec.structs.replace(wanted(10_218_208, 10_219_207), symbol="BTC-USDT")
@@ -242,7 +242,7 @@ def test_recorded_candles_are_the_trades() -> None:
 
 @needs_recordings
 def test_documented_examples() -> None:
-    """The documentation's own frames, and those of other clients' tests, are read as what they are called."""
+    """The frames in the documentation and in other clients' tests are read as they are described."""
     lines = (FRAMES / "doc_examples.jsonl").read_text().splitlines()
     examples = {example["kind"]: example["data"] for example in map(json.loads, lines)}
     kraken = Kraken(["MATIC-USD", "BTC-USD", "ETH-USD"])
@@ -260,7 +260,7 @@ def test_documented_examples() -> None:
 
 @needs_recordings
 def test_single_frames() -> None:
-    """Frames that stand alone in files."""
+    """Frames in files of their own."""
     kraken = Kraken(["BTC-USD"])
     assert kraken.decode((FRAMES / "ws_v2_pong.json").read_bytes()) == Heartbeat()
     assert kraken.decode((FRAMES / "ws_v2_subscribe_ack.json").read_bytes()) == Heartbeat()  # of the ticker
@@ -280,14 +280,14 @@ def test_single_frames() -> None:
     ],
 )
 def test_fractions_of_a_rest_trade_are_cut(seconds: str, time_us: int) -> None:
-    """Read as decimals: a binary fraction would round, or lose a microsecond when cut."""
+    """Times are read as decimals: a binary fraction would round, or lose a microsecond when cut."""
     row = msgspec.json.decode(f'["1.5", "2", {seconds}, "b", "m", "", 7]'.encode(), type=TradeRow, strict=False)
     assert row.to_trade().time_us == time_us
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "1e400", "4102444800", "1230767999.9", '"NaN"', '"Infinity"', '"sNaN"'])
 def test_an_impossible_time_of_a_rest_trade(seconds: str) -> None:
-    """A row with a time outside 2009 to 2100, or none, is refused."""
+    """A row without a time from 2009 to 2100 is refused."""
     body = f'{{"error":[],"result":{{"XBTUSDT":[["1.5","2",{seconds},"b","m","",7]],"last":"1"}}}}'.encode()
     wanted = TradesWanted(symbol="BTC-USDT", from_id=None, from_time_us=0, until_id=None, asked_at_us=0)
     kraken = Kraken(["BTC-USDT"])

@@ -66,28 +66,28 @@ def test_records_without_count_are_one_trade(okx: Okx) -> None:
 
 @pytest.mark.parametrize("count", ["0", "-1", "12", "1.5", "100000000", None])
 def test_impossible_counts(okx: Okx, count: str | None) -> None:
-    """No trade is merged of none, nor of more than there were; id 0 may be the first."""
+    """A count is at least one and at most the number of ids so far; the first id may be 0."""
     with pytest.raises(DataFault):
         okx.decode(push({"tradeId": "10", "count": count}))
     assert trades_of(okx, push({"tradeId": "10", "count": "11"}))[0].span == 11
 
 
 def test_all_of_data_in_order(okx: Okx) -> None:
-    """Every record of a frame counts, by ascending id whatever order they came in."""
+    """Every record of a frame is read, by ascending id."""
     frame = push({"tradeId": "12"}, {"tradeId": "10", "side": "sell"}, {"tradeId": "11"})
     assert [trade.trade_id for trade in trades_of(okx, frame)] == [10, 11, 12]
     assert [trade.taker_buys for trade in trades_of(okx, frame)] == [False, True, True]
 
 
 def test_frames_that_contradict_themselves(okx: Okx) -> None:
-    """A trade of another instrument than the frame's, and a push without any trade."""
+    """A trade of another instrument than the frame's, and a push without trades, are DataFaults."""
     for frame in (push({"tradeId": "10", "instId": "ETH-USDT"}), push()):
         with pytest.raises(DataFault):
             okx.decode(frame)
 
 
 def test_other_products_in_recordings(okx: Okx) -> None:
-    """Swaps and options keep OKX's name in a recording, and are strangers to a daemon."""
+    """Swaps and options keep OKX's name in a recording; the daemon refuses them."""
     frame = push({"tradeId": "7849"}).replace(b"BTC-USDT", b"BTC-USD-220527")
     message = Okx(None).decode(frame)
     assert isinstance(message, TradesMessage)
@@ -113,7 +113,7 @@ def test_other_products_in_recordings(okx: Okx) -> None:
     ],
 )
 def test_other_frames(okx: Okx, frame: bytes | str, message: object) -> None:
-    """Request ids that are none of ours, strangers' acknowledgements and other notices."""
+    """Unknown request ids, acknowledgements of foreign instruments and other notices."""
     assert okx.decode(frame) == message
 
 
@@ -121,7 +121,7 @@ def test_other_frames(okx: Okx, frame: bytes | str, message: object) -> None:
     "frame", [b"ping", b"pong ", b'{"event":"subscribe"}', b'{"arg":{"channel":"trades"}}', b'{"id":"1"}']
 )
 def test_frames_that_are_none(okx: Okx, frame: bytes) -> None:
-    """What looks like OKX's but is not."""
+    """Frames that resemble OKX's are DataFaults."""
     with pytest.raises(DataFault):
         okx.decode(frame)
 
@@ -150,7 +150,7 @@ def captured(name: str) -> list[tuple[float, bytes]]:
 
 @needs_recordings
 def test_recorded_frames_are_all_explained() -> None:
-    """Ids have no hole over ten instruments; each one's first push is a replay, up to 20 hours old."""
+    """The ids of ten instruments have no gap; each first push repeats trades of up to 20 hours ago."""
     okx, last_ids, replayed_s = Okx(None), dict[str, int](), dict[str, float]()
     acknowledged, heartbeats, trades = set[str](), 0, 0
     for received_s, frame in captured("v5_2021-07-22_trades_manyinst.jsonl"):
@@ -174,7 +174,7 @@ def test_recorded_frames_are_all_explained() -> None:
 
 @needs_recordings
 def test_recorded_answers_and_documented_examples(okx: Okx) -> None:
-    """What they are called is what they are read as."""
+    """Recorded and documented answers are read as the documentation describes them."""
     examples = {
         each["kind"]: each["data"] for each in map(json.loads, (FRAMES / "doc_examples.jsonl").read_text().splitlines())
     }

@@ -73,7 +73,7 @@ def walk(okx: Okx, tape: Tape, asked: TradesWanted) -> tuple[list[int], list[Res
 
 
 def test_walk_from_the_newest(okx: Okx) -> None:
-    """A large page of the newest, then pages of older ones, down to the first wanted id and without a hole."""
+    """A large page of the newest trades, then pages of older ones, down to the first wanted id without a gap."""
     ids, requests, page = walk(okx, Tape(1, 2000), wanted(from_id=1350))
     assert ids == list(range(1301, 2001))
     assert [request.path.rpartition("/")[2] for request in requests] == ["trades", "history-trades", "history-trades"]
@@ -82,14 +82,14 @@ def test_walk_from_the_newest(okx: Okx) -> None:
 
 
 def test_walk_up_to_an_id(okx: Okx) -> None:
-    """A gap is asked for from its last id down: the id after it is exclusive."""
+    """A gap is requested from its last id down: the id after it is exclusive."""
     ids, requests, page = walk(okx, Tape(1, 2000), wanted(from_id=1000, until_id=1150))
     assert requests[0].query["after"] == 1151
     assert (ids[0], ids[-1], len(requests), page.complete) == (951, 1150, 2, True)
 
 
 def test_walk_by_time(okx: Okx) -> None:
-    """Without an id the walk ends at the first trade before the time: one at the very time is wanted."""
+    """Without an id the walk ends at the first trade before the time; one at that very time is wanted."""
     tape = Tape(1, 2000)
     ids, _, page = walk(okx, tape, wanted(from_time_us=tape.time_us(1501)))
     assert ids[0] <= 1500
@@ -98,7 +98,7 @@ def test_walk_by_time(okx: Okx) -> None:
 
 
 def test_nothing_new(okx: Okx) -> None:
-    """The known trade is the newest: the page shows it, and the walk is over."""
+    """The newest page shows the known trade, and the walk ends."""
     ids, requests, page = walk(okx, Tape(1, 2000), wanted(from_id=2001))
     assert (ids[-1], len(requests), page.complete) == (2000, 1, True)
 
@@ -111,7 +111,7 @@ def test_newest_from_behind_what_is_known(okx: Okx) -> None:
 
 
 def test_ids_that_are_served_no_more(okx: Okx) -> None:
-    """Three months are served: a walk that ends above the first wanted id is not whole."""
+    """OKX serves three months: a walk that ends above the first wanted id is incomplete."""
     ids, _, page = walk(okx, Tape(300, 2000), wanted(from_id=100))
     assert (ids[0], page.trades, page.complete) == (300, [], False)
 
@@ -124,7 +124,7 @@ def test_walk_by_time_beyond_the_first_trade(okx: Okx) -> None:
 
 @pytest.mark.parametrize(("from_id", "whole"), [(None, True), (7, False)])
 def test_market_without_trades(okx: Okx, from_id: int | None, whole: bool) -> None:
-    """No trade at all is an answer by time; where ids are known it contradicts them."""
+    """An answer without trades is complete by time; where ids are known it contradicts them."""
     _, requests, page = walk(okx, Tape(1, 0), wanted(from_id=from_id))
     assert (len(requests), page.trades, page.complete) == (1, [], whole)
 
@@ -140,7 +140,7 @@ def test_answers_to_another_request_are_refused(okx: Okx) -> None:
 
 
 def test_last_trade_before(okx: Okx) -> None:
-    """The cursor is exclusive and in milliseconds: a trade at the very time is not before it."""
+    """The cursor is exclusive and in milliseconds: a trade at that very time is not before it."""
     tape, asked = Tape(1, 2000), wanted(from_id=1, until_id=None)
     for time_us, last in ((tape.time_us(1800), 1799), (tape.time_us(1800) + 1, 1800)):
         request = okx.last_trade_before("BTC-USDT", time_us)
@@ -156,7 +156,7 @@ def test_latest_trade(okx: Okx) -> None:
 
 
 def test_budgets_are_per_endpoint(okx: Okx) -> None:
-    """OKX counts each endpoint by itself; the clock allows half of what the others do."""
+    """OKX limits each endpoint by itself; the time endpoint allows half as many requests as the others."""
     requests = [okx.latest_trade("BTC-USDT"), okx.instruments(), okx.server_time()]
     assert len({request.pace for request in requests}) == 3
     assert okx.server_time().weight == 2
@@ -168,7 +168,7 @@ def test_budgets_are_per_endpoint(okx: Okx) -> None:
 
 
 def test_candle_requests(okx: Okx) -> None:
-    """Both cursors are exclusive; one candle alone, as an audit asks, comes from the recent ones."""
+    """Both cursors are exclusive; a single candle, as for a reconciliation, comes from the recent ones."""
     many = okx.candles("BTC-USDT", HOUR_US, 2 * HOUR_US, 5 * HOUR_US)
     assert many.path == "/api/v5/market/history-candles"
     assert (many.query["before"], many.query["after"], many.query["bar"]) == (7_199_999, 18_000_000, "1H")

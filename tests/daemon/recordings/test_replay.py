@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import jsonschema
@@ -17,24 +17,8 @@ from daemon.publishing.schemas import schema
 from daemon.recordings import RecordingRefused, read
 from daemon.recordings.replay import Replay
 from features.market import Completeness, Instrument
-from tests.daemon.recordings.replaying import HOUR_US, replay
+from tests.daemon.recordings.replaying import HOUR_US, replay, trades_table
 from tests.paths import SHARED
-
-START = datetime(2024, 1, 1, 0, 10, tzinfo=UTC)
-
-
-def trades_table(count: int = 600, *, symbol: str = "BTCUSDT") -> pl.DataFrame:
-    """Ten hours of a trade a minute, with the price going up and down."""
-    return pl.DataFrame(
-        {
-            "symbol": [symbol] * count,
-            "trade_id": range(100, 100 + count),
-            "ts": [START + timedelta(minutes=i) for i in range(count)],
-            "price": [100.0 + i % 17 / 10 for i in range(count)],
-            "size": [0.1 + i % 5 / 100 for i in range(count)],
-            "side": ["buy" if i % 3 else "sell" for i in range(count)],
-        }
-    )
 
 
 def by_group(table: pl.DataFrame) -> pl.DataFrame:

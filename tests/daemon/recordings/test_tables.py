@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from daemon.cli.commands.replay import bars_table
 from daemon.recordings import RecordedTrades, RecordingRefused, read
 from tests.daemon.recordings.captures import binance, capture, connected, received
-from tests.daemon.recordings.test_replay import replay, trades_table
+from tests.daemon.recordings.replaying import replay, trades_table
 from tests.properties import examples
 
 UNITS: dict[str, Callable[[datetime], str]] = {

@@ -19,7 +19,7 @@ from daemon.store.errors import StoreDamaged, StoreFull
 from features.market import HOUR_US
 from tests.daemon.pipeline.builders import BTC
 from tests.daemon.publishing.harness import TOPICS, eventually
-from tests.daemon.runtime.test_dispatcher import DispatcherSetup, dispatcher_setup
+from tests.daemon.runtime.dispatching import DispatcherSetup, dispatcher_setup
 
 TOPIC = TOPICS.forecast(BTC, HOUR_US)
 

@@ -27,8 +27,8 @@ from models.forecast import ModelInfo
 from tests.daemon.forecasting.forecast_builders import START_US
 from tests.daemon.publishing.harness import TOPICS, eventually
 from tests.daemon.retraining.programs import HANG, SUCCESS, command
-from tests.daemon.runtime.test_dispatcher import DispatcherSetup
-from tests.daemon.runtime.test_dispatcher import dispatcher_setup as opened_desk
+from tests.daemon.runtime.dispatching import DispatcherSetup
+from tests.daemon.runtime.dispatching import dispatcher_setup as opened_desk
 
 BARS = pl.DataFrame({"close": [1.0, 2.0]})
 

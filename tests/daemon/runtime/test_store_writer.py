@@ -18,7 +18,7 @@ from features.market import HOUR_US, Bar, Completeness
 from tests.daemon.forecasting.forecast_builders import START_US
 from tests.daemon.pipeline.builders import BTC, feed, make_pipeline, trade
 from tests.daemon.publishing.harness import eventually
-from tests.daemon.runtime.test_dispatcher import DispatcherSetup, dispatcher_setup
+from tests.daemon.runtime.dispatching import DispatcherSetup, dispatcher_setup
 from tests.daemon.runtime.test_forecast_delivery import FailingStore
 
 

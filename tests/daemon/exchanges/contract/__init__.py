@@ -1,1 +1,1 @@
-"""What every venue must hold, run over the samples of all of them."""
+"""The contract suite: rules that every venue keeps, run over the samples of all venues."""

@@ -1,4 +1,4 @@
-"""The bounds that whatever a venue decodes must keep: beyond them nothing is market data."""
+"""The bounds of every value that a venue decodes; a value beyond them is not market data."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_trade(trade: Trade) -> None:
 
 
 def check_record(trade: Trade) -> None:
-    """What holds for a record without a trade, too."""
+    """The bounds of every record, with a trade or without."""
     assert type(trade.trade_id) is int, trade
     assert type(trade.time_us) is int, trade
     assert type(trade.taker_buys) is bool, trade
@@ -45,7 +45,7 @@ def check_record(trade: Trade) -> None:
 
 
 def check_message(message: Message) -> None:
-    """A frame's message is of a known kind, and every trade in it is one."""
+    """A frame's message is of a known kind, and each of its trades is within bounds."""
     if isinstance(message, TradesBatch):
         assert message.messages
         for part in message.messages:
@@ -72,7 +72,7 @@ def check_page(venue: Venue, page: TradesPage) -> None:
 
 
 def check_request(venue: Venue, request: RestRequest) -> None:
-    """A request that can be sent at all: a path, plain values, and no more weight than the budget ever holds."""
+    """A request that can be sent: a path, plain values, and a weight that its budget can hold."""
     assert request.path.startswith("/")
     assert "?" not in request.path
     assert all(type(value) in {str, int} for value in request.query.values()), request
@@ -81,7 +81,7 @@ def check_request(venue: Venue, request: RestRequest) -> None:
 
 
 def check_bar(bar: Bar, *, symbol: str, interval_us: int, known_at_us: int) -> None:
-    """A candle of what was asked for, on the grid, ended, with finite values."""
+    """A candle of the requested symbol and interval, on the grid, ended, with finite values."""
     assert (bar.symbol, bar.interval_us, bar.known_at_us) == (symbol, interval_us, known_at_us)
     assert bar.open_time_us % interval_us == 0, bar
     assert bar.open_time_us >= YEAR_2009_US, bar

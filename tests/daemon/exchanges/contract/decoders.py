@@ -1,4 +1,4 @@
-"""Every way in for a venue's bytes, each with good inputs and with what must hold for any input at all."""
+"""Every method that decodes a venue's bytes, each with good inputs and with the check that any input must pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inputs that are nearly good: bytes damaged, or whole JSON tokens taken out, doubled and replaced."""
+"""Nearly good inputs: damaged bytes, and JSON tokens removed, doubled and replaced."""
 
 from __future__ import annotations
 

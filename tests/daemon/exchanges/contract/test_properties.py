@@ -1,4 +1,4 @@
-"""Whatever arrives, a value within bounds comes out or the documented error; and the checks can tell."""
+"""For any input a venue returns a value within bounds or raises the documented error, and the checks can fail."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ GOOD = Trade(7, 1_617_566_591_314_000, 58_001.03, 0.086205, taker_buys=True)
     ids=str,
 )
 def test_bounds_are_bounds(change: dict[str, object]) -> None:
-    """A trade with any one value out of bounds fails the check that all of the above relies on."""
+    """A trade with one value out of bounds fails the check on which the tests above rely."""
     check_message(TradesMessage("BTC-USDT", [GOOD]))
     with pytest.raises(AssertionError):
         check_message(TradesMessage("BTC-USDT", [msgspec.structs.replace(GOOD, **change)]))

@@ -1,4 +1,4 @@
-"""REST: what every venue asks, reads and refuses."""
+"""REST: the requests of every venue, the answers that it reads and those that it refuses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def candles(sample: Sample, known_at_us: int) -> list[Bar]:
 
 
 def requests(sample: Sample, venue: Venue) -> Iterator[RestRequest]:
-    """One request of every kind."""
+    """Each request can be sent, and none weighs more than its budget holds."""
     wanted = sample.trades_wanted
     yield venue.trades(wanted)
     yield venue.trades(msgspec.structs.replace(wanted, from_id=0, until_id=10**12))
@@ -95,7 +95,7 @@ def page_of(sample: Sample, venue: Venue, number: int) -> bytes:
 
 
 def walks(sample: Sample) -> Iterator[TradesWanted]:
-    """What may be asked: as in the sample, by time, from the first id ever, from one far ahead, and up to one."""
+    """The kinds of request: as in the sample, by time, from the first id, from an id far ahead, and up to an id."""
     yield sample.trades_wanted
     wanted = msgspec.structs.replace(sample.trades_wanted, until_id=None)
     first, last = sample.trades_page[0].trade_id, sample.trades_page[-1].trade_id
@@ -109,14 +109,14 @@ def walks(sample: Sample) -> Iterator[TradesWanted]:
 
 @pytest.mark.parametrize("number", [None, 0, 1, 1000])
 def test_walks_end(sample: Sample, venue: Venue, number: int | None) -> None:
-    """A server that gives one and the same page whatever it is asked cannot keep a walk going."""
+    """A walk ends although the server answers every request with the same page."""
     body = sample.trades_body if number is None else page_of(sample, venue, number)
     for wanted in walks(sample):
         assert answers_taken(venue, wanted, body) <= 10, wanted
 
 
 def answers_taken(venue: Venue, wanted: TradesWanted, body: bytes) -> int:
-    """How many answers end the walk, up to 100."""
+    """The number of answers after which the walk ends, up to 100."""
     request = venue.trades(wanted)
     for answers in range(1, 100):
         check_request(venue, request)
@@ -132,7 +132,7 @@ def answers_taken(venue: Venue, wanted: TradesWanted, body: bytes) -> int:
 
 
 def test_a_stale_answer_proves_nothing(sample: Sample, venue: Venue) -> None:
-    """Where ids are contiguous, a page that ends before the trade that is known is no answer to what came after."""
+    """Where ids are contiguous, a page that ends before the known trade proves nothing about later trades."""
     if venue.ids is not Ids.CONTIGUOUS:
         return
     wanted = msgspec.structs.replace(sample.trades_wanted, from_id=2**62, until_id=None)
@@ -186,7 +186,7 @@ def test_instruments_and_time(sample: Sample, venue: Venue) -> None:
 
 
 def test_complaints(sample: Sample, venue: Venue) -> None:
-    """Complaints with HTTP 200 are raised as what they are, and good answers are none."""
+    """An error that comes with HTTP 200 is raised by its kind, and a good answer raises none."""
     for body, kind in sample.complaints:
         with pytest.raises(ForecastdError) as caught:
             venue.check_answer(body)
@@ -196,7 +196,7 @@ def test_complaints(sample: Sample, venue: Venue) -> None:
 
 
 def readers(sample: Sample, venue: Venue) -> dict[bytes, Callable[[bytes], object]]:
-    """Every good answer and what reads it; the time only where it is in the body and not in a header."""
+    """Every good answer and the method that reads it; the time only where the body holds it."""
     wanted = sample.trades_wanted
     found: dict[bytes, Callable[[bytes], object]] = {
         sample.trades_body: lambda body: venue.decode_trades(body, wanted, venue.trades(wanted)),
@@ -214,7 +214,7 @@ def readers(sample: Sample, venue: Venue) -> dict[bytes, Callable[[bytes], objec
 
 
 def test_truncated_answers(sample: Sample, venue: Venue) -> None:
-    """No prefix of an answer passes for a whole one."""
+    """No prefix of an answer is accepted as a complete one."""
     for body, read in readers(sample, venue).items():
         whole = body.strip()
         for length in range(len(whole)):
@@ -240,7 +240,7 @@ def test_truncated_answers(sample: Sample, venue: Venue) -> None:
     ids=lambda body: f"{body[:12]!r}-{len(body)}",
 )
 def test_malformed_answers(sample: Sample, venue: Venue, body: bytes) -> None:
-    """Empty, deep, huge and undecodable answers, and what a proxy says in the venue's place."""
+    """Empty, deep, huge and undecodable answers, and the pages of a proxy, are DataFaults."""
     for read in readers(sample, venue).values():
         with pytest.raises(DataFault):
             read(body)
@@ -250,7 +250,7 @@ def test_malformed_answers(sample: Sample, venue: Venue, body: bytes) -> None:
     "date", ["", "yesterday", "Thu, 01 Jan 1970 00:00:01 GMT", "Mon, 01 Jan 2200 00:00:00 GMT", "\xff"]
 )
 def test_dates_that_are_none(sample: Sample, venue: Venue, date: str) -> None:
-    """Where the time comes from a header, a missing or absurd one is a DataFault; elsewhere it plays no part."""
+    """Where a header holds the time, a missing or absurd one is a DataFault; elsewhere it is ignored."""
     if sample.time_date:
         with pytest.raises(DataFault):
             venue.decode_server_time(sample.time_body, date)

@@ -1,4 +1,4 @@
-"""The stream: what every venue reads, says and refuses."""
+"""The stream: the frames that every venue reads, sends and refuses."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def refuses(venue: Venue, frame: bytes | str) -> bool:
 
 
 def test_every_venue_has_a_sample() -> None:
-    """A venue without one would escape this suite."""
+    """A venue without a sample would escape this suite."""
     assert sorted(sample.make(None).name for sample in SAMPLES) == sorted(VENUE_NAMES)
 
 
 def test_what_a_venue_says_of_itself(sample: Sample, venue: Venue) -> None:
-    """Found by its name; limits, precision and keep-alive are usable numbers."""
+    """A venue is found by its name; its limits, precision and keep-alive are usable numbers."""
     assert type(venue_named(venue.name, [sample.symbol])) is type(venue)
     assert venue.default_ws_url.startswith("wss://")
     assert venue.default_rest_url.startswith("https://")
@@ -57,7 +57,7 @@ def test_what_a_venue_says_of_itself(sample: Sample, venue: Venue) -> None:
 
 
 def test_trades(sample: Sample, venue: Venue) -> None:
-    """A frame of trades is read alike as bytes and as text, and by a venue that takes whatever comes."""
+    """Bytes and text of one frame give the same trades, also at a venue that accepts every symbol."""
     expected = TradesMessage(sample.symbol, list(sample.trades))
     check_message(expected)
     assert venue.decode(sample.trade_frame) == expected
@@ -133,7 +133,7 @@ def confirmed(venue: Venue, sample: Sample, asked: list[str]) -> set[str]:
 
 
 def test_other_requests(sample: Sample, venue: Venue) -> None:
-    """The address keeps its host whatever the slash at its end; what else is sent is text."""
+    """The stream's address keeps its host with or without a final slash; every other request is text."""
     address = venue.stream_url("ws://127.0.0.1:9")
     assert re.match(r"ws://127\.0\.0\.1:9(/|$)", address)
     assert venue.stream_url("ws://127.0.0.1:9/") == address
@@ -143,7 +143,7 @@ def test_other_requests(sample: Sample, venue: Venue) -> None:
 
 
 def test_native_spelling(sample: Sample, venue: Venue) -> None:
-    """The symbol as REST calls spell it; an open venue spells it alike."""
+    """The symbol as REST requests spell it; an open venue spells it the same way."""
     assert venue.native(sample.symbol) == sample.native
     assert sample.make(None).native(sample.symbol) == sample.native
 
@@ -157,7 +157,7 @@ def test_symbols_that_cannot_be_spelled(sample: Sample, symbol: str) -> None:
 
 @pytest.mark.parametrize("hostile", HOSTILE_VALUES, ids=lambda value: value[:12].decode())
 def test_prices_and_sizes_out_of_bounds(sample: Sample, venue: Venue, hostile: bytes) -> None:
-    """No finite positive number below 1e24: a DataFault, as a number and in a string."""
+    """A value that is not a positive number below 1e24 is a DataFault, as a number and in a string."""
     for token in (sample.price, sample.size):
         assert refuses(venue, sample.with_token(token, hostile)), token
 
@@ -204,7 +204,7 @@ def test_digits_beyond_the_microsecond_are_cut(sample: Sample, venue: Venue) -> 
 
 
 def test_times_out_of_bounds(sample: Sample, venue: Venue) -> None:
-    """Times outside 2009 to 2100, as those in seconds or nanoseconds are, and what is no time with a zone."""
+    """Times outside 2009 to 2100 (seconds or nanoseconds) and texts that are no time with a zone are DataFaults."""
     for time in hostile_times(sample):
         assert refuses(venue, sample.with_token(sample.time, time)), time
 
@@ -220,7 +220,7 @@ def test_symbols_without_a_subscription(sample: Sample) -> None:
 
 
 def test_doubled_keys(sample: Sample, venue: Venue) -> None:
-    """Of a key that comes twice, a bad value does not pass because the other is good."""
+    """Where a key comes twice, a good value does not hide a bad one."""
     for token in (sample.price, sample.size, sample.time):
         key = re.search(rb'"[^"]*"\s*:\s*(?=' + re.escape(token) + rb")", sample.trade_frame)
         assert key is not None, "the value has no key"
@@ -232,7 +232,7 @@ def test_doubled_keys(sample: Sample, venue: Venue) -> None:
 
 
 def test_truncations(sample: Sample, venue: Venue) -> None:
-    """No prefix of a frame passes for a whole one, nor do two frames run together."""
+    """No prefix of a frame is accepted as a complete one, nor are two frames in one message."""
     for length in range(len(sample.trade_frame)):
         assert refuses(venue, sample.trade_frame[:length]), length
     assert refuses(venue, sample.trade_frame * 2)
@@ -266,12 +266,12 @@ MALFORMED: list[bytes | str] = [
 
 @pytest.mark.parametrize("frame", MALFORMED, ids=lambda frame: f"{frame[:12]!r}-{len(frame)}")
 def test_malformed_frames(venue: Venue, frame: bytes | str) -> None:
-    """Empty, deep, huge and undecodable frames, and JSON that is none of the venue's frames."""
+    """Empty, deep, huge and undecodable frames, and JSON that is not of the venue, are DataFaults."""
     assert refuses(venue, frame)
 
 
 def test_deep_values(sample: Sample, venue: Venue) -> None:
-    """Nesting inside a known frame is no way round the limit."""
+    """Deep nesting inside a known frame is refused too."""
     deep = b"[" * 100_000
     for token in (sample.price, sample.id, sample.time):
         assert refuses(venue, sample.with_token(token, deep))

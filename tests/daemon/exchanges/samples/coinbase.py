@@ -15,7 +15,7 @@ KNOWN_AT_US = 1_712_200_000_000_000
 
 
 def acknowledgement(request_id: int, symbols: Sequence[str]) -> list[bytes]:  # Coinbase repeats no number
-    """The list after the opening request, and the one after the subscription."""
+    """The list of subscriptions after the opening request, and the one after the subscription."""
     lists: list[dict[str, list[str]]] = [
         {"heartbeats": ["heartbeats"]},
         {"heartbeats": ["heartbeats"], "market_trades": list(symbols)},
@@ -34,7 +34,7 @@ def acknowledgement(request_id: int, symbols: Sequence[str]) -> list[bytes]:  # 
 
 
 def hour(open_time_s: int, prices: tuple[float, float, float, float], volume: float) -> Bar:
-    """A bar of open, high, low and close: all that Coinbase says of an hour."""
+    """A bar with open, high, low and close, the only values in Coinbase's candles."""
     return Bar(
         venue="coinbase",
         symbol="BTC-USD",

@@ -33,7 +33,7 @@ def acknowledgement(request_id: int, symbols: Sequence[str]) -> list[bytes]:
 
 
 def minute(open_time_s: int, prices: Sequence[float | None], volume: float, trades: int) -> Bar:
-    """A bar of open, high, low and close, volume and count: all that Kraken says of a minute."""
+    """A bar with open, high, low, close, volume and count, the only values in Kraken's candles."""
     return Bar(
         venue="kraken",
         symbol="BTC-USD",
