@@ -45,9 +45,12 @@ fuzz: $(VENV)/.ready-fuzz
 	$(BIN)/python -m tests.fuzz.fuzz_parsers --seconds $(FUZZ_SECONDS)
 
 # The daemon against seven simulated exchanges with faults; about 45 minutes. SOAK=... selects other lengths, see --help.
+# Then a daemon at a broker that refuses, limits and takes over, and with a store that is locked; about 9 minutes.
 SOAK ?= --bars 500 --report soak-report.json
+SOAK_BROKER ?= --bars 100
 soak: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.soak $(SOAK)
+	$(BIN)/python -m tests.soak.broker_faults $(SOAK_BROKER)
 
 # One daemon with 300 instruments at two venues, undisturbed; SOAK_MANY=... for other sizes, see --help.
 SOAK_MANY ?= --instruments 300 --minutes 10
