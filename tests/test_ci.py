@@ -65,7 +65,7 @@ def test_with_every_tool_there_nothing_is_installed(checkout: Path) -> None:
         "make check",
         "python -m grafana.verify --demo",
         "make simulate",
-        "make soak SOAK=--bars 48",
+        "make soak SOAK=--bars 48 SOAK_BROKER=--bars 62",
     ]
 
 
