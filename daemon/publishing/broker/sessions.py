@@ -59,7 +59,7 @@ class BrokerSession:
         self._retained = retained
         self._limits = limits
         self._waiting: deque[PublishPacket] = deque()
-        self._waiting_retained: dict[str, int] = {}
+        self._waiting_retained: dict[str, tuple[int, int]] = {}  # by topic: how many times at QoS 0, and at QoS 1
         self._in_flight: dict[int, PublishPacket] = {}
         self._to_repeat: deque[int] = deque()
         self._last_packet_id = 0
@@ -82,10 +82,13 @@ class BrokerSession:
         return True
 
     def request_retained(self, topic_filter: str, qos: int) -> None:
-        """Queues the retained messages that match a new subscription."""
+        """Queues the retained messages that match a new subscription: once for each filter that matches."""
+        most = self._limits.filters
         for topic in self._retained:
             if matches(topic_filter, topic):
-                self._waiting_retained[topic] = max(qos, self._waiting_retained.get(topic, 0))
+                plain, confirmed = self._waiting_retained.get(topic, (0, 0))
+                more = (min(plain + 1, most), confirmed) if qos == 0 else (plain, min(confirmed + 1, most))
+                self._waiting_retained[topic] = more
 
     def next_packet(self) -> bytes | None:
         """The next packet to send; None while there is none, or while enough messages are in flight."""
@@ -114,12 +117,17 @@ class BrokerSession:
     def pause(self) -> None:
         """The client left: only QoS 1 messages are kept."""
         self._waiting = deque(message for message in self._waiting if message.qos)
-        self._waiting_retained = {topic: qos for topic, qos in self._waiting_retained.items() if qos}
+        waiting = self._waiting_retained
+        self._waiting_retained = {topic: (0, confirmed) for topic, (_, confirmed) in waiting.items() if confirmed}
 
     def _next_message(self) -> PublishPacket | None:
         while self._waiting_retained:
-            topic = next(iter(self._waiting_retained))
-            qos = self._waiting_retained.pop(topic)
+            topic, (plain, confirmed) = next(iter(self._waiting_retained.items()))
+            qos = 1 if confirmed else 0
+            if plain + confirmed > 1:
+                self._waiting_retained[topic] = (plain - 1 + qos, confirmed - qos)
+            else:
+                del self._waiting_retained[topic]
             retained = self._retained.get(topic)
             if retained is not None:
                 return replace(retained, qos=min(qos, retained.qos), retain=True)

@@ -63,6 +63,32 @@ async def test_a_retained_message_goes_to_matching_subscriptions_only(broker: Br
     assert (message.topic, message.payload, message.retain, message.qos) == ("b/1", b"b/1", True, 1)
 
 
+async def test_a_retained_message_comes_once_for_each_matching_filter(broker: Broker) -> None:
+    """Several filters in one SUBSCRIBE count as several subscriptions (MQTT 3.1.1, 3.8.4), and so does a repeated one.
+
+    A live message that several filters match comes once, at the largest QoS of them.
+    """
+    publisher = await broker.publisher()
+    for topic in ("a/b", "a/c", "d"):
+        await publisher.publish(topic, b"old", retain=True)
+    client = await subscriber(broker)
+    filters = ((b"a/#", 0), (b"a/b", 1), (b"+/b", 1), (b"b", 1))
+    body = b"".join(len(each).to_bytes(2, "big") + each + bytes([qos]) for each, qos in filters)
+    await client.send(0x82, b"\x00\x07" + body)
+    old = await client.receive_all()
+    assert sorted((message.topic, message.qos, message.retain) for message in old) == [
+        ("a/b", 0, True),
+        ("a/b", 1, True),
+        ("a/b", 1, True),
+        ("a/c", 0, True),
+    ]
+    assert await client.subscribe("a/b") == 1
+    assert [(message.topic, message.payload) for message in await client.receive_all()] == [("a/b", b"old")]
+    await publisher.publish("a/b", b"new", retain=True)
+    [live] = await client.receive_all()
+    assert (live.payload, live.qos, live.retain) == (b"new", 1, False)
+
+
 async def test_the_newest_retained_message_replaces_and_an_empty_one_removes(broker: Broker) -> None:
     publisher = await broker.publisher()
     for topic, payload in (("a", b"1"), ("a", b"2"), ("b", b"1"), ("b", b"")):
