@@ -7,14 +7,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from daemon.executing import choice
 from daemon.executing.base import Cancelled, WorkerLost
 from daemon.executing.ray_engine import RayCluster, RayUnreachable
 from models.evaluation.outcomes import joined
 from models.evaluation.walkforward import Step, fold_tasks, walk_forward
+from tests.daemon.cli.in_process import run_forecastd
 from tests.daemon.executing.gated_folds import GatedFold, evaluate_gated
 from tests.daemon.executing.test_folds import equal
 from tests.daemon.executing.work import Errand, refuse, square, wait_for_ever
@@ -52,6 +55,7 @@ def cluster() -> Iterator[TwoNodes]:
     nodes.close()
 
 
+@pytest.mark.long
 def test_results_steps_and_errors_are_as_of_the_local_engine(cluster: TwoNodes, tmp_path: Path) -> None:
     """In the order of the tasks; an error of the task's own comes as it was raised."""
     engine = RayCluster(address=cluster.address, workers=2)
@@ -174,16 +178,9 @@ def test_the_command_on_a_cluster_of_its_own(tmp_path: Path) -> None:
     assert json.loads(ray.stdout) == json.loads(local.stdout)
 
 
-def test_without_the_extra_the_command_names_the_cure(tmp_path: Path) -> None:
+def test_without_the_extra_the_command_names_the_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 2, one line, before anything is read."""
-    code = (
-        "import importlib.util as util, sys\n"
-        "found = util.find_spec\n"
-        "util.find_spec = lambda name, *more: None if name == 'ray' else found(name, *more)\n"
-        "from daemon.cli import main\n"
-        f"sys.argv = ['forecastd', 'backtest', '--engine', 'ray', '--data', {str(tmp_path)!r}]\n"
-        "main()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    monkeypatch.setattr(choice, "find_spec", lambda name: None if name == "ray" else find_spec(name))
+    done = run_forecastd("backtest", "--engine", "ray", "--data", str(tmp_path), environment={})
     assert done.returncode == 2
     assert done.stderr == 'forecastd: --engine ray: Ray is not installed: pip install "forecastd[ray]"\n'

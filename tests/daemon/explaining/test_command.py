@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from daemon.serving.control import SOCKET_NAME, ControlServer
 from daemon.serving.status import MqttStatus, StatusDocument, StoreStatus
+from tests.daemon.cli.in_process import Ended, run_forecastd
 from tests.daemon.explaining.conftest import Filled
 
 EMPTY = "/dev/null"  # a configuration file that sets nothing: without any file a running demo would be found
@@ -26,21 +26,14 @@ def environment(folder: Path, **changes: str) -> dict[str, str]:
     return {**os.environ, **own, **changes}
 
 
-def explain(folder: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "daemon", "explain", *arguments, "-c", EMPTY],
-        env=environment(folder, **changes),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def explain(folder: Path, *arguments: str) -> Ended:
+    return run_forecastd("explain", *arguments, "-c", EMPTY, environment=environment(folder))
 
 
 def test_text_and_picture(filled_by_tft: Filled, tmp_path: Path) -> None:
     """Text on standard output, the picture in its file, and nothing else."""
     file = tmp_path / "report.png"
-    done = explain(filled_by_tft.folder, "--plot", str(file), "--last", "3", MPLCONFIGDIR=str(tmp_path))
+    done = explain(filled_by_tft.folder, "--plot", str(file), "--last", "3")
     assert done.returncode == 0, done.stderr
     assert "What it looked at most" in done.stdout
     assert "\x1b" not in done.stdout
@@ -67,7 +60,6 @@ def test_json(filled: Filled) -> None:
     assert len(report["recent"]) == 4
 
 
-@pytest.mark.long
 def test_refusals_are_one_line(filled_by_tft: Filled, tmp_path: Path) -> None:
     """With their exit codes: 2 for what was asked wrongly, 69 where there is no store."""
     for folder, arguments, exit_code, says in (
@@ -84,15 +76,17 @@ def test_refusals_are_one_line(filled_by_tft: Filled, tmp_path: Path) -> None:
         assert done.stdout == ""
 
 
-def test_without_matplotlib_only_the_picture_is_refused(filled_by_tft: Filled, tmp_path: Path) -> None:
+def test_without_matplotlib_only_the_picture_is_refused(
+    filled_by_tft: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Text needs no extra; a picture names the one that it needs, before anything is read."""
-    (tmp_path / "matplotlib.py").write_text("raise ImportError('it is not installed')\n")
-    path = os.pathsep.join([str(tmp_path), *sys.path])
-    refused = explain(filled_by_tft.folder, "--plot", str(tmp_path / "picture.png"), PYTHONPATH=path)
+    for module in ("matplotlib", "matplotlib.figure"):
+        monkeypatch.setitem(sys.modules, module, None)
+    refused = explain(filled_by_tft.folder, "--plot", str(tmp_path / "picture.png"))
     assert refused.returncode == 2
     assert 'pip install "forecastd[plot]"' in refused.stderr
     assert refused.stdout == ""
-    assert explain(filled_by_tft.folder, PYTHONPATH=path).returncode == 0
+    assert explain(filled_by_tft.folder).returncode == 0
 
 
 async def test_the_running_daemon_s_store_is_read(filled_by_tft: Filled, tmp_path: Path) -> None:

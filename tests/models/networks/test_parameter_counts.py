@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import pytest
 
 from features.catalogue import FEATURE_NAMES
-from models.networks.__main__ import parameter_counts
+from models.networks.__main__ import main, parameter_counts
 from models.networks.builder import build_network, network_config
 from models.presets import PRESETS
 from tests.paths import ROOT
@@ -21,10 +20,10 @@ def test_parameter_counts_are_documented_as_counted() -> None:
     assert 8_000_000 <= counts["transformer", "large"] <= 10_000_000
 
 
-def test_the_counts_are_printed() -> None:
+def test_the_counts_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """``python -m models.networks`` prints one line for each kind and preset."""
-    done = subprocess.run([sys.executable, "-m", "models.networks"], capture_output=True, text=True, check=True)
-    assert len(done.stdout.splitlines()) == sum(len(presets) for presets in PRESETS.values())
+    main()
+    assert len(capsys.readouterr().out.splitlines()) == sum(len(presets) for presets in PRESETS.values())
 
 
 def test_every_preset_is_built_for_all_features() -> None:

@@ -43,6 +43,7 @@ def results_of(folder: Path, rank: int) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_both_end_with_the_weights_of_one(folder: Path, kind: str) -> None:
@@ -59,6 +60,7 @@ def test_both_end_with_the_weights_of_one(folder: Path, kind: str) -> None:
         torch.testing.assert_close(ours[name], tensor, atol=2e-3, rtol=2e-2)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_processes_agree_and_detect_differences(folder: Path) -> None:
     """The first process decides, differing values are an error, and an interrupted run resumes to the same result."""

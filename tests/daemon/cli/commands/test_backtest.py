@@ -21,22 +21,17 @@ import pytest
 from daemon.backtesting.document import SCHEMA
 from daemon.backtesting.tables import figure, print_document
 from daemon.cli.commands.console import open_console
+from tests.daemon.cli.in_process import Ended, run_forecastd
 from tests.models.synthetic import garch_bars
 from tests.paths import ROOT
 
 BEGIN, END = "2024-03-05", "2024-03-20"
 
 
-def forecastd(*arguments: str, state_dir: Path) -> subprocess.CompletedProcess[str]:
+def forecastd(*arguments: str, state_dir: Path) -> Ended:
     names = {"FORECASTD__INSTANCE__NAME": f"backtest-{os.getpid()}", "FORECASTD__INSTANCE__STATE_DIR": str(state_dir)}
-    return subprocess.run(
-        [sys.executable, "-m", "daemon", "backtest", *arguments],
-        env={**os.environ, **names, "FORECASTD__MODEL__HORIZONS": "[1, 6]", "FORECASTD__MODEL__DEVICE": "cpu"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
+    names |= {"FORECASTD__MODEL__HORIZONS": "[1, 6]", "FORECASTD__MODEL__DEVICE": "cpu"}
+    return run_forecastd("backtest", *arguments, environment=names)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +51,7 @@ def report(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = forecastd(
         *("--data", str(bars), "--from", BEGIN, "--to", END, "--folds", "2", "--model", "attention_lstm"),
         *("--preset", "small", "--epochs", "1", "--baselines", "ewma", "--json", "--report", str(folder / "report")),
+        *("--workers", "1"),
         state_dir=folder,
     )
     assert done.returncode == 0, done.stderr
@@ -208,6 +204,7 @@ def test_too_little_history_is_one_line_with_the_fold(bars: Path, tmp_path: Path
     assert "(har, fold 1)" in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_ctrl_c_ends_the_workers_and_says_so_on_one_line(bars: Path, tmp_path: Path) -> None:
     """Sent to every process of the terminal, as a terminal does; the exit code is that of an interrupt."""

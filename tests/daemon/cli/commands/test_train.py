@@ -21,6 +21,7 @@ from daemon.cli.commands.train import score_table
 from daemon.errors import EXIT_USAGE
 from models.artifacts.artifact import read_artifact
 from models.presets import PRESETS
+from tests.daemon.cli.in_process import run_forecastd
 from tests.models.synthetic import garch_bars
 from tests.paths import ROOT
 
@@ -46,9 +47,7 @@ def environment(state_dir: Path) -> dict[str, str]:
 
 def forecastd(*arguments: str, state_dir: Path) -> list[dict[str, Any]]:
     """The JSON lines of a command that ends well."""
-    done = subprocess.run(
-        command(*arguments), env=environment(state_dir), cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
+    done = run_forecastd(*arguments, environment=environment(state_dir))
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -123,9 +122,7 @@ def test_the_store_is_what_is_trained_on_without_a_file(tmp_path: Path) -> None:
     file, recent = tmp_path / "klines.parquet", garch_bars(1400, ("BTC-USDT", "SOL-USDT"))
     open_time = (pl.col("open_time_us") // 1000).alias("open_time")
     recent.with_columns(open_time).drop("venue", "open_time_us", "complete").write_parquet(file)
-    imported = subprocess.run(
-        command("history", "import", str(file)), env=environment(tmp_path), cwd=ROOT, capture_output=True, timeout=60
-    )
+    imported = run_forecastd("history", "import", str(file), environment=environment(tmp_path))
     assert imported.returncode == 0, imported.stderr
     for arguments, expected in (
         ([], ("binance:BTC-USDT",)),
