@@ -48,7 +48,10 @@ def fill_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Fille
     return make
 
 
-@pytest.fixture(params=PRESETS)
+# The transformer is explained like the LSTM with attention.
+@pytest.fixture(
+    params=[pytest.param(each, marks=pytest.mark.long) if each == "transformer" else each for each in PRESETS]
+)
 def filled(request: pytest.FixtureRequest, fill_once: Callable[[str], Filled]) -> Filled:
     """One kind after the other."""
     return fill_once(request.param)

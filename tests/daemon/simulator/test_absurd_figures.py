@@ -14,7 +14,7 @@ BTC, ETH = SYMBOLS
 UNITS = 10**27
 
 
-@pytest.mark.parametrize("trade_id", [9_000_000_000_000_000_000, 4_000_000_000])
+@pytest.mark.parametrize("trade_id", [9_000_000_000_000_000_000, pytest.param(4_000_000_000, marks=pytest.mark.long)])
 async def test_a_valid_frame_with_a_huge_id(feed: VenueClient, trade_id: int) -> None:
     """One trade of the symbol at the last price and the present time; subscribers of others receive nothing."""
     async with feed.connect() as connection, feed.connect() as other:

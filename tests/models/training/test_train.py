@@ -86,7 +86,7 @@ def test_a_checkpoint_that_raises_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_several_seeds_are_averaged_if_that_scores_better(tmp_path: Path) -> None:
     """The artifact records the loss of each seed and of their average, and holds the best of them."""
-    path = train(tiny_spec(tmp_path, seeds=2, epochs=2))
+    path = train(tiny_spec(tmp_path, seeds=2))
     manifest = read_artifact(path).manifest
     losses, average = manifest.training["seed_losses"], manifest.training["average_loss"]
     assert len(set(losses)) == 2
@@ -98,10 +98,10 @@ def test_several_seeds_are_averaged_if_that_scores_better(tmp_path: Path) -> Non
 
 def test_an_average_that_scores_worse_is_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """If its loss is above that of the best seed, the artifact holds that seed's network."""
-    best = train(tiny_spec(tmp_path / "alone", epochs=2))
+    best = train(tiny_spec(tmp_path / "alone"))
     judged = Fitting.evaluate
     monkeypatch.setattr(Fitting, "evaluate", lambda self, *given: judged(self, *given) + 9.0 * len(given))
-    both = train(tiny_spec(tmp_path / "both", epochs=2, seeds=2))
+    both = train(tiny_spec(tmp_path / "both", seeds=2))
     manifest = read_artifact(both).manifest
     assert manifest.network["members"] == 1
     assert manifest.training["average_loss"] > min(manifest.training["seed_losses"])

@@ -117,19 +117,26 @@ def test_every_network_is_trained_by_one_command(kind: str, bars: Path, tmp_path
 
 
 @pytest.mark.slow
-def test_the_store_is_what_is_trained_on_without_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], ("binance:BTC-USDT",)),
+        pytest.param(
+            ["--symbols", "SOL-USDT,BTC-USDT"], ("binance:BTC-USDT", "binance:SOL-USDT"), marks=pytest.mark.long
+        ),
+    ],
+)
+def test_the_store_is_what_is_trained_on_without_a_file(
+    arguments: list[str], expected: tuple[str, ...], tmp_path: Path
+) -> None:
     """The symbols that are named, or else those of the configuration, as far as the store holds them."""
     file, recent = tmp_path / "klines.parquet", garch_bars(1400, ("BTC-USDT", "SOL-USDT"))
     open_time = (pl.col("open_time_us") // 1000).alias("open_time")
     recent.with_columns(open_time).drop("venue", "open_time_us", "complete").write_parquet(file)
     imported = run_forecastd("history", "import", str(file), environment=environment(tmp_path))
     assert imported.returncode == 0, imported.stderr
-    for arguments, expected in (
-        ([], ("binance:BTC-USDT",)),
-        (["--symbols", "SOL-USDT,BTC-USDT"], ("binance:BTC-USDT", "binance:SOL-USDT")),
-    ):
-        *_, result = forecastd("train", "--model", "lstm", "--epochs", "1", *arguments, state_dir=tmp_path)
-        assert read_artifact(Path(result["artifact"])).manifest.symbols == expected
+    *_, result = forecastd("train", "--model", "lstm", "--epochs", "1", *arguments, state_dir=tmp_path)
+    assert read_artifact(Path(result["artifact"])).manifest.symbols == expected
 
 
 @pytest.mark.long
