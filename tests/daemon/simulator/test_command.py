@@ -23,7 +23,7 @@ async def started(arguments: str) -> tuple[asyncio.subprocess.Process, dict[str,
         sys.executable, "-c", RUN.format(arguments), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return process, json.loads(await process.stdout.readline())
 
 
