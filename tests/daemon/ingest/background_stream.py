@@ -1,4 +1,4 @@
-"""A stream in the background, and a listener that remembers what it hears."""
+"""A stream in the background, and a listener that records its calls."""
 
 from __future__ import annotations
 

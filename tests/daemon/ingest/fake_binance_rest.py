@@ -1,4 +1,4 @@
-"""Binance's REST side on loopback: aggTrades and klines from memory, and scripted misfortunes before them."""
+"""Binance's REST side on loopback: aggTrades and klines from memory, after scripted errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SmallPages(Binance):
 
 
 class SleepingClock(ManualClock):
-    """A clock that only sleeping moves; it remembers every sleep."""
+    """A clock that advances only by sleeping, and records every sleep."""
 
     def __init__(self, start_us: int = T0_US) -> None:
         super().__init__(start_us)
@@ -46,7 +46,7 @@ class SleepingClock(ManualClock):
 
 
 async def newest(client: RestClient) -> Trade | None:
-    """Any small question that is one request."""
+    """Any small question that takes one request."""
     answer = await client.trades(BTC, from_id=95, until_id=95, after_us=0)
     return answer.trades[-1] if answer.trades else None
 

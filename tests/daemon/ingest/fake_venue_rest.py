@@ -1,4 +1,4 @@
-"""The REST sides of five venues on loopback: how each pages its trades, and how it complains."""
+"""The REST sides of five venues on loopback: how each pages its trades, and its error answers."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class FakeVenueRest:
 
 
 def coinbase(venue: FakeVenueRest, path: str, query: Query) -> list[dict[str, Any]]:
-    """Newest first, ``after`` an id; a page holds ten, whatever is asked for."""
+    """Newest first, ``after`` an id; a page holds ten trades."""
     last = int(query.get("after", venue.newest_id + 1)) - 1
     return [
         {"trade_id": number, "price": "100.5", "size": "2", "side": "buy", "time": iso(T0_US + number * 1_000_000)}
@@ -130,7 +130,7 @@ def okx(venue: FakeVenueRest, path: str, query: Query) -> dict[str, Any]:
 
 
 def bitstamp(venue: FakeVenueRest, path: str, query: Query) -> list[dict[str, Any]]:
-    """What happened within the window before now, which is the second of the newest trade."""
+    """The trades of the window that ends now, the second of the newest trade."""
     seconds = {"minute": 60, "hour": 3600, "day": 86_400}[query.get("time", "minute")]
     return [
         {"date": str(T0_MS // 1000 + number), "tid": str(number), "price": "100.5", "amount": "2", "type": "0"}

@@ -1,4 +1,4 @@
-"""The six venues' subscription styles on loopback, with misbehaviour on request."""
+"""The six venues' subscription styles on loopback, with faults on request."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Style(ABC):
 
     @abstractmethod
     def asked(self, request: dict[str, Any]) -> list[str]:
-        """The natives that are asked for; none where the request is of another kind."""
+        """The requested natives; none where the request is of another kind."""
 
     @abstractmethod
     def acknowledge(self, natives: list[str], request: dict[str, Any], so_far: list[str]) -> list[str]:
@@ -53,7 +53,7 @@ class Style(ABC):
         """Trade ``trade_id`` happens as many milliseconds after T0."""
 
     def all_or_nothing(self) -> bool:
-        """Whether one wrong symbol spoils its whole request."""
+        """Whether one wrong symbol makes the venue refuse the whole request."""
         return False
 
 

@@ -1,4 +1,4 @@
-"""A server certificate that no client has a reason to trust."""
+"""A server certificate that no client trusts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 
 def self_signed(folder: Path) -> ssl.SSLContext:
-    """A TLS context for a server on 127.0.0.1 whose certificate vouches for itself, written into ``folder``."""
+    """A TLS context for a server on 127.0.0.1 with a self-signed certificate, written into ``folder``."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)

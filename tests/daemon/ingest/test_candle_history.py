@@ -1,4 +1,4 @@
-"""Candles page by page, and bars put together from shorter ones."""
+"""Candles page by page, and bars merged from shorter candles."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.daemon.ingest.fake_binance_rest import (
 
 
 async def test_candles_are_paged(rest: FakeRest, connect: Connect, clock: SleepingClock) -> None:
-    """Candles come page by page, the unfinished one and those outside the range left out."""
+    """Candles come page by page, without the unfinished one and those outside the range."""
     start_ms = 1_699_999_200_000  # the hour that holds T0
     rest.klines["1h"] = [kline(start_ms + hour * 3_600_000, 3_600_000, 100 + hour) for hour in range(-40, 1)]
     bars = await connect().candles(BTC, HOUR_US, start_ms * 1000 - 25 * HOUR_US - 1, start_ms * 1000 + HOUR_US)
@@ -35,7 +35,7 @@ async def test_candles_are_paged(rest: FakeRest, connect: Connect, clock: Sleepi
 
 
 async def test_missing_candles_stay_missing(rest: FakeRest, connect: Connect) -> None:
-    """A venue outage leaves a hole, and paging goes on behind it."""
+    """An outage of the venue leaves a hole, and paging continues after it."""
     start_ms = 1_699_999_200_000
     hours = [*range(-40, -35), *range(-5, 0)]
     rest.klines["1h"] = [kline(start_ms + hour * 3_600_000, 3_600_000, 100) for hour in hours]
@@ -58,7 +58,7 @@ async def test_candles_that_were_not_asked_for(rest: FakeRest, connect: Connect)
 async def test_an_impossible_candle_is_left_out_alone(
     rest: FakeRest, connect: Connect, field: int, value: object
 ) -> None:
-    """The others of its page are used; the candle is logged and counted."""
+    """The other candles of its page are used; the impossible one is logged and counted."""
     start_ms = 1_699_999_200_000
     rows = [kline(start_ms + hour * 3_600_000, 3_600_000, 100) for hour in range(-5, 0)]
     rows[2] = [value if index == field else each for index, each in enumerate(rows[2])]
@@ -72,7 +72,7 @@ async def test_an_impossible_candle_is_left_out_alone(
 
 
 async def test_an_impossible_candle_is_not_a_missing_one(rest: FakeRest, connect: Connect) -> None:
-    """Requested alone, its fault is raised: an empty answer would say that nothing was traded."""
+    """Where it is the only candle, its fault is raised: an empty answer would mean that nothing was traded."""
     start_ms = 1_699_999_200_000
     row = kline(start_ms - 3_600_000, 3_600_000, 100)
     row[5] = "1e27"
@@ -82,7 +82,7 @@ async def test_an_impossible_candle_is_not_a_missing_one(rest: FakeRest, connect
 
 
 async def test_a_candle_of_1e15_units_is_possible(rest: FakeRest, connect: Connect) -> None:
-    """A coin of a billionth of a cent trades as much in an hour."""
+    """A coin worth a billionth of a cent trades that much in an hour."""
     start_ms = 1_699_999_200_000
     row = kline(start_ms - 3_600_000, 3_600_000, 100)
     row[5] = "3000000000000000.5"
@@ -92,7 +92,7 @@ async def test_a_candle_of_1e15_units_is_possible(rest: FakeRest, connect: Conne
 
 
 async def test_five_second_bars_from_one_second_candles(rest: FakeRest, connect: Connect) -> None:
-    """An interval that the venue does not publish is put together exactly; whole bars only."""
+    """An interval that the venue does not publish is merged exactly, complete bars only."""
     rest.klines["1s"] = [kline(T0_MS + second * 1000, 1000, 100 + second) for second in range(-20, 0)]
     rest.klines["1s"][7] = kline(T0_MS - 13_000, 1000, 500, trades=0)  # nobody's price must not count
     del rest.klines["1s"][1]
@@ -115,7 +115,7 @@ def test_unknown_parts_make_an_unknown_sum() -> None:
 
 
 def test_no_part_has_a_trade() -> None:
-    """A bar out of empty candles has no prices."""
+    """A bar of empty candles has no prices."""
     parts = [bar_at(second * SECOND_US, price=None) for second in range(2)]
     (whole,) = combine(parts, 2 * SECOND_US)
     assert (whole.open, whole.high, whole.low, whole.close) == (None, None, None, None)
@@ -142,6 +142,6 @@ def bar_at(open_us: int, *, price: float | None = 10.0, taker_buy_volume: float 
 
 
 async def test_interval_that_no_candle_divides(connect: Connect) -> None:
-    """Half a second cannot be had from candles."""
+    """Bars of half a second cannot be merged from candles."""
     with pytest.raises(DataFault, match="no candle that divides 500000 us"):
         await connect().candles(BTC, 500_000, 0, HOUR_US)

@@ -1,4 +1,4 @@
-"""What venues complain about in good answers, the budgets they grant, the candles they keep and the time they tell."""
+"""Errors that come with HTTP 200, request budgets, the reach of candles, and server times."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def asking(name: str, page: Page) -> AsyncIterator[tuple[FakeVenueRest, Re
 
 
 async def one_request(client: RestClient, symbol: str = BTC) -> int:
-    """How many trades the newest page has that are wanted."""
+    """The number of wanted trades on the newest page."""
     return len((await client.trades(symbol, from_id=None, until_id=None, after_us=T0_US + 30 * SECOND_US)).trades)
 
 
@@ -44,7 +44,7 @@ async def one_request(client: RestClient, symbol: str = BTC) -> int:
     ],
 )
 async def test_a_rate_limit_in_a_good_answer(name: str, page: Page, complaint: bytes, pause_s: float) -> None:
-    """It is waited out like one that comes with a status of its own, and the request made again."""
+    """A rate limit with HTTP 200 is waited out like one with its own status, and the request is repeated."""
     async with asking(name, page) as (rest, client, clock):
         rest.complaints.append(complaint)
         assert await one_request(client) == 11
@@ -53,7 +53,7 @@ async def test_a_rate_limit_in_a_good_answer(name: str, page: Page, complaint: b
 
 
 async def test_a_rate_limit_that_does_not_end() -> None:
-    """After so many attempts the caller learns of it."""
+    """After a bounded number of attempts the caller gets the error."""
     async with asking("kraken", fake_venue_rest.kraken) as (rest, client, clock):
         rest.complaints.extend([b'{"error":["EAPI:Rate limit exceeded"]}'] * 9)
         with pytest.raises(RateLimited, match="kraken: EAPI:Rate limit exceeded"):
@@ -71,7 +71,7 @@ async def test_a_rate_limit_that_does_not_end() -> None:
     ],
 )
 async def test_a_complaint_that_passes(name: str, page: Page, complaint: bytes) -> None:
-    """The venue is asked again after a short while, a bounded number of times."""
+    """A temporary error is retried after a short pause, a bounded number of times."""
     async with asking(name, page) as (rest, client, clock):
         rest.complaints.append(complaint)
         assert await one_request(client) == 11
@@ -92,7 +92,7 @@ async def test_a_complaint_that_passes(name: str, page: Page, complaint: bytes) 
     ],
 )
 async def test_a_complaint_that_does_not_pass(name: str, page: Page, complaint: bytes) -> None:
-    """A wrong request stays wrong: it is sent once, and the error has the venue's words."""
+    """A wrong request is sent once, and the error quotes the venue."""
     async with asking(name, page) as (rest, client, clock):
         rest.complaints.append(complaint)
         with pytest.raises(DataFault, match=r"Unknown|Not supported|not exist|Invalid pair"):
@@ -102,7 +102,7 @@ async def test_a_complaint_that_does_not_pass(name: str, page: Page, complaint: 
 
 
 async def test_every_pair_has_a_budget_of_its_own() -> None:
-    """Kraken counts per pair: what one has used up keeps no other waiting."""
+    """Kraken counts per pair: the used budget of one pair delays no other."""
     async with asking("kraken", fake_venue_rest.kraken) as (rest, client, clock):
         for symbol in SYMBOLS:
             await one_request(client, symbol)
@@ -123,7 +123,7 @@ async def test_a_budget_that_all_share() -> None:
 
 
 async def test_a_ban_stops_who_waited_for_the_budget_meanwhile() -> None:
-    """A request that had to wait its turn is not sent after the venue has said stop to another."""
+    """A request that waits for its budget is not sent once the venue has banned another."""
     clock, banned = SleepingClock(), asyncio.Event()
 
     async def sleep(delay_s: float) -> None:
@@ -145,7 +145,7 @@ async def test_a_ban_stops_who_waited_for_the_budget_meanwhile() -> None:
 
 
 async def test_candles_only_as_far_back_as_the_venue_has_them() -> None:
-    """Kraken's newest 720: what is older is not asked for, and so not searched in vain page by page."""
+    """Kraken keeps the newest 720 candles: older ones are not requested."""
     async with asking("kraken", fake_venue_rest.kraken_candles) as (rest, client, _):
         running_us = T0_US // HOUR_US * HOUR_US
         bars = await client.candles(BTC, HOUR_US, running_us - 5000 * HOUR_US, running_us + HOUR_US)
@@ -157,7 +157,7 @@ async def test_candles_only_as_far_back_as_the_venue_has_them() -> None:
 
 
 async def test_bars_whose_first_candles_are_out_of_reach() -> None:
-    """A bar of which the venue has only the later candles is left out."""
+    """A bar is left out where the venue keeps only its later candles."""
     async with asking("kraken", fake_venue_rest.kraken_candles) as (_, client, _):
         two_us, running_us = 2 * HOUR_US, T0_US // HOUR_US * HOUR_US
         bars = await client.candles(BTC, two_us, running_us - 5000 * HOUR_US, running_us)
@@ -167,7 +167,7 @@ async def test_bars_whose_first_candles_are_out_of_reach() -> None:
 
 
 async def test_time_from_the_date_of_an_answer() -> None:
-    """Bitstamp tells the time nowhere else: the middle of the second that its header names."""
+    """Bitstamp gives its time in the Date header only: the middle of that second is used."""
     async with asking("bitstamp", fake_venue_rest.bitstamp) as (rest, client, clock):
         assert await client.time_sample() == TimeSample(500_000, 500_000)
         rest.date_s += 30
@@ -178,7 +178,7 @@ async def test_time_from_the_date_of_an_answer() -> None:
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Wed, 21 Oct 2015 07:28:00"])
 async def test_a_date_that_cannot_be_read(date: str) -> None:
-    """It is no time."""
+    """An unreadable date is no time."""
     async with asking("bitstamp", fake_venue_rest.bitstamp) as (rest, client, _):
         rest.date = date
         with pytest.raises(DataFault, match="without a readable Date"):

@@ -1,4 +1,4 @@
-"""What a status means, and what is this machine."""
+"""The meaning of HTTP statuses, and the addresses of this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from daemon.ingest.http_errors import error_for_status, is_loopback, retry_after
 
 
 def test_refusals() -> None:
-    """451 and 403 refuse the region, 429 and 418 ask for a pause, anything else is nothing of the kind."""
+    """451 and 403 refuse the region, 429 and 418 ask for a pause, any other status does neither."""
     for status in (403, 451):
         assert isinstance(error_for_status("binance", status, None, key="ws_url"), RegionRefused)
     for status in (418, 429):

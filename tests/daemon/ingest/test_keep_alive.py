@@ -1,4 +1,4 @@
-"""A connection is kept alive the venue's way and replaced when it falls silent; the time of its last frame is known."""
+"""Keep-alive in the venue's way, replacement of a silent connection, and the time of its last frame."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PERIOD_US = 20_000
 async def kept(
     venue: FakeVenue, name: str, listener: RecordingListener, *, every_s: float = 0.05, per_connection: int = 9
 ) -> AsyncIterator[MarketStream]:
-    """An impatient stream of two symbols, whose keep-alive is quick."""
+    """A stream of two symbols with short timeouts and a frequent keep-alive."""
     made = swift(name, [BTC, ETH])
     made.limits = msgspec.structs.replace(made.limits, streams_per_connection=per_connection)
     if made.keep_alive is not None:
@@ -37,7 +37,7 @@ async def kept(
 
 @pytest.mark.parametrize("name", KEPT_ALIVE)
 async def test_the_answers_to_a_keep_alive_are_life(name: str, listener: RecordingListener) -> None:
-    """The venue's own text goes out every so often, and while it is answered a quiet connection stays."""
+    """The venue's keep-alive text is sent regularly, and while it is answered a quiet connection stays."""
     async with FakeVenue(name) as venue, kept(venue, name, listener):
         await listener.until_count("connected", 1)
         await asyncio.sleep(0.6)
@@ -50,7 +50,7 @@ async def test_the_answers_to_a_keep_alive_are_life(name: str, listener: Recordi
 
 @pytest.mark.parametrize("name", STYLES)
 async def test_a_venue_that_falls_silent_is_left(name: str, listener: RecordingListener) -> None:
-    """No frame for ``quiet_s``, not even in answer to a keep-alive: another connection is made."""
+    """After ``quiet_s`` without a frame, not even an answer to a keep-alive, the connection is replaced."""
     async with FakeVenue(name) as venue, kept(venue, name, listener):
         await listener.until_count("connected", 1)
         first = venue.peers[0]
@@ -64,7 +64,7 @@ async def test_a_venue_that_falls_silent_is_left(name: str, listener: RecordingL
 
 
 async def test_frames_of_any_kind_are_life(listener: RecordingListener) -> None:
-    """Coinbase's heartbeats keep a connection on which nothing is traded."""
+    """Coinbase's heartbeats keep a connection open on which nothing is traded."""
     async with FakeVenue("coinbase") as venue, kept(venue, "coinbase", listener):
         await listener.until_count("connected", 1)
         for _ in range(12):
@@ -77,7 +77,7 @@ async def test_frames_of_any_kind_are_life(listener: RecordingListener) -> None:
 
 @pytest.mark.parametrize("name", ANNOUNCING)
 async def test_an_announced_end_makes_before_it_breaks(name: str, listener: RecordingListener) -> None:
-    """The old connection is read until another is subscribed, and for a moment longer."""
+    """The old connection is read until the new one is subscribed, and a moment longer."""
     async with FakeVenue(name) as venue, kept(venue, name, listener):
         await listener.until_count("connected", 1)
         old = venue.peers[0]
@@ -94,7 +94,7 @@ async def test_an_announced_end_makes_before_it_breaks(name: str, listener: Reco
 
 
 async def test_a_symbol_that_the_new_connection_does_not_get(listener: RecordingListener) -> None:
-    """It is reported as not served once the old connection is gone, and requested again."""
+    """It is reported as not served once the old connection is closed, and requested again."""
     async with FakeVenue("okx") as venue, kept(venue, "okx", listener):
         await listener.until_count("connected", 1)
         replaced_at_us = SystemClock().market_us()
@@ -129,7 +129,7 @@ async def test_one_connection_dies_and_the_other_knows_nothing_of_it(name: str, 
 
 @pytest.mark.parametrize("name", ["coinbase", "kraken"])
 async def test_a_frame_beyond_any_real_size(name: str, listener: RecordingListener) -> None:
-    """More than a MiB ends the connection, whose symbols are served by the next; a frame just below it does not."""
+    """A frame over 1 MiB ends the connection, and the next serves its symbols; a smaller one does not."""
     async with FakeVenue(name) as venue, kept(venue, name, listener):
         await listener.until_count("connected", 1)
         venue.tell(venue.peers[0], "x" * 2**20)
@@ -149,7 +149,7 @@ def closely(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("closely")
 async def test_data_are_complete_until_a_moment_before_the_last_frame(listener: RecordingListener) -> None:
-    """A loss names the time until which all data were read: never after the last frame, and not much before it."""
+    """The time until which data are complete is at most that of the last frame, and little before it."""
     clock = SystemClock()
     async with FakeVenue("bitstamp") as venue, kept(venue, "bitstamp", listener, every_s=30):
         await listener.until_count("connected", 1)

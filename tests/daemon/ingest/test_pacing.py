@@ -1,4 +1,4 @@
-"""Backoff and budgets."""
+"""Backoff and request budgets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from daemon.ingest.pacing import Backoff, TokenBucket
 
 
 def test_backoff_doubles_up_to_its_cap_for_ever() -> None:
-    """The ceiling doubles, stays at the cap after any number of failures, and starts over on reset."""
+    """The ceiling doubles, stays at the cap after any number of failures, and is reset to its start."""
     backoff = Backoff(first_s=0.5, cap_s=30, draw=lambda: 1.0)
     assert [backoff.next_s() for _ in range(8)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
     assert [backoff.next_s() for _ in range(5000)] == [30] * 5000
@@ -20,13 +20,13 @@ def test_backoff_doubles_up_to_its_cap_for_ever() -> None:
 
 
 def test_backoff_draws_the_whole_delay() -> None:
-    """Full jitter: the delay may be anything from nothing to the ceiling."""
+    """Full jitter: the delay is anywhere from zero to the ceiling."""
     backoff = Backoff(first_s=8, cap_s=8, draw=iter([0.0, 0.25, 0.999]).__next__)
     assert [backoff.next_s() for _ in range(3)] == [0, 2, pytest.approx(7.992)]
 
 
 async def test_bucket_serves_in_the_order_of_asking() -> None:
-    """Who asked first is served first, even when a later one wants less."""
+    """The first caller is served first, even when a later one wants less."""
     clock = ManualClock()
     served: list[str] = []
 
@@ -53,7 +53,7 @@ async def test_bucket_refuses_what_it_can_never_hold() -> None:
 
 
 async def test_bucket_within_a_limit_for_any_period() -> None:
-    """However the takes fall, no period of that length holds more than the limit, and the pace comes near it."""
+    """No period of that length holds more than the limit, and the rate comes near it."""
     clock = ManualClock()
     taken_s: list[float] = []
 

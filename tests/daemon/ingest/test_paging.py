@@ -1,4 +1,4 @@
-"""Trades of the venues that page downwards, by time or not at all, against a real HTTP server on loopback."""
+"""Trades of venues that page downwards, by time or not at all, against a real HTTP server on loopback."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def ids(trades: list[Trade]) -> list[int]:
 
 @pytest.mark.parametrize(("name", "requests"), [("coinbase", 5), ("okx", 1), ("kraken", 1)])
 async def test_everything_from_an_id_on(name: str, requests: int) -> None:
-    """Whichever way the venue pages, the answer is oldest first, each trade once, and nothing older."""
+    """For every way of paging the answer is oldest first, each trade once, and none older than the id."""
     async with asking(name, newest_id=95) as (rest, client, clock):
         asked_at_us = clock.market_us()
         answer = await client.trades(BTC, from_id=53, until_id=None, after_us=time_us(52))
@@ -70,7 +70,7 @@ async def test_everything_from_an_id_on(name: str, requests: int) -> None:
 
 @pytest.mark.parametrize("name", ["coinbase", "okx", "kraken"])
 async def test_a_gap_in_the_midst(name: str) -> None:
-    """A walk that begins at the last wanted id says nothing of the newest."""
+    """A walk that begins at the last wanted id proves nothing about the newest trade."""
     async with asking(name, newest_id=900) as (rest, client, _):
         answer = await client.trades(BTC, from_id=300, until_id=345, after_us=time_us(299))
         assert ids(answer.trades) == list(range(300, 346))
@@ -81,7 +81,7 @@ async def test_a_gap_in_the_midst(name: str) -> None:
 
 
 async def test_the_time_of_the_question_is_before_every_page() -> None:
-    """A downward walk that takes long proves nothing of the time it took."""
+    """A downward walk proves completeness only up to the time of its first request."""
     async with asking("coinbase", newest_id=95, pages_per_call=20) as (rest, client, clock):
         asked_at_us = clock.market_us()
         answer = await client.trades(BTC, from_id=1, until_id=None, after_us=0)
@@ -91,7 +91,7 @@ async def test_the_time_of_the_question_is_before_every_page() -> None:
 
 
 async def test_a_downward_walk_that_is_too_long() -> None:
-    """The newest pages are given, and it is said that older ones are not; the head is reached all the same."""
+    """The newest pages are returned as incomplete; the newest trade is reached."""
     async with asking("coinbase", newest_id=95, pages_per_call=3) as (rest, client, _):
         answer = await client.trades(BTC, from_id=1, until_id=None, after_us=0)
         assert ids(answer.trades) == list(range(66, 96))
@@ -105,7 +105,7 @@ async def test_a_downward_walk_that_is_too_long() -> None:
 
 
 async def test_pages_that_overlap() -> None:
-    """Kraken's pages begin with the last trade of the page before: it comes once."""
+    """Kraken's pages begin with the last trade of the page before, which is returned once."""
     async with asking("kraken", newest_id=2500) as (rest, client, _):
         answer = await client.trades(BTC, from_id=11, until_id=None, after_us=time_us(10))
         assert ids(answer.trades) == list(range(11, 2501))
@@ -117,7 +117,7 @@ async def test_pages_that_overlap() -> None:
 
 
 async def test_an_upward_walk_that_is_too_long() -> None:
-    """The oldest pages are given; the head is not reached."""
+    """The oldest pages are returned; the newest trade is not reached."""
     async with asking("kraken", newest_id=2500, pages_per_call=2) as (_, client, _):
         answer = await client.trades(BTC, from_id=11, until_id=None, after_us=time_us(10))
         assert ids(answer.trades) == list(range(11, 2009))
@@ -127,7 +127,7 @@ async def test_an_upward_walk_that_is_too_long() -> None:
 
 @pytest.mark.parametrize(("ago_s", "whole"), [(30, True), (59, True), (60, False), (300, False)])
 async def test_by_time_where_only_the_newest_are_given(ago_s: int, whole: bool) -> None:
-    """Bybit's 60 newest are whole only where they reach back to before what is wanted."""
+    """Bybit's newest 60 trades are complete only if they reach back before the requested time."""
     async with asking("bybit", newest_id=1000) as (_, client, _):
         answer = await client.trades(BTC, from_id=None, until_id=None, after_us=time_us(1000 - ago_s + 1))
         assert ids(answer.trades) == list(range(max(1000 - ago_s + 1, 941), 1001))
@@ -140,7 +140,7 @@ async def test_by_time_where_only_the_newest_are_given(ago_s: int, whole: bool) 
     [(30, "minute", True), (600, "hour", True), (7200, "day", True), (90_000, "day", False)],
 )
 async def test_by_time_where_a_window_is_given(ago_s: int, window: str, whole: bool) -> None:
-    """Bitstamp gives the last minute, hour or day; beyond that the answer says that it is not whole."""
+    """Bitstamp gives the last minute, hour or day; beyond a day the answer is marked incomplete."""
     async with asking("bitstamp", newest_id=100_000) as (rest, client, _):
         answer = await client.trades(BTC, from_id=None, until_id=None, after_us=time_us(100_000 - ago_s))
         assert rest.queries == [{"time": window}]
@@ -149,7 +149,7 @@ async def test_by_time_where_a_window_is_given(ago_s: int, window: str, whole: b
 
 
 async def test_the_start_after_the_last_trade_before_it() -> None:
-    """OKX can be asked for it: one small question, and the trades since then come by id."""
+    """OKX returns the last trade before a time in one small request; the trades since follow by id."""
     async with asking("okx", newest_id=5000) as (rest, client, _):
         start = await client.sequence_start(BTC, time_us(4200))
         assert start.trades == []
@@ -159,7 +159,7 @@ async def test_the_start_after_the_last_trade_before_it() -> None:
 
 
 async def test_the_start_of_a_market_that_is_new() -> None:
-    """Nothing was traded before the start: the first trades there ever were come with it."""
+    """Where nothing was traded before the start, the first trades of the market are its beginning."""
     async with asking("okx", newest_id=950, first_id=700) as (_, client, _):
         start = await client.sequence_start(BTC, time_us(500))
         assert ids(start.trades) == list(range(700, 951))
@@ -167,7 +167,7 @@ async def test_the_start_of_a_market_that_is_new() -> None:
 
 
 async def test_the_start_that_is_paged_down_to() -> None:
-    """Coinbase cannot be asked by time: as many pages as a start may take are walked, down to before it."""
+    """Coinbase has no requests by time: the client pages down to before the start, within a bound."""
     async with asking("coinbase", newest_id=500, pages_per_call=2) as (rest, client, _):
         start = await client.sequence_start(BTC, time_us(400))
         assert ids(start.trades) == list(range(400, 501))
@@ -175,7 +175,7 @@ async def test_the_start_that_is_paged_down_to() -> None:
 
 
 async def test_a_start_that_is_too_far_away() -> None:
-    """A start with a hole behind it would be none."""
+    """A start beyond the bound is refused, because trades would be missing behind it."""
     async with asking("coinbase", newest_id=500, pages_per_start=3) as (rest, client, _):
         with pytest.raises(Retryable, match="too many trades of BTC-USDT"):
             await client.sequence_start(BTC, time_us(400))
@@ -183,7 +183,7 @@ async def test_a_start_that_is_too_far_away() -> None:
 
 
 async def test_the_start_by_time() -> None:
-    """Kraken is asked by time: the first page from there on, and nothing of before it."""
+    """Kraken is requested by time: the first page from there on, without older trades."""
     async with asking("kraken", newest_id=2500) as (rest, client, _):
         start = await client.sequence_start(BTC, time_us(400))
         assert ids(start.trades)[0] == 400
@@ -192,7 +192,7 @@ async def test_the_start_by_time() -> None:
 
 @pytest.mark.parametrize("name", ["coinbase", "kraken"])
 async def test_the_start_of_a_quiet_market(name: str) -> None:
-    """Nothing since the start: the newest trade there is says where the ids stand."""
+    """Without trades since the start the newest trade gives the last id."""
     async with asking(name, newest_id=95) as (_, client, clock):
         clock.now_us += 3600 * SECOND_US
         start = await client.sequence_start(BTC, time_us(2000))
@@ -203,6 +203,6 @@ async def test_the_start_of_a_quiet_market(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["coinbase", "kraken", "okx"])
 async def test_the_start_of_a_market_that_never_traded(name: str) -> None:
-    """There is nothing to begin behind."""
+    """A market without trades has no last id."""
     async with asking(name, newest_id=0) as (_, client, _):
         assert await client.sequence_start(BTC, time_us(-100)) == SequenceStart([], None)

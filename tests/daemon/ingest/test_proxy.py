@@ -1,4 +1,4 @@
-"""The proxy of the environment: which variable counts, what is refused with a cure, and SOCKS where it is installed."""
+"""The proxy of the environment: which variable counts, refusals with their cure, and SOCKS where it is installed."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_which_proxy_counts(
     variable: str, value: str, url: str, expected: Proxy | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the scheme of the address; this machine is reached without one."""
+    """The scheme of the address selects the variable; loopback is reached directly."""
     monkeypatch.setenv(variable, value)
     assert proxy_for(url) == expected
 
 
 def test_hosts_of_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are reached directly, whatever the proxy is."""
+    """Hosts in NO_PROXY are reached directly."""
     monkeypatch.setenv("https_proxy", "127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "venue.test")
     assert proxy_for(URL) is None
@@ -72,7 +72,7 @@ def test_hosts_of_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 @pytest.mark.parametrize("variable", ["https_proxy", "HTTPS_PROXY", "all_proxy"])
 def test_an_unusable_proxy_is_named(variable: str, value: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variable, the value without its password, and the cure; before anything is started, exit code 78."""
+    """The error names the variable, its value without password, and the cure, with exit code 78."""
     monkeypatch.setattr(proxy, "_socks_installed", lambda: False)
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigError) as refused:

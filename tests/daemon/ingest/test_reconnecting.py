@@ -1,4 +1,4 @@
-"""A broken or refused connection is opened again, at a bounded pace, and only where that may help."""
+"""A broken or refused connection is opened again at a bounded rate, unless retries cannot help."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.daemon.ingest.self_signed import self_signed
 
 @pytest.mark.parametrize("code", [1000, 1001, 1006, 1011, 1012])
 async def test_close_codes(server: FakeBinance, listener: RecordingListener, code: int) -> None:
-    """Whatever way the venue closes, the loss is reported with its reason and mended."""
+    """For every close code the loss is reported with its reason, and the connection is opened again."""
     async with streaming(server.url, listener):
         await listener.until_count("connected", 1)
         peer = server.peers[0]
@@ -37,7 +37,7 @@ async def test_close_codes(server: FakeBinance, listener: RecordingListener, cod
 
 
 async def test_refused_connection_then_recovery(unused_tcp_port: int, listener: RecordingListener) -> None:
-    """A venue that is not there yet is tried until it is; each failure says when the next attempt begins."""
+    """The stream retries a venue that is down; each failure reports the time of the next attempt."""
     async with streaming(f"ws://127.0.0.1:{unused_tcp_port}", listener) as stream:
         await listener.until_count("disconnected", 3)
         state = stream.states[0]
@@ -75,7 +75,7 @@ async def test_backoff_grows_to_its_cap_and_starts_over_when_settled(
 
 
 async def test_jitter_spreads_the_attempts(unused_tcp_port: int, listener: RecordingListener) -> None:
-    """The whole delay is drawn, so that a thousand clients do not return together."""
+    """The whole delay is random, so that a thousand clients do not return together."""
     draws = itertools.cycle([0.0, 0.0, 0.5, 0.5])  # one for the lifetime, one for the delay
     settings = msgspec.structs.replace(FAST, backoff_first_s=0.02, backoff_cap_s=0.02)
     async with streaming(f"ws://127.0.0.1:{unused_tcp_port}", listener, settings=settings, draw=lambda: next(draws)):
@@ -98,7 +98,7 @@ async def test_connection_budget(server: FakeBinance, listener: RecordingListene
 
 @pytest.mark.parametrize("status", [HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS, HTTPStatus.FORBIDDEN])
 async def test_region_refused(server: FakeBinance, listener: RecordingListener, status: HTTPStatus) -> None:
-    """A refusal of the region is named with the cure, tried again after its own pause, and no error of the stream."""
+    """A refused region is reported with its cure and retried after a pause of its own."""
     server.status = status
     settings = msgspec.structs.replace(FAST, refused_retry_s=0.2)
     async with streaming(server.url, listener, settings=settings):
@@ -119,7 +119,7 @@ async def test_untrusted_certificate(tmp_path: Path, listener: RecordingListener
 
 
 async def test_address_that_is_none(listener: RecordingListener) -> None:
-    """An address that cannot be one is a configuration error."""
+    """An impossible address is a configuration error."""
     stream = MarketStream(
         SwiftBinance([BTC]), [BTC], "http://127.0.0.1:1", listener=listener, clock=SystemClock(), settings=FAST
     )
@@ -128,7 +128,7 @@ async def test_address_that_is_none(listener: RecordingListener) -> None:
 
 
 async def test_refusal_after_having_been_connected(server: FakeBinance, listener: RecordingListener) -> None:
-    """Once connected, a 403 is tried again: it is the venue's firewall, not the region."""
+    """After a connection a 403 is retried: it is the venue's firewall, not the region."""
     async with streaming(server.url, listener):
         await listener.until_count("connected", 1)
         server.status = HTTPStatus.FORBIDDEN

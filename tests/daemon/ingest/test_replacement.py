@@ -18,7 +18,7 @@ from tests.daemon.ingest.fake_binance import FakeBinance, SwiftBinance
 
 
 def once_each(ids: list[int]) -> list[int]:
-    """What an id watermark lets through."""
+    """The ids that pass an id watermark."""
     passed: list[int] = []
     for trade_id in ids:
         if not passed or trade_id > passed[-1]:
@@ -27,7 +27,7 @@ def once_each(ids: list[int]) -> list[int]:
 
 
 async def pumping(server: FakeBinance, symbol: str, last_id: list[int]) -> None:
-    """Trades without a break, to every connection subscribed at their time."""
+    """Trades without a pause, to every connection that is subscribed at their time."""
     while True:
         for _ in range(5):
             last_id[0] += 1
@@ -48,7 +48,7 @@ async def pump(server: FakeBinance, symbol: str = BTC) -> AsyncIterator[list[int
 
 
 async def assert_seamless(server: FakeBinance, listener: RecordingListener, last_id: list[int]) -> None:
-    """Every id came, and an id watermark alone makes them come once: none lost, none doubled, none out of order."""
+    """Every id arrived, and behind an id watermark each arrives once and in order."""
     await asyncio.sleep(0.2)
     final = last_id[0]
     await listener.until(lambda: max(listener.ids[BTC]) >= final)
@@ -123,7 +123,7 @@ async def test_requested_reconnect(server: FakeBinance, listener: RecordingListe
 async def test_the_old_connection_serves_while_no_new_one_can_be_had(
     server: FakeBinance, listener: RecordingListener
 ) -> None:
-    """A replacement that fails is tried again, and the old connection goes on until one succeeds."""
+    """A failed replacement is retried, and the old connection serves until one succeeds."""
     async with streaming(server.url, listener) as stream, pump(server) as last_id:
         await listener.until_count("connected", 1)
         server.status = HTTPStatus.BAD_GATEWAY
@@ -140,7 +140,7 @@ async def test_the_old_connection_serves_while_no_new_one_can_be_had(
 async def test_the_old_connection_dies_before_the_new_one_is_there(
     server: FakeBinance, listener: RecordingListener
 ) -> None:
-    """A loss during a replacement is reported once and ended by the running attempts."""
+    """A loss during a replacement is reported once, and the running attempts end it."""
     async with streaming(server.url, listener) as stream:
         await listener.until_count("connected", 1)
         server.status = HTTPStatus.BAD_GATEWAY

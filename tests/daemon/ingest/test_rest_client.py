@@ -13,7 +13,7 @@ from tests.daemon.ingest.fake_binance_rest import BTC, T0_MS, T0_US, Connect, Fa
 
 
 async def test_trades_are_paged_to_the_head(rest: FakeRest, connect: Connect, clock: SleepingClock) -> None:
-    """Pages follow one another by id until one is short: that is the newest trade."""
+    """Pages follow one another by id; a short page ends with the newest trade."""
     answer = await connect().trades(BTC, from_id=3, until_id=None, after_us=0)
     assert [trade.trade_id for trade in answer.trades] == list(range(3, 96))
     assert answer.head_reached
@@ -23,7 +23,7 @@ async def test_trades_are_paged_to_the_head(rest: FakeRest, connect: Connect, cl
 
 
 async def test_trades_stop_at_the_last_id_that_is_wanted(rest: FakeRest, connect: Connect) -> None:
-    """``until_id`` is the last id of the answer, and no page beyond it is asked for."""
+    """``until_id`` is the last id of the answer, and no page beyond it is requested."""
     answer = await connect().trades(BTC, from_id=3, until_id=15, after_us=0)
     assert [trade.trade_id for trade in answer.trades] == list(range(3, 16))
     assert not answer.head_reached
@@ -32,7 +32,7 @@ async def test_trades_stop_at_the_last_id_that_is_wanted(rest: FakeRest, connect
 
 
 async def test_pages_per_call_are_bounded(rest: FakeRest, connect: Connect) -> None:
-    """A long way is walked in several calls."""
+    """A long walk takes several calls."""
     client = connect(settings=RestSettings(pages_per_call=2))
     answer = await client.trades(BTC, from_id=1, until_id=None, after_us=0)
     assert [trade.trade_id for trade in answer.trades] == list(range(1, 21))
@@ -42,7 +42,7 @@ async def test_pages_per_call_are_bounded(rest: FakeRest, connect: Connect) -> N
 
 
 async def test_head_of_an_exact_page(rest: FakeRest, connect: Connect) -> None:
-    """A full page proves no head; the empty one after it does."""
+    """A full page does not prove the newest trade; the empty page after it does."""
     answer = await connect().trades(BTC, from_id=86, until_id=None, after_us=0)
     assert [trade.trade_id for trade in answer.trades] == list(range(86, 96))
     assert answer.head_reached
@@ -50,7 +50,7 @@ async def test_head_of_an_exact_page(rest: FakeRest, connect: Connect) -> None:
 
 
 async def test_asked_at_is_before_the_last_request(rest: FakeRest, clock: SleepingClock, connect: Connect) -> None:
-    """What the head proves holds from the moment before the last page was asked for, retries included."""
+    """The newest trade is proven up to the time before the last request, retries included."""
     rest.misfortunes.append((503, {}, b""))
     answer = await connect().trades(BTC, from_id=90, until_id=None, after_us=0)
     assert answer.head_reached
@@ -69,7 +69,7 @@ async def test_invalidated_records_account_for_their_ids(rest: FakeRest, connect
 
 
 async def test_page_from_before_the_id_that_was_asked_for(rest: FakeRest, connect: Connect) -> None:
-    """An answer to another question is refused: paging on it would never end."""
+    """An answer to another request is refused: paging on it would not end."""
     record = {"a": 1, "p": "1", "q": "1", "f": 1, "l": 1, "T": T0_MS, "m": True}
     rest.misfortunes.append((200, {}, msgspec.json.encode([record])))
     with pytest.raises(DataFault, match="from 3, not 1"):
@@ -77,7 +77,7 @@ async def test_page_from_before_the_id_that_was_asked_for(rest: FakeRest, connec
 
 
 async def test_where_a_sequence_starts(rest: FakeRest, connect: Connect) -> None:
-    """The first page from a time on, or the newest trade where there are none, or nothing at all."""
+    """The first page from a time on, else the newest trade, else nothing."""
     client = connect()
     start = await client.sequence_start(BTC, T0_US + 50_000)
     assert [trade.trade_id for trade in start.trades] == list(range(50, 60))
@@ -101,11 +101,11 @@ async def test_unknown_symbols(connect: Connect) -> None:
 
 
 async def test_symbols_that_do_not_trade_now(connect: Connect) -> None:
-    """A halted symbol is no configuration error: it is named with the venue's word."""
+    """A halted symbol is not a configuration error: it is reported with the venue's state."""
     assert await connect().check_symbols([BTC, "LUNA-USDT"]) == {"LUNA-USDT": "BREAK"}
 
 
 async def test_a_sample_of_the_venues_time(rest: FakeRest, connect: Connect) -> None:
-    """The venue's clock minus ours; the answer is exact to a millisecond."""
+    """The offset of the venue's clock, exact to a millisecond."""
     rest.server_time_ms = T0_MS + 120
     assert await connect().time_sample() == TimeSample(120_000, 500)

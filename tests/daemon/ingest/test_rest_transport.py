@@ -1,4 +1,4 @@
-"""Requests keep the budget, wait out what the venue asks for, and end where no repetition helps."""
+"""Requests keep the budget, wait as long as the venue asks, and stop where retries cannot help."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from tests.daemon.ingest.self_signed import self_signed
 
 
 async def test_rate_limit_is_waited_out(rest: FakeRest, connect: Connect, clock: SleepingClock) -> None:
-    """After HTTP 429 the request is made again when Retry-After has passed, not before."""
+    """After HTTP 429 the request is repeated once Retry-After has passed."""
     rest.misfortunes.append((429, {"Retry-After": "7"}, b""))
     assert await newest(connect()) is not None
     assert clock.slept_s == [pytest.approx(7)]
 
 
 async def test_ban_stops_every_request(rest: FakeRest, connect: Connect, clock: SleepingClock) -> None:
-    """After HTTP 418 with a long Retry-After nothing is sent; each caller learns how long."""
+    """After HTTP 418 with a long Retry-After nothing is sent, and each caller gets the remaining time."""
     rest.misfortunes.append((418, {"Retry-After": "120"}, b""))
     client = connect()
     with pytest.raises(RateLimited) as first:
@@ -58,7 +58,7 @@ async def test_retry_after_that_says_nothing(rest: FakeRest, connect: Connect) -
 
 
 async def test_weight_budget(rest: FakeRest, clock: SleepingClock) -> None:
-    """Requests beyond the venue's weight per minute wait for it: never more than the limit in any minute."""
+    """Requests wait so that no minute holds more than the venue's weight limit."""
     venue = SmallPages(SYMBOLS)
     venue.limits = msgspec.structs.replace(venue.limits, rest_burst=40, rest_per_s=40 / 60)
     times_us: list[int] = []
@@ -86,7 +86,7 @@ async def test_region_refused(rest: FakeRest, connect: Connect, clock: SleepingC
 
 
 async def test_refusal_after_having_been_served(rest: FakeRest, connect: Connect) -> None:
-    """Once served, a 403 is tried again: it is the venue's firewall, not the region."""
+    """After a good answer a 403 is retried: it is the venue's firewall, not the region."""
     client = connect()
     await newest(client)
     rest.misfortunes.append((403, {}, b""))
@@ -94,7 +94,7 @@ async def test_refusal_after_having_been_served(rest: FakeRest, connect: Connect
 
 
 async def test_server_errors_are_retried(rest: FakeRest, connect: Connect, clock: SleepingClock) -> None:
-    """A failing venue is asked again with growing delays, a bounded number of times."""
+    """A failing venue is retried with growing delays, a bounded number of times."""
     rest.misfortunes.extend([(500, {}, b""), (502, {}, b""), (503, {}, b"")])
     client = connect()
     assert await newest(client) is not None
@@ -122,7 +122,7 @@ async def test_no_server_listens(unused_tcp_port: int, clock: SleepingClock) -> 
 
 
 async def test_untrusted_certificate(tmp_path: Path, clock: SleepingClock) -> None:
-    """A certificate that cannot be trusted is for a person to mend, and is not tried again."""
+    """A certificate that is not trusted needs an operator, and is not retried."""
     async with (
         FakeRest(ssl=self_signed(tmp_path)) as rest,
         RestClient(Binance([BTC]), rest.url, clock=clock, sleep=clock.sleep) as client,
@@ -134,7 +134,7 @@ async def test_untrusted_certificate(tmp_path: Path, clock: SleepingClock) -> No
 
 @pytest.mark.parametrize("body", [b"", b"{", b"<html>", b"[" * 50_000, b'[{"a":1}]', b"null"])
 async def test_bad_answers(rest: FakeRest, connect: Connect, body: bytes) -> None:
-    """An answer that cannot be read is a DataFault, and is not asked for again."""
+    """An answer that cannot be read is a DataFault, and is not requested again."""
     rest.misfortunes.append((200, {}, body))
     with pytest.raises(DataFault):
         await newest(connect())
@@ -149,14 +149,14 @@ async def test_body_is_bounded(rest: FakeRest, connect: Connect) -> None:
 
 
 async def test_request_that_the_venue_calls_wrong(rest: FakeRest, connect: Connect) -> None:
-    """HTTP 400 is a DataFault that repeats the venue's words."""
+    """HTTP 400 is a DataFault that quotes the venue."""
     rest.misfortunes.append((400, {}, b'{"code":-1121,"msg":"Invalid symbol."}'))
     with pytest.raises(DataFault, match=r"HTTP 400.*Invalid symbol"):
         await newest(connect())
 
 
 async def test_given_session_stays_open(rest: FakeRest, clock: SleepingClock) -> None:
-    """A session that was given belongs to the giver."""
+    """The client does not close a session that it was given."""
     async with aiohttp.ClientSession() as session:
         async with RestClient(Binance([BTC]), rest.url, clock=clock, session=session) as client:
             await newest(client)

@@ -32,7 +32,7 @@ async def test_subscribes_verifies_and_delivers(server: FakeBinance, listener: R
 
 
 async def test_missing_acknowledgement(server: FakeBinance, listener: RecordingListener) -> None:
-    """A venue that does not acknowledge is left and tried again until it does."""
+    """A connection without acknowledgement is closed and opened again until the venue acknowledges."""
     server.acknowledges = False
     async with streaming(server.url, listener):
         await listener.until_count("disconnected", 2)
@@ -58,7 +58,7 @@ async def test_symbol_missing_in_list(server: FakeBinance, listener: RecordingLi
 
 
 async def test_nothing_listed(server: FakeBinance, listener: RecordingListener) -> None:
-    """A connection on which no symbol is listed does not count as one."""
+    """A connection on which no symbol is listed does not count as established."""
     server.unlisted = {stream_name(BTC), stream_name(ETH)}
     async with streaming(server.url, listener):
         await listener.until_count("disconnected", 2)
@@ -67,7 +67,7 @@ async def test_nothing_listed(server: FakeBinance, listener: RecordingListener) 
 
 
 async def test_one_wrong_symbol_does_not_spoil_the_others(server: FakeBinance, listener: RecordingListener) -> None:
-    """The venue refuses a whole request for one wrong stream; it is found by halving."""
+    """The venue refuses a whole request for one wrong stream, which bisection finds."""
     server.refused = {stream_name(DOT)}
     async with streaming(server.url, listener, (BTC, ETH, DOT)):
         await listener.until_count("connected", 1)
@@ -99,7 +99,7 @@ async def test_requests_keep_the_venues_pace(server: FakeBinance, listener: Reco
 
 
 async def test_malformed_frames_are_reported_and_survived(server: FakeBinance, listener: RecordingListener) -> None:
-    """A frame that cannot be read reaches the listener; the connection and the trades around it live on."""
+    """A frame that cannot be read reaches the listener; the connection continues."""
     bad = [b"{", b"[" * 100_000, b'{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","s":"BTCUSDT"}}']
     async with streaming(server.url, listener):
         await listener.until_count("connected", 1)
@@ -113,7 +113,7 @@ async def test_malformed_frames_are_reported_and_survived(server: FakeBinance, l
 
 
 async def test_oversized_frame_ends_the_connection(server: FakeBinance, listener: RecordingListener) -> None:
-    """A frame beyond any real size is not taken into memory: the connection is opened again."""
+    """A frame beyond any real size is not read into memory: the connection is opened again."""
     async with streaming(server.url, listener):
         await listener.until_count("connected", 1)
         server.tell(server.peers[0], b"x" * (2**20 + 1))
@@ -122,7 +122,7 @@ async def test_oversized_frame_ends_the_connection(server: FakeBinance, listener
 
 
 async def test_half_open_connection(server: FakeBinance, listener: RecordingListener) -> None:
-    """A peer that takes no more part is noticed by the missing pong."""
+    """The missing pong reveals a peer that is gone."""
     settings = msgspec.structs.replace(FAST, ping_interval_s=0.1, ping_timeout_s=0.1)
     async with streaming(server.url, listener, settings=settings):
         await listener.until_count("connected", 1)
@@ -132,7 +132,7 @@ async def test_half_open_connection(server: FakeBinance, listener: RecordingList
 
 
 async def test_quiet_but_healthy_connection_is_kept(server: FakeBinance, listener: RecordingListener) -> None:
-    """Silence alone is no death: the venue is asked, answers, and the connection stays."""
+    """A silent venue is probed, answers, and keeps its connection."""
     settings = msgspec.structs.replace(FAST, quiet_s=0.05)
     async with streaming(server.url, listener, settings=settings):
         await listener.until_count("connected", 1)
@@ -143,7 +143,7 @@ async def test_quiet_but_healthy_connection_is_kept(server: FakeBinance, listene
 
 
 async def test_connection_that_answers_nothing_any_more(server: FakeBinance, listener: RecordingListener) -> None:
-    """Protocol pongs without answers are no life: the connection is replaced."""
+    """A connection with protocol pongs but without answers is replaced."""
     settings = msgspec.structs.replace(FAST, quiet_s=0.05)
     async with streaming(server.url, listener, settings=settings):
         await listener.until_count("connected", 1)
@@ -155,7 +155,7 @@ async def test_connection_that_answers_nothing_any_more(server: FakeBinance, lis
 
 
 async def test_subscription_lost_in_silence(server: FakeBinance, listener: RecordingListener) -> None:
-    """A subscription that the venue forgot is found by the question in the silence, and made again."""
+    """The probe after a silence finds a subscription that the venue lost, and renews it."""
     settings = msgspec.structs.replace(FAST, quiet_s=0.05)
     async with streaming(server.url, listener, settings=settings):
         await listener.until_count("connected", 1)
@@ -171,7 +171,7 @@ async def test_subscription_lost_in_silence(server: FakeBinance, listener: Recor
 
 
 async def test_symbols_are_split_over_connections(server: FakeBinance, listener: RecordingListener) -> None:
-    """Each connection carries what the venue allows, and the death of one leaves the others alone."""
+    """Each connection carries as many symbols as the venue allows, and they fail independently."""
     venue = SwiftBinance([BTC, ETH, DOT])
     venue.limits = msgspec.structs.replace(venue.limits, streams_per_connection=2)
     async with streaming(server.url, listener, (BTC, ETH, DOT), venue=venue) as stream:
@@ -195,7 +195,7 @@ async def test_symbols_are_split_over_connections(server: FakeBinance, listener:
 
 
 async def test_listener_defects_are_not_swallowed(server: FakeBinance) -> None:
-    """What a listener raises ends the run: it is a defect of ours, and no reconnect mends it."""
+    """An exception of the listener ends the run: it is a bug, and no reconnection mends it."""
 
     class Defective(RecordingListener):
         def trades_received(self, symbol: str, records: Sequence[TradeRecord]) -> None:
@@ -226,7 +226,7 @@ async def test_cancelled_run_leaves_nothing_behind(server: FakeBinance, listener
 
 
 async def test_a_flood_does_not_starve_the_loop(server: FakeBinance, listener: RecordingListener) -> None:
-    """While frames pour in, other work has its turn many times, never only once they have all been read."""
+    """While frames arrive without a pause, other tasks get many turns."""
     async with streaming(server.url, listener, (BTC,)):
         await listener.until_count("connected", 1)
         for trade_id in range(1, 30_001):

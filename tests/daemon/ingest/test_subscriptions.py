@@ -1,4 +1,4 @@
-"""Symbols are confirmed one by one, whichever way a venue says so, and one that is not taken spoils no other."""
+"""Symbols are confirmed one by one in every venue's way, and a refused one affects no other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SYMBOLS = (BTC, ETH, DOT)
 async def subscribing(
     name: str, listener: RecordingListener, prepare: Callable[[FakeVenue], None] = lambda _: None, **options: Any
 ) -> AsyncIterator[tuple[FakeVenue, MarketStream]]:
-    """A stream of three symbols at the venue called ``name``, that ``prepare`` has made misbehave."""
+    """A stream of three symbols at the venue called ``name``, with the faults that ``prepare`` sets."""
     async with FakeVenue(name) as venue:
         prepare(venue)
         async with streaming(venue.url, listener, SYMBOLS, venue=swift(name, SYMBOLS), **options) as stream:
@@ -29,7 +29,7 @@ async def subscribing(
 
 
 async def assert_flowing(venue: FakeVenue, listener: RecordingListener, *symbols: str) -> None:
-    """Trades of exactly these symbols come through."""
+    """Trades of exactly these symbols arrive."""
     before = {symbol: len(listener.ids.get(symbol, [])) for symbol in SYMBOLS}
     for symbol in SYMBOLS:
         venue.send(symbol, 1)
@@ -39,7 +39,7 @@ async def assert_flowing(venue: FakeVenue, listener: RecordingListener, *symbols
 
 @pytest.mark.parametrize("name", STYLES)
 async def test_every_venue_is_subscribed_to_in_its_own_way(name: str, listener: RecordingListener) -> None:
-    """What opens a connection is sent first, every symbol is confirmed, and its trades come."""
+    """The opening frames are sent first, every symbol is confirmed, and its trades arrive."""
     async with subscribing(name, listener) as (venue, stream):
         await listener.until_count("connected", 1)
         await assert_flowing(venue, listener, *SYMBOLS)
@@ -62,7 +62,7 @@ async def test_trades_of_several_symbols_in_one_frame(listener: RecordingListene
 
 @pytest.mark.parametrize("name", ["kraken", "okx"])
 async def test_acknowledgements_in_any_order(name: str, listener: RecordingListener) -> None:
-    """The request is answered when the last of its symbols is, whichever that is."""
+    """A request is answered with the last of its symbols, in any order."""
 
     def prepare(venue: FakeVenue) -> None:
         venue.ordered = lambda frames: frames[::-1]
@@ -75,7 +75,7 @@ async def test_acknowledgements_in_any_order(name: str, listener: RecordingListe
 
 @pytest.mark.parametrize("name", ["kraken", "bitstamp"])
 async def test_a_refusal_that_names_its_symbol(name: str, listener: RecordingListener) -> None:
-    """Only that symbol is left out, without a further request; it is reported as not served, and subscribed again."""
+    """Only that symbol is left out, without another request; it is reported as not served and requested again."""
     settings = msgspec.structs.replace(FAST, resubscribe_s=0.15)
     async with subscribing(name, listener, lambda venue: refuse(venue, ETH), settings=settings) as (venue, _):
         await listener.until_count("disconnected", 1)
@@ -95,7 +95,7 @@ async def test_a_refusal_that_names_its_symbol(name: str, listener: RecordingLis
 @pytest.mark.parametrize("name", ["coinbase", "bybit", "bybit_linear", "okx"])
 @pytest.mark.parametrize("wrong", SYMBOLS)
 async def test_a_refusal_that_names_no_symbol(name: str, wrong: str, listener: RecordingListener) -> None:
-    """The request is halved until the wrong symbol stands alone; the others are served."""
+    """The request is bisected down to the wrong symbol; the others are served."""
     others = [symbol for symbol in SYMBOLS if symbol != wrong]
     async with subscribing(name, listener, lambda venue: refuse(venue, wrong)) as (venue, _):
         await listener.until_count("disconnected", 1)
@@ -110,7 +110,7 @@ async def test_a_refusal_that_names_no_symbol(name: str, wrong: str, listener: R
 
 
 async def test_acknowledgements_that_come_after_the_refusal(listener: RecordingListener) -> None:
-    """What OKX takes beside a wrong symbol is taken, though the answer comes when the request is halved already."""
+    """Symbols that OKX acknowledges beside a wrong one are confirmed, also after the bisection began."""
 
     def refusals_first(frames: list[str]) -> list[str]:
         return sorted(frames, key=lambda frame: '"error"' not in frame)
@@ -129,7 +129,7 @@ async def test_acknowledgements_that_come_after_the_refusal(listener: RecordingL
 
 
 async def test_every_symbol_wrong(listener: RecordingListener) -> None:
-    """A connection on which nothing is confirmed does not count as one."""
+    """A connection on which nothing is confirmed does not count as established."""
     async with subscribing("kraken", listener, lambda venue: refuse(venue, *SYMBOLS)) as (venue, _):
         await listener.until_count("disconnected", 2)
         assert venue.attempts >= 2
@@ -139,7 +139,7 @@ async def test_every_symbol_wrong(listener: RecordingListener) -> None:
 
 @pytest.mark.parametrize("name", ["coinbase", "kraken", "okx"])
 async def test_a_symbol_that_is_never_answered_for(name: str, listener: RecordingListener) -> None:
-    """Where the venue answers for the others these are served, and go on while the question is repeated."""
+    """The acknowledged symbols are served while the request for the other is repeated."""
     async with subscribing(name, listener, lambda venue: mute(venue, ETH)) as (venue, _):
         await listener.until_count("disconnected", 1)
         await assert_flowing(venue, listener, BTC, DOT)
@@ -152,7 +152,7 @@ async def test_a_symbol_that_is_never_answered_for(name: str, listener: Recordin
 
 @pytest.mark.parametrize("name", STYLES)
 async def test_a_venue_that_answers_nothing(name: str, listener: RecordingListener) -> None:
-    """It is left and tried again until it answers."""
+    """The connection is closed and opened again until the venue answers."""
 
     def prepare(venue: FakeVenue) -> None:
         venue.answers = False
@@ -166,7 +166,7 @@ async def test_a_venue_that_answers_nothing(name: str, listener: RecordingListen
 
 
 async def test_an_answer_that_comes_too_late(listener: RecordingListener) -> None:
-    """An acknowledgement that names its symbol holds whenever it comes: the symbol is not asked for again."""
+    """A late acknowledgement that names its symbol is valid: the symbol is not requested again."""
     settings = msgspec.structs.replace(FAST, resubscribe_s=0.2)
     async with subscribing("kraken", listener, lambda venue: mute(venue, ETH), settings=settings) as (venue, _):
         await listener.until_count("disconnected", 1)
@@ -177,7 +177,7 @@ async def test_an_answer_that_comes_too_late(listener: RecordingListener) -> Non
 
 
 async def test_an_answer_that_comes_to_the_first_question_during_the_second(listener: RecordingListener) -> None:
-    """Whichever question it answers, the symbol is taken."""
+    """An answer to either request confirms the symbol."""
     async with subscribing("kraken", listener, lambda venue: mute(venue, ETH)) as (venue, _):
         await listener.until_count("disconnected", 1)
         async with asyncio.timeout(2):
@@ -192,7 +192,7 @@ async def test_an_answer_that_comes_to_the_first_question_during_the_second(list
 
 @pytest.mark.parametrize("name", STYLES)
 async def test_answers_without_a_request(name: str, listener: RecordingListener) -> None:
-    """A repeated acknowledgement, or a refusal out of the blue, changes nothing."""
+    """A repeated acknowledgement or an unexpected refusal changes nothing."""
     async with subscribing(name, listener) as (venue, _):
         await listener.until_count("connected", 1)
         natives = [venue.style.native(symbol) for symbol in SYMBOLS]
@@ -232,7 +232,7 @@ async def test_requests_are_as_large_as_the_venue_allows(
     [("coinbase", 20), ("kraken", 10), ("bybit", 4), ("bybit_linear", 4), ("okx", 5), ("bitstamp", 2)],
 )
 async def test_two_thousand_symbols(name: str, connections: int, listener: RecordingListener) -> None:
-    """They are split over as many connections as the venue's limit asks for, and every one is served once."""
+    """They are split over the connections that the venue's limit requires, and each is served once."""
     symbols = [f"C{number}-USDT" for number in range(2000)]
     settings = msgspec.structs.replace(FAST, answer_timeout_s=10.0, open_timeout_s=10.0)
     async with (
@@ -249,7 +249,7 @@ async def test_two_thousand_symbols(name: str, connections: int, listener: Recor
 
 
 async def test_pace_is_kept_by_all_that_is_sent(listener: RecordingListener) -> None:
-    """Opening frames and requests go out one after another, at half the rate that the venue allows."""
+    """Opening frames and requests go out one by one, at half the rate that the venue allows."""
     made = swift("coinbase", SYMBOLS)
     made.limits = msgspec.structs.replace(made.limits, messages_per_second=20, symbols_per_request=1)
     async with FakeVenue("coinbase") as venue:

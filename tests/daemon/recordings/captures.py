@@ -11,7 +11,7 @@ START_S = 1_700_000_100  # 22:15:00, the start of a quarter of an hour
 
 
 def binance(trade_id: int, at_s: float, *, symbol: str = "BTCUSDT", price: str = "100.5") -> str:
-    """An aggregate trade that fills two."""
+    """An aggregate trade of two fills."""
     time_ms = round(at_s * 1000)
     fields = {"e": "aggTrade", "E": time_ms, "s": symbol, "a": trade_id, "p": price, "q": "0.5"}
     data = {**fields, "f": trade_id * 2, "l": trade_id * 2 + 1, "T": time_ms, "m": True, "M": True}
@@ -94,7 +94,7 @@ def received(at_s: float, frame: str, **more: object) -> str:
 
 
 def connected(at_s: float, **more: object) -> str:
-    """A capture's line that says that a connection was opened."""
+    """A capture's line for an opened connection."""
     return json.dumps({"ts": at_s, "dir": "connect", "addr": "wss://venue.example", **more})
 
 

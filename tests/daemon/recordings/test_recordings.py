@@ -1,4 +1,4 @@
-"""Captures: every format of line, every venue's frames, connections lost and opened again, refusals in one line."""
+"""Captures: line formats, every venue's frames, lost connections, and refusals in one line."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def times_s(recording: Recording) -> list[float]:
 
 
 def test_a_capture_is_read_frame_by_frame(tmp_path: Path) -> None:
-    """Capture lines go through the venue's own decoder; what was sent and what is malformed is left out."""
+    """The venue's decoder reads the lines; sent and malformed frames are left out."""
     recording = read_all(
         capture(
             tmp_path,
@@ -89,7 +89,7 @@ def test_every_format_of_line_reads_alike(name: str, tmp_path: Path) -> None:
 
 
 def test_a_frame_with_several_symbols(tmp_path: Path) -> None:
-    """Each symbol of a frame gets its own trades, and may be asked for alone."""
+    """Each symbol of a frame gets its own trades, and can be selected alone."""
     frame = captures.kraken(("BTC/USD", 7, START_S), ("ETH/USD", 3, START_S), ("BTC/USD", 8, START_S + 1))
     file = capture(tmp_path, received(START_S + 1, frame))
     recording = read_all(file, "kraken")
@@ -134,7 +134,7 @@ def test_raw_trades_are_read_where_there_are_no_others(tmp_path: Path) -> None:
 
 
 def test_a_malformed_raw_trade_is_found(tmp_path: Path) -> None:
-    """It is left out like any malformed frame, in a stream's wrapping and without."""
+    """A malformed raw trade is left out like any malformed frame, with and without the stream's envelope."""
     good, bad = captures.binance_raw(1, START_S), captures.binance_raw(2, START_S, price="-1")
     file = capture(tmp_path, good, bad, json.dumps(json.loads(bad)["data"]))
     with capture_logs() as logs:
@@ -165,7 +165,7 @@ def trade_line(number: int, at_s: float, pair: str = "btcusd", **more: object) -
 
 
 def test_a_reopened_connection_is_an_interruption(tmp_path: Path) -> None:
-    """From the last line that was received until the next acknowledgement, or the next trade if that comes first."""
+    """It lasts from the last received line to the next acknowledgement or trade."""
     file = capture(
         tmp_path,
         connected(START_S),
@@ -208,7 +208,7 @@ def test_an_acknowledgement_without_symbols_is_of_all(tmp_path: Path) -> None:
 
 
 def test_a_symbol_of_two_connections_is_delivered_by_either(tmp_path: Path) -> None:
-    """While one connection is reopened the other goes on; only what came by the first alone is interrupted."""
+    """While one connection is reopened the other delivers; only the symbols of the first are interrupted."""
     file = capture(
         tmp_path,
         connected(START_S, conn="a"),
@@ -267,7 +267,7 @@ def test_a_symbol_is_taken_out_of_a_capture_of_several(tmp_path: Path) -> None:
 
 
 def test_a_symbol_that_cannot_be_split_is_named_by_its_letters(tmp_path: Path) -> None:
-    """What no list of quotes splits keeps the venue's name, unless --symbol says where to split."""
+    """A name that no list of quotes splits stays, unless --symbol shows the split."""
     file = capture(tmp_path, captures.binance(1, START_S, symbol="ABCXYZ"))
     assert read_all(file).symbols == ("ABCXYZ",)
     assert [each.symbol for each in read_all(file, symbol="ABC-XYZ")] == ["ABC-XYZ"]
@@ -307,7 +307,7 @@ def test_many_malformed_frames_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
-    """A gzip file that was cut off, or changed in the middle."""
+    """A gzip file that is truncated or changed in the middle is refused."""
     whole = gzip.compress("\n".join(captures.binance(number, START_S) for number in range(2000)).encode())
     for damaged in (whole[:-100], whole[:200] + b"\xff" * 200 + whole[400:]):
         (tmp_path / "capture.gz").write_bytes(damaged)
@@ -339,7 +339,7 @@ def test_trade_ids_that_are_texts(tmp_path: Path) -> None:
 
 
 def test_a_table_without_a_symbol_needs_one(tmp_path: Path) -> None:
-    """A symbol column, or --symbol, spelt BASE-QUOTE."""
+    """The symbol comes from a column or from --symbol, as BASE-QUOTE."""
     file = tmp_path / "trades.csv"
     table([1]).drop("symbol").write_csv(file)
     assert read_all(file, symbol="BTC-USDT").symbols == ("BTC-USDT",)

@@ -81,7 +81,7 @@ def test_no_frame_is_unexplained(name: str) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in CAPTURES if name.partition("/")[0] != "bitstamp"])
 def test_ids_have_no_holes(name: str) -> None:
-    """Each symbol's ids go on by one, so that all but the first and the last bar are proven."""
+    """Each symbol's ids are contiguous, so that all bars but the first and the last are proven."""
     last_ids: dict[str, int] = {}
     for each in recorded(name):
         assert isinstance(each, RecordedTrades)
@@ -99,14 +99,14 @@ def test_ids_have_no_holes(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in CAPTURES if name.startswith("bitstamp")])
 @pytest.mark.parametrize("interval_us", [5 * SECOND_US, MINUTE_US])
 def test_without_provable_ids_nothing_is_proven_nor_a_gap(name: str, interval_us: int) -> None:
-    """A capture of one connection is one listening."""
+    """A capture of one connection is one subscription."""
     bars = replay(recorded(name), "bitstamp", interval_us).bars.values()
     assert {bar.completeness for bar in bars} == {Completeness.UNPROVEN}
     assert sum(bar.trades or 0 for bar in bars) == CAPTURES[name][1]
 
 
 def test_repeated_trades_open_no_old_bars() -> None:
-    """OKX begins with a trade of 20 hours ago, Coinbase with one of an earlier minute: no bar of theirs appears."""
+    """OKX begins with a trade of 20 hours ago, Coinbase with one of an earlier minute: neither opens a bar."""
     for name in ("okx/v5_2021-07-22_trades_manyinst.jsonl", "coinbase/exchange_2021-04-17_matches.jsonl"):
         bars = replay(recorded(name), name.partition("/")[0], MINUTE_US).bars
         instruments = Counter(instrument for instrument, _ in bars)
@@ -138,7 +138,7 @@ def aggregates() -> dict[str, list[tuple[int, int, Trade]]]:
 
 
 def bar_between(records: list[tuple[int, int, Trade]], first: int, last: int, open_us: int) -> Bar | None:
-    """The daemon's bar of the raw trades ``first`` to ``last``; None where the capture does not hold just these."""
+    """The daemon's bar of the raw trades ``first`` to ``last``; None where the capture does not hold exactly these."""
     inside = [record for record in records if record[0] >= first and record[1] <= last]
     if not inside or (inside[0][0], inside[-1][1]) != (first, last):
         return None  # it began before the capture, or stops inside an aggregate trade
@@ -148,7 +148,7 @@ def bar_between(records: list[tuple[int, int, Trade]], first: int, last: int, op
 
 
 def test_binance_bars_equal_what_klines_gain() -> None:
-    """Between two kline frames, or since its start, a kline gains what the daemon's bar of the same trades holds."""
+    """The growth of a kline between two frames equals the daemon's bar of the same trades."""
     records, compared = aggregates(), 0
     for (symbol, open_ms), frames in klines().items():
         start = {"L": frames[0]["f"] - 1, "n": 0, "v": "0", "q": "0", "V": "0", "Q": "0"}  # type: ignore[operator]
@@ -165,7 +165,7 @@ def test_binance_bars_equal_what_klines_gain() -> None:
 
 
 def test_binance_bars_equal_whole_klines() -> None:
-    """The same of whole klines, high and low and all, at every moment at which one was sent."""
+    """A complete kline equals the daemon's bar, prices included, at each moment at which it was sent."""
     records, compared = aggregates(), 0
     for (symbol, open_ms), frames in klines().items():
         for kline in frames:
@@ -184,7 +184,7 @@ def test_binance_bars_equal_whole_klines() -> None:
 @pytest.mark.skipif(not TRADES.exists(), reason=f"no trades at {TRADES}")
 @pytest.mark.parametrize("symbol", ["btcusdt", "ethusdt"])
 def test_raw_trades_equal_the_table_of_the_same_hour(symbol: str) -> None:
-    """Trades and bars from the raw capture are those of the Parquet file that a third party made of it."""
+    """Trades and bars of the raw capture equal those of a third party's Parquet file."""
     capture = read(RAW / f"binance_spot_{symbol}_20240808.gz", venue_name="binance", symbol=None)
     table = read(
         TRADES / f"binance_spot_{symbol.upper()}_trades_20240808-09_ws.parquet", venue_name="binance", symbol=None
@@ -229,7 +229,7 @@ def pipeline_bars(instrument: Instrument, trades: list[Trade]) -> dict[int, Bar]
 
 
 def test_kraken_bars_equal_its_candles() -> None:
-    """A thousand REST trades through the pipeline give the minutes that Kraken's own candles show, quiet ones too."""
+    """A thousand REST trades through the pipeline give Kraken's own minutes, quiet ones included."""
     kraken = Kraken(["BTC-USDT"])
     wanted = TradesWanted(symbol="BTC-USDT", from_id=None, from_time_us=0, until_id=None, asked_at_us=0)
     body = (RECORDINGS / "kraken/rest_Trades_XBTUSDT_2025-11-10.json").read_bytes()

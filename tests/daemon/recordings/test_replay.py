@@ -80,7 +80,7 @@ def test_a_lost_row_is_a_gap_and_a_doubled_one_is_nothing(tmp_path: Path) -> Non
 
 
 def test_hours_without_trades_are_empty_bars(tmp_path: Path) -> None:
-    """A silence of three hours, with the ids unbroken, is three empty bars."""
+    """Three hours without trades and with contiguous ids are three empty bars."""
     table = trades_table(120).with_columns(
         ts=pl.when(pl.col("trade_id") >= 160).then(pl.col("ts") + timedelta(hours=4)).otherwise(pl.col("ts"))
     )
@@ -90,7 +90,7 @@ def test_hours_without_trades_are_empty_bars(tmp_path: Path) -> None:
 
 
 def test_a_long_replay_keeps_no_trades(tmp_path: Path) -> None:
-    """Trades are kept for the open bar only, since a replay has no store that takes them."""
+    """The replay keeps the trades of the open bar only, because it has no store."""
     file = tmp_path / "trades.parquet"
     trades_table(3_000).write_parquet(file)
     recording = read(file, venue_name="binance", symbol=None)
@@ -110,7 +110,7 @@ def test_two_symbols_share_one_run(tmp_path: Path) -> None:
 
 
 def test_forecasts_are_the_published_payloads(tmp_path: Path) -> None:
-    """With enough bars forecasts come out, valid by the schema of the MQTT message."""
+    """With enough bars the replay writes forecasts that are valid by the schema of the MQTT message."""
     table = trades_table(60 * 60).with_columns(price=pl.Series([100 + (i * 7919 % 101) / 50 for i in range(3600)]))
     table.write_parquet(tmp_path / "long.parquet")
     forecasts = replay(tmp_path / "long.parquet").forecasts

@@ -1,4 +1,4 @@
-"""Tables of trades: any unit of time in any row, any order of rows, every spelling of symbols, one line for a fault."""
+"""Tables of trades: any unit of time in any row, any order, every spelling of symbols, faults in one line."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_any_mix_of_units_and_any_order_give_the_same_bars(data: st.DataObject) 
 
 
 def test_newest_first_with_equal_times_keeps_their_order(tmp_path: Path) -> None:
-    """The last row of a time is the close, where ids say nothing about it, too."""
+    """The last row of a time is the close, also where ids do not order trades."""
     table = trades_table(4).with_columns(ts=pl.lit(datetime(2024, 1, 1, tzinfo=UTC)))
     later = trades_table(1).with_columns(trade_id=pl.lit(900, pl.Int64))
     table = pl.concat([table, later.select(table.columns)])
@@ -87,7 +87,7 @@ def test_two_trades_of_one_id_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("symbol", "trades"), [("BTC-AEUR", 5), ("BTCA-EUR", 5), ("ETH-USDT", 3), (None, 8)])
 def test_an_explicit_symbol_wins(tmp_path: Path, symbol: str | None, trades: int) -> None:
-    """Its letters choose the rows, its spelling is the bars'."""
+    """The letters of --symbol select the rows, and its spelling is the bars'."""
     tables = [trades_table(5, symbol="BTCAEUR"), trades_table(3, symbol="ETHUSDT")]
     pl.concat(tables).write_csv(tmp_path / "trades.csv")
     result = replay(tmp_path / "trades.csv", symbol=symbol)
@@ -107,7 +107,7 @@ def test_symbols_of_a_capture(tmp_path: Path) -> None:
 
 
 def test_a_capture_with_a_byte_order_mark(tmp_path: Path) -> None:
-    """Windows editors write one, and lines that end in CR LF."""
+    """A byte order mark and lines that end in CR LF, as editors on Windows write, are accepted."""
     lines = [received(1_704_067_200, binance(number, 1_704_067_200 + number)) for number in (1, 2)]
     (tmp_path / "capture.jsonl").write_bytes("\ufeff".encode() + "\r\n".join(lines).encode())
     recorded = list(read(tmp_path / "capture.jsonl", venue_name="binance", symbol=None))
@@ -141,7 +141,7 @@ def test_a_capture_with_a_byte_order_mark(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_is_no_table(tmp_path: Path, name: str, content: bytes, says: str) -> None:
-    """One line with the file and what is wrong."""
+    """The refusal is one line with the file and the fault."""
     (tmp_path / name).write_bytes(content)
     with pytest.raises(RecordingRefused, match=says) as refused:
         read(tmp_path / name, venue_name="binance", symbol="BTC-USDT")
@@ -150,14 +150,14 @@ def test_a_file_that_is_no_table(tmp_path: Path, name: str, content: bytes, says
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
-    """With the cure."""
+    """A folder is refused with the cure."""
     (tmp_path / "trades.csv").mkdir()
     with pytest.raises(RecordingRefused, match="is a folder; name a file"):
         read(tmp_path / "trades.csv", venue_name="binance", symbol=None)
 
 
 def test_a_time_that_would_never_end_is_refused(tmp_path: Path) -> None:
-    """Years of one-second bars between two trades: one of their times is wrong."""
+    """Two trades with years of one-second bars between them: one of their times is wrong."""
     table = trades_table(2).with_columns(ts=pl.Series(["2009-02-03T00:00:00Z", "2025-01-01T00:00:00Z"]))
     table.write_csv(tmp_path / "trades.csv")
     with pytest.raises(RecordingRefused, match=r"no trades from 2009-02-03.* to 2025-01-01.*correct the times"):
@@ -166,7 +166,7 @@ def test_a_time_that_would_never_end_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seconds", ["1e308", "-1e300"])
 def test_a_receipt_time_without_end_is_none(seconds: str, tmp_path: Path) -> None:
-    """It is no time, and no error."""
+    """An infinite receipt time is ignored."""
     frame = binance(1, 1_704_067_201).replace('"', '\\"')
     (tmp_path / "capture.jsonl").write_text(f'{{"ts": {seconds}, "dir": "recv", "data": "{frame}"}}')
     (only,) = read(tmp_path / "capture.jsonl", venue_name="binance", symbol=None)

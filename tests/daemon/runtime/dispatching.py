@@ -68,7 +68,7 @@ class FakeInference:
 
 
 class FakeFeed:
-    """Keeps the requests of the pipeline and answers none."""
+    """Records the requests of the pipeline and answers none."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []

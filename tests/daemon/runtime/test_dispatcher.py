@@ -35,7 +35,7 @@ async def test_a_bar_is_stored_and_published_and_forecast(tmp_path: Path) -> Non
 
 
 async def test_a_bar_is_never_stored_before_its_trades(tmp_path: Path) -> None:
-    """Killed at any instant, the store has all trades of every bar that it has: what is unproven can be revised."""
+    """A store killed at any instant has all trades of each of its bars, so that unproven bars can be revised."""
     async with dispatcher_setup(tmp_path) as at:
         stored: list[tuple[int | None, int]] = []
         save_bars = at.ledger.save_bars

@@ -128,7 +128,7 @@ class FaultyCandles:
 async def test_a_bar_that_can_never_be_fetched_is_skipped(
     ledger: Ledger, store: StoreThread, monkeypatch: pytest.MonkeyPatch, wrong: tuple[int, ...], skipped: int
 ) -> None:
-    """The bars around it are stored, and it is not asked for without end."""
+    """The bars around it are stored, and the loader does not request it again."""
     monkeypatch.setattr(history_loader, "_RETRY_S", 0.0)
     rest = FaultyCandles(*wrong)
     history = HistoryLoader(

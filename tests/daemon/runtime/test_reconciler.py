@@ -107,7 +107,7 @@ async def test_a_bar_that_agrees_is_equal_at_the_first_look() -> None:
 @pytest.mark.parametrize("newest", [False, True], ids=["oldest first", "newest first"])
 @pytest.mark.parametrize("page", [100, 2, 1])
 async def test_a_wrong_candle_is_shown_to_be_wrong(page: int, newest: bool) -> None:
-    """The venue's trades, fetched again in however many pages, make the same bar: it stands."""
+    """The venue's trades, fetched again in pages, give the same bar, which is kept."""
     trades = make_trades()
     bar = make_bar(trades)
     candle = msgspec.structs.replace(as_candle(bar), volume=bar.volume + 1)
@@ -130,7 +130,7 @@ async def test_a_trade_with_a_wrong_price_is_corrected() -> None:
 
 
 async def test_a_bar_is_kept_if_its_trades_cannot_be_refetched() -> None:
-    """The bar holds every id: the verdict says so, and the bar is not changed."""
+    """The bar holds every id: its completeness says so, and it is not changed."""
     trades = make_trades()
     bar = make_bar(trades)
     rest = FakeRest(msgspec.structs.replace(as_candle(bar), volume=9.0), trades)

@@ -75,7 +75,7 @@ def live(hour: int, close: float = 101.0) -> Bar:
 
 
 def test_state_from_the_future_does_not_silence_an_instrument(ledger: Ledger) -> None:
-    """A wrong clock closed ten hours that have not happened: the open hour goes on with its trades."""
+    """After a wrong clock closed ten hours of the future, the open hour continues with its trades."""
     save_trades(ledger, 5, 65, 130)
     ledger.save_bars([live(1), live(2)])
     ahead = [msgspec.structs.replace(live(hour), completeness=Completeness.EMPTY, trades=0) for hour in range(3, 13)]
@@ -108,7 +108,7 @@ def test_a_sequence_continues_within_a_bar(ledger: Ledger) -> None:
 
 
 def test_a_bar_that_was_closed_is_not_closed_again(ledger: Ledger) -> None:
-    """The sequence goes on behind the last stored live bar; its close is the reference price."""
+    """The sequence continues after the last stored live bar, whose close is the reference price."""
     save_trades(ledger, 5, 70)
     ledger.save_bars([live(1, 101.0)])
     pipeline = make_pipeline()
@@ -183,7 +183,7 @@ def save_issued(
 
 
 def test_pending_forecasts_are_scored_after_a_restart(ledger: Ledger) -> None:
-    """What was issued before the stop is scored after it; what was scored still counts."""
+    """Forecasts of before the stop are scored after it; earlier scores still count."""
     before = Scoreboard(interval_us=HOUR_US, levels=LEVELS)
     save_forecast(ledger, forecast("har", 1), before)
     scores = before.bar_closed(live(2))

@@ -98,7 +98,7 @@ def test_a_record_that_cannot_be_written_is_no_fault_of_the_daemon(tmp_path: Pat
 
 
 def test_the_outbox_holds_every_topic(tmp_path: Path) -> None:
-    """Its bound follows the instruments: 2,000 symbols have 6,002 topics, and what they left over."""
+    """Its bound follows the instruments: 2,000 symbols have 6,002 topics, besides those of removed symbols."""
     symbols = [f"A{number}-USDT" for number in range(2000)]
     topics = retained(tmp_path, config(*symbols))
     assert outbox_bounds(len(topics), 2000).max_topics == 6002

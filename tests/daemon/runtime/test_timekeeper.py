@@ -166,7 +166,7 @@ async def test_a_wrong_system_clock_is_stepped_at_the_start(rest: FakeRest, wron
 
 
 async def test_a_jump_of_the_system_clock_changes_nothing(rest: FakeRest) -> None:
-    """NTP sets the machine's clock: market time goes on, and the skew is that of the new clock."""
+    """Where NTP sets the machine's clock market time continues, and the skew is that of the new clock."""
     daemon = Daemon(rest)
     await daemon.synchronise()
     await daemon.run(10)

@@ -136,7 +136,7 @@ class FeedSetup:
 
 
 async def test_a_seed_starts_the_sequence() -> None:
-    """The venue's first page is where the series begins, and the dispatcher is woken."""
+    """The sequence begins with the venue's first page, and the dispatcher is woken."""
     at = FeedSetup(FakeRest(trade(7, 0.1), trade(8, 0.2)))
     at.feed.request(at.asked())
     await at.answered()
@@ -158,7 +158,7 @@ async def test_a_quiet_market_is_seeded_behind_its_newest_trade() -> None:
 
 
 async def test_a_repair_brings_the_lost_trades() -> None:
-    """Asked by id, only the missing ones, and the series is whole again."""
+    """Only the missing ids are requested, and the sequence is complete again."""
     rest = FakeRest(trade(1, 0.1), trade(2, 0.2), trade(3, 0.3))
     at = FeedSetup(rest)
     start = SequenceStart([trade(1, 0.1)], None)
@@ -210,7 +210,7 @@ async def test_a_request_that_was_given_up_is_cancelled() -> None:
 
 
 async def test_a_request_that_waits_for_the_rate_limit_is_not_made_twice() -> None:
-    """Minutes in the venue's queue are no reason to ask again: the feed says that it still waits."""
+    """While a request waits in the rate limiter's queue the feed makes no second one."""
     rest = FakeRest(trade(1, 0.1))
     rest.hang.clear()
     at = FeedSetup(rest)
