@@ -66,7 +66,7 @@ def _of_venue(name: str) -> list[Row]:
 
 
 class DaemonsWay:
-    """What one connection does with a frame, without the connection."""
+    """The daemon's path of a frame, without the connection."""
 
     def __init__(self, loaded: Frames) -> None:
         self.bars = 0
@@ -138,7 +138,7 @@ def begun_pipeline(wire: Venue, loaded: Frames) -> Pipeline:
 
 
 def _seed(pipeline: Pipeline, wire: Venue, loaded: Frames) -> None:
-    """The trade before each symbol's first is what its sequence begins with."""
+    """Starts each sequence at the trade before its symbol's first."""
     unseen = set(loaded.symbols)
     for frame in loaded.frames:
         message = wire.decode(frame)
@@ -160,7 +160,7 @@ def _seed(pipeline: Pipeline, wire: Venue, loaded: Frames) -> None:
 
 
 def venue_feed(wire: Venue, symbols: Sequence[str], pipeline: Pipeline, clock: Clock) -> VenueFeed:
-    """The feed as the daemon builds it, with no task to wake."""
+    """The feed as the daemon builds it, without a dispatcher to wake."""
     metrics = Metrics(version="bench", market_us=clock.market_us)
     instruments = [Instrument(wire.name, symbol) for symbol in symbols]
     health = Health(clock, instruments)

@@ -62,7 +62,7 @@ _MINUTE_US = 60_000_000
 
 
 class Taken(msgspec.Struct, kw_only=True):
-    """Wall seconds of one round by stage, and of what is bare in the same turn."""
+    """Wall seconds of one round by stage, and of the bare reference in the same turn."""
 
     total: float
     features: float
@@ -179,14 +179,14 @@ def _config(folder: Path, url: str) -> Config:
 
 
 class MarketByHand(ManualClock):
-    """Market time is set, wall time runs."""
+    """Market time advances when it is set, wall time by itself."""
 
     def wall_s(self) -> float:
         return time.monotonic()
 
 
 class Rounds:
-    """Closes bars one hour after another, each in turn with what is bare."""
+    """Closes bars one hour after another, in turn with the bare reference."""
 
     def __init__(
         self, clock: MarketByHand, forward: Callable[[], object], client: aiomqtt.Client, *, mqtt_5: bool
@@ -204,7 +204,7 @@ class Rounds:
         self._next_id = 0
 
     def begin(self, components: Components) -> None:
-        """The first trade of every symbol, from which its bars are whole."""
+        """Delivers the first trade of every symbol, from which its bars are complete."""
         self._components = components
         now_us, wall_s = self._clock.now_us, self._clock.wall_s()
         for instrument, trade in zip(INSTRUMENTS, self._trades(), strict=True):
@@ -242,7 +242,7 @@ class Rounds:
         return await self._beside_bare(ended_s - started_s, ended_s)
 
     def _take(self, instrument: Instrument, trade: Trade) -> None:
-        """In the form of Binance's stream; every simulated trade is one fill."""
+        """Delivers a trade in the format of Binance's stream; every simulated trade is one fill."""
         record = AggregateTrade(
             e="aggTrade",
             s=instrument.symbol.replace("-", ""),

@@ -1,4 +1,4 @@
-"""How long feature rows take: at one bar close of 3 and of 500 symbols, and for years of history at once."""
+"""Duration of feature rows: at one bar close of 3 and of 500 symbols, and for years of history at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLOSE_ROWS = 770  # warm-up of the baselines and a window, as the live buffer ho
 
 
 def run() -> list[Row]:
-    """One row a figure: name, value, unit, and the guide that it is read against."""
+    """One row a figure: name, value, unit and its guide."""
     return [
         row("features of one bar close, 3 symbols", _newest_row_s(3, repeats=40) * 1e3, "ms", 15.0),
         row("buffer append of one bar close, 3 symbols", _append_s(3, repeats=40) * 1e3, "ms", 15.0),

@@ -51,7 +51,7 @@ class Fill(NamedTuple):
 
 
 class _Walk:
-    """A symbol's price, in ticks of which 10**decimals make one, and its ids."""
+    """A symbol's price, in ticks of 10**-decimals, and its ids."""
 
     def __init__(self, symbol: str, price: float, decimals: int, draw: random.Random) -> None:
         self._symbol = symbol
@@ -105,7 +105,7 @@ def load_frames(venue: str, count: int) -> Frames:
 def _messages(
     shape: _Shape, walks: Sequence[_Walk], draw: random.Random, *, begin_us: int, pause_us: int
 ) -> Iterator[list[Fill]]:
-    """For ever; ``pause_us`` is the mean."""
+    """Endless messages; ``pause_us`` is the mean pause between them."""
     time_us, number = begin_us, 0
     waiting: list[Fill] = []
     while True:
@@ -151,7 +151,7 @@ def _coinbase(fills: Sequence[Fill], _draw: random.Random) -> str:
 
 
 def _kraken(fills: Sequence[Fill], draw: random.Random) -> str:
-    """Numbers are numbers."""
+    """Prices and sizes are JSON numbers."""
     trades = ",".join(
         f'{{"symbol":"{fill.symbol.replace("-", "/")}","side":"{"buy" if fill.buys else "sell"}",'
         f'"price":{fill.price},"qty":{fill.size},"ord_type":"{draw.choice(("limit", "market"))}",'

@@ -64,7 +64,7 @@ def _rows(name: str, taken_s: float) -> list[Row]:
 
 
 async def _repaired_s(name: str, url: str, begin_us: int) -> float:
-    """Wall seconds from the trade that opens the gap to the moment at which nothing is missing."""
+    """Wall seconds from the trade that opens the gap until no trade is missing."""
     symbol = "BTC-USDT" if name in {"binance", "okx"} else "BTC-USD"
     before, beyond = (_trade(number, begin_us) for number in (1, MISSING + 2))
     async with running(name, [symbol], rest_url=url) as components:

@@ -93,7 +93,7 @@ def _p99(durations_s: list[float]) -> float:
 
 
 def _in_turn(*actions: Callable[[], object], rounds: int = ROUNDS) -> list[list[float]]:
-    """Each action's durations in seconds, taken in turn so that both meet the same machine."""
+    """The durations of each action in seconds, measured in turn on the same machine."""
     durations: list[list[float]] = [[] for _ in actions]
     for action in actions:
         action()
@@ -118,7 +118,7 @@ def config_of(kind: str, preset: str) -> NetworkConfig:
 
 
 def drawn(kind: str, preset: str) -> Network:
-    """A network with its weights as they are drawn, ready to answer."""
+    """A network with random weights, ready for inference."""
     return build_member(config_of(kind, preset)).eval()
 
 
@@ -132,7 +132,7 @@ def made_up_inputs(windows: int) -> NetworkInput:
 
 
 def bare_forward(network: Network, windows: int = 3) -> Callable[[], object]:
-    """The network alone, on windows that are there already."""
+    """The network alone, on prepared windows."""
     given = made_up_inputs(windows)
 
     def forward() -> object:
@@ -143,7 +143,7 @@ def bare_forward(network: Network, windows: int = 3) -> Callable[[], object]:
 
 
 def reference_artifact(network: Network, bars: pl.DataFrame) -> Artifact:
-    """The network as an artifact of the daemon, with its weights as they were drawn."""
+    """The network with random weights as an artifact of the daemon."""
     random = np.random.default_rng(0)
     rows = random.standard_normal((100, len(FEATURE_NAMES))).astype(np.float32)
     given = made_up_inputs(3)

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 import uvloop
@@ -24,6 +21,7 @@ from websockets.frames import Frame, Opcode
 from benchmarks.bar_bench import begun_pipeline, venue_feed
 from benchmarks.frames import Frames, load_frames
 from benchmarks.table import Row, ratio, row
+from benchmarks.venue_process import venue_process
 from daemon.clock import SystemClock
 from daemon.exchanges.base import TradeRecord
 from daemon.exchanges.binance import Binance
@@ -38,7 +36,7 @@ CHUNK = 1_000
 def run() -> list[Row]:
     """The rows of the benchmark table."""
     loaded = load_frames("binance", FRAMES)
-    with _venue() as url:
+    with venue_process("benchmarks.ingest_bench", "serve") as url:
         rounds = [(_timed(bare_rate, url, loaded), _timed(daemon_rate, url, loaded)) for _ in range(ROUNDS)]
     bare, daemon = zip(*rounds, strict=True)
     return [
@@ -60,7 +58,7 @@ async def bare_rate(url: str, loaded: Frames) -> float:
 
 
 async def daemon_rate(url: str, loaded: Frames) -> float:
-    """Frames a second that reach the open bars, from the first trade to the last."""
+    """Frames a second into open bars, from the first trade to the last."""
     clock, wire = SystemClock(), Binance(loaded.symbols)
     pipeline = begun_pipeline(wire, loaded)
     feed = venue_feed(wire, loaded.symbols, pipeline, clock)
@@ -76,7 +74,7 @@ async def daemon_rate(url: str, loaded: Frames) -> float:
 
 
 class _Counted:
-    """The feed, and beside it a stopwatch: the first trade starts it, the last one stops it."""
+    """The feed with a stopwatch from the first trade to the last."""
 
     def __init__(self, feed: VenueFeed, expected: int) -> None:
         self.done = asyncio.Event()
@@ -103,17 +101,6 @@ def _timed(measure: Callable[[str, Frames], Awaitable[float]], url: str, loaded:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main())
-
-
-@contextmanager
-def _venue() -> Iterator[str]:
-    command = [sys.executable, "-m", "benchmarks.ingest_bench", "serve"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().decode().strip()
-        finally:
-            process.terminate()
 
 
 async def _serve() -> None:
@@ -143,7 +130,7 @@ def _chunks(frames: Sequence[bytes]) -> list[bytes]:
 
 
 async def _subscribe(socket: ServerConnection) -> None:
-    """Answers the acknowledgement and the list that a market stream asks for."""
+    """Answers the subscription and the listing request of a market stream."""
     subscription = msgspec.json.decode(await socket.recv())
     await socket.send(msgspec.json.encode({"result": None, "id": subscription["id"]}).decode())
     question = msgspec.json.decode(await socket.recv())

@@ -120,7 +120,7 @@ async def _demo(kind: str, minutes: float, folder: Path) -> dict[str, object]:
 
 
 def _forecasts(app: App, symbol: str) -> int:
-    """How many the configured model made."""
+    """The number of forecasts by the configured model."""
     labels = {"venue": "binance", "symbol": symbol, "source": "model"}
     return int(app.components.metrics.registry.get_sample_value("forecastd_forecasts_total", labels) or 0)
 

@@ -49,7 +49,7 @@ def run() -> list[Row]:
 
 
 def mosquitto_path() -> str | None:
-    """Where mosquitto is installed; Debian puts it where not every PATH looks."""
+    """The path of mosquitto; Debian installs it outside some users' PATH."""
     return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 
 
@@ -161,7 +161,7 @@ def _bare_trip(client: aiomqtt.Client, payload: bytes, mqtt_5: bool) -> RoundTri
 
 
 def bare_properties() -> Properties:
-    """What the contract asks to be sent with a message, built for each message because the expiry differs."""
+    """The properties that the contract requires of a message, built for each message because the expiry differs."""
     properties = Properties(PacketTypes.PUBLISH)
     properties.PayloadFormatIndicator = 1
     properties.ContentType = "application/json"

@@ -7,17 +7,17 @@ of its own: ``python -m benchmarks.rest_venue BEGIN_US NEWEST_ID`` prints its ad
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import uvloop
 from aiohttp import web
+
+from benchmarks.venue_process import venue_process
 
 STEP_US = 50_000
 
@@ -25,7 +25,7 @@ Query = Mapping[str, str]
 
 
 class Trades:
-    """The ids that there are, and when each happened."""
+    """The existing ids and their times."""
 
     def __init__(self, begin_us: int, newest_id: int) -> None:
         self.begin_us = begin_us
@@ -96,14 +96,9 @@ _PATHS: dict[str, Callable[[Trades, Query], Any]] = {
 
 @contextmanager
 def served(begin_us: int, newest_id: int) -> Iterator[str]:
-    """The address."""
-    command = [sys.executable, "-m", "benchmarks.rest_venue", str(begin_us), str(newest_id)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().decode().strip()
-        finally:
-            process.terminate()
+    """The venue in a process of its own; yields its address."""
+    with venue_process("benchmarks.rest_venue", str(begin_us), str(newest_id)) as address:
+        yield address
 
 
 async def _serve(trades: Trades) -> None:

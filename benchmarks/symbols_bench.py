@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import resource
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import msgspec
 import uvloop
@@ -24,6 +20,7 @@ from websockets.protocol import State
 
 from benchmarks.running import running
 from benchmarks.table import Row, row
+from benchmarks.venue_process import venue_process
 from daemon.logs import start_logging
 from daemon.pipeline.answers import SequenceStart
 from daemon.runtime.wiring import Components
@@ -42,7 +39,7 @@ _TIMEOUT_S = 60.0
 def run() -> list[Row]:
     """The rows of the benchmark table."""
     start_logging(level="error")
-    with _venue() as url:
+    with venue_process("benchmarks.symbols_bench", "serve") as url:
         rate, share = uvloop.run(_measured(url))
     return [
         row("1,000 symbols: trades that reached a bar", rate, "trades/s"),
@@ -67,7 +64,7 @@ async def _measured(url: str) -> tuple[float, float]:
 
 
 def _seed(components: Components) -> None:
-    """Every sequence begins with trade 0; the stream goes on with trade 1."""
+    """Starts every sequence with trade 0; the stream continues with trade 1."""
     now_us, wall_s = components.clock.market_us(), components.clock.wall_s()
     for instrument in components.pipeline.instruments:
         first = Trade(0, now_us - 1_000_000, 100.0, 1.0, True)
@@ -87,17 +84,6 @@ def _cpu_s() -> float:
 
 
 # The venue, in a process of its own
-
-
-@contextmanager
-def _venue() -> Iterator[str]:
-    command = [sys.executable, "-m", "benchmarks.symbols_bench", "serve"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().decode().strip()
-        finally:
-            process.terminate()
 
 
 async def _serve() -> None:
@@ -120,7 +106,7 @@ async def _serve() -> None:
 
 
 def _bursts() -> list[bytes]:
-    """Websocket frames of one trade after another, the symbols in turn."""
+    """Websocket frames of one trade each, the symbols in turn."""
     begin_us = time.time_ns() // 1000
     bursts = []
     for start in range(0, int(_SENT_S * RATE), BURST):
@@ -149,7 +135,7 @@ def _frame(number: int, time_us: int) -> bytes:
 
 
 async def _subscribe(socket: ServerConnection) -> None:
-    """Answers every request of the daemon, until it has asked what it is subscribed to."""
+    """Answers every request of the daemon up to the listing request."""
     subscribed: list[str] = []
     while True:
         request = msgspec.json.decode(await socket.recv())

@@ -24,12 +24,12 @@ def row(name: str, value: float, unit: str, guide: float | None = None, *, at_le
 
 
 def ratio(ours: Sequence[float], others: Sequence[float]) -> float:
-    """The median of turn-by-turn ratios: both sides of each met the same machine."""
+    """The median of turn-by-turn ratios; both sides of a turn are measured on the same machine."""
     return statistics.median(our / other for our, other in zip(ours, others, strict=True))
 
 
 def bound(figure: Row) -> str:
-    """What the figure is read against, e.g. ``goal >= 0.6``."""
+    """The goal or guide of the figure, e.g. ``goal >= 0.6``."""
     if figure["guide"] is None:
         return ""
     word = "goal" if figure["unit"] == "ratio" else "guide"
@@ -37,7 +37,7 @@ def bound(figure: Row) -> str:
 
 
 def surroundings() -> list[str]:
-    """The machine, the interpreter, the packages and the day: figures mean nothing without them."""
+    """The machine, the interpreter, the packages and the day of a measurement."""
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
     return [
@@ -47,7 +47,7 @@ def surroundings() -> list[str]:
 
 
 def markdown(rows: Iterable[Row]) -> list[str]:
-    """A table that reads as well on a terminal as in a document."""
+    """A table that is readable on a terminal and in a document."""
     cells = [("figure", "value", "unit", "goal or guide")]
     cells += [(figure["name"], _number(figure["value"]), figure["unit"], bound(figure)) for figure in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

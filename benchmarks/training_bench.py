@@ -44,7 +44,7 @@ def run() -> list[Row]:
 
 
 def _windows_a_second(kind: str, preset: str) -> float:
-    """Training steps on made-up windows, evaluation left out."""
+    """Rate of training steps on generated windows, evaluation left out."""
     recipe = PRESETS[kind][preset].recipe
     count = recipe.batch_size * recipe.stride * 2
     fitting = Fitting(
@@ -82,7 +82,7 @@ def _loaded_a_second(kind: str, preset: str) -> float:
 
 
 class _Items(Dataset[tuple[Tensor, ...]]):
-    """One window an item, cut out when it is asked for, as tutorials do."""
+    """One window an item, sliced on access, as in tutorials."""
 
     def __init__(self, windows: WindowTensors) -> None:
         self._windows = windows

@@ -1,1 +1,1 @@
-"""The account of the networks' skill: one network, fixed beforehand, beside HAR and LightGBM over a year."""
+"""The account of the networks' skill: one network, chosen beforehand, beside HAR and LightGBM over a year."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.skill``: the account of docs/skill.md from hourly klines; cut off, it goes on where it was."""
+"""``python -m benchmarks.skill``: the account of docs/skill.md from hourly klines; an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "skill.md"
 
 
 def main() -> int:
-    """Returns 0, or 2 where the data do not serve."""
+    """Returns 0, or 2 where the data are unusable."""
     given = _parser().parse_args()
     run = SkillRun(
         data=given.data, folder=given.out, year=given.year, months=given.months, kind=given.model, seeds=given.seeds
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _outcomes(months: list[FoldTask], folder: Path, *, workers: int) -> Outcomes:
-    """Of every month: those that are kept are read, the others done."""
+    """The outcomes of every month: stored ones are read, the others computed."""
     files = [fold_file(folder, task) for task in months]
     found = {file: kept(file, task) for file, task in zip(files, months, strict=True)}
     todo = [(file, task) for file, task in zip(files, months, strict=True) if found[file] is None]

@@ -1,4 +1,4 @@
-"""From outcomes to the account: the network beside HAR and LightGBM, as published and as they are, in numbers."""
+"""The account from outcomes: losses, coverage and R2 of the network, HAR and LightGBM, published and raw."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Line:
 def account(outcomes: Outcomes, kind: str) -> list[Line]:
     """Lines of every series, then of all together, for the published horizons.
 
-    Raises ValueError where there are too few outcomes for any estimate.
+    Raises ValueError where the outcomes are too few.
     """
     published = _published(outcomes)
     raw = {(board.series, board.horizon): board for board in horizon_measures(outcomes)}
@@ -86,7 +86,7 @@ def _r2(measures: Measures) -> Estimate:
 
 
 def _worst_quarter(published: Outcomes, board: HorizonMeasures, kind: str, percent: int) -> float:
-    """The coverage of the quarter in which it is furthest from ``percent``."""
+    """The coverage of the quarter that is furthest from ``percent``."""
     column = published.horizons.index(board.horizon)
     levels = np.asarray(published.levels)
     lower, upper = (int(np.abs(levels - each).argmin()) for each in (0.5 - percent / 200, 0.5 + percent / 200))

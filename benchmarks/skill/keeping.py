@@ -1,4 +1,4 @@
-"""A month's outcomes in a file, so that a run that was cut off goes on where it was."""
+"""Stores a month's outcomes in a file, so that an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from models.presets import PRESETS
 
 
 def fold_file(folder: Path, task: FoldTask) -> Path:
-    """Named by everything that decides the outcomes but the code: data, fold, kinds, settings and recipes."""
+    """The file of a task, named by all that decides its outcomes but the code: data, fold, kinds, settings, recipes."""
     said = repr((task.fold, task.series, task.kinds, asdict(task.settings) | {"keep_in": None}, PRESETS))
     digest = hashlib.sha256(said.encode() + task.bars.hash_rows(seed=0).to_numpy().tobytes()).hexdigest()
     return folder / f"fold-{task.fold.index + 1:02d}-{digest[:12]}.npz"
 
 
 def keep(file: Path, outcomes: Outcomes) -> None:
-    """Written beside and renamed: the file is whole or not there."""
+    """Replaces the file atomically."""
     arrays = {
         name: getattr(outcomes, name)
         for name in ("index", "close_time_us", "fold", "log_close", "returns", "variances")
@@ -36,7 +36,7 @@ def keep(file: Path, outcomes: Outcomes) -> None:
 
 
 def kept(file: Path, task: FoldTask) -> Outcomes | None:
-    """What ``keep`` wrote of this task; None where nothing is. Attention is not kept."""
+    """The outcomes that ``keep`` wrote of this task, without attention; None where there are none."""
     if not file.exists():
         return None
     with np.load(file) as arrays:

@@ -1,4 +1,4 @@
-"""The account as a table in Markdown, and the targets beside it, met or not."""
+"""The account as Markdown tables, with each target met or missed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BEGIN, END = "<!-- begin: written by make skill -->", "<!-- end -->"
 
 
 def tables(lines: Sequence[Line], kind: str) -> list[str]:
-    """Two tables and the targets of one hour ahead."""
+    """Two tables, and the targets of one hour ahead."""
     return [*_skill(lines, kind), "", *_coverage(lines), "", *_targets(lines, kind)]
 
 
@@ -48,7 +48,7 @@ def _coverage(lines: Sequence[Line]) -> list[str]:
 
 
 def _targets(lines: Sequence[Line], kind: str) -> list[str]:
-    """Of one hour ahead, each symbol by itself."""
+    """The targets of one hour ahead, by symbol."""
     each = [line for line in lines if line.horizon == 1 and line.series != "all"]
     goals = [
         ("pinball at least 2% below HAR", [line.calibrated["har"].value <= 0.98 for line in each]),

@@ -1,4 +1,4 @@
-"""What is run, and was fixed before it was: network, symbols, schedule and data."""
+"""The plan of the account, fixed before its first run: network, symbols, schedule and data."""
 
 from __future__ import annotations
 

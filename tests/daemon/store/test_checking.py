@@ -32,7 +32,7 @@ def damage(path: Path) -> None:
 
 
 def test_a_store_that_was_closed_stopped_cleanly(path: Path) -> None:
-    """A closed store, and no store, are clean; one whose writer was killed is not."""
+    """A closed store, and no store, count as a clean stop; a store whose writer was killed does not."""
     assert stopped_cleanly(path)
     with Ledger(path) as ledger:
         ledger.save_bars([BAR])

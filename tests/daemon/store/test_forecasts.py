@@ -88,7 +88,7 @@ def test_latest_forecasts(ledger: Ledger) -> None:
 
 
 def test_the_latest_forecast_of_one_instrument(ledger: Ledger) -> None:
-    """The newest one at the interval asked for, None where there is none."""
+    """The newest forecast at the given interval, None where there is none."""
     for hour, instrument in ((1, BTC), (3, BTC), (2, ETH)):
         save(ledger, hour, instrument=instrument)
     latest = ledger.latest_forecast(BTC, HOUR_US)

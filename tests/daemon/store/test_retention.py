@@ -44,7 +44,7 @@ def hours_of(ledger: Ledger) -> tuple[list[int], list[int]]:
 
 
 def test_bars_of_every_instrument_and_interval_go_by_age(ledger: Ledger) -> None:
-    """Only what opened before the limit is deleted, whatever its instrument and interval."""
+    """Bars that opened before the limit are deleted, of every instrument and interval."""
     ledger.save_bars([bar(open_time_us=hour * HOUR_US) for hour in range(10)])
     ledger.save_bars(
         [bar(symbol=ETH.symbol, open_time_us=hour * HOUR_US, interval_us=HOUR_US // 2) for hour in range(10)]
@@ -56,7 +56,7 @@ def test_bars_of_every_instrument_and_interval_go_by_age(ledger: Ledger) -> None
 
 
 def test_forecasts_and_scores_go_by_age(ledger: Ledger) -> None:
-    """Forecasts with what is pending of them, and scores; the numbers and the newest time are returned."""
+    """Forecasts with their pending records, and scores, are deleted; the counts and the newest time are returned."""
     for hour in range(10):
         save(ledger, hour, record=b"s")
     save_scores(ledger, range(10), horizons=1)
@@ -112,7 +112,7 @@ def test_scores_that_fill_the_file_do_not_cost_every_forecast(ledger: Ledger) ->
 
 
 def test_what_skill_and_calibration_need_stays(ledger: Ledger) -> None:
-    """Recent scores, pending and valid forecasts, bars and calibration stay, and the caller learns why it is large."""
+    """Recent scores, pending and valid forecasts, bars and calibration stay, and the caller gets the reason."""
     ledger.save_bars([bar(open_time_us=hour * HOUR_US) for hour in range(100)])
     save(ledger, 1)
     save(ledger, 2, record=b"pending")

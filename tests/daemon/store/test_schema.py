@@ -26,7 +26,7 @@ def test_a_second_start_applies_nothing(path: Path) -> None:
 
 
 def test_an_older_store_is_brought_forward(ledger: Ledger, path: Path) -> None:
-    """A new step reaches the rows that are there, and the newer file is refused by the older program."""
+    """A new migration reaches the existing rows, and the older program refuses the newer file."""
     ledger.save_bars([BAR])
     migrate(ledger._connection, path, (*MIGRATIONS, NEXT))
     assert ledger._connection.execute("SELECT note FROM bars").fetchall() == [("old",)]
@@ -38,7 +38,7 @@ def test_an_older_store_is_brought_forward(ledger: Ledger, path: Path) -> None:
 
 
 def test_bars_of_the_first_schema_are_kept(path: Path) -> None:
-    """A store of the first version is brought forward with its bars, which lack nothing."""
+    """A store of the first version is migrated with all its bars."""
     path.parent.mkdir()
     old = sqlite3.connect(path, isolation_level=None)
     migrate(old, path, MIGRATIONS[:1])
