@@ -149,10 +149,11 @@ def reference_artifact(network: Network, bars: pl.DataFrame) -> Artifact:
     given = made_up_inputs(3)
     with torch.inference_mode():
         answer = network(*given)
+    symbols = tuple(map(str, INSTRUMENTS))
     manifest = Manifest(
         id="bench", kind="attention_lstm", preset="reference", feature_names=FEATURE_NAMES,
-        schema_hash=schema_hash(FEATURE_NAMES), interval_us=HOUR_US, horizons=DEFAULT_HORIZONS, levels=DEFAULT_LEVELS,
-        window=WINDOW, symbols=tuple(map(str, INSTRUMENTS)), network=asdict(network.config), data_from_us=0,
+        schema_hash=schema_hash(FEATURE_NAMES, symbols), interval_us=HOUR_US, horizons=DEFAULT_HORIZONS,
+        levels=DEFAULT_LEVELS, window=WINDOW, symbols=symbols, network=asdict(network.config), data_from_us=0,
         fitted_until_us=0, trained_until_us=0, scores={}, training={}, seed=0, parent=None, versions={},
     )  # fmt: skip
     return Artifact(

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from features.algebra import WARM_UP_ROWS
 from features.cross_section import choose_leaders
-from features.expressions import WARM_UP_ROWS
 from features.frames import BAR_KEYS, BARS_SCHEMA, SERIES_KEYS, bars_frame, newest_rows, regular_bars
 from features.market import Bar, Instrument
 from features.table import newest_feature_rows

@@ -9,33 +9,39 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from features.expressions import Definition
+from features.algebra import Condition, Expression, choose, cosine, since, sine, until
+from features.definitions import Definition
+from features.polars_evaluator import as_polars
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
 WEEK_US = 7 * DAY_US
 FUNDING_PERIOD_US = 8 * HOUR_US
 
-_next_open = pl.col("close_time_us")
-_day_phase = (_next_open % DAY_US) / DAY_US
-_week_phase = ((_next_open + 3 * DAY_US) % WEEK_US) / WEEK_US  # the epoch was a Thursday: the phase counts from Monday
-_minute = (_next_open % DAY_US) // (HOUR_US // 60)
+_in_day = since(DAY_US)
+_day_phase = _in_day / DAY_US
+_week_phase = since(WEEK_US, 3 * DAY_US) / WEEK_US  # the epoch was a Thursday: the phase counts from Monday
+_MINUTE_US = HOUR_US // 60
 
 
-def _wave(name: str, phase: pl.Expr, cycles: int = 1) -> tuple[Definition, Definition]:
+def _wave(name: str, phase: Expression, cycles: int = 1) -> tuple[Definition, Definition]:
     angle = phase * (2 * math.pi * cycles)
-    return Definition(f"{name}_sin", angle.sin()), Definition(f"{name}_cos", angle.cos())
+    return Definition(f"{name}_sin", sine(angle)), Definition(f"{name}_cos", cosine(angle))
+
+
+def _flag(name: str, condition: Condition) -> Definition:
+    return Definition(name, choose(condition, 1.0, 0.0))
 
 
 CALENDAR = (
     *_wave("next_hour", _day_phase),
     *_wave("next_half_day", _day_phase, cycles=2),
     *_wave("next_weekday", _week_phase),
-    Definition("next_is_weekend", (_week_phase >= 5 / 7).cast(pl.Float64)),
+    _flag("next_is_weekend", _week_phase >= 5 / 7),
     # 13:30 to 20:00 UTC: the New York Stock Exchange's hours in summer time.
-    Definition("next_in_us_session", ((_minute >= 810) & (_minute < 1200)).cast(pl.Float64)),
+    _flag("next_in_us_session", (_in_day >= 810 * _MINUTE_US) & (_in_day < 1200 * _MINUTE_US)),
     # Perpetual swaps settle funding at 00:00, 08:00 and 16:00 UTC.
-    Definition("hours_to_funding", (-_next_open % FUNDING_PERIOD_US) / HOUR_US),
+    Definition("hours_to_funding", until(FUNDING_PERIOD_US) / HOUR_US),
 )
 
 FAMILIES = {"calendar": CALENDAR}
@@ -59,6 +65,6 @@ def calendar_ahead(
     ahead = (np.asarray(horizons, dtype=np.int64) - 1) * interval_us  # (H,)
     opens = (close_time_us[:, None] + ahead).ravel()  # (N * H,)
     columns = pl.DataFrame({"close_time_us": opens}).select(
-        (each.expression / _LARGEST.get(each.name, 1.0)).alias(each.name) for each in CALENDAR
+        (as_polars(each.expression) / _LARGEST.get(each.name, 1.0)).alias(each.name) for each in CALENDAR
     )
     return columns.to_numpy().astype(np.float32).reshape(len(close_time_us), len(horizons), len(CALENDAR))

@@ -7,14 +7,27 @@ dispersion is the population standard deviation: 0 if the frame has one symbol.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-import polars as pl
+from features.algebra import (
+    LEAST_VARIANCE,
+    Expression,
+    choose,
+    known,
+    log_variance,
+    market_deviation,
+    market_mean,
+    mean,
+    of_leader,
+    ratio,
+    root,
+)
+from features.definitions import Definition
+from features.price import LOG_RETURN
+from features.volatility import GARMAN_KLASS
 
-from features.expressions import LEAST_VARIANCE, Definition, Ingredient, Scope, average, averages, log_variance, ratio
-
-_return, _garman_klass = pl.col("log_return"), pl.col("garman_klass")
-_leader_return, _leader_variance = pl.col("leader_return"), pl.col("leader_variance")
-_own, _leading = pl.col("paired_return"), pl.col("paired_leader_return")
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def choose_leader(symbols: Sequence[str]) -> str:
@@ -37,64 +50,43 @@ def leaders_in(bars: pl.DataFrame) -> dict[str, str]:
     return choose_leaders(bars.select("venue", "symbol").unique(maintain_order=True).rows())
 
 
-def _of_leader(values: pl.Expr) -> pl.Expr:
-    """``values`` of the leader's row, for the rows of all symbols of its venue at that time."""
-    return pl.when(pl.col("is_leader")).then(values).max()
+_leader_return, _leader_variance = of_leader(LOG_RETURN), of_leader(GARMAN_KLASS)
+_market_return = market_mean(LOG_RETURN)
+_relative_return = LOG_RETURN - _market_return
+_market_breadth = market_mean(choose(LOG_RETURN > 0, 1.0, choose(known(LOG_RETURN), 0.0)))
+
+# Moments of the two returns use only the bars that have both.
+_own = choose(known(_leader_return), LOG_RETURN)
+_leading = choose(known(LOG_RETURN), _leader_return)
 
 
-INGREDIENTS = (
-    Ingredient("leader_return", _of_leader(_return), scope=Scope.MOMENT),
-    Ingredient("leader_variance", _of_leader(_garman_klass), scope=Scope.MOMENT),
-    Ingredient("market_return", _return.mean(), scope=Scope.MOMENT),
-    Ingredient("market_dispersion", _return.std(ddof=0), scope=Scope.MOMENT),
-    Ingredient("market_breadth", (_return > 0).cast(pl.Float64).mean(), scope=Scope.MOMENT),
-    Ingredient("relative_return", _return - pl.col("market_return")),
-    # Moments of the two returns use only the bars that have both.
-    Ingredient("paired_return", pl.when(_leader_return.is_not_null()).then(_return)),
-    Ingredient("paired_leader_return", pl.when(_return.is_not_null()).then(_leader_return)),
-    Ingredient("paired_product", _own * _leading),
-    Ingredient("paired_square", _own * _own),
-    Ingredient("paired_leader_square", _leading * _leading),
-    *averages("leader_return", 6, 24),
-    *averages("leader_variance", 24),
-    *averages("market_return", 24),
-    *averages("relative_return", 24),
-    *averages("paired_product", 24, 168),
-    *averages("paired_square", 24, 168),
-    *averages("paired_leader_square", 24, 168),
-)
-
-
-def _mean_of(column: str, window: int) -> Definition:
-    return Definition(f"{column}_{window}", average(column, window))
+def _mean_of(name: str, values: Expression, window: int) -> Definition:
+    return Definition(f"{name}_{window}", mean(values, window))
 
 
 LEADER = (
-    *(_mean_of("leader_return", window) for window in (1, 6, 24)),
-    *(
-        Definition(f"leader_log_variance_{window}", log_variance(average("leader_variance", window)))
-        for window in (1, 24)
-    ),
+    *(_mean_of("leader_return", _leader_return, window) for window in (1, 6, 24)),
+    *(Definition(f"leader_log_variance_{window}", log_variance(mean(_leader_variance, window))) for window in (1, 24)),
 )
 
 CROSS_SECTION = (
-    *(_mean_of("market_return", window) for window in (1, 24)),
-    _mean_of("market_dispersion", 1),
-    *(_mean_of("relative_return", window) for window in (1, 24)),
-    _mean_of("market_breadth", 1),
+    *(_mean_of("market_return", _market_return, window) for window in (1, 24)),
+    _mean_of("market_dispersion", market_deviation(LOG_RETURN), 1),
+    *(_mean_of("relative_return", _relative_return, window) for window in (1, 24)),
+    _mean_of("market_breadth", _market_breadth, 1),
 )
 
 
 def _beta(window: int) -> Definition:
     """Slope of the return on the leader's, without intercept: mean returns are negligible beside their noise."""
-    leading = average("paired_leader_square", window)
-    return Definition(f"beta_{window}", ratio(average("paired_product", window), leading, LEAST_VARIANCE))
+    slope = ratio(mean(_own * _leading, window), mean(_leading * _leading, window), LEAST_VARIANCE)
+    return Definition(f"beta_{window}", slope)
 
 
 def _correlation(window: int) -> Definition:
     """Uncentred correlation of the return with the leader's, from -1 to 1."""
-    scale = (average("paired_square", window) * average("paired_leader_square", window)).sqrt()
-    return Definition(f"correlation_{window}", ratio(average("paired_product", window), scale, LEAST_VARIANCE))
+    scale = root(mean(_own * _own, window) * mean(_leading * _leading, window))
+    return Definition(f"correlation_{window}", ratio(mean(_own * _leading, window), scale, LEAST_VARIANCE))
 
 
 COUPLING = (*map(_beta, (24, 168)), *map(_correlation, (24, 168)))

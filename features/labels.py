@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from features.expressions import log_variance, positive_log
-from features.frames import BAR_KEYS, PRICES, SERIES_KEYS, regular_bars
-from features.volatility import garman_klass
+from features.algebra import LEAST_VARIANCE
+from features.frames import BAR_KEYS, SERIES_KEYS, regular_bars
+from features.polars_evaluator import as_polars
+from features.price import LOG_CLOSE
+from features.volatility import GARMAN_KLASS
 
 
 def label_rows(bars: pl.DataFrame, *, interval_us: int, horizons: Sequence[int]) -> pl.DataFrame:
@@ -29,8 +31,8 @@ def label_rows(bars: pl.DataFrame, *, interval_us: int, horizons: Sequence[int])
     measured = regular.select(
         *BAR_KEYS,
         close_time_us=pl.col("open_time_us") + interval_us,
-        log_close=positive_log(pl.col("close")),
-        variance=garman_klass(*(positive_log(pl.col(name)) for name in PRICES)),
+        log_close=as_polars(LOG_CLOSE),
+        variance=as_polars(GARMAN_KLASS),
     )
     labels = [label for horizon in horizons for label in _labels(horizon)]
     labelled = measured.with_columns(labels).drop("log_close", "variance")
@@ -49,5 +51,5 @@ def _labels(horizon: int) -> tuple[pl.Expr, pl.Expr]:
     total = pl.col("variance").rolling_sum(horizon, min_samples=horizon).shift(-horizon)
     return (
         moved.over(SERIES_KEYS).alias(f"log_return_{horizon}"),
-        log_variance(total).over(SERIES_KEYS).alias(f"log_variance_{horizon}"),
+        pl.when(total > LEAST_VARIANCE).then(total.log()).over(SERIES_KEYS).alias(f"log_variance_{horizon}"),
     )

@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from features.frames import PRICES, SERIES_KEYS
-from features.volatility import one_bar_variance
+from features.frames import SERIES_KEYS
+from features.polars_evaluator import as_polars
+from features.price import LOG_CLOSE
+from features.volatility import ONE_BAR_VARIANCE
 
 
 class LookaheadError(ValueError):
@@ -123,8 +125,8 @@ def recent_bars(bars: pl.DataFrame, *, close_time_us: int, interval_us: int, cou
         raise ValueError(f"no bar closes at {close_time_us} us")
     arrays = known.select(
         close_time_us=pl.col("open_time_us") + interval_us,
-        log_close=pl.col("close").log(),
-        variance=one_bar_variance(*(pl.col(name).log() for name in PRICES)),
+        log_close=as_polars(LOG_CLOSE),
+        variance=as_polars(ONE_BAR_VARIANCE),
     )
     return RecentBars(
         interval_us=interval_us,
@@ -138,8 +140,8 @@ def recent_by_series(bars: pl.DataFrame, *, interval_us: int) -> dict[tuple[str,
     """``recent_bars`` of every instrument of the regular ``bars``, computed in one pass, by (venue, symbol)."""
     arrays = bars.select(
         close_time_us=pl.col("open_time_us") + interval_us,
-        log_close=pl.col("close").log(),
-        variance=one_bar_variance(*(pl.col(name).log() for name in PRICES)),
+        log_close=as_polars(LOG_CLOSE),
+        variance=as_polars(ONE_BAR_VARIANCE),
     )
     times = arrays["close_time_us"].to_numpy()
     log_close, variance = _with_nan(arrays["log_close"]), _with_nan(arrays["variance"])

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import polars as pl
 
+from features.algebra import WARM_UP_ROWS
 from features.buffer import RECENT_BARS
 from features.cross_section import leaders_in
-from features.expressions import WARM_UP_ROWS
 from features.table import feature_rows
 from features.windows import Panel, RecentBars, Window, panel
 from models.forecast import ForecastInput

@@ -13,6 +13,7 @@ import torch
 
 from features.calendar import CALENDAR, calendar_ahead
 from features.catalogue import schema_hash
+from features.earlier_schemas import accepted_hashes
 from features.scaling import RobustScaler
 from models.artifacts.artifact import Artifact, ArtifactDamaged, ArtifactMismatch, Manifest, read_artifact
 from models.baselines import Har
@@ -155,10 +156,11 @@ def _array(output: torch.Tensor) -> FloatArray:
 
 def _check_features(manifest: Manifest, path: Path) -> None:
     try:
-        computed = schema_hash(manifest.feature_names)
+        accepted = accepted_hashes(manifest.feature_names, manifest.symbols)
     except ValueError as error:
         raise ArtifactMismatch(f"{path} was trained on features that this program lacks: {error}") from error
-    if computed != manifest.schema_hash:
+    if manifest.schema_hash not in accepted:
+        computed = schema_hash(manifest.feature_names, manifest.symbols)
         raise ArtifactMismatch(
             f"{path} was trained on features of schema {manifest.schema_hash[:12]}, this program has {computed[:12]}"
         )

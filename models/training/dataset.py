@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from features.algebra import WARM_UP_ROWS
 from features.catalogue import FEATURE_NAMES
 from features.cross_section import leaders_in
-from features.expressions import WARM_UP_ROWS
 from features.labels import label_rows
 from features.scaling import RobustScaler, usable_features
 from features.table import feature_rows

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import polars as pl
 import pytest
 
-from features import catalogue
-from features.catalogue import FEATURE_NAMES, FEATURES, INGREDIENTS, closure, feature_named, schema_hash
-from features.expressions import WARM_UP_ROWS
+from features import catalogue, earlier_schemas
+from features.algebra import WARM_UP_ROWS, column, mean, wilder
+from features.catalogue import FEATURE_NAMES, FEATURES, feature_named, feature_program, schema_hash
+from features.earlier_schemas import accepted_hashes
 from features.frames import BARS_SCHEMA
 
 
 def test_there_are_at_least_95_features_with_names_of_their_own() -> None:
-    """The catalogue holds 95 features or more, and no name twice or also as an ingredient."""
+    """The catalogue holds 95 features or more, and no name twice or also as a column of the bars."""
     assert len(FEATURES) >= 95
     assert len(set(FEATURE_NAMES)) == len(FEATURES)
-    assert not set(FEATURE_NAMES) & (INGREDIENTS.keys() | BARS_SCHEMA.keys())
+    assert not set(FEATURE_NAMES) & BARS_SCHEMA.keys()
 
 
-def test_every_ingredient_is_used() -> None:
-    """Every computed column is used by some feature."""
-    used = {ingredient.name for ingredient in closure(feature.expression for feature in FEATURES)}
-    assert used == INGREDIENTS.keys()
+def test_features_share_what_they_have_in_common() -> None:
+    """No two steps of the catalogue's program compute the same."""
+    steps = feature_program(FEATURES).steps
+    assert len({(step.operator, step.node.parameters, step.arguments) for step in steps}) == len(steps)
 
 
 def test_memories_are_finite_and_those_of_windows_short() -> None:
@@ -52,12 +52,38 @@ def test_the_hash_depends_on_names_and_order() -> None:
 
 
 def test_the_hash_depends_on_what_the_names_mean(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another window in an ingredient three steps behind a feature gives another hash, and only to that feature."""
+    """Another window three steps behind a feature gives another hash, and only to that feature."""
     before, other = schema_hash(["adx_14"]), schema_hash(["log_return_1"])
-    changed = replace(INGREDIENTS["mean_plus_14"], expression=pl.col("plus_movement").ewm_mean(span=13))
-    monkeypatch.setattr(catalogue, "INGREDIENTS", {**INGREDIENTS, "mean_plus_14": changed})
-    assert schema_hash(["adx_14"]) != before
-    assert schema_hash(["log_return_1"]) == other
+    for window in (24, 25):
+        changed = replace(feature_named("adx_14"), expression=wilder(abs(mean(column("close"), window)), 14))
+        monkeypatch.setattr(catalogue, "_BY_NAME", {**catalogue._BY_NAME, "adx_14": changed})
+        assert schema_hash(["adx_14"]) != before
+        before = schema_hash(["adx_14"])
+        assert schema_hash(["log_return_1"]) == other
+
+
+def test_the_hash_depends_on_the_expressions_alone() -> None:
+    """The hash of this catalogue is the same with every release of Polars, and on every machine."""
+    assert schema_hash(["log_return_1"]) == "b8f30c111d4506f5e4b004e252ae6d90eebb360654f59dabef15af2fe0172314"
+
+
+def test_the_hash_depends_on_the_universe() -> None:
+    """A cross-section of other instruments is another input; the order in which they are given is not."""
+    pair = schema_hash(FEATURE_NAMES, ["binance:BTC-USDT", "binance:ETH-USDT"])
+    assert pair == schema_hash(FEATURE_NAMES, ["binance:ETH-USDT", "binance:BTC-USDT"])
+    assert pair != schema_hash(FEATURE_NAMES, ["binance:BTC-USDT"])
+
+
+def test_hashes_of_release_0_1_are_accepted_while_the_features_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of that release is served; once one of its features is computed otherwise, it is not."""
+    earlier = "20c0d72ecfb290f2dfa20e6bcac58a3c90c090e76e15f312b717a7cdd286e5e2"
+    universe = ["binance:BTC-USDT"]
+    assert accepted_hashes(FEATURE_NAMES, universe) == {earlier, schema_hash(FEATURE_NAMES, universe)}
+    assert accepted_hashes(FEATURE_NAMES[1:], universe) == {schema_hash(FEATURE_NAMES[1:], universe)}
+    without_taker = [each.name for each in FEATURES if not any("taker" in source for source in each.sources)]
+    assert len(accepted_hashes(without_taker, universe)) == 2
+    monkeypatch.setattr(earlier_schemas, "schema_hash", lambda *_: "0")
+    assert accepted_hashes(FEATURE_NAMES, universe) == {"0"}
 
 
 def test_unknown_features_are_refused_by_name() -> None:

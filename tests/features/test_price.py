@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import talib
 
-from features.expressions import WARM_UP_ROWS
+from features.algebra import WARM_UP_ROWS
 from features.table import feature_rows
 from tests.features.market_data import HOUR_US, random_walk, scale_of
 

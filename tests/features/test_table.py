@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from features.algebra import WARM_UP_ROWS
 from features.catalogue import FEATURE_NAMES, FEATURES
-from features.expressions import WARM_UP_ROWS
 from features.table import KEY_COLUMNS, feature_rows
 from tests.features.market_data import HOUR_US, START_US, random_walk, real_hours, scale_of
 
