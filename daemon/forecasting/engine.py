@@ -120,9 +120,8 @@ class ForecastEngine:
         started_s = self._monotonic_s()
         self._buffer.append(bars)
         inputs, baselines, unforecast = [], [], []
-        for bar in bars:
-            forecast_input = self._forecast_input(bar.instrument, close_time_us)
-            forecasts, reason = self._baseline_forecasts(forecast_input)
+        given = [self._forecast_input(bar.instrument, close_time_us) for bar in bars]
+        for bar, forecast_input, (forecasts, reason) in zip(bars, given, self._baseline_forecasts(given), strict=True):
             if forecasts:
                 inputs.append(forecast_input)
                 baselines.append(forecasts)
@@ -220,17 +219,16 @@ class ForecastEngine:
         except ValueError:
             return None  # fewer rows than a window: the champion rejects the input with a reason
 
-    def _baseline_forecasts(self, forecast_input: ForecastInput) -> tuple[tuple[Forecast, ...], str]:
-        """The available baselines' forecasts, best first, and why the last unavailable one failed."""
-        forecasts, reason = [], ""
-        for baseline in (self._har, self._ewma, self._random_walk):
-            if baseline is None:
-                continue
-            try:
-                forecasts += baseline.forecast([forecast_input])
-            except ValueError as error:
-                reason = str(error)
-        return tuple(forecasts), reason
+    def _baseline_forecasts(self, inputs: Sequence[ForecastInput]) -> list[tuple[tuple[Forecast, ...], str]]:
+        """The available baselines' forecasts of each input, best first, and why the last unavailable one failed."""
+        available = [each for each in (self._har, self._ewma, self._random_walk) if each is not None]
+        by_baseline = [each.forecast_each(inputs) for each in available]
+        found = []
+        for outcomes in zip(*by_baseline, strict=True):
+            forecasts = tuple(each for each in outcomes if not isinstance(each, str))
+            reasons = [each for each in outcomes if isinstance(each, str)]
+            found.append((forecasts, reasons[-1] if reasons else ""))
+        return found
 
     def _fit_baselines(self, bars: pl.DataFrame) -> tuple[Har | None, Ewma | None]:
         histories = regular_histories(bars, interval_us=self.interval_us)

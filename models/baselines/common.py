@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -94,16 +94,46 @@ def baseline_forecast(
     model: ModelInfo,
 ) -> Forecast:
     """The forecast record of a baseline: without attention, the probability derived from the quantiles."""
-    return Forecast(
-        venue=given.venue,
-        symbol=given.symbol,
-        close_time_us=given.close_time_us,
-        interval_us=given.interval_us,
-        horizons=horizons,
-        levels=levels,
-        quantiles=quantiles,
-        volatility=volatility,
-        prob_up=probability_above_zero(quantiles, levels),
-        attention=None,
-        model=model,
-    )
+    return baseline_forecasts(
+        [given], horizons=horizons, levels=levels, quantiles=quantiles[None], volatility=volatility[None], model=model
+    )[0]
+
+
+def baseline_forecasts(
+    inputs: Sequence[ForecastInput],
+    *,
+    horizons: tuple[int, ...],
+    levels: tuple[float, ...],
+    quantiles: FloatArray,
+    volatility: FloatArray,
+    model: ModelInfo,
+) -> list[Forecast]:
+    """``baseline_forecast`` of N inputs. quantiles: (N, H, Q), volatility: (N, H)."""
+    return [
+        Forecast(
+            venue=given.venue,
+            symbol=given.symbol,
+            close_time_us=given.close_time_us,
+            interval_us=given.interval_us,
+            horizons=horizons,
+            levels=levels,
+            quantiles=own_quantiles,
+            volatility=own_volatility,
+            prob_up=own_prob_up,
+            attention=None,
+            model=model,
+        )
+        for given, own_quantiles, own_volatility, own_prob_up in zip(
+            inputs, quantiles, volatility, probability_above_zero(quantiles, levels), strict=True
+        )
+    ]
+
+
+def all_forecasts(outcomes: Iterable[Forecast | str]) -> list[Forecast]:
+    """The forecasts of ``forecast_each``. Raises ValueError with the first reason where an input has none."""
+    forecasts = []
+    for outcome in outcomes:
+        if isinstance(outcome, str):
+            raise ValueError(outcome)  # noqa: TRY004  # the reason, not the type, is wrong
+        forecasts.append(outcome)
+    return forecasts

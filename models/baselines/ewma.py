@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from features.windows import RecentBars
-from models.baselines.common import baseline_forecast
+from models.baselines.common import all_forecasts, baseline_forecast
 from models.baselines.variance_scales import VarianceScales, fit_variance_scales
 from models.forecast import Forecast, ForecastInput, ModelInfo
 from models.history import Series, last_known, regular_histories, tail
@@ -73,7 +73,17 @@ class Ewma:
 
     def forecast(self, inputs: Sequence[ForecastInput]) -> list[Forecast]:
         """Raises ValueError if an instrument has too few known bars."""
-        return [self._forecast(given) for given in inputs]
+        return all_forecasts(self.forecast_each(inputs))
+
+    def forecast_each(self, inputs: Sequence[ForecastInput]) -> list[Forecast | str]:
+        """One forecast per input; the reason where an input cannot be forecast."""
+        outcomes: list[Forecast | str] = []
+        for given in inputs:
+            try:
+                outcomes.append(self._forecast(given))
+            except ValueError as error:
+                outcomes.append(str(error))
+        return outcomes
 
     def _forecast(self, given: ForecastInput) -> Forecast:
         variance_scale = self._scales.of((given.venue, given.symbol))

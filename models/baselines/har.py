@@ -11,7 +11,14 @@ import numpy.typing as npt
 import polars as pl
 
 from features.windows import RecentBars
-from models.baselines.common import ANY_SERIES, LEAST_ROWS, baseline_forecast, centred_quantiles, standardised
+from models.baselines.common import (
+    ANY_SERIES,
+    LEAST_ROWS,
+    all_forecasts,
+    baseline_forecasts,
+    centred_quantiles,
+    standardised,
+)
 from models.forecast import Forecast, ForecastInput, ModelInfo
 from models.history import (
     Series,
@@ -63,6 +70,36 @@ def har_regressors(recent: RecentBars) -> FloatArray:
     hour = np.eye(_HOURS)[hours % _HOURS]
     weekday = np.eye(_WEEKDAYS)[hours // _HOURS % _WEEKDAYS]
     return np.concatenate([lags, hour, weekday], axis=1)
+
+
+def newest_regressors(recents: Sequence[RecentBars]) -> FloatArray:
+    """(N, 34): the last row of ``har_regressors`` of each of N instruments; NaN for one without bars."""
+    variance = np.full((len(recents), max(HAR_LAGS)), np.nan)
+    closes_us = np.zeros(len(recents), dtype=np.int64)
+    for row, recent in enumerate(recents):
+        if bars := len(recent.variance[-max(HAR_LAGS) :]):
+            variance[row, -bars:] = recent.variance[-bars:]
+            closes_us[row] = recent.close_time_us[-1]
+    known = np.isfinite(variance)
+    sums, counts = (np.cumsum(values, axis=1) for values in (np.where(known, variance, 0.0), known.astype(np.float64)))
+    last = np.where(known, np.arange(variance.shape[1]), -1).max(axis=1)  # (N,)
+    fresh = last >= variance.shape[1] - HAR_LAGS[1]
+    lags = [np.where(fresh, variance[np.arange(len(recents)), last], np.nan)]
+    for lag in HAR_LAGS[1:]:
+        total, count = (
+            values[:, -1] - (values[:, -lag - 1] if lag < values.shape[1] else 0.0) for values in (sums, counts)
+        )
+        lags.append(np.where(count >= lag // 2, total / np.maximum(count, 1.0), np.nan))
+    hours = closes_us // _HOUR_US
+    hour, weekday = np.eye(_HOURS)[hours % _HOURS], np.eye(_WEEKDAYS)[hours // _HOURS % _WEEKDAYS]
+    return np.concatenate([np.log(np.stack(lags, axis=1)), hour, weekday], axis=1)
+
+
+def _too_few(series: Series) -> str:
+    return (
+        f"{series[0]}:{series[1]} has too few bars with a range: HAR needs half of the last {HAR_LAGS[1]} and half of "
+        f"the last {HAR_LAGS[2]}"
+    )
 
 
 class Har:
@@ -118,10 +155,7 @@ class Har:
         needed = tail(recent, max(HAR_LAGS))
         sigma = self.sigma(series, needed)[-1] if len(needed.log_close) else np.full(len(self.horizons), np.nan)
         if not np.isfinite(sigma).all():
-            raise ValueError(
-                f"{series[0]}:{series[1]} has too few bars with a range: HAR needs half of the last "
-                f"{HAR_LAGS[1]} and half of the last {HAR_LAGS[2]}"
-            )
+            raise ValueError(_too_few(series))
         return sigma
 
     def variance_level(self, series: Series) -> FloatArray:
@@ -134,19 +168,33 @@ class Har:
 
     def forecast(self, inputs: Sequence[ForecastInput]) -> list[Forecast]:
         """Raises ValueError if an instrument has too few known bars."""
-        return [self._forecast(given) for given in inputs]
+        return all_forecasts(self.forecast_each(inputs))
 
-    def _forecast(self, given: ForecastInput) -> Forecast:
-        series = (given.venue, given.symbol)
-        sigma = self.sigma_now(series, given.recent)
-        return baseline_forecast(
-            given,
-            horizons=self.horizons,
-            levels=self.levels,
-            quantiles=sigma[:, None] * self.residual_quantiles(series),
-            volatility=sigma,
-            model=self.info,
+    def forecast_each(self, inputs: Sequence[ForecastInput]) -> list[Forecast | str]:
+        """One forecast per input, computed together; the reason where an input cannot be forecast."""
+        if not inputs:
+            return []
+        fitted = [self.coefficients.get((each.venue, each.symbol), self.coefficients[ANY_SERIES]) for each in inputs]
+        weights = np.stack([each.weights for each in fitted])
+        log_variance = np.einsum("nhr,nr->nh", weights, newest_regressors([each.recent for each in inputs]))
+        sigma = np.sqrt(np.exp(log_variance) * np.stack([each.scale for each in fitted]))  # (N, H)
+        known = np.isfinite(sigma).all(axis=1)
+        possible = [index for index, is_known in enumerate(known) if is_known]
+        residuals = np.stack([each.residual_quantiles for each in fitted])[possible]  # (K, H, Q)
+        forecasts = iter(
+            baseline_forecasts(
+                [inputs[index] for index in possible],
+                horizons=self.horizons,
+                levels=self.levels,
+                quantiles=sigma[possible, :, None] * residuals,
+                volatility=sigma[possible],
+                model=self.info,
+            )
         )
+        return [
+            next(forecasts) if is_known else _too_few((given.venue, given.symbol))
+            for given, is_known in zip(inputs, known, strict=True)
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """The state as plain JSON values."""

@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.baselines.common import baseline_forecast, centred_quantiles
+from models.baselines.common import all_forecasts, baseline_forecasts
+from models.distribution import central_index
 from models.forecast import Forecast, ForecastInput, ModelInfo
+
+FloatArray = npt.NDArray[np.float64]
 
 RANDOM_WALK_RETURNS = 720
 RANDOM_WALK_LEAST_RETURNS = 24
 
 
-def recent_returns(given: ForecastInput) -> npt.NDArray[np.float64]:
+def recent_returns(given: ForecastInput) -> FloatArray:
     """The known values of the last 720 one-bar log returns. Raises ValueError if they are fewer than 24."""
     returns = np.diff(given.recent.log_close[-RANDOM_WALK_RETURNS - 1 :])
     returns = returns[np.isfinite(returns)]
@@ -41,17 +44,35 @@ class RandomWalk:
 
     def forecast(self, inputs: Sequence[ForecastInput]) -> list[Forecast]:
         """Raises ValueError if fewer than 24 returns are known."""
-        return [self._forecast(given) for given in inputs]
+        return all_forecasts(self.forecast_each(inputs))
 
-    def _forecast(self, given: ForecastInput) -> Forecast:
-        returns = recent_returns(given)
+    def forecast_each(self, inputs: Sequence[ForecastInput]) -> list[Forecast | str]:
+        """One forecast per input, computed together; the reason where an input cannot be forecast."""
+        outcomes: dict[int, Forecast | str] = {}
+        by_count: dict[int, dict[int, FloatArray]] = {}
+        for index, given in enumerate(inputs):
+            try:
+                returns = recent_returns(given)
+            except ValueError as error:
+                outcomes[index] = str(error)
+            else:
+                by_count.setdefault(len(returns), {})[index] = returns
+        for group in by_count.values():
+            forecasts = self._forecasts([inputs[index] for index in group], np.stack(list(group.values())))
+            outcomes |= zip(group, forecasts, strict=True)
+        return [outcomes[index] for index in range(len(inputs))]
+
+    def _forecasts(self, inputs: Sequence[ForecastInput], returns: FloatArray) -> list[Forecast]:
+        """returns: (N, R)."""
         growth = np.sqrt(np.asarray(self.horizons, dtype=np.float64))  # (H,)
-        return baseline_forecast(
-            given,
+        quantiles = np.quantile(returns, self.levels, axis=1).T  # (N, Q)
+        centred = quantiles - quantiles[:, central_index(self.levels), None]
+        return baseline_forecasts(
+            inputs,
             horizons=self.horizons,
             levels=self.levels,
-            quantiles=growth[:, None] * centred_quantiles(returns, self.levels),
-            volatility=growth * np.sqrt(np.mean(returns**2)),
+            quantiles=growth[:, None] * centred[:, None, :],
+            volatility=growth * np.sqrt(np.mean(returns**2, axis=1))[:, None],
             model=self.info,
         )
 

@@ -251,3 +251,34 @@ def test_baselines_do_without_torch_and_extras() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_many_instruments_are_forecast_as_each_alone() -> None:
+    """Outages, short histories and different lengths; the reason stands where one cannot be forecast."""
+    recents = [garch_recent(900, seed=seed) for seed in range(6)]
+    holed = recents[1].variance.copy(), recents[1].log_close.copy()
+    holed[0][-14:-3], holed[1][-14:-3] = np.nan, np.nan
+    recents[1] = RecentBars(HOUR_US, recents[1].close_time_us, holed[1], holed[0])
+    recents[2], recents[3], recents[4] = tail(recents[2], 200), tail(recents[3], 20), tail(recents[4], 90)
+    inputs = [
+        ForecastInput("binance", f"S{number}-USDT", int(each.close_time_us[-1]), HOUR_US, None, each)
+        for number, each in enumerate(recents)
+    ]
+    histories = {("binance", f"S{number}-USDT"): garch_recent(900, seed=number) for number in range(3)}
+    har = Har.fit_histories(histories, horizons=HORIZONS, levels=LEVELS)
+    for forecaster in (har, RandomWalk(HORIZONS, LEVELS)):
+        outcomes = forecaster.forecast_each(inputs)
+        reasons = [outcome for outcome in outcomes if isinstance(outcome, str)]
+        assert [("S3-USDT" in reason) for reason in reasons] == [True]
+        for given_input, outcome in zip(inputs, outcomes, strict=True):
+            if isinstance(outcome, str):
+                with pytest.raises(ValueError, match="S3-USDT"):
+                    forecaster.forecast([given_input])
+                continue
+            [alone] = forecaster.forecast([given_input])
+            assert alone.symbol == outcome.symbol == given_input.symbol
+            assert (alone.quantiles == outcome.quantiles).all()
+            assert (alone.prob_up == outcome.prob_up).all()
+            if forecaster is har:
+                sigma = har.sigma_now((given_input.venue, given_input.symbol), given_input.recent)
+                np.testing.assert_allclose(outcome.volatility, sigma, rtol=1e-12)
