@@ -52,7 +52,7 @@ class ForecastRounds:
         self._clock = clock
         self._deadline_s = deadline_s
         self._on_forecasts = on_forecasts
-        self._queue: asyncio.Queue[RoundClosed | Bar | _ModelChange] = asyncio.Queue(_MAX_ROUNDS)
+        self._queue: asyncio.Queue[_Work] = asyncio.Queue(_MAX_ROUNDS)
         self.forecast_until_us = 0
         self.activity: Activity | None = None
 
@@ -72,26 +72,54 @@ class ForecastRounds:
 
     async def run(self) -> None:
         """Performs what is queued, without end."""
-        following: RoundClosed | Bar | _ModelChange | None = None
+        following: _Work | None = None
         while True:
             self.activity = None
             item, following = following or await self._queue.get(), None
             if isinstance(item, _ModelChange):
                 self._begin(CHANGING_MODEL)
                 await item.perform()
-            elif isinstance(item, Bar):
-                self._begin("a revised bar")
-                revised = [item]
-                while following is None and not self._queue.empty():
-                    following = self._queue.get_nowait()
-                    if isinstance(following, Bar):
-                        revised.append(following)
-                        following = None
-                await self._inference.revise(*revised)  # together: each computes the features of all instruments
+            elif isinstance(item, Bar) or self._is_outdated(item):
+                following = await self._update_features(item)
             else:
-                self._begin("a round of forecasts")
-                await self._forecast(item)
+                following = await self._perform_round(item)
+
+    async def _update_features(self, first: RoundClosed | Bar) -> _Work | None:
+        """Takes all queued bars that are not forecast, since each update computes the features of all instruments.
+
+        They are revised bars and those of rounds that are out of date. Returns the item after them.
+        """
+        self._begin("a revised bar")
+        bars: list[Bar] = []
+        item: _Work | None = first
+        while isinstance(item, Bar) or (isinstance(item, RoundClosed) and self._is_outdated(item)):
+            if isinstance(item, Bar):
+                bars.append(item)
+            else:
+                log.warning("round_too_old", close_time=iso(item.close_time_us), instruments=len(item.bars))
+                bars += item.bars
                 self._pipeline.round_done(item)
+            item = None if self._queue.empty() else self._queue.get_nowait()
+        await self._inference.revise(*bars)
+        return item
+
+    async def _perform_round(self, closed: RoundClosed) -> _Work | None:
+        """Forecasts a round together with those of the same close that wait behind it. Returns the item after them."""
+        self._begin("a round of forecasts")
+        following: _Work | None = None
+        while following is None and not self._queue.empty():
+            following = self._queue.get_nowait()
+            if isinstance(following, RoundClosed) and following.close_time_us == closed.close_time_us:
+                closed = RoundClosed(closed.close_time_us, closed.bars + following.bars)
+                following = None
+        await self._forecast(closed)
+        self._pipeline.round_done(closed)
+        return following
+
+    def _is_outdated(self, closed: RoundClosed) -> bool:
+        """Whether a forecast of this round would be out of date when it is published."""
+        until_us = closed.close_time_us + closed.bars[0].interval_us + payloads.VALIDITY_MARGIN_US
+        return self._clock.market_us() >= until_us
 
     def _begin(self, activity: str) -> None:
         self.activity = Activity(activity, self._clock.wall_s())
@@ -155,3 +183,6 @@ class _ModelChange:
         else:
             if not self.done.cancelled():
                 self.done.set_result(info)
+
+
+_Work = RoundClosed | Bar | _ModelChange

@@ -37,10 +37,11 @@ from tests.daemon.publishing.harness import TOPICS, Callbacks, eventually, make_
 
 
 class FakeInference:
-    """Answers rounds with prepared forecasts, and records the order of the calls."""
+    """Answers rounds with prepared forecasts; records the order of the calls, and the number of bars of each round."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.bars: list[int] = []
         self.failure: str | None = None
         self.reading: WindowReading | None = None
         self.go_on = asyncio.Event()
@@ -50,6 +51,7 @@ class FakeInference:
         await self.go_on.wait()
         hour = (close_time_us - START_US) // HOUR_US
         self.asked.append(f"round {hour}")
+        self.bars.append(len(bars))
         answer = round_forecasts(hour, *(bar.symbol for bar in bars))
         return RoundForecasts(
             close_time_us=answer.close_time_us,
