@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import cache
 
 from daemon.cli.commands.demo_tally import differences
 from daemon.simulator.market_data import MarketData
@@ -11,10 +12,11 @@ from features.market import Bar, Completeness
 from tests.daemon.simulator.bars import HOUR_US, small_market
 
 HISTORY_BARS = 120
-LIVE_BARS = 80
+LIVE_BARS = 400  # eight minutes at the speed of the tests, which may have to wait for their machine
 SYMBOLS = ("BTC-USDT", "ETH-USDT")
 
 
+@cache
 def market(*, history_bars: int = HISTORY_BARS, trades: int = 60) -> MarketData:
     """``history_bars`` of the past and LIVE_BARS to be played; the same every time."""
     return small_market(bars=history_bars + LIVE_BARS, trades=trades)

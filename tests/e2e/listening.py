@@ -12,6 +12,7 @@ import aiomqtt
 
 from tests.daemon.publishing.brokers import Subscriber, subscribed
 from tests.e2e.rig import valid
+from tests.limits import LIMIT_S
 
 
 class ReceivedMessage(NamedTuple):
@@ -74,4 +75,4 @@ def listener(port: int) -> Iterator[Listener]:
         yield made
     finally:
         made.stop()
-        thread.join(10)
+        thread.join(LIMIT_S)

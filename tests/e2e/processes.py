@@ -15,10 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.limits import LIMIT_S, SLACK_S
 from tests.paths import ROOT
 
 INSTANCE = "e2e"
 TOPICS = f"forecastd/v1/{INSTANCE}"
+END_S = 3.0 + SLACK_S  # an end takes three seconds
 
 
 class Process:
@@ -54,7 +56,7 @@ class Process:
     def send(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)
 
-    def until(self, condition: Callable[[], bool], *, timeout_s: float = 30) -> None:
+    def until(self, condition: Callable[[], bool], *, timeout_s: float = LIMIT_S) -> None:
         """Waits for a condition; a process that ends before it is met is an error."""
         deadline_s = time.monotonic() + timeout_s
         while not condition():
@@ -62,16 +64,16 @@ class Process:
             assert time.monotonic() < deadline_s, f"waited for {timeout_s} s:\n{self.log[-4000:]}"
             time.sleep(0.05)
 
-    def end(self, number: signal.Signals = signal.SIGTERM, *, within_s: float = 3.0) -> int:
-        """Sends a signal and returns the exit code. Raises TimeoutExpired for a process that takes longer."""
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Sends a signal and returns the exit code. Raises TimeoutExpired after END_S."""
         self.send(number)
-        return self.popen.wait(within_s)
+        return self.popen.wait(END_S)
 
     def destroy(self) -> None:
         """Kills the process, and whatever it started in its own session, if it still runs."""
         if self.popen.poll() is None:
             os.killpg(self.popen.pid, signal.SIGKILL)
-        self.popen.wait(5)
+        self.popen.wait(LIMIT_S)
 
 
 @contextmanager
@@ -159,5 +161,5 @@ class ServiceManager:
     def close(self) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
             last.sendto(b"", self._socket.getsockname())
-        self._thread.join(5)
+        self._thread.join(LIMIT_S)
         self._socket.close()

@@ -10,6 +10,7 @@ import pytest
 from daemon.errors import EXIT_CONFIG
 from tests.e2e import rig
 from tests.e2e.processes import configuration, process
+from tests.limits import LIMIT_S
 
 pytestmark = pytest.mark.slow
 
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.slow
 async def ended(folder: Path, file: Path) -> tuple[int, str]:
     """Exit code and the last line of a daemon that ends by itself."""
     with process(folder, "run", "-c", str(file)) as daemon:
-        code = await asyncio.to_thread(daemon.popen.wait, 20)
+        code = await asyncio.to_thread(daemon.popen.wait, LIMIT_S)
         return code, daemon.log.strip().splitlines()[-1]
 
 
@@ -29,7 +30,7 @@ async def test_a_refused_region_is_named_and_does_not_end_the_daemon(tmp_path: P
         with process(tmp_path, "run", "-c", str(file)) as daemon:
             await asyncio.to_thread(daemon.until, lambda: bool(daemon.events("venue_refused")))
             assert "rest_url" in daemon.events("venue_refused")[0]["reason"]
-            assert await asyncio.to_thread(daemon.end, within_s=10) == 0
+            assert await asyncio.to_thread(daemon.end) == 0
 
 
 async def test_a_broken_configuration_is_refused_before_anything_starts(tmp_path: Path) -> None:

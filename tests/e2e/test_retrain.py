@@ -26,9 +26,13 @@ from tests.daemon.retraining.programs import HANG, OBEDIENT, command
 from tests.e2e import invented, rig
 from tests.e2e.processes import configuration, process
 from tests.e2e.rig import Daemon, valid
+from tests.limits import LIMIT_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 in_module_loop = pytest.mark.asyncio(loop_scope="module")
+
+
+SPEED = rig.SPEED / 3  # an hour in 3.6 seconds, in which a network has to answer beside a training process
 
 
 class Trained(NamedTuple):
@@ -53,9 +57,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     file = configuration(folder, interval="1h", kind="attention_lstm", **nowhere)
     file.write_text(file.read_text("utf-8").replace('history = "1h"', 'history = "365d"'), encoding="utf-8")
     with process(folder, "history", "import", str(folder / "klines.parquet"), "-c", str(file)) as importing:
-        assert importing.popen.wait(20) == 0, importing.log
+        assert importing.popen.wait(LIMIT_S) == 0, importing.log
     with process(folder, "retrain", "--now", "--json", "-c", str(file)) as training:
-        assert training.popen.wait(60) == 0, training.log
+        assert training.popen.wait(LIMIT_S) == 0, training.log
         replies = [json.loads(line) for line in training.out.splitlines()]
     return Trained(folder, market, replies)
 
@@ -77,12 +81,13 @@ def klines(market: MarketData) -> pl.DataFrame:
 
 @asynccontextmanager
 async def serving(trained: Trained, program: str, *, state: Path) -> AsyncIterator[Daemon]:
-    """A daemon on this state whose training processes run ``program``."""
+    """A daemon on this state whose training processes run ``program``, and whose model may take long to answer."""
     async with (
-        rig.exchange(trained.market) as exchange,
+        rig.exchange(trained.market, speed=SPEED) as exchange,
         rig.daemon(state, exchange, model__kind="attention_lstm", retrain__history="60d") as daemon,
     ):
         daemon.app.components.retrainer.supervisor._command = tuple(command(state, program))
+        daemon.app.components.rounds._deadline_s = LIMIT_S
         yield daemon
 
 
@@ -149,7 +154,7 @@ async def test_a_running_retraining_can_be_cancelled(daemon: Daemon) -> None:
     with pytest.raises(ControlRefused, match="running already"):
         await anext(client(daemon).stream("retrain", wait=True))
     assert [reply async for reply in client(daemon).stream("cancel_retrain")] == [{"cancelled": True}]
-    outcome = (await asyncio.wait_for(following, 15))[-1]
+    outcome = (await asyncio.wait_for(following, LIMIT_S))[-1]
     assert outcome["outcome"] == "cancelled"
     assert [reply async for reply in client(daemon).stream("cancel_retrain")] == [{"cancelled": False}]
 
@@ -159,7 +164,7 @@ async def test_a_killed_training_process_does_not_touch_the_daemon(trained: Trai
     """kill -9 of the child: the run has failed, the champion goes on forecasting."""
     following = await until_progress(daemon)
     os.kill(training_pid(daemon), signal.SIGKILL)
-    outcome = (await asyncio.wait_for(following, 15))[-1]
+    outcome = (await asyncio.wait_for(following, LIMIT_S))[-1]
     assert outcome["outcome"] == "failed"
     assert "SIGKILL" in outcome["reason"]
     before = len(daemon.forecasts)

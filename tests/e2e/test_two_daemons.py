@@ -12,6 +12,7 @@ import pytest
 from daemon.errors import EXIT_TRY_AGAIN
 from tests.e2e import rig
 from tests.e2e.processes import Process, configuration, process
+from tests.limits import LIMIT_S
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +32,7 @@ async def test_one_state_directory_or_one_name_serves_one_daemon(tmp_path: Path)
             for file, cure in ((other_name, "instance 'e2e'"), (other_state, "choose another [instance] name")):
                 (folder := tmp_path / file.stem).mkdir(exist_ok=True)
                 with process(folder, "run", "-c", str(file), environ={"RUNTIME_DIRECTORY": str(tmp_path)}) as second:
-                    assert await asyncio.to_thread(second.popen.wait, 20) == EXIT_TRY_AGAIN
+                    assert await asyncio.to_thread(second.popen.wait, LIMIT_S) == EXIT_TRY_AGAIN
                     assert cure in second.log.strip().splitlines()[-1]
             assert daemon.popen.poll() is None
 

@@ -33,9 +33,7 @@ async def daemon(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Daem
 async def until_settled(daemon: Daemon) -> None:
     """Two more bars of each symbol, and every bar so far proven or empty, and equal to the market's."""
     await daemon.until_bars(2)
-    settled = {Completeness.PROVEN, Completeness.EMPTY}
-    await daemon.until(lambda: all(bar.completeness in settled for bar in daemon.last_revisions))
-    daemon.assert_every_bar_is_real()
+    await daemon.every_bar_becomes_real()
 
 
 @pytest.mark.parametrize("ms", [36_000_000, -36_000_000, 1_200_000])
@@ -98,8 +96,12 @@ async def until_settled_from(daemon: Daemon, from_us: int) -> None:
     """Two more bars of each symbol; those that open from ``from_us`` on are proven, and every proven bar is real."""
     await daemon.until_bars(2)
     data = daemon.exchange.simulated.tape.data
-    later = [bar for bar in daemon.last_revisions if bar.open_time_us >= from_us]
-    assert later
+    opens = {bar.open_time_us for bar in daemon.bars if bar.open_time_us >= from_us}
+    assert opens
+    await daemon.until(
+        lambda: all(bar.completeness in rig.SETTLED for bar in daemon.last_revisions if bar.open_time_us in opens)
+    )
+    later = [bar for bar in daemon.last_revisions if bar.open_time_us in opens]
     assert [bar for bar in later if not invented.is_real(bar, data)] == []
     proven = [bar for bar in daemon.last_revisions if bar.completeness is Completeness.PROVEN]
     assert [bar for bar in proven if not invented.is_real(bar, data)] == []

@@ -81,6 +81,7 @@ def _report(soak: SoakEnvironment, results: CheckResults, took_s: float) -> dict
         "daemon_kills": len(soak.daemon_runs) - 1,
         "broker_restarts": soak.broker_restarts,
         "memory_mb_most": round(max(memory) / 1e6),
+        "closes_in_stalls": results.stalled,
         "broken": dict(results.counts),
         "problems": results.problems,
         "took_s": round(took_s),
@@ -99,7 +100,8 @@ def _table(report: dict[str, Any]) -> str:
     lines.append(
         f"\n{report['bars']} bars, {report['forecasts']} forecasts, {report['messages']} messages, "
         f"{report['daemon_kills']} kills -9, {report['broker_restarts']} broker restarts, "
-        f"{report['unproven_and_wrong']} unproven bars wrong, {report['memory_mb_most']} MB at most, "
+        f"{report['unproven_and_wrong']} unproven bars wrong, {report['closes_in_stalls']} closes in stalls, "
+        f"{report['memory_mb_most']} MB at most, "
         f"seed {report['seed']}, {report['took_s']} s"
     )
     return "\n".join(lines)

@@ -24,10 +24,10 @@ _PRICES = ("open", "high", "low", "close")
 _SUMS = ("volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume")
 _RELATIVE = 1e-11
 _LEAST_PROVEN = 0.99
-# After a start, bars wait this long for proof; a bar that closed more than one bar ago is then too old to forecast.
-# The daemon counts that time from when it is up; its process needs some seconds more.
-_START_S = CATCH_UP_S + 10.0
-_FIRST_START_S = 10.0  # a first start has no stored ids: bars that open before it is over may lack their proof
+# A process needs some seconds until it is up, more on a busy machine. Then bars wait up to CATCH_UP_S for proof; a bar
+# that closed more than one bar ago is too old to forecast by then. A first start has no stored ids: bars that open
+# before it is up may lack their proof.
+_UP_S = 10.0
 _MOST_SHOWN = 12
 _FUTURE_US = 30 * 86_400_000_000  # bars and forecasts after the end are looked for so far ahead
 _WARM_UP_S = 60.0  # memory is compared from then on
@@ -36,7 +36,10 @@ _MOST_GROWTH = 0.10
 
 @dataclass
 class CheckResults:
-    """``problems`` are broken promises, at most ``_MOST_SHOWN`` of each kind; ``completeness`` counts bars by venue."""
+    """``problems`` are broken promises, at most ``_MOST_SHOWN`` of each kind; ``completeness`` counts bars by venue.
+
+    stalled: closes whose forecasts were not checked because the machine stalled around them.
+    """
 
     problems: list[str] = field(default_factory=list)
     completeness: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -44,6 +47,7 @@ class CheckResults:
     forecasts: int = 0
     bars: int = 0
     unproven_and_wrong: int = 0
+    stalled: int = 0
     counts: Counter[str] = field(default_factory=Counter)
 
     def broken(self, kind: str, problem: str) -> None:
@@ -94,7 +98,7 @@ def _check_bars(results: CheckResults, soak: SoakEnvironment, ledger: Ledger, in
             wrong = miscount(bar, exchange.trade_ids(instrument.symbol, open_us, INTERVAL_US))
             if wrong:
                 results.broken("miscount", f"{_name(bar)}: {wrong}")
-    settled_in_us = soak.market_us(soak.daemon_runs[0].began_s + _FIRST_START_S)
+    settled_in_us = soak.market_us(_up_s(soak.daemon_runs[0]))
     promised = [bar for open_us, bar in bars.items() if open_us >= settled_in_us and _served(gone, open_us)]
     if contiguous and promised:
         settled = sum(bar.completeness in {Completeness.PROVEN, Completeness.EMPTY} for bar in promised)
@@ -199,7 +203,10 @@ def _differences(bar: Bar, true: Truth) -> dict[str, tuple[object, object]]:
 
 
 def _check_forecasts(results: CheckResults, soak: SoakEnvironment, ledger: Ledger) -> None:
-    """A daemon that ran for the whole of a bar, and until its forecast was due, issued one for every symbol."""
+    """A daemon that ran for the whole of a bar, and until its forecast was due, issued one for every symbol.
+
+    Bars in which the machine stalled are counted instead.
+    """
     opens = _opens(soak)
     stored = {each.id for each in ledger.forecasts(opens.start, opens.stop + 2 * INTERVAL_US)}
     results.forecasts = len(stored)
@@ -208,7 +215,11 @@ def _check_forecasts(results: CheckResults, soak: SoakEnvironment, ledger: Ledge
     gone = {(name, symbol): soak.unserved(name, symbol) for name in soak.venues for symbol in soak.symbols}
     for open_us in opens:
         close_us = open_us + INTERVAL_US
-        if not _was_up(soak, open_us, close_us + INTERVAL_US):
+        from_s, until_s = soak.wall_s(open_us), soak.wall_s(close_us + INTERVAL_US)
+        if not was_up(soak.daemon_runs, from_s, until_s):
+            continue
+        if stalled(soak.stalls, from_s, until_s):
+            results.stalled += 1
             continue
         for name in soak.venues:
             for symbol in soak.symbols:
@@ -217,10 +228,18 @@ def _check_forecasts(results: CheckResults, soak: SoakEnvironment, ledger: Ledge
                     results.broken("no forecast", made)
 
 
-def _was_up(soak: SoakEnvironment, from_us: int, until_us: int) -> bool:
-    from_s, until_s = soak.wall_s(from_us), soak.wall_s(until_us)
-    runs = soak.daemon_runs
-    return any(run.began_s + _START_S <= from_s and until_s <= (run.ended_s or float("inf")) for run in runs)
+def was_up(runs: Sequence[DaemonProcess], from_s: float, until_s: float) -> bool:
+    """Whether one process of the daemon was up and had caught up in all of this time."""
+    return any(_up_s(run) + CATCH_UP_S <= from_s and until_s <= (run.ended_s or float("inf")) for run in runs)
+
+
+def _up_s(run: DaemonProcess) -> float:
+    return max(run.began_s + _UP_S, run.up_s or 0.0)
+
+
+def stalled(stalls: Sequence[tuple[float, float]], from_s: float, until_s: float) -> bool:
+    """Whether this machine stalled between these times: a forecast that was not made in time breaks no promise."""
+    return any(began_s < until_s and from_s < ended_s for began_s, ended_s in stalls)
 
 
 def _check_messages(results: CheckResults, soak: SoakEnvironment) -> None:

@@ -26,19 +26,25 @@ from daemon.simulator.faults.plan import FaultPlan, Kind
 from daemon.simulator.loading import load_sample
 from daemon.simulator.market_data import MarketData, Timeline
 from tests.daemon.publishing.brokers import Mosquitto
+from tests.limits import LIMIT_S
 from tests.paths import ROOT
 from tests.soak.clock import SharedClock
 from tests.soak.unserved import Unserved, unserved
 
 INTERVAL_US = 60_000_000
 HISTORY_BARS = 1_100
+STALL_S = 1.0
 
 
 @dataclass
 class DaemonProcess:
-    """One process of the daemon: monotonic seconds of its start and its end, and samples of its memory in bytes."""
+    """One process of the daemon: monotonic seconds of its start and its end, and samples of its memory in bytes.
+
+    up_s: when it was first seen connected to an exchange.
+    """
 
     began_s: float
+    up_s: float | None = None
     ended_s: float | None = None
     memory: list[tuple[float, int]] = field(default_factory=list)
 
@@ -64,7 +70,10 @@ class Received:
 
 
 class SoakEnvironment:
-    """``exchanges`` by venue; ``daemon_runs``: the daemon's processes, oldest first. data: default the sample's."""
+    """``exchanges`` by venue; ``daemon_runs``: the daemon's processes, oldest first. data: default the sample's.
+
+    stalls: monotonic times between which this machine ran nothing for longer than STALL_S.
+    """
 
     def __init__(
         self,
@@ -83,6 +92,7 @@ class SoakEnvironment:
         self.symbols = tuple(symbols)
         self.received = Received()
         self.daemon_runs: list[DaemonProcess] = []
+        self.stalls: list[tuple[float, float]] = []
         self.broker_restarts = 0
         self.clock = SharedClock(
             start_us=1_767_225_600_000_000, origin_s=time.monotonic(), speed=INTERVAL_US / 1e6 / bar_s
@@ -203,13 +213,18 @@ class SoakEnvironment:
             if (code := self._daemon.poll()) is not None:
                 tail = (self.folder / "daemon.log").read_text("utf-8", "replace")[-3000:]
                 raise RuntimeError(f"the daemon ended by itself with {code}:\n{tail}")
-            self.daemon_runs[-1].memory.append((time.monotonic(), process.memory_info().rss))
+            before_s, run = time.monotonic(), self.daemon_runs[-1]
+            run.memory.append((before_s, process.memory_info().rss))
+            if run.up_s is None and any(exchange.connections for exchange in self.exchanges.values()):
+                run.up_s = before_s
             await asyncio.sleep(1.0)
+            if time.monotonic() - before_s > 1.0 + STALL_S:
+                self.stalls.append((before_s, time.monotonic()))
 
     def _end(self, number: signal.Signals) -> None:
         assert self._daemon is not None
         self._daemon.send_signal(number)
-        self._daemon.wait(20)
+        self._daemon.wait(LIMIT_S)
         self.daemon_runs[-1].ended_s = time.monotonic()
 
     async def _restart_broker(self) -> None:

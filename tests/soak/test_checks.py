@@ -1,4 +1,4 @@
-"""The soak's checks: missing trades are counted in the venue's ids, of which one may stand for many trades."""
+"""The soak's checks: counts of missing trades, in the venue's ids, and which forecasts are promised."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from daemon.pipeline.continuity import MAX_RANGES
 from daemon.simulator.truth import TradeIds
 from features.market import Bar, Completeness, MissingTrades
 from tests.daemon.forecasting.forecast_builders import bar
-from tests.soak.checks import miscount
+from tests.soak.checks import miscount, stalled, was_up
+from tests.soak.environment import DaemonProcess
 
 # Four records of a bar: the third is fifty fills of one order.
 TRUE = [TradeIds(10, 10), TradeIds(11, 11, 2), TradeIds(12, 12, 50), TradeIds(13, 13)]
@@ -66,3 +67,33 @@ def test_more_ranges_than_travel_with_a_bar_leave_a_bound(trades: int, missing: 
     ranges = [(first, first) for first in range(0, 2 * MAX_RANGES, 2)]
     reported = lacking(trades, missing, *ranges)
     assert (miscount(reported, [TradeIds(number, number) for number in range(40)]) == "") is right
+
+
+@pytest.mark.parametrize(
+    ("up_s", "from_s", "until_s", "expected"),
+    [
+        (None, 140.0, 150.0, True),  # ten seconds to come up, thirty to catch up
+        (102.0, 139.0, 150.0, False),
+        (125.0, 150.0, 160.0, False),  # a busy machine: up after 25 s
+        (125.0, 155.0, 160.0, True),
+        (102.0, 195.0, 201.0, False),
+    ],
+)
+def test_a_forecast_is_promised_by_a_process_that_is_up_and_has_caught_up(
+    up_s: float | None, from_s: float, until_s: float, *, expected: bool
+) -> None:
+    """From when it is up, however long the machine takes for that, to its end."""
+    assert was_up([DaemonProcess(100.0, up_s, ended_s=200.0)], from_s, until_s) is expected
+
+
+def test_no_forecast_is_promised_in_a_stall() -> None:
+    """A stall that touches the time in question counts, one before or after it does not."""
+    stalls = [(10.0, 13.0), (50.0, 52.0)]
+    assert [stalled(stalls, at_s, at_s + 5) for at_s in (0.0, 4.0, 6.0, 12.0, 14.0, 46.0)] == [
+        False,
+        False,
+        True,
+        True,
+        False,
+        True,
+    ]

@@ -13,6 +13,7 @@ from daemon.forecasting.engine import ForecastEngine
 from daemon.forecasting.rounds import Champion
 from features.market import Bar, Completeness, Instrument
 from models.forecast import Forecast, ForecastInput
+from tests.limits import LIMIT_S
 from tests.models.synthetic import HOUR_US, START_US, garch_bars
 from tests.models.tiny_artifacts import HORIZONS, LEVELS
 
@@ -81,5 +82,5 @@ class HangingChampion(FailingChampion):
 
     def forecast(self, inputs: Sequence[ForecastInput]) -> list[Forecast]:
         self.asked += 1
-        self.released.wait(30)
+        self.released.wait(LIMIT_S)
         return self.real.forecast(inputs)

@@ -8,28 +8,33 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import msgspec
+
 from daemon.clock import SystemClock
 from daemon.errors import DataFault
 from daemon.exchanges.base import TradeRecord, Venue
 from daemon.ingest.listener import StreamSettings
 from daemon.ingest.stream import MarketStream
 from tests.daemon.ingest.fake_binance import SwiftBinance
+from tests.limits import LIMIT_S
 
 BTC, ETH, DOT = "BTC-USDT", "ETH-USDT", "DOT-USDT"
 
 FAST = StreamSettings(
-    open_timeout_s=1.0,
-    answer_timeout_s=0.2,
-    close_timeout_s=0.2,
-    ping_interval_s=5.0,
-    ping_timeout_s=5.0,
-    quiet_s=30.0,
+    open_timeout_s=30.0,
+    answer_timeout_s=30.0,
+    close_timeout_s=2.0,
+    ping_interval_s=30.0,
+    ping_timeout_s=30.0,
+    quiet_s=120.0,
     resubscribe_s=0.05,
-    settled_s=30.0,
+    settled_s=120.0,
     backoff_first_s=0.01,
     backoff_cap_s=0.04,
     overlap_s=0.1,
 )
+# For venues that do not answer; elsewhere this machine may be late itself.
+IMPATIENT = msgspec.structs.replace(FAST, answer_timeout_s=0.5)
 
 
 class Loss(NamedTuple):
@@ -74,7 +79,7 @@ class RecordingListener:
     def all(self, kind: str) -> list[tuple[Any, ...]]:
         return [event[1:] for event in self.events if event[0] == kind]
 
-    async def until(self, true: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    async def until(self, true: Callable[[], bool], timeout_s: float = LIMIT_S) -> None:
         """Waits until a received event makes ``true`` true."""
         async with asyncio.timeout(timeout_s):
             while not true():
@@ -104,9 +109,9 @@ async def streaming(
     stream = MarketStream(venue, symbols, url, listener=listener, clock=SystemClock(), settings=settings, **options)
     running = asyncio.create_task(stream.run())
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(LIMIT_S):
             yield stream
     finally:
         await stream.close()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(LIMIT_S):
             await running

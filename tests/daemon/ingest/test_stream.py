@@ -13,8 +13,9 @@ import pytest
 from daemon.clock import SystemClock
 from daemon.exchanges.base import TradeRecord
 from daemon.ingest.stream import MarketStream
-from tests.daemon.ingest.background_stream import BTC, DOT, ETH, FAST, RecordingListener, streaming
+from tests.daemon.ingest.background_stream import BTC, DOT, ETH, FAST, IMPATIENT, RecordingListener, streaming
 from tests.daemon.ingest.fake_binance import FakeBinance, SwiftBinance, stream_name
+from tests.limits import LIMIT_S
 
 
 async def test_subscribes_verifies_and_delivers(server: FakeBinance, listener: RecordingListener) -> None:
@@ -34,9 +35,9 @@ async def test_subscribes_verifies_and_delivers(server: FakeBinance, listener: R
 async def test_missing_acknowledgement(server: FakeBinance, listener: RecordingListener) -> None:
     """A connection without acknowledgement is closed and opened again until the venue acknowledges."""
     server.acknowledges = False
-    async with streaming(server.url, listener):
+    async with streaming(server.url, listener, settings=IMPATIENT):
         await listener.until_count("disconnected", 2)
-        assert "not answer a request for 0.2 s" in listener.losses[0].reason
+        assert "not answer a request for 0.5 s" in listener.losses[0].reason
         server.acknowledges = True
         await listener.until_count("connected", 1)
         assert len(server.peers) == 1
@@ -144,7 +145,7 @@ async def test_quiet_but_healthy_connection_is_kept(server: FakeBinance, listene
 
 async def test_connection_that_answers_nothing_any_more(server: FakeBinance, listener: RecordingListener) -> None:
     """A connection with protocol pongs but without answers is replaced."""
-    settings = msgspec.structs.replace(FAST, quiet_s=0.05)
+    settings = msgspec.structs.replace(IMPATIENT, quiet_s=0.05)
     async with streaming(server.url, listener, settings=settings):
         await listener.until_count("connected", 1)
         server.acknowledges = False
@@ -206,7 +207,7 @@ async def test_listener_defects_are_not_swallowed(server: FakeBinance) -> None:
     running = asyncio.create_task(stream.run())
     await listener.until_count("connected", 1)
     server.send(BTC, 1)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(LIMIT_S):
         with pytest.raises(ZeroDivisionError, match="defect"):
             await running
     assert listener.all("malformed") == []

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from daemon.ingest.stream import MarketStream
-from tests.daemon.ingest.background_stream import BTC, DOT, ETH, FAST, RecordingListener, streaming
+from tests.daemon.ingest.background_stream import BTC, DOT, ETH, FAST, IMPATIENT, RecordingListener, streaming
 from tests.daemon.ingest.fake_venues import STYLES, FakeVenue, KrakenStyle, swift
+from tests.limits import LIMIT_S
 
 SYMBOLS = (BTC, ETH, DOT)
 
@@ -140,7 +141,7 @@ async def test_every_symbol_wrong(listener: RecordingListener) -> None:
 @pytest.mark.parametrize("name", ["coinbase", "kraken", "okx"])
 async def test_a_symbol_that_is_never_answered_for(name: str, listener: RecordingListener) -> None:
     """The acknowledged symbols are served while the request for the other is repeated."""
-    async with subscribing(name, listener, lambda venue: mute(venue, ETH)) as (venue, _):
+    async with subscribing(name, listener, lambda venue: mute(venue, ETH), settings=IMPATIENT) as (venue, _):
         await listener.until_count("disconnected", 1)
         await assert_flowing(venue, listener, BTC, DOT)
         assert listener.all("refused") == [(ETH, "no answer")]
@@ -157,17 +158,17 @@ async def test_a_venue_that_answers_nothing(name: str, listener: RecordingListen
     def prepare(venue: FakeVenue) -> None:
         venue.answers = False
 
-    async with subscribing(name, listener, prepare) as (venue, _):
+    async with subscribing(name, listener, prepare, settings=IMPATIENT) as (venue, _):
         await listener.until_count("disconnected", 2)
         venue.answers = True
         await listener.until_count("connected", 1)
-    assert f"{name} did not answer a request for 0.2 s" in listener.losses[0].reason
+    assert f"{name} did not answer a request for 0.5 s" in listener.losses[0].reason
     assert listener.losses[0].symbols == SYMBOLS
 
 
 async def test_an_answer_that_comes_too_late(listener: RecordingListener) -> None:
     """A late acknowledgement that names its symbol is valid: the symbol is not requested again."""
-    settings = msgspec.structs.replace(FAST, resubscribe_s=0.2)
+    settings = msgspec.structs.replace(IMPATIENT, resubscribe_s=3.0)
     async with subscribing("kraken", listener, lambda venue: mute(venue, ETH), settings=settings) as (venue, _):
         await listener.until_count("disconnected", 1)
         venue.tell(venue.peers[0], *venue.style.acknowledge(["ETH/USDT"], {"req_id": 1}, []))
@@ -178,14 +179,14 @@ async def test_an_answer_that_comes_too_late(listener: RecordingListener) -> Non
 
 async def test_an_answer_that_comes_to_the_first_question_during_the_second(listener: RecordingListener) -> None:
     """An answer to either request confirms the symbol."""
-    async with subscribing("kraken", listener, lambda venue: mute(venue, ETH)) as (venue, _):
+    async with subscribing("kraken", listener, lambda venue: mute(venue, ETH), settings=IMPATIENT) as (venue, _):
         await listener.until_count("disconnected", 1)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(LIMIT_S):
             while len(venue.requests) < 2:
                 await asyncio.sleep(0.001)
         venue.tell(venue.peers[0], *venue.style.acknowledge(["ETH/USDT"], {"req_id": 1}, []))
         await listener.until_count("connected", 2)
-        assert len(venue.requests) == 2
+        assert len(venue.requests) >= 2
         assert venue.attempts == 1
     assert len(listener.losses) == 1
 
@@ -239,7 +240,7 @@ async def test_two_thousand_symbols(name: str, connections: int, listener: Recor
         FakeVenue(name) as venue,
         streaming(venue.url, listener, symbols, venue=swift(name, symbols), settings=settings) as stream,
     ):
-        await listener.until(lambda: len(listener.all("connected")) == connections, timeout_s=14)
+        await listener.until(lambda: len(listener.all("connected")) == connections)
         served = [symbol for (group,) in listener.all("connected") for symbol in group]
         assert sorted(served) == sorted(symbols)
         limit = swift(name, symbols).limits.streams_per_connection

@@ -16,6 +16,7 @@ from typing import Any
 
 import aiomqtt
 
+from tests.limits import LIMIT_S
 from tests.programs import program
 
 
@@ -46,7 +47,7 @@ class Mosquitto:
         self._process = subprocess.Popen(
             [program("mosquitto"), "-c", str(self._config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        deadline_s = time.monotonic() + 5
+        deadline_s = time.monotonic() + LIMIT_S
         while time.monotonic() < deadline_s:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
                 return self
@@ -57,7 +58,7 @@ class Mosquitto:
         if self._process is not None:
             self.thaw()
             self._process.kill()
-            self._process.wait(5)
+            self._process.wait(LIMIT_S)
             self._process = None
 
     def freeze(self) -> None:
@@ -82,7 +83,7 @@ class Subscriber:
                 self.messages.append(message)
                 self._arrived.notify_all()
 
-    async def until(self, count: int, *, topic: str | None = None, timeout_s: float = 5) -> list[aiomqtt.Message]:
+    async def until(self, count: int, *, topic: str | None = None, timeout_s: float = LIMIT_S) -> list[aiomqtt.Message]:
         """Waits for ``count`` messages (of ``topic``) and returns them."""
         async with asyncio.timeout(timeout_s), self._arrived:
             await self._arrived.wait_for(lambda: len(self.of(topic)) >= count)
@@ -100,7 +101,7 @@ async def subscribed(port: int, topic: str = "#", *, version: str = "5") -> Asyn
     """A subscriber to ``topic``; with ``version`` 311 for the embedded broker."""
     protocol = aiomqtt.ProtocolVersion.V5 if version == "5" else aiomqtt.ProtocolVersion.V311
     subscriber = Subscriber()
-    async with aiomqtt.Client("127.0.0.1", port, protocol=protocol, timeout=5) as client:
+    async with aiomqtt.Client("127.0.0.1", port, protocol=protocol, timeout=LIMIT_S) as client:
         await client.subscribe(topic, qos=1)
         receiving = asyncio.create_task(subscriber.receive(client))
         try:

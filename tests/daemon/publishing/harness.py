@@ -13,6 +13,7 @@ from daemon.publishing.observer import PublisherObserver
 from daemon.publishing.outbox import DropReason, OutboxMessage
 from daemon.publishing.publisher import MqttSettings, Publisher, PublisherState, RetryPolicy
 from daemon.publishing.topics import Topics
+from tests.limits import LIMIT_S
 
 SECOND_US = 1_000_000
 TOPICS = Topics("forecastd/v1", "test")
@@ -92,7 +93,7 @@ async def running(
             await publisher.stop(status("stopped"))
 
 
-async def eventually(condition: Callable[[], bool], *, timeout_s: float = 10) -> None:
+async def eventually(condition: Callable[[], bool], *, timeout_s: float = LIMIT_S) -> None:
     """Waits until ``condition`` holds."""
     async with asyncio.timeout(timeout_s):
         while not condition():

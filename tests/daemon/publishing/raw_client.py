@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
+from tests.limits import LIMIT_S
+
 PUBLISH, PUBACK, SUBACK, UNSUBACK, PINGRESP = 3, 4, 9, 11, 13
 
 
@@ -64,7 +66,7 @@ class RawClient:
         self._writer.write(bytes([first]) + _length(length) + body)
         await self._writer.drain()
 
-    async def packet(self, timeout_s: float = 5) -> tuple[int, bytes]:
+    async def packet(self, timeout_s: float = LIMIT_S) -> tuple[int, bytes]:
         """The next packet: its first byte and body. Raises EOFError or OSError once the broker closed."""
         async with asyncio.timeout(timeout_s):
             first = (await self._reader.readexactly(1))[0]
@@ -100,7 +102,7 @@ class RawClient:
         await self.send(0xC0, b"")
         await self._answer(PINGRESP)
 
-    async def receive(self, timeout_s: float = 5) -> Delivery:
+    async def receive(self, timeout_s: float = LIMIT_S) -> Delivery:
         if self._received:
             return self._received.pop(0)
         while True:
@@ -117,7 +119,7 @@ class RawClient:
         except TimeoutError:
             return received
 
-    async def closed_by_broker(self, timeout_s: float = 5) -> bool:
+    async def closed_by_broker(self, timeout_s: float = LIMIT_S) -> bool:
         """Whether the broker closes the connection in this time."""
         try:
             while True:

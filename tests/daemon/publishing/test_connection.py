@@ -9,6 +9,7 @@ from daemon.publishing.connection import ConnectOptions, connect
 from daemon.publishing.failures import AccessRefused, BrokerLost, ProtocolRefused
 from daemon.publishing.settings import MqttProtocol, MqttSettings
 from tests.daemon.publishing.brokers import Mosquitto, free_port, subscribed
+from tests.limits import LIMIT_S
 
 
 def options(protocol: MqttProtocol = "5") -> ConnectOptions:
@@ -64,7 +65,7 @@ async def test_a_killed_broker_is_noticed_without_a_message(mosquitto: Mosquitto
             await connection.watch()
 
     with pytest.raises(BrokerLost):
-        await asyncio.wait_for(watch(), 5)
+        await asyncio.wait_for(watch(), LIMIT_S)
 
 
 async def test_a_missing_broker_is_named() -> None:

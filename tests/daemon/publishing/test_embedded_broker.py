@@ -14,6 +14,7 @@ from daemon.publishing.embedded_broker import EmbeddedBroker
 from daemon.publishing.settings import PUBLISHER, EmbeddedAddress
 from tests.daemon.publishing.brokers import subscribed
 from tests.daemon.publishing.raw_client import RawClient
+from tests.limits import LIMIT_S
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.10", "example.org", ""])
@@ -140,7 +141,7 @@ async def test_connections_that_say_nothing_do_not_keep_others_out() -> None:
         silent = [await asyncio.open_connection("127.0.0.1", address.port) for _ in range(20)]
         await publisher(address)
         reader, _writer = silent[0]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LIMIT_S):
             assert await reader.read(1) == b""
         for _reader, writer in silent:
             writer.close()

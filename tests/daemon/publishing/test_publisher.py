@@ -34,6 +34,7 @@ from tests.daemon.publishing.harness import (
     status,
 )
 from tests.daemon.publishing.samples import message
+from tests.limits import LIMIT_S
 
 
 async def test_messages_have_mqtt_5_properties(mosquitto: Mosquitto) -> None:
@@ -174,7 +175,7 @@ async def test_a_killed_daemon_has_its_last_will_published(mosquitto: Mosquitto)
         )
         try:
             assert child.stdout is not None
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(LIMIT_S):
                 assert await child.stdout.readline() == b"up\n"
         finally:
             os.kill(child.pid, signal.SIGKILL)
@@ -216,7 +217,7 @@ async def test_an_error_in_the_observer_ends_the_publisher(mosquitto: Mosquitto)
 
     publisher = make_publisher(MqttSettings(mosquitto.url), Faulty())
     with pytest.raises(ExceptionGroup) as caught:
-        await asyncio.wait_for(publisher.run(), 5)
+        await asyncio.wait_for(publisher.run(), LIMIT_S)
     assert caught.group_contains(ZeroDivisionError)
 
 

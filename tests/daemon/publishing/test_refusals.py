@@ -107,7 +107,7 @@ async def test_a_message_that_breaks_connections_is_found_and_dropped(protocol: 
             publisher.submit(message("x/forecast", b"f" * 3000))
             for number in range(20, 40):
                 publisher.submit(message(f"x/{number}", b"b" * 100))
-            await eventually(lambda: publisher.depth == 0 and publisher.state.connected, timeout_s=20)
+            await eventually(lambda: publisher.depth == 0 and publisher.state.connected)
             connections = publisher.state.connections
             publisher.submit(message("x/later", b"later"))
             await eventually(lambda: publisher.depth == 0)
@@ -137,7 +137,7 @@ async def test_mosquittos_limits_stop_one_message_only(
     async with running(MqttSettings(broker.url, protocol=protocol), callbacks) as publisher:
         publisher.submit(message("x/large", b"x" * 3000))
         publisher.submit(message("x/small", b"small"))
-        await eventually(lambda: publisher.depth == 0 and b"small" in callbacks.delivered, timeout_s=20)
+        await eventually(lambda: publisher.depth == 0 and b"small" in callbacks.delivered)
     assert callbacks.dropped == [(b"x" * 3000, reason)]
 
 

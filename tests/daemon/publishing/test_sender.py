@@ -8,6 +8,7 @@ from daemon.publishing.failures import BrokerLost
 from daemon.publishing.outbox import DropReason, Outbox, OutboxMessage
 from daemon.publishing.sender import Sender
 from tests.daemon.publishing.samples import message
+from tests.limits import LIMIT_S
 
 
 class SlowConnection:
@@ -71,7 +72,7 @@ async def test_at_most_max_in_flight_messages_are_sent() -> None:
         await asyncio.sleep(0)
         assert len(connection.published) == MAX_IN_FLIGHT
         connection.confirm.set()
-        await asyncio.wait_for(sender.drained(), 5)
+        await asyncio.wait_for(sender.drained(), LIMIT_S)
     assert [payload for payload, _first in confirmations.seen] == [str(number).encode() for number in range(50)]
 
 
@@ -86,7 +87,7 @@ async def test_events_are_sent_one_at_a_time() -> None:
         await asyncio.sleep(0)
         assert connection.published == [b"1"]
         connection.confirm.set()
-        await asyncio.wait_for(sender.drained(), 5)
+        await asyncio.wait_for(sender.drained(), LIMIT_S)
     assert connection.published == [b"1", b"2"]
 
 
@@ -126,5 +127,5 @@ async def test_expiry_is_converted_to_wall_seconds() -> None:
     async with asyncio.TaskGroup() as tasks:
         sender, _ = make_sender(connection, outbox, tasks, ScaledClock(start_us=0, speed=10))
         sender.pump()
-        await asyncio.wait_for(sender.drained(), 5)
+        await asyncio.wait_for(sender.drained(), LIMIT_S)
     assert connection.expiries_s == [6, 1, None]

@@ -15,6 +15,7 @@ from daemon.clock import ManualClock
 from daemon.retraining.sandbox import MEMORY_SHARE, chosen_environment, memory_limit
 from daemon.retraining.supervisor import RetrainSupervisor
 from tests.daemon.retraining.programs import command, specification
+from tests.limits import LIMIT_S
 
 SECRET = {
     "FORECASTD__MQTT__USERNAME": "ann",
@@ -50,7 +51,7 @@ async def test_the_process_has_only_the_chosen_environment(tmp_path: Path, monke
         command=command(tmp_path, f"json.dump(dict(os.environ), open({str(seen)!r}, 'w')); finish()"),
     )
     await supervisor.start(specification(tmp_path))
-    await asyncio.wait_for(supervisor.wait(), 20)
+    await asyncio.wait_for(supervisor.wait(), LIMIT_S)
     environment = json.loads(seen.read_text())
     assert not SECRET.keys() & environment.keys()
     assert NEEDED.items() <= environment.items()

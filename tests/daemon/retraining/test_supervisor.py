@@ -17,6 +17,7 @@ from daemon.retraining.child import ProcessLimits, State
 from daemon.retraining.supervisor import AlreadyRunning, RetrainOutcome, RetrainSupervisor, run_in_foreground
 from models.specification import Progress
 from tests.daemon.retraining.programs import HANG, OBEDIENT, SUCCESS, alive, command, gone, specification
+from tests.limits import LIMIT_S, SLACK_S
 
 WAITING = "say(type='started', pid=os.getpid()); progress(0.5); time.sleep(60)"
 
@@ -41,7 +42,7 @@ class Daemon:
         return await self.supervisor.start(specification(self.folder))
 
     async def outcome(self) -> RetrainOutcome:
-        return await asyncio.wait_for(self.supervisor.wait(), 20)
+        return await asyncio.wait_for(self.supervisor.wait(), LIMIT_S)
 
     def progressed(self, progress: Progress) -> None:
         self.progress.append(progress)
@@ -126,7 +127,7 @@ async def test_pause_and_resume_reach_the_process_once(tmp_path: Path) -> None:
     """Repeated pauses send one order, and the status shows the pause."""
     daemon = Daemon(tmp_path, OBEDIENT)
     await daemon.start()
-    await asyncio.wait_for(daemon.first.wait(), 10)
+    await asyncio.wait_for(daemon.first.wait(), LIMIT_S)
     daemon.supervisor.pause()
     daemon.supervisor.pause()
     assert daemon.supervisor.status.paused
@@ -154,10 +155,10 @@ async def test_close_ends_the_process_at_once(tmp_path: Path) -> None:
     """Closing does not wait for a process that ignores its input, and the status has the outcome."""
     daemon = Daemon(tmp_path, HANG)
     await daemon.start()
-    await asyncio.wait_for(daemon.first.wait(), 10)
+    await asyncio.wait_for(daemon.first.wait(), LIMIT_S)
     started_s = time.monotonic()
     await daemon.supervisor.close()
-    assert time.monotonic() - started_s < 5
+    assert time.monotonic() - started_s < 5 + SLACK_S
     assert [(each.state, each.reason) for each in [daemon.supervisor.status.last]] == [
         (State.CANCELLED, "the daemon stopped")
     ]

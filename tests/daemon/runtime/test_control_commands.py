@@ -15,6 +15,7 @@ from daemon.runtime.control_commands import ControlCommands
 from daemon.runtime.retrainer import RetrainRefused
 from daemon.serving.status import StatusDocument
 from tests.e2e import rig
+from tests.limits import LIMIT_S
 
 
 class FakeRetrainer:
@@ -80,7 +81,7 @@ async def test_a_run_continues_without_a_waiting_client(retrainer: FakeRetrainer
     await asyncio.sleep(0)
     gc.collect()
     retrainer.go_on.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LIMIT_S):
         while not retrainer.finished:
             await asyncio.sleep(0.001)
 

@@ -20,6 +20,7 @@ from features.market import HOUR_US
 from tests.daemon.pipeline.builders import BTC
 from tests.daemon.publishing.harness import TOPICS, eventually
 from tests.daemon.runtime.dispatching import DispatcherSetup, dispatcher_setup
+from tests.limits import LIMIT_S
 
 TOPIC = TOPICS.forecast(BTC, HOUR_US)
 
@@ -40,7 +41,7 @@ class FailingStore:
             if self.error is not None:
                 raise self.error
             result = save(*values, **named)
-            self.go_on.wait(10)
+            self.go_on.wait(LIMIT_S)
             return result
 
         return failing
@@ -53,7 +54,7 @@ def counted(at: DispatcherSetup, name: str, **labels: str) -> float | None:
 async def published(at: DispatcherSetup) -> dict[str, bytes]:
     """What waits for the broker, once a forecast is among it."""
     messages: dict[str, bytes] = {}
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LIMIT_S):
         while TOPIC not in messages:
             messages |= at.waiting()
             await asyncio.sleep(0.01)
@@ -64,7 +65,7 @@ async def test_with_room_a_forecast_is_stored_before_it_is_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Within the wait nothing is published that is not stored, and nothing is counted as issued."""
-    monkeypatch.setattr(forecast_delivery, "STORE_WAIT_S", 30.0)
+    monkeypatch.setattr(forecast_delivery, "STORE_WAIT_S", LIMIT_S)
     async with dispatcher_setup(tmp_path) as at:
         disk = FailingStore(at, monkeypatch, "save_forecast")
         disk.error = StoreFull("disk full")

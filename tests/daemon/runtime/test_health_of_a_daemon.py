@@ -22,6 +22,7 @@ from tests.daemon.publishing.brokers import Mosquitto
 from tests.daemon.publishing.conftest import start_mosquitto
 from tests.e2e import rig
 from tests.e2e.rig import Daemon
+from tests.limits import LIMIT_S
 
 __all__ = ["start_mosquitto"]  # a fixture
 
@@ -35,7 +36,7 @@ async def ask(daemon: Daemon, path: str) -> tuple[int, dict[str, Any]]:
         return answer.status, body
 
 
-async def until_status(daemon: Daemon, path: str, status: int, *, timeout_s: float = 25) -> dict[str, Any]:
+async def until_status(daemon: Daemon, path: str, status: int, *, timeout_s: float = LIMIT_S) -> dict[str, Any]:
     """The body of the first answer with this status. The daemon must not end meanwhile."""
     async with asyncio.timeout(timeout_s):
         while True:
@@ -99,7 +100,7 @@ async def test_a_component_that_hangs_for_good_ends_the_daemon(tmp_path: Path) -
     async with rig.exchange() as exchange, rig.daemon(tmp_path, exchange, options={"health_limits": limits}) as daemon:
         await until_status(daemon, "/readyz", 200)
         hung(daemon, released)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LIMIT_S):
             await asyncio.wait({daemon.running})
         released.set()
         error = daemon.running.exception()
@@ -119,7 +120,7 @@ async def test_an_end_that_hangs_itself_ends_the_process(tmp_path: Path, monkeyp
         close = daemon.app.components.ledger.close
         daemon.app.components.ledger.close = lambda: (ended.wait(20), close())[1]  # type: ignore[method-assign]
         hung(daemon, released)
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(LIMIT_S):
             await asyncio.wait({daemon.running})
         released.set()
         assert ended.is_set()

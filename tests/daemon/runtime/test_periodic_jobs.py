@@ -11,6 +11,7 @@ from daemon.clock import ManualClock
 from daemon.config import load_config
 from daemon.runtime import periodic_jobs
 from daemon.runtime.wiring import Components
+from tests.limits import LIMIT_S
 
 SECOND_US = 1_000_000
 
@@ -39,7 +40,7 @@ class RecordedTicks:
     async def tick(self) -> None:
         """Waits for the next tick."""
         self._ticked.clear()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LIMIT_S):
             await self._ticked.wait()
 
 

@@ -18,6 +18,7 @@ from daemon.pipeline.reconciliation import BAR_CONFIRMED, BAR_REFUTED, NO_CANDLE
 from daemon.runtime.reconciler import Reconciler
 from features.bars import OpenBar
 from features.market import Audit, Bar, Completeness, Instrument, Trade
+from tests.limits import LIMIT_S
 
 MINUTE_US = 60_000_000
 START_US = 1_700_000_040_000_000 - 1_700_000_040_000_000 % MINUTE_US
@@ -84,7 +85,7 @@ class Reconciliation:
         self.reconciler.watch(bar)
         running = asyncio.create_task(self.reconciler.run())
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(LIMIT_S):
                 while not self.outcomes:
                     self.clock.set(self.clock.now_us + 10_000)
                     await asyncio.sleep(0.002)

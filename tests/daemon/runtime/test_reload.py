@@ -21,6 +21,7 @@ from daemon.runtime.hooks import Hooks
 from daemon.runtime.wiring import build
 from daemon.store.ledger import LEDGER_NAME, Ledger
 from features.market import HOUR_US
+from tests.daemon.publishing.harness import eventually
 from tests.daemon.store.builders import BTC, SCORE, bar, state, trade
 from tests.daemon.store.test_forecasts import save
 
@@ -81,18 +82,20 @@ async def running_for(seconds: float, job: Awaitable[None]) -> None:
 
 
 async def grace(daemon: Reloaded) -> object:
-    """The grace of an instrument, and how often time advances in half a second."""
+    """The grace of an instrument, and whether time advances several times in fifty milliseconds."""
     pipeline = daemon.app.components.pipeline
-    ticks: list[int] = []
+    pauses_us: list[int] = []
 
-    def counting(now_us: int, wall_s: float) -> None:
-        ticks.append(now_us)
-        Pipeline.time_advanced(pipeline, now_us, wall_s)
+    def recording(due_us: int, *, slack_us: int) -> None:
+        pauses_us.append(due_us - daemon.clock.market_us())
+        Pipeline.expect_tick(pipeline, due_us, slack_us=slack_us)
 
-    pipeline.time_advanced = counting  # type: ignore[method-assign]
-    await running_for(0.5, periodic_jobs.tick(daemon.app.components, lambda: daemon.app.config))
-    del pipeline.time_advanced
-    return pipeline.instruments[BTC].timeouts.grace_us, len(ticks) > 20
+    pipeline.expect_tick = recording  # type: ignore[method-assign]
+    ticking = asyncio.create_task(periodic_jobs.tick(daemon.app.components, lambda: daemon.app.config))
+    await eventually(lambda: bool(pauses_us))
+    ticking.cancel()
+    del pipeline.expect_tick
+    return pipeline.instruments[BTC].timeouts.grace_us, pauses_us[0] < 25_000
 
 
 async def next_run(daemon: Reloaded) -> object:

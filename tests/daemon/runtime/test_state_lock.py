@@ -10,6 +10,7 @@ import pytest
 
 from daemon.errors import EXIT_TRY_AGAIN, ConfigError, Retryable
 from daemon.runtime.state_lock import LOCK_NAME, StateLock
+from tests.limits import LIMIT_S
 from tests.paths import ROOT
 
 HOLD = """
@@ -42,7 +43,7 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
         with pytest.raises(Retryable):
             StateLock(tmp_path, "beta").__enter__()
         holder.kill()
-        holder.wait(5)
+        holder.wait(LIMIT_S)
     with StateLock(tmp_path, "beta"):
         pass
 

@@ -19,6 +19,7 @@ from daemon.store.progress import FaultKind
 from daemon.store.thread import StoreThread
 from tests.daemon.store.builders import BAR
 from tests.daemon.store.test_checking import damage, fill
+from tests.limits import LIMIT_S
 
 
 def configured(folder: Path) -> Config:
@@ -87,7 +88,7 @@ async def test_a_cancelled_check_ends_at_once(tmp_path: Path) -> None:
     checking = asyncio.create_task(check_store(path, store))
     await asyncio.sleep(0)
     checking.cancel()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(LIMIT_S):
         await asyncio.gather(checking, return_exceptions=True)
     store.close()
     assert store.progress.fault is None

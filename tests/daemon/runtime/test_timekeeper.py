@@ -18,6 +18,7 @@ from daemon.serving.health import Health
 from daemon.serving.metrics import Metrics
 from tests.daemon.ingest.fake_binance_rest import T0_MS, FakeRest
 from tests.daemon.pipeline.builders import BTC, ETH, make_pipeline
+from tests.limits import LIMIT_S
 
 HOUR_MS = 3_600_000
 NEWEST_TRADE_MS = 95
@@ -66,7 +67,7 @@ class Daemon:
         """Measures for so long, and lets the error out that ends the measurement."""
         until_ms = self.elapsed_ms + seconds * 1000
         measuring = asyncio.create_task(self.timekeeper.measure("binance", self.client))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LIMIT_S):
             while self.elapsed_ms < until_ms and not measuring.done():
                 await asyncio.sleep(0)
         if not measuring.done():

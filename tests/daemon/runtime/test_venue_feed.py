@@ -30,6 +30,7 @@ from daemon.serving.metrics import Metrics
 from features.market import HOUR_US, Instrument, Trade
 from tests.daemon.forecasting.forecast_builders import START_US
 from tests.daemon.pipeline.builders import BTC, ETH, make_pipeline, trade
+from tests.limits import LIMIT_S
 
 NOW_US = START_US + HOUR_US // 2
 
@@ -127,7 +128,7 @@ class FeedSetup:
 
     async def answered(self) -> None:
         """Waits until no request is under way."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LIMIT_S):
             while self.feed.requests.outstanding:
                 await asyncio.sleep(0.001)
 

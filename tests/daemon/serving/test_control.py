@@ -20,6 +20,7 @@ from daemon.serving.control import (
     search_paths,
     serving_path,
 )
+from tests.limits import LIMIT_S
 
 
 class CommandHandler:
@@ -63,7 +64,7 @@ async def server(tmp_path: Path, handler: CommandHandler) -> AsyncIterator[Contr
 
 
 async def replies(client: ControlClient, command: str, **arguments: Any) -> list[dict[str, Any]]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LIMIT_S):
         return [reply async for reply in client.stream(command, **arguments)]
 
 
@@ -103,7 +104,7 @@ async def test_an_invalid_request_gets_an_error(server: ControlServer, request_l
     """A malformed request gets an error reply."""
     reader, writer = await asyncio.open_unix_connection(server.path)
     writer.write(request_line)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LIMIT_S):
         assert (await reader.readline()).startswith(b'{"error":')
     writer.close()
 
@@ -114,7 +115,7 @@ async def test_a_client_that_leaves_ends_its_command(server: ControlServer, hand
     assert await anext(stream) == {"event": "started"}
     await handler.waiting.wait()
     await stream.aclose()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(LIMIT_S):
         await handler.cleaned_up.wait()
 
 

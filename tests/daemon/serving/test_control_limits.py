@@ -23,6 +23,7 @@ from daemon.serving.status import (
     SymbolStatus,
 )
 from tests.daemon.serving.status_documents import status_document
+from tests.limits import LIMIT_S
 
 MEGABYTE = 1_000_000
 
@@ -120,7 +121,7 @@ async def flood(writer: asyncio.StreamWriter, *, megabytes: int) -> None:
     chunk = b"x" * MEGABYTE
     for _ in range(megabytes):
         writer.write(chunk)
-        await asyncio.wait_for(writer.drain(), 5)
+        await asyncio.wait_for(writer.drain(), LIMIT_S)
 
 
 async def test_what_follows_a_request_takes_no_memory(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ async def test_what_follows_a_request_takes_no_memory(tmp_path: Path) -> None:
         await flood(writer, megabytes=64)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    await asyncio.wait_for(commands.left.wait(), 5)
+    await asyncio.wait_for(commands.left.wait(), LIMIT_S)
     assert peak < 8 * MEGABYTE
     await server.stop()
 
@@ -145,6 +146,6 @@ async def test_a_few_bytes_after_a_request_are_ignored(server: ControlServer) ->
     """Some programs end a line with more than a newline."""
     reader, writer = await asyncio.open_unix_connection(server.path)
     writer.write(b'{"command": "fill", "bytes": 3}\n\r\n\n')
-    assert await asyncio.wait_for(reader.readline(), 5) == b'{"text":"xxx"}\n'
-    assert await asyncio.wait_for(reader.readline(), 5) == b'{"done":true}\n'
+    assert await asyncio.wait_for(reader.readline(), LIMIT_S) == b'{"text":"xxx"}\n'
+    assert await asyncio.wait_for(reader.readline(), LIMIT_S) == b'{"done":true}\n'
     writer.close()

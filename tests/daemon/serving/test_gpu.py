@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from daemon.serving.gpu import GpuCollector
 from daemon.serving.metrics import Metrics
+from tests.limits import LIMIT_S, SLACK_S
 from tests.paths import ROOT
 
 FAKE = ROOT / "tests" / "fakes" / "nvml" / "pynvml.py"
@@ -93,7 +94,7 @@ async def test_a_hanging_driver_keeps_the_last_values_and_blocks_nothing(metrics
         frozen = value(metrics, "last_collect_timestamp_seconds")
         before_s = time.monotonic()
         await asyncio.sleep(0.2)
-        assert time.monotonic() - before_s < 1.0
+        assert time.monotonic() - before_s < 1.0 + SLACK_S
         assert value(metrics, "last_collect_timestamp_seconds") == frozen
         nvml.hanging.clear()
         await eventually(lambda: value(metrics, "last_collect_timestamp_seconds") != frozen)
@@ -135,7 +136,7 @@ def test_pythonpath_puts_the_fake_in_the_place_of_the_real_library() -> None:
     assert ran.stdout.strip() == "Imaginary GPU"
 
 
-async def eventually(condition: object, timeout_s: float = 5.0) -> None:
+async def eventually(condition: object, timeout_s: float = LIMIT_S) -> None:
     assert callable(condition)
     async with asyncio.timeout(timeout_s):
         while not condition():

@@ -22,6 +22,7 @@ from daemon.serving.progress import ComponentState, Judgement
 from daemon.serving.status import StatusDocument
 from features.market import Instrument
 from tests.daemon.serving.status_documents import status_document
+from tests.limits import LIMIT_S
 
 BITCOIN = Instrument("binance", "BTC-USDT")
 
@@ -204,6 +205,6 @@ async def test_stopping_ends_within_its_second_despite_an_idle_connection() -> N
     address = await server.start()
     host, port = address.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(LIMIT_S):
         await server.stop()
     writer.close()

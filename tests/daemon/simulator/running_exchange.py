@@ -13,6 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from daemon.clock import ManualClock
 from daemon.simulator.exchange import Addresses, SimulatedExchange
 from tests.daemon.simulator.bars import HOUR_US, START_US
+from tests.limits import LIMIT_S
 
 LIVE_US = START_US + 3 * HOUR_US
 
@@ -46,7 +47,7 @@ class Venue:
 
 async def receive(connection: ClientConnection) -> Any:
     """The next frame, decoded; fails after 2 s."""
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(LIMIT_S):
         return json.loads(await connection.recv())
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from daemon.errors import EXIT_USAGE
 from daemon.simulator.command import SimulationRefused, simulate
+from tests.limits import LIMIT_S
 
 RUN = "import asyncio, sys; from daemon.simulator.command import simulate; asyncio.run(simulate({}))"
 
@@ -23,7 +24,7 @@ async def started(arguments: str) -> tuple[asyncio.subprocess.Process, dict[str,
         sys.executable, "-c", RUN.format(arguments), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT_S):
         return process, json.loads(await process.stdout.readline())
 
 
@@ -40,7 +41,7 @@ async def test_it_serves_until_a_signal(arguments: str) -> None:
             assert len(await response.json()) == 1
     finally:
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LIMIT_S):
             code = await process.wait()
     assert code == 0
 
@@ -52,7 +53,7 @@ async def test_faults_are_printed_as_they_happen(tmp_path: Path) -> None:
     plan.write_text('[[fault]]\nkind = "drop"\nsymbol = "BTC-USDT"\ncount = 3\nat_s = 0.1\n')
     process, _ = await started(f"venue='okx', speed=60, faults=__import__('pathlib').Path({str(plan)!r})")
     assert process.stderr is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT_S):
         fault = json.loads(await process.stderr.readline())
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
@@ -62,7 +63,7 @@ async def test_faults_are_printed_as_they_happen(tmp_path: Path) -> None:
 
 async def test_it_ends_with_the_data(capsys: pytest.CaptureFixture[str]) -> None:
     """At a million times speed an hour of live data is over at once, and so is the command."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LIMIT_S):
         await simulate(speed=1e6, live_days=1 / 24)
     assert json.loads(capsys.readouterr().out)["symbols"] == ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
 

@@ -28,6 +28,7 @@ from features.market import Trade
 from tests.daemon.simulator.bars import HOUR_US, small_market
 from tests.daemon.simulator.running_exchange import LIVE_US, Venue
 from tests.daemon.simulator.venue_client import SYMBOLS, VenueClient, assert_adds_up
+from tests.limits import LIMIT_S
 
 BTC, ETH = SYMBOLS
 MINUTE_US = 60_000_000
@@ -150,7 +151,7 @@ async def test_a_silent_connection_is_closed(feed: VenueClient) -> None:
     """With the venue's code, when nothing went either way for long enough."""
     feed.exchange._dialect.idle_timeout = IdleTimeout(0.5, 4004)  # type: ignore[misc]  # of this exchange only
     async with feed.venue.connect(feed.protocol.stream_url("")) as connection:
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(LIMIT_S):
             await connection.wait_closed()
         assert connection.close_code == 4004
 
@@ -234,7 +235,7 @@ async def test_an_unknown_symbol(feed: VenueClient) -> None:
     protocol = protocol_of(feed.name, ("NOPE-USDT",))
     async with feed.venue.connect(protocol.stream_url("")) as connection:
         await connection.send(protocol.subscribe(("NOPE-USDT",), 1))
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(LIMIT_S):
             message: Message = Heartbeat()
             while isinstance(message, Heartbeat):
                 message = protocol.decode(await connection.recv())

@@ -17,6 +17,7 @@ from daemon.simulator.loading import load_sample
 from daemon.simulator.market_data import Timeline
 from tests.daemon.simulator.bars import HOUR_US, small_market
 from tests.daemon.simulator.running_exchange import LIVE_US, Venue, receive, receive_all
+from tests.limits import LIMIT_S
 
 BTC = "/ws/btcusdt@aggTrade"
 BOTH = "/stream?streams=btcusdt@aggTrade/ethusdt@aggTrade"
@@ -35,7 +36,7 @@ async def receive_an_hour(venue: Venue, connection: ClientConnection) -> list[An
 async def closing_code(connection: ClientConnection) -> int:
     """The code with which the exchange closes; 1006 where it sent none."""
     try:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(LIMIT_S):
             while True:
                 await connection.recv()
     except ConnectionClosed as closed:
@@ -76,7 +77,7 @@ async def test_the_end_of_the_data_is_announced(venue: Venue) -> None:
     await asyncio.sleep(0.15)
     assert not venue.exchange.ended.is_set()
     venue.clock.set(LIVE_US + 3 * HOUR_US)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(LIMIT_S):
         await venue.exchange.ended.wait()
 
 
@@ -157,7 +158,7 @@ async def test_any_text_can_be_sent(venue: Venue) -> None:
     """Malformed frames reach every client as they are."""
     async with venue.connect(BTC) as connection:
         venue.exchange.send_raw('{"e":"aggTra')
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(LIMIT_S):
             assert await connection.recv() == '{"e":"aggTra'
 
 
@@ -176,7 +177,7 @@ async def test_an_announced_shutdown(venue: Venue) -> None:
 async def test_a_stalled_connection_is_half_open(venue: Venue) -> None:
     """It gets no frame and no pong, yet is not closed; a new connection works."""
     async with venue.connect(BTC, ping_interval=None, close_timeout=0.1) as stalled:
-        assert await asyncio.wait_for(await stalled.ping(), 2) >= 0
+        assert await asyncio.wait_for(await stalled.ping(), LIMIT_S) >= 0
         venue.exchange.stall()
         async with venue.connect(BTC) as fresh:
             assert len(await receive_an_hour(venue, fresh)) == 40
@@ -241,7 +242,7 @@ async def test_the_sample_at_demo_speed_costs_little() -> None:
         async with venue.connect(f"/stream?streams={streams}") as connection:
             before_s = time.process_time()
             late_ms = []
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(LIMIT_S):
                 for _ in range(200):
                     frame = await receive(connection)
                     late_ms.append((clock.market_us() // 1000 - frame["data"]["T"]) / 360)

@@ -21,6 +21,7 @@ from daemon.simulator.faults.plan import FORMS, KINDS, Fault, FaultPlan, load_pl
 from tests.daemon.simulator.bars import HOUR_US, small_market
 from tests.daemon.simulator.running_exchange import LIVE_US, Venue, receive_all
 from tests.daemon.simulator.venue_client import VenueClient
+from tests.limits import LIMIT_S
 from tests.paths import ROOT
 
 BTC = "/ws/btcusdt@aggTrade"
@@ -39,7 +40,7 @@ async def received_ids(venue: Venue, quiet_s: float = 0.4) -> list[int]:
 
 
 async def until_done(exchange: SimulatedExchange, kind: str) -> None:
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(LIMIT_S):
         while kind not in [entry.kind for entry in exchange.log.entries]:
             await asyncio.sleep(0.01)
 

@@ -19,6 +19,7 @@ from daemon.simulator.faults.plan import Fault, FaultPlan
 from tests.daemon.simulator.bars import HOUR_US, small_market
 from tests.daemon.simulator.running_exchange import LIVE_US, Venue
 from tests.daemon.simulator.venue_client import SYMBOLS, VenueClient
+from tests.limits import LIMIT_S
 
 BTC, ETH = SYMBOLS
 WHOLE_SECONDS = {"kraken", "bitstamp"}
@@ -53,7 +54,7 @@ async def listed(feed: VenueClient) -> set[str]:
 async def answer_to_subscription(feed: VenueClient, symbol: str) -> Message:
     async with feed.connect() as connection:
         await connection.send(feed.protocol.subscribe((symbol,), 1))
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(LIMIT_S):
             while isinstance(message := feed.take(await connection.recv()), Heartbeat):
                 pass
     return message

@@ -14,6 +14,7 @@ from daemon.exchanges.base import Acknowledged, Heartbeat, Ids, Message, RestReq
 from daemon.simulator.truth import Truth
 from features.market import Trade
 from tests.daemon.simulator.running_exchange import Venue
+from tests.limits import LIMIT_S
 
 SYMBOLS = ("BTC-USDT", "ETH-USDT")
 
@@ -49,7 +50,7 @@ class VenueClient:
         for at in range(0, len(symbols), per_request):
             asked = symbols[at : at + per_request]
             await connection.send(self.protocol.subscribe(asked, at + 1))
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(LIMIT_S):
                 while not set(asked) <= self.acknowledged:
                     message = self.take(await connection.recv())
                     if isinstance(message, Acknowledged):

@@ -12,6 +12,7 @@ from daemon.store import backlog
 from daemon.store.backlog import Backlog, BacklogFull, Record, StoreCall
 from daemon.store.errors import StoreFull
 from daemon.store.thread import StoreThread
+from tests.limits import LIMIT_S
 
 
 def call(record: Record, size_bytes: int, *, reads: bool = False) -> StoreCall:
@@ -79,7 +80,7 @@ async def test_a_full_disk_does_not_hold_back_reads() -> None:
         raise ValueError("no such row")
 
     writing = store.write(Record.TRADES, 10, write)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LIMIT_S):
         assert await store.read(lambda: 7) == 7
         with pytest.raises(ValueError, match="no such row"):
             await store.read(broken)

@@ -12,6 +12,7 @@ from daemon.store.checking import StoreCheck, stopped_cleanly
 from daemon.store.errors import StoreDamaged
 from daemon.store.ledger import Ledger
 from tests.daemon.store.builders import BAR, BTC, state, trade
+from tests.limits import LIMIT_S
 
 
 def fill(path: Path, *, chunks: int = 20) -> None:
@@ -72,5 +73,5 @@ def test_a_check_can_be_stopped(path: Path) -> None:
     worker = threading.Thread(target=lambda: results.append(check.run()))
     worker.start()
     check.stop()
-    worker.join(5)
+    worker.join(LIMIT_S)
     assert results == [None]

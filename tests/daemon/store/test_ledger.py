@@ -9,6 +9,7 @@ import pytest
 
 from daemon.store.ledger import Ledger
 from tests.daemon.store.builders import BAR, BTC, state, trade
+from tests.limits import LIMIT_S
 
 
 def test_named_values(ledger: Ledger) -> None:
@@ -23,7 +24,7 @@ def test_the_connection_moves_to_another_thread(ledger: Ledger) -> None:
     """Opened here, used by the store's own thread."""
     worker = threading.Thread(target=ledger.save_trades, args=(BTC, [trade(1)], state(1)))
     worker.start()
-    worker.join(5)
+    worker.join(LIMIT_S)
     assert ledger.sequence_state(BTC) == state(1)
 
 

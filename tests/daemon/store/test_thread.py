@@ -16,6 +16,7 @@ from daemon.store.database import Database
 from daemon.store.errors import StoreDamaged, StoreFull
 from daemon.store.progress import FaultKind, StoreFault, StoreProgress
 from daemon.store.thread import StoreThread
+from tests.limits import LIMIT_S
 
 DISK_FULL = "disk full"
 
@@ -79,7 +80,7 @@ async def test_a_cancelled_call_does_not_end_the_thread(store: StoreThread) -> N
         task.cancel()
     await asyncio.gather(under_way, in_line, return_exceptions=True)
     go_on.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LIMIT_S):
         await store.call(disk.write, 2)
     assert disk.written == [2]
 

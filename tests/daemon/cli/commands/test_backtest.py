@@ -22,6 +22,7 @@ from daemon.backtesting.document import SCHEMA
 from daemon.backtesting.tables import figure, print_document
 from daemon.cli.commands.console import open_console
 from tests.daemon.cli.in_process import Ended, run_forecastd
+from tests.limits import LIMIT_S
 from tests.models.synthetic import garch_bars
 from tests.paths import ROOT
 
@@ -69,7 +70,7 @@ def published(report: Path) -> dict[str, Any]:
 def gone(process: psutil.Process) -> bool:
     """Whether it has ended, within a few seconds."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        return process.status() == psutil.STATUS_ZOMBIE or process.wait(5) is None
+        return process.status() == psutil.STATUS_ZOMBIE or process.wait(LIMIT_S) is None
     return True
 
 
