@@ -66,7 +66,7 @@ def test_training_reaches_back_as_far_as_retraining_would(config: Config, data: 
 def test_calibration_is_measured_as_configured_unless_asked_otherwise(
     config: Config, data: Path, configured: bool, asked: bool | None, measured: bool
 ) -> None:
-    """``model.conformal``, and the option over it."""
+    """``model.conformal`` decides; the option overrides it."""
     chosen = config.model_copy(update={"model": type(config.model)(conformal=configured)})
     assert make_plan(chosen, BacktestOptions(data=(data,), conformal=asked)).conformal is measured
 
@@ -131,7 +131,7 @@ def test_an_empty_store_says_what_to_do(config: Config) -> None:
 
 
 def test_values_of_a_preset_are_set_for_the_one_kind_that_is_judged(config: Config, data: Path) -> None:
-    """For no other that stands beside; the configuration's own hold for its own network."""
+    """They apply to no baseline beside it; the configured values apply to the configured network."""
     options = BacktestOptions(data=(data,), models=("lightgbm",), overrides=("num_leaves=7",))
     assert {kind: str(each) for kind, each in make_plan(config, options).settings.overrides.items()} == {
         "lightgbm": "num_leaves=7"

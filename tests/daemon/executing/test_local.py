@@ -47,7 +47,7 @@ def test_results_come_in_the_order_of_the_tasks(executor: Executor, tmp_path: Pa
 
 
 def test_two_workers_are_two_processes_that_end(tmp_path: Path) -> None:
-    """Neither is this one, and none is left."""
+    """Neither is the test's own process, and both end."""
     results = Processes(2).map(square, [Errand(number, tmp_path, pause_s=0.3) for number in range(4)])
     processes = {process for _, process in results}
     assert len(processes) == 2
@@ -111,7 +111,7 @@ def test_ctrl_c_ends_the_workers(tmp_path: Path) -> None:
 
 
 def test_the_choice_of_an_engine() -> None:
-    """One task or one GPU needs no processes; more workers than tasks are not asked for."""
+    """One task or one GPU needs no processes, and no more workers are started than there are tasks."""
     assert isinstance(make_executor(EngineOptions(workers=4), tasks=1, on_gpu=False), InProcess)
     assert isinstance(make_executor(EngineOptions(), tasks=9, on_gpu=True), InProcess)
     chosen = make_executor(EngineOptions(workers=4), tasks=9, on_gpu=True)

@@ -133,7 +133,7 @@ def test_a_node_that_is_lost_in_mid_job_changes_nothing(cluster: TwoNodes, tmp_p
     ],
 )
 def test_no_cluster_is_one_line(address: str, says: str) -> None:
-    """At once, with the address that was asked for."""
+    """The error comes at once, with the requested address."""
     with pytest.raises(RayUnreachable, match=says):
         RayCluster(address=address, workers=2).map(square, [])
 

@@ -60,7 +60,7 @@ def test_the_columns_are_as_high_as_their_weights() -> None:
 
 
 def test_the_times_under_the_axis() -> None:
-    """A label stands under its hour: how long before the close it opened, and when that was."""
+    """Each label is below its hour and shows how long before the close, and when, the hour opened."""
     looked = hours(np.full(48, 1 / 48), None, close_time_us=CLOSE_US, interval_us=HOUR_US)
     *_, relative, absolute = column_chart(looked, HOUR_US, Columns.within(48, 49), left=10)
     for bars_ago in (48, 36, 24, 12):

@@ -61,7 +61,7 @@ def test_json(filled: Filled) -> None:
 
 
 def test_refusals_are_one_line(filled_by_tft: Filled, tmp_path: Path) -> None:
-    """With their exit codes: 2 for what was asked wrongly, 69 where there is no store."""
+    """With their exit codes: 2 for wrong arguments, 69 where there is no store."""
     for folder, arguments, exit_code, says in (
         (filled_by_tft.folder, ["nonsense"], 2, "holds no forecast nonsense"),
         (filled_by_tft.folder, [filled_by_tft.issued[0].id], 2, "made by the baseline har"),
@@ -90,7 +90,7 @@ def test_without_matplotlib_only_the_picture_is_refused(
 
 
 async def test_the_running_daemon_s_store_is_read(filled_by_tft: Filled, tmp_path: Path) -> None:
-    """Without a configuration file the running instance says where its store is; a folder that is named comes first."""
+    """Without a configuration file the running daemon names its store; a given folder has priority."""
     document = StatusDocument(
         instance="demo",
         version="1",

@@ -1,4 +1,4 @@
-"""Which forecast is explained, from real stores of every kind of network, and what is said where none can be."""
+"""Choice of the forecast to explain, from real stores of every kind of network, and the errors where there is none."""
 
 from __future__ import annotations
 

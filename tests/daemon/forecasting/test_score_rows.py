@@ -44,7 +44,7 @@ def test_twice_as_wide_costs_twice_as_much_where_nothing_moves() -> None:
 
 
 def test_a_baseline_without_forecasts_has_no_figures() -> None:
-    """No target was forecast by the random walk: its ratios are None, its own row counts none."""
+    """Where the random walk forecast no target, its ratios are None and its own row counts zero targets."""
     assert row(30).pinball_vs_random_walk is None
     assert (row(30, "random_walk").count, row(30, "random_walk").pinball_bp) == (0, None)
 

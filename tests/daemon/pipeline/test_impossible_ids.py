@@ -89,7 +89,7 @@ def test_a_wrong_id_of_rest_is_asked_for_with_growing_pauses() -> None:
 
 
 def test_a_venue_that_counts_from_elsewhere_is_followed() -> None:
-    """Several trades that REST has in a row are evidence: the sequence goes on with them, after one unproven bar."""
+    """Several trades that REST has in a row are evidence: the sequence continues with them, after one unproven bar."""
     venue = CountingVenue(trades_with_ids([1, 30]))
     jump = 10**12
     venue.trades += [wrong(jump + number, 62 + 10 * number) for number in range(20)]

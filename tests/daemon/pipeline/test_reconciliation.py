@@ -68,7 +68,7 @@ def test_an_empty_bar_against_a_traded_candle_differs() -> None:
 
 
 def test_the_verdict_depends_on_the_proof() -> None:
-    """A proven bar stands against the candle; an unproven one does not."""
+    """A proven bar is kept against the candle; an unproven one is replaced."""
     found = {"trades": (7, 8)}
     assert "every trade id" in verdict(make_bar(), found)
     assert "candle is nearer" in verdict(make_bar(completeness=Completeness.UNPROVEN), found)

@@ -207,7 +207,7 @@ async def test_a_silent_client_is_lost_after_its_keep_alive(broker: Broker) -> N
 
 
 async def test_a_client_with_the_same_id_replaces_the_earlier(broker: Broker) -> None:
-    """The earlier connection is closed; a lasting session goes on at the new one."""
+    """The earlier connection is closed; a lasting session continues on the new one."""
     publisher = await broker.publisher()
     first = await RawClient.connect(broker.port, "twin", clean=False)
     await first.subscribe("a")

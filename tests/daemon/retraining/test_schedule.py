@@ -1,4 +1,4 @@
-"""The schedule in market time: no run twice, none skipped, missed runs replaced by one run."""
+"""The schedule in market time: no run twice, no run skipped, missed runs replaced by one run."""
 
 from __future__ import annotations
 

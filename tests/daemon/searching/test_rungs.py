@@ -1,4 +1,4 @@
-"""Successive halving: who goes on, and to how many folds."""
+"""Successive halving: which candidates continue, and on how many folds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_random_judges_all_on_all() -> None:
 
 
 def test_the_preset_goes_to_the_end() -> None:
-    """Wherever it stands: it is what the others are compared with."""
+    """The preset is evaluated on every fold at any rank, because the others are compared with it."""
     assert survivors([4, 2, 0, 1, 3], 2) == [4, 2, 0]
     assert survivors([4, 0, 2, 1, 3], 2) == [4, 0]
     assert survivors([4, 0, 2], 9) == [4, 0, 2]

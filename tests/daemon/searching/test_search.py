@@ -1,4 +1,4 @@
-"""A search: what it may know, that it goes on after a kill, and what it reports."""
+"""A search: the data that it may read, its resumption after a kill, and its report."""
 
 from __future__ import annotations
 

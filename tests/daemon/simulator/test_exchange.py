@@ -127,7 +127,7 @@ async def test_refused_connections(venue: Venue) -> None:
 
 
 async def test_a_muted_symbol_is_silent_on_the_stream_only(venue: Venue) -> None:
-    """The other symbol goes on, REST serves both, and after ``resume`` later trades are sent."""
+    """The other symbol continues, REST serves both, and after ``resume`` later trades are sent."""
     venue.exchange.silence("BTCUSDT")
     async with venue.connect(BOTH) as connection:
         frames = await receive_an_hour(venue, connection)

@@ -78,7 +78,7 @@ def test_the_example_of_a_faulty_venue_ends_with_a_delisting() -> None:
 
 
 def test_a_schedule_is_in_order_and_goes_by_its_seed() -> None:
-    """Random faults come at their rates between set ones, the same for the same seed, none past the end."""
+    """Random faults come at their rates between fixed ones, equal for equal seeds, and none after the end."""
     plan = FaultPlan(
         seed=1,
         faults=(Fault(kind="stall", at_s=5000.0), Fault(kind="halt", at_s=10.0)),

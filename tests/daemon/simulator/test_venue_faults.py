@@ -61,7 +61,7 @@ async def answer_to_subscription(feed: VenueClient, symbol: str) -> Message:
 
 
 async def test_a_delisted_symbol_is_unknown(feed: VenueClient) -> None:
-    """It leaves the symbol list, REST and websocket refuse it, its trades end, and the other symbol goes on."""
+    """It leaves the symbol list, REST and websocket refuse it, its trades end, and the other symbol continues."""
     async with feed.connect() as connection:
         await feed.subscribe(connection)
         await feed.receive_trades(connection, quiet_s=0.3)
@@ -94,7 +94,7 @@ async def test_a_relisted_symbol_can_be_subscribed_again(feed: VenueClient) -> N
 
 
 async def test_symbol_lists_that_lack_symbols(feed: VenueClient) -> None:
-    """An empty and a partial list are valid; a cut one is not JSON; trading goes on."""
+    """An empty and a partial list are valid; a truncated one is not JSON; trading continues."""
     feed.exchange.set_listing("empty")
     assert await listed(feed) == set()
     feed.exchange.set_listing("partial", BTC)
