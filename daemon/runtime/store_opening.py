@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 def locked_state(config: Config) -> StateLock:
     """The lock of the state directory, which is made where it does not exist. Raises ConfigError like the lock."""
-    return StateLock(_prepared(config.instance.state_dir), config.instance.name)
+    return StateLock(prepared_state_dir(config.instance.state_dir), config.instance.name)
 
 
 async def open_ledger(config: Config) -> Ledger:
@@ -28,7 +28,7 @@ async def open_ledger(config: Config) -> Ledger:
 
     Raises the errors of ``Ledger``, and ConfigError where the state directory cannot be made.
     """
-    path = _prepared(config.instance.state_dir) / LEDGER_NAME
+    path = prepared_state_dir(config.instance.state_dir) / LEDGER_NAME
     clean = stopped_cleanly(path)
     if not clean:
         log.info("store_checked_first", path=str(path), reason="the last stop was not clean")
@@ -48,7 +48,8 @@ async def check_store(path: Path, store: StoreThread) -> None:
         store.report_fault(damage)
 
 
-def _prepared(state_dir: Path) -> Path:
+def prepared_state_dir(state_dir: Path) -> Path:
+    """The folder, made where it is missing, with private files. Raises ConfigError or, where it may pass, Retryable."""
     try:
         prepare_state_dir(state_dir)
     except OSError as error:

@@ -10,7 +10,7 @@ from typing import Self
 
 from daemon.errors import Unreachable
 from daemon.store.errors import StoreUnavailable, damaged_error, store_error
-from daemon.store.schema import migrate
+from daemon.store.schema import migrate, require_store
 from features.market import Instrument
 
 # How long a statement waits for another process, such as `history import`, to end its transaction.
@@ -38,7 +38,7 @@ class Database:
         Raises:
             StoreUnavailable: the file or its folder cannot be opened or written.
             StoreDamaged, StoreTooNew: an operator must act.
-            Unreachable: read only, and there is no store.
+            Unreachable: read only, and there is no store, or an empty file.
         """
         self.path = path
         self.checked = check
@@ -89,7 +89,9 @@ class Database:
             (verdict,) = execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
                 raise damaged_error(self.path, verdict)
-        if not read_only:
+        if read_only:
+            require_store(self._connection, self.path)
+        else:
             migrate(self._connection, self.path)
 
     @contextmanager

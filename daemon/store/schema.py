@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from daemon.errors import Unreachable
 from daemon.store.errors import StoreDamaged, StoreTooNew
 
 # "fcst": marks the file as forecastd's, so that another program's database is never migrated.
@@ -171,10 +172,22 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Mig
         raise
 
 
-def _version(connection: sqlite3.Connection, path: Path, known: int) -> int:
+def require_store(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises Unreachable for an empty file, and as ``migrate`` for another program's or a newer forecastd's."""
+    if _is_empty(connection):
+        raise Unreachable(f"{path} is empty; start forecastd or import history first")
+    _version(connection, path, len(MIGRATIONS))
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if application == 0 and tables == 0:
+    return bool(application == 0 and tables == 0)
+
+
+def _version(connection: sqlite3.Connection, path: Path, known: int) -> int:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if _is_empty(connection):
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("CREATE TABLE migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL)")
     elif application != APPLICATION_ID:

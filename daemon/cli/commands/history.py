@@ -19,7 +19,7 @@ from daemon.exchanges import venue
 from daemon.ingest.proxy import check_proxies
 from daemon.ingest.rest_client import RestClient
 from daemon.logs import start_logging
-from daemon.private_files import prepare_state_dir
+from daemon.runtime.store_opening import prepared_state_dir
 from daemon.store.bars import Span
 from daemon.store.errors import StoreUnavailable
 from daemon.store.history import import_file
@@ -35,13 +35,8 @@ class HistoryRefused(Fatal):
 
 
 def open_ledger(config: Config) -> Ledger:
-    """The configured store, created where it is missing. Raises StoreUnavailable."""
-    state_dir = config.instance.state_dir
-    try:
-        prepare_state_dir(state_dir)
-    except OSError as error:
-        raise StoreUnavailable(f"{state_dir} cannot be written: {error.strerror}") from error
-    return Ledger(config.instance.state_dir / LEDGER_NAME)
+    """The configured store, created where it is missing. Raises the errors of ``prepared_state_dir`` and ``Ledger``."""
+    return Ledger(prepared_state_dir(config.instance.state_dir) / LEDGER_NAME)
 
 
 def import_files(config_file: Path | None, files: Iterable[Path], *, venue_name: str, symbol: str | None) -> None:

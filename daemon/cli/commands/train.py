@@ -23,11 +23,11 @@ from daemon.config import Config, Secrets, load_config
 from daemon.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
 from daemon.logs import start_logging
 from daemon.output_files import write_parquet
-from daemon.private_files import prepare_state_dir
 from daemon.retraining.child import State
 from daemon.retraining.supervisor import RetrainOutcome, run_in_foreground
 from daemon.retraining.training_spec import training_spec
 from daemon.runtime.history_loader import MAX_BARS
+from daemon.runtime.store_opening import prepared_state_dir
 from daemon.timestamps import iso
 from features.market import Instrument
 from models.artifacts.artifact import MANIFEST, Manifest
@@ -121,7 +121,7 @@ def _data(config: Config, options: TrainOptions, run_dir: Path) -> Iterator[Path
         if options.data is None
         else _from_file(config, options.data, options.symbols)
     )
-    prepare_state_dir(config.instance.state_dir)
+    prepared_state_dir(config.instance.state_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     snapshot = run_dir / "bars.parquet"
     write_parquet(snapshot, bars)

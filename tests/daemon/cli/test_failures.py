@@ -16,7 +16,7 @@ import pytest
 from daemon import cli
 from daemon.cli.commands import replay as replay_command
 from daemon.cli.failures import ERRORS_FILE, report
-from daemon.errors import EXIT_INTERNAL, EXIT_TRY_AGAIN, EXIT_USAGE, ConfigError, Fatal
+from daemon.errors import EXIT_CONFIG, EXIT_INTERNAL, EXIT_TRY_AGAIN, EXIT_USAGE, ConfigError, Fatal
 from daemon.output_files import OutputNotWritable, OutputRefused, disk_refusal, write_file
 from tests.daemon.cli.in_process import run_forecastd
 
@@ -201,3 +201,23 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
     write_file(tmp_path / "link", b"content")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "file").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link"])
+@pytest.mark.parametrize("command", ["import", "fetch", "train"])
+def test_a_state_dir_that_cannot_be_made_is_a_fault_of_the_configuration(
+    kind: str, command: str, tmp_path: Path, trades: Path
+) -> None:
+    """Every command that writes there says so on one line, as the daemon does: trying again would not help."""
+    state_dir = tmp_path / "state"
+    state_dir.touch() if kind == "file" else state_dir.symlink_to(tmp_path / "nowhere" / "else")
+    arguments = {
+        "import": ("history", "import", str(trades)),
+        "fetch": ("history", "fetch", "--from", "2025-01-01"),
+        "train": ("train", "--model", "lstm"),
+    }[command]
+    ended = run_forecastd(*arguments, environment={"FORECASTD__INSTANCE__STATE_DIR": str(state_dir)})
+    assert ended.returncode == EXIT_CONFIG
+    assert ended.stderr.startswith(f"forecastd: [instance] state_dir {state_dir}: ")
+    assert ended.stderr.endswith("; make it writable or choose another\n")
+    assert len(ended.stderr.splitlines()) == 1

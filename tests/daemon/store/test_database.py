@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,18 @@ def test_read_only_open_makes_no_store(path: Path) -> None:
     with pytest.raises(Unreachable, match="start forecastd or import history first"):
         Ledger(path, read_only=True)
     assert not path.exists()
+
+
+def test_read_only_open_of_what_is_no_store(path: Path) -> None:
+    """An empty file and another program's database are named, before a query fails on them."""
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    with pytest.raises(Unreachable, match="is empty; start forecastd or import history first"):
+        Ledger(path, read_only=True)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE theirs (x)")
+    with pytest.raises(StoreDamaged, match="another program's database"):
+        Ledger(path, read_only=True)
 
 
 def test_a_programming_error_is_not_translated(ledger: Ledger) -> None:
