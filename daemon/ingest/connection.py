@@ -155,8 +155,8 @@ class StreamConnection:
             raise Retryable(f"{self._url} did not open a websocket: {error}") from error
 
     def _status_error(self, error: InvalidStatus) -> ForecastdError:
-        status, retry_after = error.response.status_code, error.response.headers.get("Retry-After")
-        refused = error_for_status(self._venue.name, status, retry_after, key="ws_url")
+        status = error.response.status_code
+        refused = error_for_status(self._venue.name, status, error.response.headers, key="ws_url")
         return refused or Retryable(f"{self._url} answered the handshake with HTTP {status}")
 
     # Subscribing

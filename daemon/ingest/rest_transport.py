@@ -175,7 +175,7 @@ class RestTransport:
         if status == 200:
             self._was_answered = True
             return
-        error = error_for_status(self._venue.name, status, response.headers.get("Retry-After"), key="rest_url")
+        error = error_for_status(self._venue.name, status, response.headers, key="rest_url")
         # The region cannot change at run time: a refusal after a first answer is temporary.
         if error is not None and not (isinstance(error, RegionRefused) and self._was_answered):
             raise error

@@ -74,6 +74,8 @@ class Registry:
         try:
             return path.read_text("utf-8").strip()
         except FileNotFoundError:
+            if path.is_symlink():
+                raise ArtifactError(f"{path} is a link to nothing; the next promotion replaces it") from None
             return None
         except (OSError, UnicodeDecodeError) as error:
             raise ArtifactError(f"{path} cannot be read: {error}; the next promotion replaces it") from error
@@ -90,7 +92,7 @@ class Registry:
             return None
         path = self.artifacts_dir / name
         if not name or Path(name).name != name or name not in {each.name for each in self.artifacts()}:
-            raise ArtifactError(f"{self.root / pointer} names {name!r}, which is not in {self.artifacts_dir}")
+            raise ArtifactError(f"{self.root / pointer} names {name[:80]!r}, which is not in {self.artifacts_dir}")
         return path
 
     def _write(self, pointer: str, name: str) -> None:

@@ -85,6 +85,18 @@ def test_a_pointer_that_cannot_be_read_is_an_error_until_the_next_promotion(
     assert registry.champion() == artifact_path
 
 
+@pytest.mark.parametrize("target", ["nowhere/champion", "champion"])
+def test_a_pointer_that_is_a_broken_link_is_no_empty_registry(tmp_path: Path, target: str) -> None:
+    """A link to nothing or to itself: an operator's mistake is named, it is not a registry without a champion."""
+    registry = Registry(tmp_path)
+    (artifact_path,) = add_artifacts(registry, 1)
+    (tmp_path / "champion").symlink_to(tmp_path / target)
+    with pytest.raises(ArtifactError, match=r"champion .*; the next promotion replaces it"):
+        registry.champion()
+    registry.promote(artifact_path)
+    assert registry.champion() == artifact_path
+
+
 def test_pruning_keeps_the_newest_the_champion_and_the_previous(tmp_path: Path) -> None:
     """The champion and the previous one survive however old they are."""
     registry = Registry(tmp_path)
