@@ -30,9 +30,12 @@ def socks_errors() -> tuple[type[Exception], ...]:
     """The errors of requests through a SOCKS proxy that are none of aiohttp's."""
     if not _socks_installed():
         return ()
-    from python_socks import ProxyError  # noqa: PLC0415  # an extra
+    import aiohttp_socks  # noqa: PLC0415  # an extra
+    import python_socks  # noqa: PLC0415
 
-    return (ProxyError, OSError)
+    # aiohttp_socks has errors of its own from 0.12 on; they derive from Exception alone.
+    own = (aiohttp_socks.ProxyError, aiohttp_socks.ProxyConnectionError, aiohttp_socks.ProxyTimeoutError)
+    return (*own, python_socks.ProxyError, EOFError, OSError)
 
 
 class Proxy(NamedTuple):

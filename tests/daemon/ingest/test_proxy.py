@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -11,11 +12,16 @@ import pytest
 from aiohttp import web
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
+from websockets.exceptions import InvalidHandshake
 
 from daemon.cli.commands.run import run_daemon
-from daemon.errors import EXIT_CONFIG, ConfigError
+from daemon.clock import SystemClock
+from daemon.errors import EXIT_CONFIG, ConfigError, ErrorHandling, Retryable, classify
+from daemon.exchanges.binance import Binance
 from daemon.ingest import proxy
 from daemon.ingest.proxy import Proxy, check_proxies, proxy_for
+from daemon.ingest.rest_transport import RestSettings, RestTransport
+from tests.daemon.publishing.brokers import free_port
 
 URL = "wss://stream.venue.test:9443/stream"
 VARIABLES = ("http", "https", "ws", "wss", "socks", "all", "no")
@@ -136,3 +142,40 @@ async def test_socks(monkeypatch: pytest.MonkeyPatch) -> None:
                     assert await answer.text() == "hello"
             socks.close()
     await runner.cleanup()
+
+
+@asynccontextmanager
+async def _failing_proxy(kind: str) -> AsyncIterator[int]:
+    """The port of a SOCKS proxy that is not there, refuses, answers nonsense, hangs up or says nothing."""
+    if kind == "absent":
+        yield free_port()
+        return
+    answers = {"refuses": b"\x05\x00\x05\x05\x00\x01\x7f\x00\x00\x01\x00\x00", "nonsense": b"HTTP/1.1 400 Bad\r\n\r\n"}
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(3)
+        if kind in answers:
+            writer.write(answers[kind])
+        if kind != "hangs up":
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+
+
+@pytest.mark.parametrize("kind", ["absent", "refuses", "nonsense", "hangs up", "silent"])
+async def test_a_socks_proxy_that_fails_is_tried_again(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For REST and for the websocket it is an outage of the venue, never the end of the daemon."""
+    async with _failing_proxy(kind) as port:
+        monkeypatch.setenv("all_proxy", f"socks5h://127.0.0.1:{port}")
+        settings = RestSettings(timeout_s=0.5, attempts=1)
+        transport = RestTransport(Binance([]), "http://venue.test", clock=SystemClock(), settings=settings)
+        with pytest.raises(Retryable, match=r"GET http://venue\.test"):
+            await transport.get(Binance([]).server_time())
+        await transport.close()
+        found = proxy_for("ws://venue.test/")
+        with pytest.raises(Exception) as failed:  # noqa: PT011  # the library's, of several kinds
+            await connect("ws://venue.test/", proxy=found.url, open_timeout=0.5)
+        assert isinstance(failed.value, InvalidHandshake) or classify(failed.value) is ErrorHandling.RETRY
