@@ -93,7 +93,7 @@ async def test_a_wrong_symbol_list_stops_nothing(tmp_path: Path, listing: Any) -
             assert state_of(daemon, ETH) == state_of(daemon, BTC) == "live"
 
 
-@pytest.mark.parametrize("status", [403, 451])
+@pytest.mark.parametrize("status", [451, pytest.param(403, marks=pytest.mark.long)])
 async def test_a_venue_that_refuses_the_region_blocks_no_other(tmp_path: Path, status: int) -> None:
     """The other venue is forecast; the refused one is named with the cure, and served once it allows it."""
     async with rig.exchange() as exchange, second_venue(exchange) as (other, addresses):

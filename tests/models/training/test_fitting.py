@@ -110,8 +110,7 @@ class Killed(Exception):
     ("kind", "killed_at"),
     [
         ("lstm", 20),
-        ("lstm", 1),
-        ("lstm", 46),
+        *(pytest.param("lstm", step, marks=pytest.mark.long) for step in (1, 46)),
         *(pytest.param(each, 20, marks=pytest.mark.long) for each in list(CONFIGS)[1:]),
     ],
 )
@@ -151,7 +150,9 @@ def test_a_finished_run_is_not_done_again(tmp_path: Path) -> None:
     assert torch.equal(again.network.symbol.weight, first.network.symbol.weight)
 
 
-@pytest.mark.parametrize("spoil", ["data", "recipe", "seed", "cut"])
+@pytest.mark.parametrize(
+    "spoil", ["data", "cut", *(pytest.param(each, marks=pytest.mark.long) for each in ("recipe", "seed"))]
+)
 def test_a_checkpoint_of_another_run_is_ignored(spoil: str, tmp_path: Path) -> None:
     """Other data, another recipe or seed, or a truncated file: the run starts from the beginning."""
     file = tmp_path / "seed-3.safetensors"
@@ -170,6 +171,7 @@ def test_a_checkpoint_of_another_run_is_ignored(spoil: str, tmp_path: Path) -> N
     assert reports[0].epoch == 1
 
 
+@pytest.mark.long
 def test_half_precision_trains(tmp_path: Path) -> None:
     """In bfloat16, as on CUDA, the loss falls and the weights stay float32."""
     data = windows()
@@ -236,6 +238,7 @@ def test_a_loss_that_is_not_finite_ends_the_run() -> None:
         fit(data)
 
 
+@pytest.mark.long
 def test_newer_windows_outweigh_older_ones_that_contradict_them() -> None:
     """Spread 3 where the feature is positive in the newer half, where it is negative in the older one."""
     data = windows()
