@@ -22,7 +22,7 @@ from daemon.simulator.exchange import Addresses, SimulatedExchange
 from daemon.simulator.market_data import MarketData
 from features.market import Bar, Completeness
 from tests.daemon.publishing.harness import eventually
-from tests.e2e import invented
+from tests.e2e import demo_market
 from tests.limits import LIMIT_S
 
 SPEED = 3000.0  # an hour in 1.2 seconds
@@ -39,7 +39,7 @@ class Exchange:
 
     async def until_moment(self, share: float) -> None:
         """Waits until ``share`` of the next whole bar is over."""
-        moment_us = (self.clock.market_us() // invented.HOUR_US + 1 + share) * invented.HOUR_US
+        moment_us = (self.clock.market_us() // demo_market.HOUR_US + 1 + share) * demo_market.HOUR_US
         while (left_us := moment_us - self.clock.market_us()) > 0:
             await asyncio.sleep(left_us / self.clock.speed / 1e6)
 
@@ -93,12 +93,12 @@ class Daemon:
 
     async def until_bars(self, count: int) -> None:
         """Waits for ``count`` more closed bars of each symbol."""
-        wanted = {symbol: self.closed_of(symbol) + count for symbol in invented.SYMBOLS}
+        wanted = {symbol: self.closed_of(symbol) + count for symbol in demo_market.SYMBOLS}
         await self.until(lambda: all(self.closed_of(symbol) >= wanted[symbol] for symbol in wanted))
 
     @property
     def closed(self) -> int:
-        return sum(self.closed_of(symbol) for symbol in invented.SYMBOLS)
+        return sum(self.closed_of(symbol) for symbol in demo_market.SYMBOLS)
 
     def closed_of(self, symbol: str) -> int:
         return sum(1 for bar in self.bars if bar.symbol == symbol and bar.revision == 0)
@@ -123,11 +123,11 @@ class Daemon:
 
         await self.until(settled)
         last = [bar for bar in self.last_revisions if (bar.symbol, bar.open_time_us) in closed]
-        wrong = [bar for bar in last if not invented.is_real(bar, self.exchange.simulated.tape.data)]
+        wrong = [bar for bar in last if not demo_market.is_real(bar, self.exchange.simulated.tape.data)]
         assert wrong == []
-        for symbol in invented.SYMBOLS:
+        for symbol in demo_market.SYMBOLS:
             opens = [bar.open_time_us for bar in last if bar.symbol == symbol]
-            assert opens == list(range(opens[0], opens[-1] + 1, invented.HOUR_US)), symbol
+            assert opens == list(range(opens[0], opens[-1] + 1, demo_market.HOUR_US)), symbol
 
     async def stop(self) -> None:
         self.app.stop()
@@ -138,9 +138,9 @@ class Daemon:
 @asynccontextmanager
 async def exchange(data: MarketData | None = None, *, speed: float = SPEED) -> AsyncIterator[Exchange]:
     """An exchange that starts to trade live now."""
-    data = data or invented.market()
-    clock = ScaledClock(start_us=invented.live_from_us(data), speed=speed)
-    simulated = SimulatedExchange(data, clock=clock, live_from_us=invented.live_from_us(data))
+    data = data or demo_market.market()
+    clock = ScaledClock(start_us=demo_market.live_from_us(data), speed=speed)
+    simulated = SimulatedExchange(data, clock=clock, live_from_us=demo_market.live_from_us(data))
     try:
         yield Exchange(simulated, clock, await simulated.start())
     finally:
@@ -152,7 +152,7 @@ def configured(folder: Path, addresses: Addresses, **keys: Any) -> Config:
     settings = {
         "instance.name": "e2e",
         "instance.state_dir": str(folder),
-        "feeds": [{"venue": "binance", "symbols": list(invented.SYMBOLS), **addresses._asdict()}],
+        "feeds": [{"venue": "binance", "symbols": list(demo_market.SYMBOLS), **addresses._asdict()}],
         "model.kind": "random_walk",
         "retrain.every": "off",
         "retrain.history": "30d",

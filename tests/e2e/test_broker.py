@@ -9,7 +9,7 @@ import pytest
 from daemon.timestamps import from_iso
 from tests.daemon.publishing.brokers import Mosquitto, subscribed
 from tests.e2e import rig
-from tests.e2e.invented import SYMBOLS
+from tests.e2e.demo_market import SYMBOLS
 from tests.e2e.rig import Daemon, valid
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]

@@ -12,8 +12,8 @@ import pytest
 from daemon.timestamps import from_iso
 from tests.daemon.publishing.brokers import Mosquitto
 from tests.e2e import truth
-from tests.e2e.listening import Listener, ReceivedMessage, listener
 from tests.e2e.processes import configuration, process, simulator
+from tests.e2e.subscriber import Listener, ReceivedMessage, listener
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 

@@ -23,7 +23,7 @@ from daemon.simulator.market_data import MarketData
 from tests.daemon.publishing.brokers import subscribed
 from tests.daemon.publishing.harness import eventually
 from tests.daemon.retraining.programs import HANG, OBEDIENT, command
-from tests.e2e import invented, rig
+from tests.e2e import demo_market, rig
 from tests.e2e.processes import configuration, process
 from tests.e2e.rig import Daemon, valid
 from tests.limits import LIMIT_S
@@ -51,7 +51,7 @@ class Trained(NamedTuple):
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Klines imported and a network trained in the foreground: no daemon runs."""
     folder = tmp_path_factory.mktemp("retrain")
-    market = invented.recent_market(history_bars=1400)
+    market = demo_market.recent_market(history_bars=1400)
     klines(market).write_parquet(folder / "klines.parquet")
     nowhere = {"ws_url": "ws://127.0.0.1:9", "rest_url": "http://127.0.0.1:9"}
     file = configuration(folder, interval="1h", kind="attention_lstm", **nowhere)
@@ -66,7 +66,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 def klines(market: MarketData) -> pl.DataFrame:
     """The past bars of a market as the columns that Binance's klines have."""
-    history = range(len(market) - invented.LIVE_BARS)
+    history = range(len(market) - demo_market.LIVE_BARS)
     rows = []
     for symbol, series in market.series.items():
         tick, lot = 10.0**-series.price_decimals, 10.0**-series.size_decimals
@@ -97,7 +97,7 @@ async def daemon(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> 
     state = tmp_path_factory.mktemp("serving")
     shutil.copytree(trained.folder / "state", state, dirs_exist_ok=True)
     async with serving(trained, OBEDIENT, state=state) as made:
-        await made.until(lambda: len(made.forecasts) >= len(invented.SYMBOLS))
+        await made.until(lambda: len(made.forecasts) >= len(demo_market.SYMBOLS))
         yield made
 
 
@@ -168,7 +168,7 @@ async def test_a_killed_training_process_does_not_touch_the_daemon(trained: Trai
     assert outcome["outcome"] == "failed"
     assert "SIGKILL" in outcome["reason"]
     before = len(daemon.forecasts)
-    await daemon.until(lambda: len(daemon.forecasts) >= before + len(invented.SYMBOLS))
+    await daemon.until(lambda: len(daemon.forecasts) >= before + len(demo_market.SYMBOLS))
     assert daemon.forecasts[-1].source == "model"
     assert daemon.forecasts[-1].forecast.model.id == trained.champion
     retrain = daemon.app.status().retrain
@@ -204,7 +204,7 @@ say(type="finished", artifact=folder, scores={{}})
         subscribed(daemon.mqtt_port, "forecastd/v1/e2e/#", version="311") as subscriber,
     ):
         await daemon.until(lambda: bool(daemon.forecasts) and daemon.forecasts[-1].source == "model")
-        await daemon.until(lambda: daemon.closed % len(invented.SYMBOLS) == 0)
+        await daemon.until(lambda: daemon.closed % len(demo_market.SYMBOLS) == 0)
         (model,) = await subscriber.until(1, topic="forecastd/v1/e2e/model")
         promoted, *_ = await subscriber.until(1, topic="forecastd/v1/e2e/event/model_promoted")
         finished, *_ = await subscriber.until(1, topic="forecastd/v1/e2e/event/retrain_finished")
@@ -226,7 +226,7 @@ async def test_a_champion_with_other_features_is_not_served(trained: Trained, tm
     forge(tmp_path / "models" / "artifacts" / trained.champion, lambda manifest: manifest | {"schema_hash": "0" * 64})
     async with serving(trained, HANG, state=tmp_path) as daemon:
         await daemon.until(lambda: daemon.app.components.retrainer.supervisor.status.running)
-        await daemon.until(lambda: len(daemon.forecasts) >= len(invented.SYMBOLS))
+        await daemon.until(lambda: len(daemon.forecasts) >= len(demo_market.SYMBOLS))
         assert {each.source for each in daemon.forecasts} == {"baseline"}
         assert {each.forecast.model.kind for each in daemon.forecasts} == {"har"}
         status = daemon.app.status()

@@ -15,8 +15,8 @@ import pytest
 
 from tests.daemon.publishing.brokers import Mosquitto
 from tests.e2e import truth
-from tests.e2e.listening import Listener, listener
 from tests.e2e.processes import TOPICS, Process, ServiceManager, configuration, process, simulator
+from tests.e2e.subscriber import Listener, listener
 from tests.limits import LIMIT_S
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from features.market import Completeness, Instrument
-from tests.e2e import invented, rig
+from tests.e2e import demo_market, rig
 from tests.e2e.rig import Daemon
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.asyncio(loop_scope="module")]
@@ -102,6 +102,6 @@ async def until_settled_from(daemon: Daemon, from_us: int) -> None:
         lambda: all(bar.completeness in rig.SETTLED for bar in daemon.last_revisions if bar.open_time_us in opens)
     )
     later = [bar for bar in daemon.last_revisions if bar.open_time_us in opens]
-    assert [bar for bar in later if not invented.is_real(bar, data)] == []
+    assert [bar for bar in later if not demo_market.is_real(bar, data)] == []
     proven = [bar for bar in daemon.last_revisions if bar.completeness is Completeness.PROVEN]
-    assert [bar for bar in proven if not invented.is_real(bar, data)] == []
+    assert [bar for bar in proven if not demo_market.is_real(bar, data)] == []

@@ -20,7 +20,7 @@ from features.market import Bar
 from tests.daemon.publishing.brokers import Mosquitto, subscribed
 from tests.daemon.publishing.conftest import start_mosquitto
 from tests.daemon.publishing.harness import eventually
-from tests.e2e import invented, rig
+from tests.e2e import demo_market, rig
 from tests.e2e.rig import Daemon, Exchange
 from tests.limits import LIMIT_S, SLACK_S
 
@@ -211,7 +211,7 @@ async def test_a_stop_publishes_pending_forecasts(tmp_path: Path, start_mosquitt
         free = threading.Event()
         daemon.app.components.store.submit(free.wait, 20.0)
         before = len(daemon.forecasts)
-        await daemon.until(lambda: len(daemon.forecasts) >= before + len(invented.SYMBOLS))
+        await daemon.until(lambda: len(daemon.forecasts) >= before + len(demo_market.SYMBOLS))
         asyncio.get_running_loop().call_later(0.5, free.set)
         await daemon.stop()
         issued = {each.id for each in daemon.forecasts}

@@ -13,12 +13,12 @@ import pytest
 from daemon.runtime import startup, symbol_check
 from daemon.simulator.exchange import Addresses, SimulatedExchange
 from features.market import Instrument
-from tests.e2e import invented, rig
+from tests.e2e import demo_market, rig
 from tests.e2e.rig import Daemon, Exchange
 
 pytestmark = pytest.mark.slow
 
-BTC, ETH = (Instrument("binance", symbol) for symbol in invented.SYMBOLS)
+BTC, ETH = (Instrument("binance", symbol) for symbol in demo_market.SYMBOLS)
 NOWHERE = Addresses("ws://127.0.0.1:9", "http://127.0.0.1:9")
 
 
@@ -30,14 +30,14 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def feed(addresses: Addresses, *symbols: str, venue: str = "binance") -> dict[str, Any]:
-    return {"venue": venue, "symbols": list(symbols or invented.SYMBOLS), **addresses._asdict()}
+    return {"venue": venue, "symbols": list(symbols or demo_market.SYMBOLS), **addresses._asdict()}
 
 
 @asynccontextmanager
 async def second_venue(first: Exchange, venue: str = "kraken") -> AsyncIterator[tuple[SimulatedExchange, Addresses]]:
     """The same market at another venue, on the same clock."""
     data = first.simulated.tape.data
-    simulated = SimulatedExchange(data, clock=first.clock, venue=venue, live_from_us=invented.live_from_us(data))
+    simulated = SimulatedExchange(data, clock=first.clock, venue=venue, live_from_us=demo_market.live_from_us(data))
     try:
         yield simulated, await simulated.start()
     finally:
@@ -125,7 +125,7 @@ async def test_an_unreachable_venue_blocks_no_history_and_no_schedule(tmp_path: 
         async with rig.daemon(tmp_path, exchange, feeds=feeds, retrain__every="6h") as daemon:
             await daemon.until(lambda: forecasts_of(daemon, ETH) > 1)
             await daemon.until(lambda: "coinbase" in reason_of(daemon))
-            stored = daemon.app.components.ledger.last_bar(BTC, invented.HOUR_US)
+            stored = daemon.app.components.ledger.last_bar(BTC, demo_market.HOUR_US)
             assert stored is not None
 
 
