@@ -19,7 +19,7 @@ from daemon.simulator.exchange import SimulatedExchange
 from daemon.simulator.faults.malformed import malformed
 from daemon.simulator.faults.plan import FORMS, KINDS, Fault, FaultPlan, load_plan
 from tests.daemon.simulator.bars import HOUR_US, small_market
-from tests.daemon.simulator.running_exchange import LIVE_US, Venue, receive_all
+from tests.daemon.simulator.running_exchange import LIVE_US, Venue, receive, receive_all
 from tests.daemon.simulator.venue_client import VenueClient
 from tests.limits import LIMIT_S
 from tests.paths import ROOT
@@ -150,7 +150,7 @@ async def test_a_batch_comes_late_and_in_order(venue: Venue) -> None:
     async with venue.connect(BTC) as connection:
         venue.clock.set(LIVE_US + HOUR_US - 1)
         assert await receive_all(connection, quiet_s=0.2) == []
-        assert hour_ids(await receive_all(connection)) == list(range(121, 161))
+        assert hour_ids([await receive(connection) for _ in range(40)]) == list(range(121, 161))
 
 
 async def test_a_skewed_clock_moves_everything(venue: Venue) -> None:
