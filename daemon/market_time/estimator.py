@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from daemon.market_time.bounds import Bounds, Overlap, widest_agreement
-from daemon.market_time.venue_clock import TimeSample, VenueClock
+from daemon.market_time.venue_clock import TRADE_STAMP_ERROR_S, TimeSample, VenueClock
 
 TOLERANCE_S = 1.0  # a difference up to this is corrected gently; a larger one is a contradiction
 SINGLE_VENUE_PERSISTENCE_S = 60.0  # a single venue must contradict a confirmed market time for so long
@@ -49,6 +49,7 @@ class MarketTimeEstimator:
         self.confirmed = False  # whether a witness has agreed with market time so far
         self._scale = scale
         self._tolerance_us = int(TOLERANCE_S * scale)
+        self._stamp_error_us = int(TRADE_STAMP_ERROR_S * scale)
         self._anchor_us: int | None = None  # the last correction that two witnesses agreed on
         self._contradicted_since_us: int | None = None
 
@@ -90,7 +91,7 @@ class MarketTimeEstimator:
         witnesses = 0 if near is None else len(near.members)
         best = self._agreement(answers, trades, near_us=current_us)
         if best is not None and self._must_step(best, every, witnesses, base_us, current_us):
-            target_us = best.bounds.middle_us
+            target_us = self._proven_target(best, answers, trades)
             self._anchor_us, self.confirmed = target_us, True
             restart = current_us - target_us > LONGEST_SETBACK_S * self._scale
             aside = self._set_aside(answers, trades, target_us)
@@ -128,6 +129,17 @@ class MarketTimeEstimator:
         if len(venues) > 1 or not self.confirmed:
             return True
         return base_us - self._contradicted_since_us >= SINGLE_VENUE_PERSISTENCE_S * self._scale
+
+    def _proven_target(self, best: Overlap, answers: Sequence[_Evidence], trades: Sequence[_Evidence]) -> int:
+        """The target of a step: not past the trades that have happened, unless the clocks of two venues agree.
+
+        The bounds of trades are wide where the step is long, so that a wrong clock may lie within them.
+        """
+        target_us = best.bounds.middle_us
+        if sum(index < len(answers) for index in best.members) >= 2:
+            return target_us
+        members = [trades[index - len(answers)] for index in best.members if index >= len(answers)]
+        return min([target_us, *(each.bounds.low_us + self._stamp_error_us for each in members)])
 
     def _gentle_target(self, near: Overlap, current_us: int) -> int:
         """Where the near witnesses put market time; a single one may move it by the tolerance at most."""

@@ -16,7 +16,7 @@ FEWEST_SAMPLES = 3  # a single answer or trade is no evidence
 _SAMPLE_ERROR_S = 0.02  # of scheduling and of the drift of the base clock
 _LONGEST_ANSWER_AGE_S = 900.0
 _LONGEST_TRADE_AGE_S = 600.0
-_TRADE_STAMP_ERROR_S = 0.1  # a venue stamps trades on other machines than it answers time requests on
+TRADE_STAMP_ERROR_S = 0.1  # a venue stamps trades on other machines than it answers time requests on
 USUAL_DELAY_S = 1.0  # of a trade on its way, most of the time
 
 
@@ -73,4 +73,4 @@ class VenueClock:
             return None
         middle_us = median_low(ahead_us)
         delay_us = max(delay_us, USUAL_DELAY_S * self._scale)
-        return Bounds(middle_us - int(_TRADE_STAMP_ERROR_S * self._scale), middle_us + int(delay_us))
+        return Bounds(middle_us - int(TRADE_STAMP_ERROR_S * self._scale), middle_us + int(delay_us))

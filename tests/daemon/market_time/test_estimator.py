@@ -181,6 +181,34 @@ def test_a_single_venue_must_persist_against_a_confirmed_market_time() -> None:
     assert world.set_aside == {}
 
 
+@pytest.mark.parametrize("lie_us", [2 * S, 5 * S, 10 * S])
+@pytest.mark.parametrize("paused_us", [300 * S, 600 * S, HOUR])
+def test_a_lie_after_a_pause_moves_market_time_no_further_than_the_trades(paused_us: int, lie_us: int) -> None:
+    """The base clock stood still; the longer it stood, the later the trades may be, and the more a lie resembles."""
+    market = Simulation("one")
+    market.begin()
+    market.run(20)
+    market.time_us["one"] = paused_us + lie_us
+    market.trades_us["one"] = paused_us
+    market.run(200)
+    assert max(market.moved) <= paused_us
+    market.time_us["one"] = paused_us
+    market.run(100)
+    assert market.correction_us == pytest.approx(paused_us, abs=S // 2)
+
+
+def test_two_clocks_that_agree_go_past_trades_that_are_late() -> None:
+    """Trades may come late on a slow line; the clocks of two venues show the time without them."""
+    market = Simulation("one", "two")
+    market.begin()
+    market.run(20)
+    for venue in market.time_us:
+        market.time_us[venue] = HOUR
+        market.trades_us[venue] = HOUR - 10 * S
+    market.run(100, every_s=1)
+    assert market.correction_us == pytest.approx(HOUR, abs=S // 2)
+
+
 def test_market_time_goes_back_by_running_slower() -> None:
     """After a lasting lie of the single venue it takes a while, and never a step."""
     world = Simulation("a")
