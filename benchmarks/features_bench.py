@@ -1,4 +1,4 @@
-"""Duration of feature rows: at one bar close of 3 and of 500 symbols, and for years of history at once."""
+"""How long feature rows take: at one bar close of 3 to 2,000 symbols, and for years of history at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
-from benchmarks.table import Row, row
+from benchmarks.table import Row, ratio, row
 from features.buffer import FeatureBuffer
 from features.frames import BARS_SCHEMA
 from features.market import HOUR_US, Bar, Completeness, Instrument
@@ -20,44 +20,46 @@ CLOSE_ROWS = 770  # warm-up of the baselines and a window, as the live buffer ho
 
 
 def run() -> list[Row]:
-    """One row a figure: name, value, unit and its guide."""
+    """One row a figure: name, value, unit, and the guide that it is read against."""
+    return [*_closes(3, 2.0, 40), *_closes(500, 15.0, 7), *_closes(2000, 60.0, 3), _years()]
+
+
+def _closes(symbols: int, guide_ms: float, repeats: int) -> list[Row]:
+    """Appending a close to the live buffer, beside the Polars evaluator over the same bars, in turns."""
+    bars = _walks(symbols, CLOSE_ROWS + repeats + 1)
+    leaders = {VENUE: _symbol(0)}
+    first_appended_us = CLOSE_ROWS * HOUR_US
+    held = bars.filter(pl.col("open_time_us") < first_appended_us)
+    buffer = FeatureBuffer([Instrument(VENUE, _symbol(index)) for index in range(symbols)], interval_us=HOUR_US)
+    buffer.load(held)
+    appended, by_polars = [], []
+    for index in range(repeats + 1):
+        close = _bars_at(bars, first_appended_us + index * HOUR_US)
+        appended.append(_duration_s(lambda close=close: buffer.append(close)))  # type: ignore[misc]
+        by_polars.append(_duration_s(lambda: feature_rows(held, interval_us=HOUR_US, leaders=leaders, last_rows=1)))
+    append_s, polars_s = statistics.median(appended[1:]), statistics.median(by_polars[1:])
     return [
-        row("features of one bar close, 3 symbols", _newest_row_s(3, repeats=40) * 1e3, "ms", 15.0),
-        row("buffer append of one bar close, 3 symbols", _append_s(3, repeats=40) * 1e3, "ms", 15.0),
-        row("features of one bar close, 500 symbols", _newest_row_s(500, repeats=5), "s", 1.0),
-        row("buffer append of one bar close, 500 symbols", _append_s(500, repeats=3), "s", 1.0),
-        row("features of 10 symbols of 60,000 hours", _batch_s(10, 60_000), "s", 15.0),
+        row(f"features of one bar close, appended, {symbols:,} symbols", append_s * 1e3, "ms", guide_ms),
+        row(f"the same row by the Polars evaluator, {symbols:,} symbols", polars_s * 1e3, "ms"),
+        row(f"appended over Polars, {symbols:,} symbols", ratio(appended[1:], by_polars[1:]), "ratio"),
     ]
 
 
-def _median_s(action: Callable[[], object], repeats: int) -> float:
+def _years() -> Row:
+    return row("features of 10 symbols of 60,000 hours", _batch_s(10, 60_000), "s", 15.0)
+
+
+def _duration_s(action: Callable[[], object]) -> float:
+    started_s = time.perf_counter()
     action()
-    durations = []
-    for _ in range(repeats):
-        started_s = time.perf_counter()
-        action()
-        durations.append(time.perf_counter() - started_s)
-    return statistics.median(durations)
-
-
-def _newest_row_s(symbols: int, *, repeats: int) -> float:
-    bars = _walks(symbols, CLOSE_ROWS)
-    leaders = {VENUE: _symbol(0)}
-    return _median_s(lambda: feature_rows(bars, interval_us=HOUR_US, leaders=leaders, last_rows=1), repeats)
-
-
-def _append_s(symbols: int, *, repeats: int) -> float:
-    bars = _walks(symbols, CLOSE_ROWS + repeats + 1)
-    first_appended_us = CLOSE_ROWS * HOUR_US
-    buffer = FeatureBuffer([Instrument(VENUE, _symbol(index)) for index in range(symbols)], interval_us=HOUR_US)
-    buffer.load(bars.filter(pl.col("open_time_us") < first_appended_us))
-    closes = iter([_bars_at(bars, first_appended_us + index * HOUR_US) for index in range(repeats + 1)])
-    return _median_s(lambda: buffer.append(next(closes)), repeats)
+    return time.perf_counter() - started_s
 
 
 def _batch_s(symbols: int, rows: int) -> float:
     bars = _walks(symbols, rows)
-    return _median_s(lambda: feature_rows(bars, interval_us=HOUR_US, leaders={VENUE: _symbol(0)}), 1)
+    leaders = {VENUE: _symbol(0)}
+    feature_rows(bars, interval_us=HOUR_US, leaders=leaders)
+    return _duration_s(lambda: feature_rows(bars, interval_us=HOUR_US, leaders=leaders))
 
 
 def _symbol(index: int) -> str:

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import polars as pl
 
 from features.algebra import WARM_UP_ROWS
+from features.bar_frames import BarFrames
+from features.catalogue import FEATURE_NAMES
 from features.cross_section import choose_leaders
-from features.frames import BAR_KEYS, BARS_SCHEMA, SERIES_KEYS, bars_frame, newest_rows, regular_bars
+from features.frames import BAR_KEYS, SERIES_KEYS
+from features.live_arrays import LiveArrays
 from features.market import Bar, Instrument
-from features.table import newest_feature_rows
-from features.windows import RecentBars, Window, make_window, recent_by_series
+from features.windows import RecentBars, Window
 
 RECENT_BARS = 720
 """Bars that a baseline reads: thirty days of hourly bars."""
 
 
+_POSITIONS: Mapping[str, int] = {name: index for index, name in enumerate(FEATURE_NAMES)}
+
+
 class FeatureBuffer:
-    """Holds the recent bars of every instrument in one frame, and the last window of their feature rows.
+    """Holds the recent bars of every instrument and the last window of their feature rows, as Polars frames.
 
     It keeps as many bars as the feature warm-up, or the baselines if they need more, and a window take together. The
-    leader of a venue is the first of its ``instruments`` with base BTC, else its first.
+    leader of a venue is the first of its ``instruments`` with base BTC, else its first. Rolling arrays beside the
+    frames hold what a new row is computed from, and what windows and baselines read.
 
     with_features: False where only the bars are read; no feature row is computed, and ``window`` raises.
     """
@@ -36,12 +42,19 @@ class FeatureBuffer:
         self.window_length = window
         self.bar_capacity = max(WARM_UP_ROWS, RECENT_BARS) + window
         self._with_features = with_features
-        self._instruments = frozenset(instruments)
         self._leaders = choose_leaders(instruments)
-        self._bars = pl.DataFrame(schema=BARS_SCHEMA)
-        self._recent_of: Mapping[tuple[str, str], RecentBars] = {}
-        self._rows = pl.DataFrame()
-        self._rows_of: Mapping[Instrument, pl.DataFrame] = {}
+        self._frames = BarFrames(interval_us=interval_us, capacity=self.bar_capacity)
+        self._arrays = LiveArrays(
+            instruments,
+            self._leaders,
+            interval_us=interval_us,
+            capacity=self.bar_capacity,
+            window=window,
+            with_features=with_features,
+        )
+        self._keys = dict(zip(SERIES_KEYS, map(pl.Series, zip(*self._arrays.series, strict=True)), strict=True))
+        self._rows: dict[int, pl.DataFrame] = {}
+        self._selections: dict[tuple[str, ...], list[int]] = {}
 
     @property
     def leaders(self) -> Mapping[str, str]:
@@ -51,24 +64,26 @@ class FeatureBuffer:
     @property
     def bars(self) -> pl.DataFrame:
         """All bars held, on the regular grid, sorted by venue, symbol and time."""
-        return self._bars
+        return self._frames.regular
 
     @property
     def rows(self) -> pl.DataFrame:
         """The feature rows held, as ``feature_rows`` returns them."""
-        return self._rows
+        if not self._rows:
+            return pl.DataFrame()
+        is_row = np.concatenate([self._arrays.has_row(row) for row in self._rows])
+        rows = pl.concat(self._rows.values()).filter(is_row).sort(BAR_KEYS)
+        features = rows["features"].arr.to_struct(list(FEATURE_NAMES)).struct.unnest()
+        return rows.drop("features").hstack(features.fill_nan(None))
 
     def load(self, frame: pl.DataFrame) -> None:
         """Replaces all bars by the newest of ``frame`` (``BARS_SCHEMA``), and computes their feature rows.
 
         Raises ValueError if a bar belongs to an instrument that the buffer does not hold.
         """
-        self._require_held({Instrument(*key) for key in frame.select(SERIES_KEYS).unique().iter_rows()})
-        self._bars, self._rows = pl.DataFrame(schema=BARS_SCHEMA), pl.DataFrame()
-        self._recent_of, self._rows_of = {}, {}
-        if frame.height:
-            self._store(frame)
-            self._compute(self._newest_open_us() - (self.window_length - 1) * self.interval_us)
+        self._require_held(Instrument(*key) for key in frame.select(SERIES_KEYS).unique().iter_rows())
+        self._frames.load(frame)
+        self._reload()
 
     def append(self, bars: Sequence[Bar]) -> None:
         """Adds the bars of one close and computes their feature rows, and those of intervals missed before it.
@@ -81,98 +96,113 @@ class FeatureBuffer:
         """
         if len({bar.close_time_us for bar in bars}) > 1:
             raise ValueError("all bars of one append must close at the same time")
-        if bars:
-            self._update(bars, from_open_us=min(map(self._next_open_us, bars)))
+        self._update(bars)
 
     def revise(self, *bars: Bar) -> None:
         """Replaces bars by newer revisions and recomputes the feature rows that depend on them, once for all.
 
         A bar older than every bar in the buffer is ignored. Raises ValueError as ``append`` does.
         """
-        oldest_held_us = self._newest_open_us() - (self.bar_capacity - 1) * self.interval_us
-        if held := [bar for bar in bars if bar.open_time_us >= oldest_held_us]:
-            self._update(held, from_open_us=min(map(self._next_open_us, held)))
+        oldest_us = (self._arrays.newest - self.bar_capacity + 1) * self.interval_us
+        self._update([bar for bar in bars if bar.open_time_us >= oldest_us])
 
     def window(self, instrument: Instrument, close_time_us: int, feature_names: Sequence[str]) -> Window:
         """The window (L, F) of ``instrument`` that ends at ``close_time_us``.
 
         Raises ValueError if a feature is unknown, no bar of the instrument closes at that time, or there are too few
-        rows; LookaheadError, a ValueError, if the window would reach past ``close_time_us``.
+        rows.
         """
-        rows = self._rows_of.get(instrument)
-        if rows is None:
-            raise ValueError(f"the buffer holds no rows of {instrument}")
-        newest = rows["close_time_us"][-1] <= close_time_us
-        known = rows if newest else rows.filter(pl.col("close_time_us") <= close_time_us)
-        try:
-            return make_window(
-                known, close_time_us=close_time_us, length=self.window_length, feature_names=feature_names
-            )
-        except ValueError as error:
-            error.add_note(f"instrument: {instrument}")
-            raise
+        if not self._with_features:
+            raise ValueError("the buffer holds no features")
+        selected = self._selected(tuple(feature_names))
+        series, stop = self._place(instrument, close_time_us, "rows")
+        start = stop - self.window_length
+        held = stop - max(int(self._arrays.first[series]), self._arrays.newest - self.window_length + 1)
+        if held < self.window_length:
+            raise ValueError(f"a window needs {self.window_length} rows, there are only {max(held, 0)} of {instrument}")
+        values = self._arrays.features(start, stop)[:, selected, series].astype(np.float32)
+        mask = np.asarray(np.isfinite(values).all(axis=1))
+        values[~mask] = 0.0
+        return Window(close_time_us=close_time_us, feature_names=tuple(feature_names), values=values, mask=mask)
 
     def recent(self, instrument: Instrument, close_time_us: int, count: int = RECENT_BARS) -> RecentBars:
         """The last ``count`` bars of ``instrument`` up to ``close_time_us``, or fewer if the buffer holds fewer.
 
         Raises ValueError if none of its bars closes at ``close_time_us``.
         """
-        held = self._recent_of.get(instrument)
-        if held is None:
-            raise ValueError(f"the buffer holds no bars of {instrument}")
-        end = int(np.searchsorted(held.close_time_us, close_time_us, side="right"))
-        if not end or held.close_time_us[end - 1] != close_time_us:
-            raise ValueError(f"no bar closes at {close_time_us} us of {instrument}")
-        part = slice(max(end - count, 0), end)
+        series, stop = self._place(instrument, close_time_us, "bars")
+        oldest = max(int(self._arrays.first[series]), self._arrays.newest - self.bar_capacity + 1)
+        start = max(stop - count, oldest)
+        log_close, variance = self._arrays.recent(start, stop, series)
         return RecentBars(
             interval_us=self.interval_us,
-            close_time_us=held.close_time_us[part],
-            log_close=held.log_close[part],
-            variance=held.variance[part],
+            close_time_us=np.arange(start + 1, stop + 1, dtype=np.int64) * self.interval_us,
+            log_close=log_close,
+            variance=variance,
         )
 
-    def _update(self, bars: Sequence[Bar], *, from_open_us: int) -> None:
+    def _place(self, instrument: Instrument, close_time_us: int, what: str) -> tuple[int, int]:
+        """The series of an instrument, and the row after its row that closes at ``close_time_us``.
+
+        Raises ValueError, which names ``what`` is missing, if it has no such row.
+        """
+        series = self._arrays.position.get(instrument)
+        if series is None or not self._arrays.is_held(series):
+            raise ValueError(f"the buffer holds no {what} of {instrument}")
+        stop, remainder = divmod(close_time_us, self.interval_us)
+        first, last = int(self._arrays.first[series]), int(self._arrays.last[series])
+        oldest = max(first, self._arrays.newest - self.bar_capacity + 1)
+        if remainder or not oldest < stop <= last + 1:
+            newest_us = (last + 1) * self.interval_us
+            raise ValueError(
+                f"no bar closes at {close_time_us} us, the newest row closes at {newest_us} us: {instrument}"
+            )
+        return series, stop
+
+    def _selected(self, names: tuple[str, ...]) -> list[int]:
+        """The positions of the features. Raises ValueError if one is unknown."""
+        if names not in self._selections:
+            unknown = [name for name in names if name not in _POSITIONS]
+            if unknown:
+                raise ValueError(f"the rows have no features named {unknown}")
+            self._selections[names] = [_POSITIONS[name] for name in names]
+        return self._selections[names]
+
+    def _update(self, bars: Sequence[Bar]) -> None:
         if any(bar.interval_us != self.interval_us for bar in bars):
             raise ValueError(f"the buffer holds bars of {self.interval_us} us")
-        self._require_held({bar.instrument for bar in bars})
-        self._store(pl.concat([self._bars, bars_frame(bars)]))
-        self._compute(from_open_us)
+        self._require_held(bar.instrument for bar in bars)
+        if not bars:
+            return
+        self._frames.add(bars)
+        changed = self._arrays.put(bars)
+        if changed is None:
+            self._reload()
+        else:
+            self._write_rows(changed)
 
-    def _store(self, bars: pl.DataFrame) -> None:
-        regular = regular_bars(bars.sort(BAR_KEYS, maintain_order=True), self.interval_us)
-        self._bars = newest_rows(regular, self.bar_capacity, self.interval_us)
-        self._recent_of = recent_by_series(self._bars, interval_us=self.interval_us)
+    def _reload(self) -> None:
+        """Computes all rows again from the bars."""
+        self._rows = {}
+        self._arrays.clear()
+        if self._frames.regular.height:
+            self._arrays.load(self._frames.regular)
+            newest = self._arrays.newest
+            self._write_rows(range(newest - self.window_length + 1, newest + 1))
 
-    def _compute(self, from_open_us: int) -> None:
-        """Computes the feature rows from ``from_open_us`` on, and keeps the earlier ones."""
+    def _write_rows(self, changed: range) -> None:
+        """Puts the feature rows of these numbers into frames, each of all series, with or without such a row."""
         if not self._with_features:
             return
-        newest_us = self._newest_open_us()
-        wanted = min((newest_us - from_open_us) // self.interval_us + 1, self.window_length)
-        new = newest_feature_rows(self._bars, interval_us=self.interval_us, leaders=self._leaders, last_rows=wanted)
-        rows = new
-        if self._rows.height:
-            kept = self._rows.filter(pl.col("open_time_us") <= newest_us - wanted * self.interval_us)
-            rows = pl.concat([kept, new]).sort(BAR_KEYS)
-        self._rows = newest_rows(rows, self.window_length, self.interval_us)
-        self._rows_of = _by_instrument(self._rows)
+        for row in changed:
+            features = self._arrays.features(row, row + 1)[0].T.copy()  # (S, F); Polars does not copy it again
+            times = np.full(len(features), row * self.interval_us)
+            columns = {"open_time_us": times, "close_time_us": times + self.interval_us, "features": features}
+            self._rows[row] = pl.DataFrame({**self._keys, **columns})
+        for row in [row for row in self._rows if row <= self._arrays.newest - self.window_length]:
+            del self._rows[row]
 
-    def _newest_open_us(self) -> int:
-        newest = self._bars["open_time_us"].max()
-        return newest if isinstance(newest, int) else 0
-
-    def _next_open_us(self, bar: Bar) -> int:
-        """The first interval whose feature rows ``bar`` changes: its own, or the first one missed before it."""
-        held = self._recent_of.get(bar.instrument)
-        return bar.open_time_us if held is None else min(bar.open_time_us, int(held.close_time_us[-1]))
-
-    def _require_held(self, instruments: set[Instrument]) -> None:
-        unknown = instruments - self._instruments
+    def _require_held(self, instruments: Iterable[Instrument]) -> None:
+        unknown = set(instruments) - self._arrays.position.keys()
         if unknown:
             raise ValueError(f"the buffer does not hold {', '.join(sorted(map(str, unknown)))}")
-
-
-def _by_instrument(frame: pl.DataFrame) -> dict[Instrument, pl.DataFrame]:
-    """Splits a frame that is sorted by instrument."""
-    parts = frame.partition_by(SERIES_KEYS, maintain_order=True)
-    return {Instrument(part["venue"][0], part["symbol"][0]): part for part in parts}

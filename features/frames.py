@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -32,12 +33,13 @@ BARS_SCHEMA: dict[str, type[pl.DataType]] = {
 """Columns of a frame with one row per bar. Null: no source knows the value, or (prices) nothing traded. ``complete`` is
 False if trades are known to be missing, or the whole bar is."""
 
+_FIELDS = attrgetter(*(name for name in BARS_SCHEMA if name != "complete"), "is_complete")
+
 
 def bars_frame(bars: Iterable[Bar]) -> pl.DataFrame:
     """``bars`` as a frame of ``BARS_SCHEMA``, in the order given."""
-    columns = [name for name in BARS_SCHEMA if name != "complete"]
-    rows = [(*(getattr(bar, name) for name in columns), bar.is_complete) for bar in bars]
-    return pl.DataFrame(rows, schema=BARS_SCHEMA, orient="row")
+    columns = zip(*map(_FIELDS, bars), strict=True)
+    return pl.DataFrame(dict(zip(BARS_SCHEMA, columns, strict=False)), schema=BARS_SCHEMA)
 
 
 def regular_bars(frame: pl.DataFrame, interval_us: int) -> pl.DataFrame:

@@ -10,6 +10,7 @@ from features.algebra import WARM_UP_ROWS
 from features.catalogue import FEATURE_NAMES, FEATURES, feature_program
 from features.frames import BAR_KEYS, newest_rows, regular_bars
 from features.polars_evaluator import PolarsEvaluator
+from features.table_keys import with_keys
 
 KEY_COLUMNS = (*BAR_KEYS, "close_time_us")
 _WORKING_COLUMNS = (*KEY_COLUMNS, "position")
@@ -36,7 +37,7 @@ def feature_rows(
     """
     bars = regular_bars(bars, interval_us)
     if last_rows is None:
-        return _finished(_EVALUATOR.evaluate(_with_keys(bars, interval_us, leaders), _WORKING_COLUMNS))
+        return _finished(_EVALUATOR.evaluate(with_keys(bars, interval_us, leaders), _WORKING_COLUMNS))
     return newest_feature_rows(bars, interval_us=interval_us, leaders=leaders, last_rows=last_rows)
 
 
@@ -47,29 +48,8 @@ def newest_feature_rows(
     if last_rows < 1:
         raise ValueError(f"last_rows was {last_rows}, must be at least 1")
     recent = newest_rows(bars, WARM_UP_ROWS + last_rows, interval_us)
-    rows = _EVALUATOR.evaluate(_with_keys(recent, interval_us, leaders), _WORKING_COLUMNS)
+    rows = _EVALUATOR.evaluate(with_keys(recent, interval_us, leaders), _WORKING_COLUMNS)
     return _finished(newest_rows(rows, last_rows, interval_us))
-
-
-def _with_keys(bars: pl.DataFrame, interval_us: int, leaders: Mapping[str, str]) -> pl.DataFrame:
-    """Regular ``bars`` with the columns that the evaluator needs."""
-    venue, symbol, time = pl.col("venue"), pl.col("symbol"), pl.col("open_time_us")
-    leaderless = set(bars["venue"].unique()) - leaders.keys()
-    if leaderless:
-        raise ValueError(f"leaders lacks the venues {sorted(leaderless)}")
-    new_venue = (venue != venue.shift()).fill_null(value=False)
-    new_series = new_venue | (symbol != symbol.shift()).fill_null(value=False)
-    venue_number = new_venue.cum_sum().cast(pl.Int64)
-    keyed = bars.with_columns(
-        close_time_us=time + interval_us,
-        series=new_series.cum_sum(),
-        moment=time // interval_us * (venue_number.max() + 1) + venue_number,
-        is_leader=symbol == venue.replace_strict(leaders, default=None, return_dtype=pl.String),
-    )
-    return keyed.with_columns(
-        pl.col("series").set_sorted(),
-        position=(time - time.first().over("series")) // interval_us,
-    )
 
 
 def _finished(rows: pl.DataFrame) -> pl.DataFrame:

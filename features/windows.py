@@ -1,4 +1,4 @@
-"""Model windows from feature rows; rows that were not known at the cut-off are rejected."""
+"""Model windows, the panel that they are gathered from in training, and the recent bars that baselines read."""
 
 from __future__ import annotations
 
@@ -13,10 +13,6 @@ from features.frames import SERIES_KEYS
 from features.polars_evaluator import as_polars
 from features.price import LOG_CLOSE
 from features.volatility import ONE_BAR_VARIANCE
-
-
-class LookaheadError(ValueError):
-    """A window would contain a row that was not known at the cut-off."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,28 +64,6 @@ class Panel:
     keys: tuple[tuple[str, str], ...]
 
 
-def make_window(rows: pl.DataFrame, *, close_time_us: int, length: int, feature_names: Sequence[str]) -> Window:
-    """The last ``length`` of one instrument's feature rows (as ``feature_rows`` returns them).
-
-    Raises LookaheadError if a row closes after ``close_time_us``; ValueError if no row closes at that time, the rows
-    are too few or not consecutive rows of one instrument, or a feature is unknown.
-    """
-    names = _known(rows, feature_names)
-    last = rows.tail(length)
-    times = last["close_time_us"].to_numpy()
-    newest = max(rows["close_time_us"].to_list(), default=0)
-    if newest > close_time_us:
-        raise LookaheadError(f"a row that closes at {newest} us is newer than the cut-off at {close_time_us} us")
-    if newest != close_time_us:
-        raise ValueError(f"the newest row closes at {newest} us, the window ends at {close_time_us} us")
-    if len(times) < length:
-        raise ValueError(f"a window needs {length} rows, there are only {len(times)}")
-    if len(np.unique(np.diff(times))) > 1 or any(last[key].n_unique() > 1 for key in SERIES_KEYS):
-        raise ValueError("the rows of a window must be of one instrument and one interval apart")
-    values, mask = _values_and_mask(last, names)
-    return Window(close_time_us=close_time_us, feature_names=names, values=values, mask=mask)
-
-
 def panel(rows: pl.DataFrame, feature_names: Sequence[str]) -> Panel:
     """All of ``rows``, in the order in which ``feature_rows`` returns them.
 
@@ -134,28 +108,6 @@ def recent_bars(bars: pl.DataFrame, *, close_time_us: int, interval_us: int, cou
         log_close=_with_nan(arrays["log_close"]),
         variance=_with_nan(arrays["variance"]),
     )
-
-
-def recent_by_series(bars: pl.DataFrame, *, interval_us: int) -> dict[tuple[str, str], RecentBars]:
-    """``recent_bars`` of every instrument of the regular ``bars``, computed in one pass, by (venue, symbol)."""
-    arrays = bars.select(
-        close_time_us=pl.col("open_time_us") + interval_us,
-        log_close=as_polars(LOG_CLOSE),
-        variance=as_polars(ONE_BAR_VARIANCE),
-    )
-    times = arrays["close_time_us"].to_numpy()
-    log_close, variance = _with_nan(arrays["log_close"]), _with_nan(arrays["variance"])
-    lengths = bars.select(pl.struct(SERIES_KEYS).rle().alias("run")).unnest("run").rows()
-    ends = np.cumsum([length for length, _ in lengths]).tolist()
-    return {
-        (key["venue"], key["symbol"]): RecentBars(
-            interval_us=interval_us,
-            close_time_us=times[end - length : end],
-            log_close=log_close[end - length : end],
-            variance=variance[end - length : end],
-        )
-        for (length, key), end in zip(lengths, ends, strict=True)
-    }
 
 
 def _known(rows: pl.DataFrame, feature_names: Sequence[str]) -> tuple[str, ...]:

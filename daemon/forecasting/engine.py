@@ -18,7 +18,7 @@ import polars as pl
 from daemon.forecasting.rounds import Champion, InstrumentForecast, PreparedRound, RoundForecasts
 from features.buffer import FeatureBuffer
 from features.market import Bar, Instrument
-from features.windows import LookaheadError, Window
+from features.windows import Window
 from models.baselines import RANDOM_WALK_RETURNS, Ewma, Har, RandomWalk
 from models.forecast import Forecast, ForecastInput, ModelInfo
 from models.history import regular_histories
@@ -214,8 +214,6 @@ class ForecastEngine:
             return None
         try:
             return self._buffer.window(instrument, close_time_us, self._champion.manifest.feature_names)
-        except LookaheadError:
-            raise
         except ValueError:
             return None  # fewer rows than a window: the champion rejects the input with a reason
 

@@ -54,8 +54,9 @@ def test_an_input_is_what_the_buffer_gave_live(buffer: FeatureBuffer, series: tu
     np.testing.assert_array_equal(given.window.mask, live.mask)
     assert live.mask.all()
     np.testing.assert_allclose(given.window.values, live.values, rtol=1e-4, atol=1e-5)
-    for name in ("close_time_us", "log_close", "variance"):
-        np.testing.assert_array_equal(getattr(given.recent, name), getattr(recent, name))
+    np.testing.assert_array_equal(given.recent.close_time_us, recent.close_time_us)
+    np.testing.assert_allclose(given.recent.log_close, recent.log_close, rtol=1e-14)
+    np.testing.assert_allclose(given.recent.variance, recent.variance, rtol=1e-9)
 
 
 def test_an_input_needs_no_more_than_its_reach() -> None:
