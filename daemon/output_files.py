@@ -62,7 +62,7 @@ def write_parquet(path: Path, frame: pl.DataFrame) -> None:
 
 def disk_refusal(error: BaseException) -> str | None:
     """The reason where ``error`` or what caused it is a full or failing disk; None for any other error."""
-    for each in _causes(error):
+    for each in causes(error):
         if isinstance(each, OSError) and each.errno in _REFUSED_BY_DISK:
             where = f"{each.filename}: " if each.filename else "the output "
             return f"{where}cannot be written: {each.strerror}; {_CURE}"
@@ -71,7 +71,7 @@ def disk_refusal(error: BaseException) -> str | None:
     return None
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
     """The error, what caused it, and the members of groups."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]

@@ -16,6 +16,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 import argparse
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -209,24 +210,10 @@ def _best_of(evaluator: Fitting, members: Sequence[Fitted]) -> tuple[Network | E
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line. Returns 0; 1 if the run failed; 2 for unusable arguments or data; 75 for a full disk."""
-    parser = argparse.ArgumentParser(prog="python -m models.train", description="Trains one model on a file of bars.")
-    parser.add_argument("--data", type=Path, required=True, help="Parquet or CSV of bars or klines, or a folder")
-    parser.add_argument("--symbols", nargs="+", default=[], metavar="BASE-QUOTE", help="only these; default: all")
-    parser.add_argument("--out", type=Path, required=True, help="folder in which the artifact appears")
-    parser.add_argument("--model", default=DEFAULT_KIND, help=" | ".join(NETWORK_KINDS))
-    parser.add_argument("--preset", default="auto", help=" | ".join(PRESET_NAMES))
-    parser.add_argument("--epochs", type=_positive(int), help="default: the preset's")
-    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="of the preset, e.g. dropout=0.2")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--seeds", type=_positive(int), default=1, help="networks to train; their average is kept if it scores better"
-    )
-    parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
-    parser.add_argument("--interval-seconds", type=_positive(int), default=3600, help="length of a bar")
-    parser.add_argument("--time-budget-seconds", type=_positive(float), help="wall time for the whole run")
-    parser.add_argument("--run-dir", type=Path, help="folder of checkpoints, from which a killed run resumes")
-    given = parser.parse_args(arguments)
+    """The command line. Returns 0; 1 if the run failed; 2 for unusable arguments or data; 70 for a defect; 75 for a
+    full disk.
+    """
+    given = _parser().parse_args(arguments)
     try:
         spec = TrainingSpec(
             data_file=given.data,
@@ -253,9 +240,48 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(error.__cause__, OSError):
             return 75
         return 2 if isinstance(error, ValueError) else 1
+    except Exception as error:  # noqa: BLE001  # the last place: a traceback helps no user
+        print(f"models.train: internal error: {_one_line(error)}; {_save_traceback(given.out)}", file=sys.stderr)  # noqa: T201  # this is a command
+        return 70
     if ranks.first:
         print(path)  # noqa: T201  # this is a command
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m models.train", description="Trains one model on a file of bars.")
+    parser.add_argument("--data", type=Path, required=True, help="Parquet or CSV of bars or klines, or a folder")
+    parser.add_argument("--symbols", nargs="+", default=[], metavar="BASE-QUOTE", help="only these; default: all")
+    parser.add_argument("--out", type=Path, required=True, help="folder in which the artifact appears")
+    parser.add_argument("--model", default=DEFAULT_KIND, help=" | ".join(NETWORK_KINDS))
+    parser.add_argument("--preset", default="auto", help=" | ".join(PRESET_NAMES))
+    parser.add_argument("--epochs", type=_positive(int), help="default: the preset's")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="of the preset, e.g. dropout=0.2")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--seeds", type=_positive(int), default=1, help="networks to train; their average is kept if it scores better"
+    )
+    parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
+    parser.add_argument("--interval-seconds", type=_positive(int), default=3600, help="length of a bar")
+    parser.add_argument("--time-budget-seconds", type=_positive(float), help="wall time for the whole run")
+    parser.add_argument("--run-dir", type=Path, help="folder of checkpoints, from which a killed run resumes")
+    return parser
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+
+
+def _save_traceback(folder: Path) -> str:
+    """Appends the traceback of the current error to a file in ``folder``; returns where it is."""
+    path = folder / "errors.log"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{traceback.format_exc()}\n")
+    except OSError as refused:
+        return f"its traceback cannot be saved in {path} ({refused.strerror})"
+    return f"please report it with the traceback in {path}"
 
 
 def _positive(number: type[int] | type[float]) -> Callable[[str], int | float]:

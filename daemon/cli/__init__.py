@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from daemon.cli.evaluation import backtest, search
-from daemon.cli.failures import flush_output, report
+from daemon.cli.failures import EXIT_READER_GONE, flush_output, reader_is_gone, report
 from daemon.cli.options import ConfigFile, Json
 from daemon.cli.training import train
 from daemon.early_signals import hold_reloads
@@ -36,7 +36,11 @@ def main() -> NoReturn:
             app(prog_name="forecastd")
         finally:
             flush_output()
-    except (SystemExit, KeyboardInterrupt):
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError) and reader_is_gone():  # click ends with 1 there
+            sys.exit(EXIT_READER_GONE)
+        raise
+    except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001  # the last place; a panic of Polars is no Exception
         sys.exit(report(error))

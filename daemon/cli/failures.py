@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 import sys
 import traceback
 from contextlib import suppress
@@ -11,14 +13,22 @@ from pathlib import Path
 
 from daemon.errors import EXIT_INTERNAL, EXIT_TRY_AGAIN, ForecastdError
 
+EXIT_READER_GONE = 128 + signal.SIGPIPE
+"""Of a command whose reader ended first, as ``head`` does: that of a program that the signal ends."""
 ERRORS_FILE = "errors.log"
+_STANDARD_OUTPUT = 1
 _MOST_BYTES = 1_000_000  # a longer file is kept once more under another name, then replaced
 
 
 def report(error: BaseException) -> int:
-    """Writes the line or lines of ``error`` to standard error and returns the exit code."""
-    from daemon.output_files import disk_refusal
+    """Writes the line or lines of ``error`` to standard error and returns the exit code.
 
+    Nothing is written where the reader of standard output ended first.
+    """
+    from daemon.output_files import causes, disk_refusal
+
+    if reader_is_gone() and any(isinstance(each, BrokenPipeError) for each in causes(error)):
+        return EXIT_READER_GONE
     if isinstance(error, ForecastdError):
         refusal = None if error.exit_code == EXIT_TRY_AGAIN else disk_refusal(error)
         for line in str(error).splitlines():
@@ -32,14 +42,23 @@ def report(error: BaseException) -> int:
 
 
 def flush_output() -> None:
-    """Raises OSError where standard output cannot take what was printed."""
+    """Raises OSError where standard output cannot take what was printed, SystemExit where its reader is gone."""
     try:
         sys.stdout.flush()
-    except OSError:
+    except OSError as error:
         # The interpreter would try again at its end, and print an error of its own.
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            sys.exit(EXIT_READER_GONE)
         raise
+
+
+def reader_is_gone() -> bool:
+    """Whether standard output is a pipe that no process reads any more."""
+    poller = select.poll()
+    poller.register(_STANDARD_OUTPUT, 0)
+    return any(events & select.POLLERR for _, events in poller.poll(0))
 
 
 def _say(line: str) -> None:

@@ -216,4 +216,4 @@ class Dispatcher:
         if event.state in {SymbolState.STALE, SymbolState.WARMING_UP} or unlisted:
             self._reporting.health.symbol_unreachable(event.instrument, event.reason)
         else:
-            self._reporting.health.symbol_warm(event.instrument)
+            self._reporting.health.symbol_live(event.instrument)

@@ -141,7 +141,11 @@ async def _fetch_whole(components: Components, config: Config, instruments: Sequ
 
 
 def report_warm_symbols(components: Components, config: Config) -> None:
-    """Marks every symbol as warm whose sequence has started and that is not known to be unreachable."""
+    """Marks every symbol as warm whose sequence has started and that is not known to be unreachable.
+
+    The recent history is loaded by then.
+    """
+    components.health.history_loaded()
     for instrument in config.instruments:
         pipeline = components.pipeline.instruments[instrument]
         if pipeline.warm and pipeline.state is not SymbolState.STALE and pipeline.unlisted is None:

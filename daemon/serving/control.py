@@ -8,6 +8,7 @@ that the daemon ended. Mode 0600: only the owner of the file may connect and sen
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import stat
@@ -30,6 +31,7 @@ REPLY_BYTES = 64 * 1024 * 1024  # the status of 2,000 symbols takes 10 to 20 MB
 REQUEST_TIMEOUT_S = 5.0
 WRITE_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 2.0
+_TEMPORARY = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 
 Reply = dict[str, Any]
 Handler = Callable[[str, dict[str, Any]], AsyncGenerator[Reply, None]]
@@ -60,12 +62,21 @@ def search_paths(instance: str, state_dir: Path, environment: Mapping[str, str])
 
 
 def serving_path(instance: str, state_dir: Path, environment: Mapping[str, str]) -> Path:
-    """The path on which the daemon listens: the first search path that is writable."""
+    """The path on which the daemon listens: the first search path that is writable.
+
+    Raises ConfigError where none is, and Retryable where the disk has no room for one now.
+    """
+    full: OSError | None = None
     for path in search_paths(instance, state_dir, environment):
-        with suppress(OSError):
+        try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            full = error if error.errno in _TEMPORARY else full
+        else:
             if os.access(path.parent, os.W_OK | os.X_OK):
                 return path
+    if full is not None:
+        raise Retryable(f"no folder for the control socket: {full.filename}: {full.strerror}; free space there")
     raise ConfigError([f"no folder for the control socket: [instance] state_dir {state_dir} is not writable"])
 
 
@@ -83,7 +94,9 @@ class ControlServer:
         self._inode: int | None = None
 
     async def start(self) -> None:
-        """Listens. Raises ConfigError for an unusable path and Retryable when another daemon listens there."""
+        """Listens. Raises ConfigError for an unusable path, and Retryable when another daemon listens there or the
+        system has no room now.
+        """
         check_path_length(self.path)
         await _remove_stale(self.path)
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -95,6 +108,8 @@ class ControlServer:
             self._server = await asyncio.start_unix_server(self._accept, sock=listening, limit=REQUEST_BYTES)
         except OSError as error:
             listening.close()
+            if error.errno in _TEMPORARY:
+                raise Retryable(f"control socket {self.path}: {error.strerror}; free space or files there") from error
             raise ConfigError([f"control socket {self.path}: {error.strerror}"]) from error
 
     async def stop(self) -> None:

@@ -16,6 +16,7 @@ from features.market import Instrument
 
 READY_TIMEOUT_S = 90.0
 CONFIRMED_WITHIN_S = 60.0
+_WARMING_UP = "warming up"
 # Components without which no forecast is issued, stored and published; a baseline replaces inference.
 _NEEDED = frozenset({"bars", "features", "rounds", "store", "publisher"})
 
@@ -63,8 +64,10 @@ class Health:
         self._started_s = clock.wall_s()
         self._components_up: dict[str, bool] = {"store": False, "control socket": False, "http": False}
         self._instruments = set(instruments)
-        self._waiting_for: dict[Instrument, str] = dict.fromkeys(self._instruments, "warming up")
+        self._waiting_for: dict[Instrument, str] = dict.fromkeys(self._instruments, _WARMING_UP)
         self._unreachable: dict[Instrument, str] = {}
+        self._live: set[Instrument] = set()
+        self._history_loaded = False
         self._faults: dict[str, str] = {}
         self._confirmations = Confirmations()
         self.components: Sequence[Judgement] = ()
@@ -89,8 +92,26 @@ class Health:
         self._unreachable.pop(instrument, None)
         self._update()
 
+    def symbol_live(self, instrument: Instrument) -> None:
+        """The venue serves the instrument; it is warm from then on, or once the recent history is loaded."""
+        self._live.add(instrument)
+        self._unreachable.pop(instrument, None)
+        if self._history_loaded:
+            self._waiting_for.pop(instrument, None)
+        else:
+            self._waiting_for.setdefault(instrument, _WARMING_UP)
+        self._update()
+
+    def history_loaded(self) -> None:
+        """The feature buffer is filled from the recent history, as far as the venues and the store have it."""
+        self._history_loaded = True
+        for instrument in self._live:
+            self._waiting_for.pop(instrument, None)
+        self._update()
+
     def symbol_unreachable(self, instrument: Instrument, reason: str) -> None:
         """The venue does not serve the instrument now; the other instruments are unaffected."""
+        self._live.discard(instrument)
         self._waiting_for.pop(instrument, None)
         self._unreachable[instrument] = reason
         self._update()
@@ -135,7 +156,10 @@ class Health:
         self._update()
 
     def readiness_problems(self) -> list[str]:
-        """Why ``/readyz`` fails; empty while the last close of every live symbol is forecast, stored and confirmed."""
+        """Why ``/readyz`` fails; empty while the last close of every live symbol is forecast, stored and confirmed.
+
+        A shard without instruments is ready: no forecast is due.
+        """
         problems = [f"{component} is not up" for component, up in self._components_up.items() if not up]
         problems += [f"{instrument} {reason}" for instrument, reason in self._waiting_for.items()]
         problems += [
@@ -143,7 +167,7 @@ class Health:
             for each in self.components
             if each.state is ComponentState.UNHEALTHY or (each.reason and each.component in _NEEDED)
         ]
-        if not self._confirmations.any_complete:
+        if self._instruments and not self._confirmations.any_complete:
             problems.append("no forecast yet")
         elif self._unreachable and self._unreachable.keys() == self._instruments:
             problems.append("no symbol is live")

@@ -15,7 +15,7 @@ import pytest
 
 from daemon import cli
 from daemon.cli.commands import replay as replay_command
-from daemon.cli.failures import ERRORS_FILE, report
+from daemon.cli.failures import ERRORS_FILE, EXIT_READER_GONE, report
 from daemon.errors import EXIT_CONFIG, EXIT_INTERNAL, EXIT_TRY_AGAIN, EXIT_USAGE, ConfigError, Fatal
 from daemon.output_files import OutputNotWritable, OutputRefused, disk_refusal, write_file
 from tests.daemon.cli.in_process import run_forecastd
@@ -100,6 +100,34 @@ def test_the_end_of_the_process_adds_no_error_of_its_own(tmp_path: Path) -> None
         code, _, error = forecastd("--help", folder=tmp_path, stdout=full.fileno())
     assert (code, is_one_line(error)) == (EXIT_TRY_AGAIN, True), error
     assert "No space left on device" in error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", ["config schema", "config show --origin", "--help"])
+def test_a_reader_that_ends_first_ends_the_command_quietly(arguments: str, tmp_path: Path) -> None:
+    """As under ``head``: nothing on standard error, and the exit code of a program that SIGPIPE ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "daemon", *arguments.split()],
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    error = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(60), error) == (EXIT_READER_GONE, b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_connection_that_breaks_is_no_reader_that_is_gone(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only where nothing reads standard output."""
+    assert report(ConfigError(["one"])) == 78
+    caused = Fatal("the daemon went away")
+    caused.__cause__ = BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+    assert report(caused) == EXIT_INTERNAL
+    assert capsys.readouterr().err == "forecastd: one\nforecastd: the daemon went away\n"
 
 
 @pytest.mark.slow

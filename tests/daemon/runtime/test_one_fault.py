@@ -137,6 +137,7 @@ async def test_an_empty_shard_runs_and_says_so(tmp_path: Path) -> None:
             await asyncio.sleep(0.5)
             assert not daemon.running.done()
             assert daemon.app.status().symbols == []
+            assert daemon.app.status().not_ready == []
 
 
 def _is_empty(folder: Path, exchange: Exchange, shard: str) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -169,6 +171,34 @@ async def test_a_file_in_the_way_is_left_alone(tmp_path: Path, handler: CommandH
     with pytest.raises(ConfigError, match="a file that is not a socket is in the way"):
         await ControlServer(path, handler).start()
     assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.ENOSPC, Retryable), (errno.EIO, Retryable), (errno.EACCES, ConfigError)]
+)
+async def test_a_disk_without_room_is_temporary(
+    number: int, kind: type[Exception], tmp_path: Path, handler: CommandHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restart may find room, so the service manager tries again; a path that cannot be used needs the operator."""
+
+    def refused(_: object, address: str) -> None:
+        raise OSError(number, os.strerror(number), address)
+
+    monkeypatch.setattr(socket.socket, "bind", refused)
+    with pytest.raises(kind, match=f"control.sock: {os.strerror(number)}"):
+        await ControlServer(tmp_path / "control.sock", handler).start()
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, Retryable), (errno.EACCES, ConfigError)])
+def test_no_room_for_the_folder_of_the_socket_is_temporary(
+    number: int, kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, *_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(kind, match="no folder for the control socket"):
+        serving_path("main", tmp_path, {})
 
 
 async def test_stopping_leaves_a_successors_socket_alone(server: ControlServer) -> None:

@@ -59,6 +59,35 @@ def test_ready_waits_for_every_symbol(health: Health) -> None:
     assert health.may_report_ready()
 
 
+def test_a_live_symbol_is_warm_once_the_history_is_loaded(health: Health) -> None:
+    """Trades that come in before that fill no feature buffer, also after the venue was away for a while."""
+    all_components_up(health)
+    health.symbol_live(BITCOIN)
+    health.symbol_unreachable(ETHER, "the stream is silent")
+    health.symbol_live(ETHER)
+    assert not health.may_report_ready()
+    assert [problem for problem in health.readiness_problems() if "warming up" in problem] == [
+        "binance:BTC-USDT warming up",
+        "binance:ETH-USDT warming up",
+    ]
+    health.history_loaded()
+    assert health.may_report_ready()
+    health.symbol_unreachable(ETHER, "the stream is silent")
+    health.symbol_live(ETHER)
+    assert health.may_report_ready()
+
+
+def test_a_shard_without_symbols_is_ready(clock: ManualClock) -> None:
+    """No forecast is due, so none is missing; a component that is down is still named."""
+    health = Health(clock, [])
+    assert health.readiness_problems() == ["store is not up", "control socket is not up", "http is not up"]
+    all_components_up(health)
+    assert health.may_report_ready()
+    assert health.readiness_problems() == []
+    health.observe([judged("store", ComponentState.UNHEALTHY)])
+    assert health.readiness_problems() != []
+
+
 def test_an_unreachable_venue_does_not_block_the_boot(health: Health) -> None:
     """An unreachable instrument no longer delays READY, and the state names it."""
     all_components_up(health)

@@ -233,3 +233,20 @@ def real_bars(file: Path) -> pl.DataFrame:
         "taker_buy_volume", "taker_buy_quote_volume",
         pl.lit(value=True).alias("complete"),
     )  # fmt: skip
+
+
+def test_a_defect_is_one_line_and_its_traceback_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 70; no traceback on the screen."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("first line\nsecond line")
+
+    monkeypatch.setattr("models.train.train", broken)
+    assert main(["--data", "bars.parquet", "--out", str(tmp_path / "out")]) == 70
+    error = capsys.readouterr().err
+    assert error.startswith("models.train: internal error: KeyError: ")
+    assert (error.count("\n"), "Traceback" in error) == (1, False)
+    assert str(tmp_path / "out" / "errors.log") in error
+    assert "Traceback" in (tmp_path / "out" / "errors.log").read_text()
