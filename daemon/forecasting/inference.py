@@ -40,14 +40,15 @@ class Inference:
         device: str = "cpu",
         monotonic_s: Callable[[], float] = time.perf_counter,
         wall_s: Callable[[], float] = time.monotonic,
+        worker_thread: Callable[..., WorkerThread] = WorkerThread,
     ) -> None:
         self._engine = engine
         self._device_name = device
         self._monotonic_s = monotonic_s
         self._lock = asyncio.Lock()  # one engine method at a time, rounds in order
-        self._features = WorkerThread("features", wall_s=wall_s)
-        self._device = WorkerThread("device", wall_s=wall_s)
-        self._loader = WorkerThread("loader", wall_s=wall_s)
+        self._features = worker_thread("features", wall_s=wall_s)
+        self._device = worker_thread("device", wall_s=wall_s)
+        self._loader = worker_thread("loader", wall_s=wall_s)
 
     @property
     def model(self) -> ModelInfo | None:

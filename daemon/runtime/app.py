@@ -47,7 +47,6 @@ from daemon.runtime.store_retention import StoreRetention
 from daemon.runtime.symbol_check import SymbolCheck
 from daemon.runtime.wiring import Components, build, timeouts_for
 from daemon.serving.control import ControlServer, serving_path
-from daemon.serving.gpu import GpuCollector
 from daemon.serving.http import HttpServer
 from daemon.serving.notify import Notifier, run_watchdog, start_timeout_extended, status_line
 from daemon.serving.status import StatusDocument
@@ -238,7 +237,7 @@ class App:
             "models": self._load_and_retrain(),
             "late history": self._complete_history(),
             "quiet": components.retrain_job.pause_around_closes(self._next_close_us),
-            "gpu": GpuCollector(components.metrics).run(),
+            "gpu": self._hooks.ports.gpu_metrics(components.metrics),
             "ready": periodic_jobs.announce_status(self._notifier, components.health),
             "health": self._health_watch().run(),
             "watchdog": run_watchdog(self._notifier, fatal_reason=components.health.fatal_reason),

@@ -11,6 +11,7 @@ from daemon.clock import Clock
 from daemon.config import Config
 from daemon.intervals import parse_interval
 from daemon.publishing import payloads, wire
+from daemon.publishing.connection import Connect
 from daemon.publishing.message_builder import FORECAST_EXPIRY_BARS
 from daemon.publishing.observer import PublisherObserver
 from daemon.publishing.outbox import DropReason, OutboxMessage
@@ -127,10 +128,11 @@ def make_publisher(
     observer: BrokerObserver,
     retained_topics: int,
     embedded: EmbeddedAddress | None,
+    connect: Connect,
 ) -> Publisher:
     """embedded: where the embedded broker listens; None where another broker is configured.
 
-    retained_topics: how many the daemon publishes on or clears; the outbox holds them all.
+    retained_topics: how many the daemon publishes on or clears; the outbox holds them all. connect: opens connections.
     """
     section = config.mqtt
     settings = MqttSettings(
@@ -153,6 +155,7 @@ def make_publisher(
         last_will=lambda: _status("offline", clock, reason="the connection to forecastd was lost"),
         observer=observer,
         retry_policy=outbox_bounds(retained_topics, len(config.instruments)),
+        connect=connect,
     )
 
 

@@ -156,11 +156,12 @@ class _Core:
             observer=BrokerObserver(self.metrics, self.health, self.retained, hooks.on_delivered),
             retained_topics=len(self.retained),
             embedded=embedded,
+            connect=hooks.ports.connect_broker,
         )
         self.messages = MessageBuilder(self.publisher, topics, clock)
         self.reporting = Reporting(self.messages, self.metrics, self.health, clock)
         self._loop = asyncio.get_running_loop()
-        self.store = StoreThread(on_fault=self._store_fault, wall_s=clock.wall_s)
+        self.store = hooks.ports.store_thread(on_fault=self._store_fault, wall_s=clock.wall_s)
         self.ledger = ledger
         self.pipeline = _pipeline(config, clock)
         self.timekeeper = Timekeeper(
@@ -170,7 +171,12 @@ class _Core:
             metrics=self.metrics,
             health=self.health,
         )
-        self.inference = Inference(_engine(config), device=config.model.device, wall_s=clock.wall_s)
+        self.inference = Inference(
+            _engine(config),
+            device=config.model.device,
+            wall_s=clock.wall_s,
+            worker_thread=hooks.ports.worker_thread,
+        )
 
     def _store_fault(self, fault: StoreFault | None) -> None:
         """Called from the store's thread, while health is published from the event loop."""

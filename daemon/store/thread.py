@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import ParamSpec, TypeVar, cast
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_RETRY_S = 1.0
+RETRY_S = 1.0
 
 
 class StoreThread:
@@ -47,8 +47,8 @@ class StoreThread:
         self._last_success_s: float | None = None
         self._busy_since_s: float | None = None
         self._fault: StoreFault | None = None
-        self._thread = threading.Thread(target=self._run, name="store", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        self._start()
 
     @property
     def depth(self) -> int:
@@ -115,7 +115,12 @@ class StoreThread:
         with self._more:
             self._closing = True
             self._more.notify()
-        self._thread.join(timeout_s)
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="store", daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
         while (call := self._next()) is not None:
@@ -126,26 +131,32 @@ class StoreThread:
         if not call.future.set_running_or_notify_cancel():
             return  # the caller cancelled it before its turn
         self._busy_since_s = self._wall_s()
-        while True:
-            try:
-                result = call.perform()
-            except Exception as error:  # noqa: BLE001  # raised where the future is awaited
-                self._note_fault(error)
-                if not isinstance(error, Retryable) or self._closing:
-                    call.future.set_exception(error)
-                    break
-                self._wait_for_retry()
-            else:
-                self._note_success()
-                call.future.set_result(result)
-                break
+        while not self._attempt(call):
+            self._wait_for_retry()
         self._busy_since_s = None
+
+    def _attempt(self, call: StoreCall) -> bool:
+        """Runs a call once; False where it must be tried again."""
+        try:
+            result = call.perform()
+        except Exception as error:  # noqa: BLE001  # raised where the future is awaited
+            self._note_fault(error)
+            if isinstance(error, Retryable) and not self._closing:
+                return False
+            call.future.set_exception(error)
+        else:
+            self._note_success()
+            call.future.set_result(result)
+        return True
 
     def _wait_for_retry(self) -> None:
         """Waits, and meanwhile answers the calls that only read, once each."""
         with self._more:
-            self._more.wait(_RETRY_S)
+            self._more.wait(RETRY_S)
             reads = self._backlog.take_reads()
+        self._answer(reads)
+
+    def _answer(self, reads: Sequence[StoreCall]) -> None:
         for read in reads:
             if not read.future.set_running_or_notify_cancel():
                 continue

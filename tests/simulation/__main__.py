@@ -3,85 +3,169 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import multiprocessing
+import os
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import structlog
 
+from tests.simulation.daemon_faults import fault_names
+from tests.simulation.daemon_world import DaemonWorld
 from tests.simulation.faults import Faults
-from tests.simulation.invariants import InvariantBroken
 from tests.simulation.world import World
 
-_BROKEN = (InvariantBroken, AssertionError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-_FAULTS = tuple(each.name for each in fields(Faults))
+_SHRINK_S = 60.0
 
 
-def broken_by(seed: int, bars: int, without: frozenset[str]) -> tuple[World, Exception | None]:
-    """Plays one world; an assertion or any other error of the code is a broken promise, too."""
-    world = World(seed, without=without)
+class PlayableWorld(Protocol):
+    """One world of one seed."""
+
+    @property
+    def bars(self) -> int: ...
+
+    @property
+    def proven(self) -> int: ...
+
+    @property
+    def trace(self) -> Sequence[str]: ...
+
+    def run(self, bars: int) -> None: ...
+
+
+class WorldKind(NamedTuple):
+    """bars: of one world, without another choice. faults: the names that ``--without`` knows."""
+
+    make: Callable[[int, frozenset[str]], PlayableWorld]
+    bars: int
+    faults: tuple[str, ...]
+
+
+KINDS = {
+    "pipeline": WorldKind(
+        lambda seed, without: World(seed, without=without), 200, tuple(each.name for each in fields(Faults))
+    ),
+    "daemon": WorldKind(lambda seed, without: DaemonWorld(seed, without=without), 150, tuple(fault_names())),
+}
+
+
+class Played(NamedTuple):
+    """What one process has played."""
+
+    worlds: int
+    bars: int
+    proven: int
+    failed: tuple[int, ...]
+
+
+def broken_by(kind: WorldKind, seed: int, bars: int, without: frozenset[str]) -> tuple[PlayableWorld, Exception | None]:
+    """Plays one world; any error of the code is a broken promise, too."""
+    world = kind.make(seed, without)
     try:
         world.run(bars)
-    except (
-        InvariantBroken,
-        AssertionError,
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except Exception as error:  # noqa: BLE001  # reported with the seed
         return world, error
     return world, None
 
 
-def shrink(seed: int, bars: int, without: frozenset[str]) -> frozenset[str]:
-    """Turns off every fault without which the seed still fails."""
-    for name in _FAULTS:
-        tried = without | {name}
-        if broken_by(seed, bars, tried)[1] is not None:
-            without = tried
+def shrink(kind: WorldKind, seed: int, bars: int, without: frozenset[str]) -> frozenset[str]:
+    """Turns off faults without which the seed still fails, many at once first, then each of them, in bounded time."""
+    until_s = time.monotonic() + _SHRINK_S
+    size = len(kind.faults)
+    while size := size // 2:
+        left = [name for name in kind.faults if name not in without]
+        for start in range(0, len(left), size):
+            tried = without | frozenset(left[start : start + size])
+            if time.monotonic() > until_s:
+                return without
+            if broken_by(kind, seed, bars, tried)[1] is not None:
+                without = tried
     return without
+
+
+def play(name: str, seeds: range, *, bars: int, without: frozenset[str], until_s: float, go_on: bool) -> Played:
+    """Plays seeds until the time is over or, unless it is to go on, the first that fails."""
+    worlds, closed, proven, failed = 0, 0, 0, []
+    for seed in seeds:
+        world, error = broken_by(KINDS[name], seed, bars, without)
+        worlds, closed, proven = worlds + 1, closed + world.bars, proven + world.proven
+        if error is not None:
+            failed.append(seed)
+        if time.monotonic() > until_s or (failed and not go_on):
+            break
+    return Played(worlds, closed, proven, tuple(failed))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation")
+    parser.add_argument("--world", choices=[*KINDS, "both"], default="pipeline", help="around what the world is made")
     parser.add_argument("--seeds", type=int, default=1_000_000_000, help="how many")
     parser.add_argument("--first", type=int, help="the first seed; by default others at every run")
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--bars", type=int, default=200, help="bars of one world")
+    parser.add_argument("--seconds", type=float, default=60.0, help="for all kinds of worlds together")
+    parser.add_argument("--bars", type=int, help="bars of one world")
     parser.add_argument("--without", default="", help="faults to turn off, separated by commas")
     parser.add_argument("--go-on", action="store_true", help="count the failing seeds instead of ending at the first")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    without = frozenset(filter(None, arguments.without.split(",")))
-    started_s, bars, proven, failed, played = time.monotonic(), 0, 0, [], 0
-    first = arguments.first or time.time_ns() // 10**6
-    for seed in range(first, first + arguments.seeds):
-        world, error = broken_by(seed, arguments.bars, without)
-        bars, proven, played = bars + world.bars, proven + world.proven, played + 1
-        if error is not None:
-            failed.append(seed)
-            if not arguments.go_on:
-                report(seed, arguments.bars, without)
-                break
-        if time.monotonic() - started_s > arguments.seconds:
-            break
-    wall_s = time.monotonic() - started_s
-    rate = f"{bars / wall_s:.0f} bars a second"
-    print(f"{played} seeds from {first} on, {bars} bars, {proven} proven or empty, {rate}, {len(failed)} failed")
-    if failed:
-        print("failing seeds:", *failed[:50])
+    if os.environ.get("PYTHONHASHSEED") != "0":  # else the order of sets of strings differs from run to run
+        command = [sys.executable, "-m", "tests.simulation", *sys.argv[1:]]
+        os.execve(sys.executable, command, {**os.environ, "PYTHONHASHSEED": "0"})  # noqa: S606  # itself
+    silence()
+    names = list(KINDS) if arguments.world == "both" else [arguments.world]
+    failed = [name for name in names if not _play_kind(name, arguments, arguments.seconds / len(names))]
     sys.exit(bool(failed))
 
 
-def report(seed: int, bars: int, without: frozenset[str]) -> None:
+def _play_kind(name: str, arguments: argparse.Namespace, seconds: float) -> bool:
+    """Plays worlds of one kind in all processes; whether every promise was kept."""
+    kind, started_s = KINDS[name], time.monotonic()
+    bars = arguments.bars or kind.bars
+    without = frozenset(filter(None, arguments.without.split(",")))
+    first = arguments.first or time.time_ns() // 10**6
+    processes = min(arguments.processes, arguments.seeds)
+    shares = [range(first + each, first + arguments.seeds, processes) for each in range(processes)]
+    perform = partial(play, name, bars=bars, without=without, until_s=started_s + seconds, go_on=arguments.go_on)
+    if processes == 1:
+        parts = [perform(shares[0])]
+    else:
+        with multiprocessing.get_context("spawn").Pool(processes, initializer=silence) as pool:
+            parts = pool.map(perform, shares)
+    played = Played(
+        worlds=sum(part.worlds for part in parts),
+        bars=sum(part.bars for part in parts),
+        proven=sum(part.proven for part in parts),
+        failed=tuple(sorted(seed for part in parts for seed in part.failed)),
+    )
+    wall_s = time.monotonic() - started_s
+    if played.failed and not arguments.go_on:
+        _report(name, played.failed[0], bars, without)
+    print(
+        f"{name}: {played.worlds} worlds from seed {first} on, {played.bars} bars, {played.proven} proven or empty, "
+        f"{played.bars / wall_s:.0f} bars a second in {processes} processes, {len(played.failed)} failed",
+        *(["failing seeds:", *played.failed[:50]] if played.failed else []),
+        flush=True,
+    )
+    return not played.failed
+
+
+def silence() -> None:
+    """Drops the log of the simulated worlds."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    logging.disable()
+
+
+def _report(name: str, seed: int, bars: int, without: frozenset[str]) -> None:
     """The failing seed with as few faults as it takes, and what happened last."""
-    needed = shrink(seed, bars, without)
-    world, error = broken_by(seed, bars, needed)
+    needed = shrink(KINDS[name], seed, bars, without)
+    world, error = broken_by(KINDS[name], seed, bars, needed)
     print(*world.trace, sep="\n")
     print(f"seed {seed}: {type(error).__name__}: {error}")
-    options = f"--first {seed} --seeds 1 --bars {bars} --without {','.join(sorted(needed))}"
+    options = f"--world {name} --first {seed} --seeds 1 --bars {bars} --without {','.join(sorted(needed))}"
     print(f"again with: python -m tests.simulation {options}")
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import uvloop
 
 from daemon.exchanges import VENUE_NAMES
-from tests.soak.checks import CheckResults, check_promises
+from tests.soak.bar_checks import CheckResults
+from tests.soak.checks import check_promises
 from tests.soak.environment import SoakEnvironment, finished
 from tests.soak.schedule import rates
 

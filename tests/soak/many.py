@@ -23,7 +23,8 @@ from daemon.errors import ForecastdError
 from daemon.serving.control import ControlClient
 from daemon.simulator.loading import load_sample
 from daemon.simulator.market_data import MarketData
-from tests.soak.checks import CheckResults, check_promises
+from tests.soak.bar_checks import CheckResults
+from tests.soak.checks import check_promises
 from tests.soak.environment import HISTORY_BARS, SoakEnvironment, finished
 
 _TRADES = 30  # a bar and symbol at most: three a second, hundreds a second in all

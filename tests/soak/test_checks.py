@@ -9,7 +9,8 @@ from daemon.pipeline.continuity import MAX_RANGES
 from daemon.simulator.truth import TradeIds
 from features.market import Bar, Completeness, MissingTrades
 from tests.daemon.forecasting.forecast_builders import bar
-from tests.soak.checks import miscount, stalled, was_up
+from tests.soak.bar_checks import miscount
+from tests.soak.checks import stalled, was_up
 from tests.soak.environment import DaemonProcess
 
 # Four records of a bar: the third is fifty fills of one order.
