@@ -11,12 +11,12 @@ import structlog
 
 from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline.pipeline import Pipeline
-from daemon.pipeline.sequence import is_plausible
+from daemon.pipeline.sequence import SequenceState, is_plausible
 from daemon.pipeline.timeouts import Timeouts
 from daemon.publishing.message_builder import MessageBuilder
 from daemon.store.forecasts import StoredForecast
 from daemon.store.ledger import Ledger
-from features.market import Audit, Bar, Completeness, Instrument, interval_start
+from features.market import Audit, Bar, Completeness, Instrument, Trade, interval_start
 
 log = structlog.get_logger(__name__)
 
@@ -46,25 +46,56 @@ def restore_pipeline(pipeline: Pipeline, ledger: Ledger, instruments: Sequence[I
     that stopped longer ago than two bars (at least ten minutes), start again; the bars between are the
     venue's candles.
     """
-    reach_us = max(_REACH_BARS * pipeline.interval_us, _MIN_REACH_US)
-    for instrument in instruments:
-        last = ledger.last_bar(instrument, pipeline.interval_us)
+    found = [_stored_sequence(pipeline.interval_us, ledger, each, now_us) for each in instruments]
+    # The store repeats a call in which the disk fails: only once everything is read, trades are added.
+    for last, sequence in found:
         if last is not None:
             pipeline.set_last_bar(last)
-        state = ledger.sequence_state(instrument)
-        if state is None or now_us - state.last_time_us > reach_us or state.last_time_us > now_us + reach_us:
-            continue
-        if not is_plausible(state):
-            log.warning("series_discarded", instrument=str(instrument), last_id=state.last_id)
-            continue
-        first_open_us = interval_start(state.covered_from_us, pipeline.interval_us)
-        if last is not None and not is_history(last):
-            first_open_us = max(first_open_us, last.close_time_us)
-        published = revisable(ledger, instrument, pipeline.interval_us, first_open_us)
-        first_open_us = published[0].open_time_us if published else first_open_us
-        trades = ledger.open_trades(instrument, first_open_us)
-        pipeline.resume(instrument, state, trades, first_open_us=first_open_us, published=published)
-        log.info("series_resumed", instrument=str(instrument), trades=len(trades), last_id=state.last_id)
+        if sequence is not None:
+            _resume(pipeline, sequence)
+
+
+class _StoredSequence(NamedTuple):
+    """What continues the sequence of one instrument; see ``Pipeline.resume``."""
+
+    instrument: Instrument
+    state: SequenceState
+    trades: Sequence[Trade]
+    first_open_us: int
+    published: Sequence[Bar]
+
+
+def _stored_sequence(
+    interval_us: int, ledger: Ledger, instrument: Instrument, now_us: int
+) -> tuple[Bar | None, _StoredSequence | None]:
+    """The last bar and the sequence, where it is recent and plausible. Only reads."""
+    reach_us = max(_REACH_BARS * interval_us, _MIN_REACH_US)
+    last = ledger.last_bar(instrument, interval_us)
+    state = ledger.sequence_state(instrument)
+    if state is None or now_us - state.last_time_us > reach_us or state.last_time_us > now_us + reach_us:
+        return last, None
+    if not is_plausible(state):
+        log.warning("series_discarded", instrument=str(instrument), last_id=state.last_id)
+        return last, None
+    first_open_us = interval_start(state.covered_from_us, interval_us)
+    if last is not None and not is_history(last):
+        first_open_us = max(first_open_us, last.close_time_us)
+    published = revisable(ledger, instrument, interval_us, first_open_us)
+    first_open_us = published[0].open_time_us if published else first_open_us
+    trades = ledger.open_trades(instrument, first_open_us)
+    return last, _StoredSequence(instrument, state, trades, first_open_us, published)
+
+
+def _resume(pipeline: Pipeline, stored: _StoredSequence) -> None:
+    pipeline.resume(
+        stored.instrument,
+        stored.state,
+        stored.trades,
+        first_open_us=stored.first_open_us,
+        published=stored.published,
+    )
+    instrument = str(stored.instrument)
+    log.info("series_resumed", instrument=instrument, trades=len(stored.trades), last_id=stored.state.last_id)
 
 
 def revisable(ledger: Ledger, instrument: Instrument, interval_us: int, until_us: int) -> list[Bar]:
@@ -96,14 +127,42 @@ def _is_stored(bar: Bar, stored: int) -> bool:
 
 def restore_scoreboard(scoreboard: Scoreboard, ledger: Ledger, since_us: int) -> None:
     """Loads pending forecasts, past scores and calibration states."""
-    pending = ledger.pending()
-    if scoreboard.calibration is not None:
-        scoreboard.calibration.load(ledger.calibrations(scoreboard.interval_us))
-    scoreboard.load([each.record for each in pending], [])
-    for batch in ledger.score_batches(since_us):
-        scoreboard.replay(batch)
-    waiting = scoreboard.dump()
-    ledger.save_scores([], settled=[each.id for each in pending if each.id not in waiting])
+    ScoreboardRestoration(scoreboard, ledger, since_us).run()
+
+
+class ScoreboardRestoration:
+    """Loads pending forecasts, past scores and calibration states, each once, however often the disk fails.
+
+    ``run`` is called again after it raised the ledger's Retryable, before anything else is written.
+    """
+
+    def __init__(self, scoreboard: Scoreboard, ledger: Ledger, since_us: int) -> None:
+        self._scoreboard = scoreboard
+        self._ledger = ledger
+        self._since_us = since_us
+        self._pending: list[str] | None = None
+        self._batches = 0  # replayed
+
+    def run(self) -> None:
+        """Continues where the last call has ended."""
+        scoreboard, ledger = self._scoreboard, self._ledger
+        if self._pending is None:
+            self._load()
+        for number, batch in enumerate(ledger.score_batches(self._since_us)):
+            if number >= self._batches:
+                scoreboard.replay(batch)
+                self._batches += 1
+        waiting = scoreboard.dump()
+        ledger.save_scores([], settled=[each for each in self._pending or () if each not in waiting])
+
+    def _load(self) -> None:
+        scoreboard, ledger = self._scoreboard, self._ledger
+        pending = ledger.pending()
+        calibrations = ledger.calibrations(scoreboard.interval_us)
+        if scoreboard.calibration is not None:
+            scoreboard.calibration.load(calibrations)
+        scoreboard.load([each.record for each in pending], [])
+        self._pending = [each.id for each in pending]
 
 
 class PublishedState(NamedTuple):

@@ -16,11 +16,11 @@ from daemon.pipeline.pipeline import Pipeline
 from daemon.runtime.history_loader import RECENT_BARS
 from daemon.runtime.restore import (
     PublishedState,
+    ScoreboardRestoration,
     discard_future,
     published_state,
     republish,
     restore_pipeline,
-    restore_scoreboard,
     unreconciled_bars,
 )
 from daemon.runtime.retained_topics import announce_start
@@ -50,15 +50,18 @@ async def restore_state(components: Components, config: Config) -> None:
     now_us = components.clock.market_us()
     ledger, pipeline = components.ledger, components.pipeline
 
-    def load() -> tuple[list[Bar], PublishedState]:
-        if components.timekeeper.confirmed:
-            discard_future(ledger, timeouts_for(config, components.clock), now_us)
-        restore_pipeline(pipeline, ledger, config.instruments, now_us)
-        restore_scoreboard(pipeline.scoreboard, ledger, now_us - scores_needed_us(pipeline, config))
+    def read() -> tuple[list[Bar], PublishedState]:
         unreconciled = unreconciled_bars(ledger, config.instruments, config.bars.interval_us, now_us)
         return unreconciled, published_state(ledger, config.instruments, config.bars.interval_us)
 
-    unreconciled, published = await components.store.call(load)
+    # Each call is repeated by itself while the disk fails, and changes the pipeline once.
+    store = components.store
+    if components.timekeeper.confirmed:
+        await store.call(discard_future, ledger, timeouts_for(config, components.clock), now_us)
+    await store.call(restore_pipeline, pipeline, ledger, config.instruments, now_us)
+    since_us = now_us - scores_needed_us(pipeline, config)
+    await store.call(ScoreboardRestoration(pipeline.scoreboard, ledger, since_us).run)
+    unreconciled, published = await store.call(read)
     for bar in unreconciled:
         if components.reconciler is not None:
             components.reconciler.watch(bar)
