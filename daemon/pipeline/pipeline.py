@@ -73,7 +73,7 @@ class Pipeline:
         self._unscored: list[Bar] = []
         self._last_bars: dict[Instrument, Bar] = {}
         self._reference_prices: dict[Instrument, float] = {}
-        self._forecast_starts: dict[int, dict[Instrument, tuple[Bar, float]]] = {}
+        self._forecast_starts: dict[int, dict[Instrument, tuple[Bar, float | None]]] = {}
         self.clock_skew_ms: dict[str, int] = {}  # by venue
 
     # ---------------------------------------------------------------- state
@@ -111,6 +111,14 @@ class Pipeline:
         self._last_bars[bar.instrument] = bar
         if bar.close is not None:
             self._reference_prices[bar.instrument] = bar.close
+
+    def set_earlier_close(self, instrument: Instrument, close: float) -> None:
+        """Sets the last close before the live bars: what these refer to until the first live trade."""
+        self._reference_prices.setdefault(instrument, close)
+        for starts in self._forecast_starts.values():
+            bar, price = starts.get(instrument, (None, None))
+            if bar is not None and price is None:
+                starts[instrument] = (bar, close)
 
     def resume(
         self,
@@ -181,20 +189,26 @@ class Pipeline:
         for each in self._instruments.values():
             each.time_advanced(now_us, wall_s)
 
-    def forecasts_made(self, made: RoundForecasts, *, now_us: int) -> None:
+    def forecasts_made(self, made: RoundForecasts, *, now_us: int) -> list[Instrument]:
         """Issues the forecasts of one round, each once and for good, calibrated by all bars closed so far.
 
-        Each refers to the bar of its own close: the next one may have closed before the forecast is made.
+        Each refers to the bar of its own close: the next one may have closed before the forecast is made. Returns the
+        instruments whose forecast is not issued, because no price of theirs is known.
         """
         self._score()
+        unpriced: list[Instrument] = []
         starts = self._forecast_starts.get(made.close_time_us, {})
         for forecast in made.forecasts:
             instrument = Instrument(forecast.issued.venue, forecast.issued.symbol)
             if instrument in starts:
                 bar, price = starts.pop(instrument)
+                if price is None:
+                    unpriced.append(instrument)
+                    continue
                 issued = self._issued(forecast, made, bar, price, now_us)
                 self.scoreboard.register(issued, forecast.baselines)
                 self._events.append(ForecastIssued(issued, tuple(forecast.baselines)))
+        return unpriced
 
     def round_done(self, closed: RoundClosed) -> None:
         """No more forecasts are made of this round."""
@@ -282,8 +296,7 @@ class Pipeline:
         self.set_last_bar(bar)
         self._rounds.bar_closed(event)
         price = self._reference_prices.get(bar.instrument)
-        if price is not None:
-            self._forecast_starts.setdefault(bar.close_time_us, {})[bar.instrument] = (bar, price)
+        self._forecast_starts.setdefault(bar.close_time_us, {})[bar.instrument] = (bar, price)
         while len(self._forecast_starts) > _MAX_STARTS:
             del self._forecast_starts[min(self._forecast_starts)]
         self._unscored.append(bar)

@@ -145,7 +145,8 @@ class ForecastRounds:
         if made.forecasts and now_us >= payloads.valid_until_us(made.forecasts[0].issued):
             log.warning("round_too_old", close_time=iso(closed.close_time_us))
             return
-        self._pipeline.forecasts_made(made, now_us=now_us)
+        for instrument in self._pipeline.forecasts_made(made, now_us=now_us):
+            log.warning("not_forecast", instrument=str(instrument), reason="no price of it is known yet")
         for instrument in {bar.instrument for bar in closed.bars}:
             self._metrics.bar_to_publish_last.labels(*instrument, "features").set(made.features_ms / 1000)
             self._metrics.bar_to_publish_last.labels(*instrument, "inference").set(made.inference_ms / 1000)

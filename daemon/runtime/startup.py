@@ -7,6 +7,7 @@ import gc
 from collections.abc import Sequence
 from contextlib import suppress
 
+import polars as pl
 import structlog
 
 from daemon.config import Config
@@ -91,8 +92,16 @@ async def load_recent_history(components: Components, config: Config) -> dict[In
     except TimeoutError:
         log.warning("history_late", reason="forecasts start from what the store holds")
     stored = await components.history.recent_frame(config.instruments, max(ends_us.values(), default=0))
+    for venue, symbol, close in last_closes(stored):
+        components.pipeline.set_earlier_close(Instrument(venue, symbol), close)
     await components.inference.load_history(stored)
     return ends_us
+
+
+def last_closes(bars: pl.DataFrame) -> list[tuple[str, str, float]]:
+    """Venue, symbol and close of each instrument's last bar with a trade; its bars are in order of time."""
+    priced = bars.drop_nulls("close").group_by("venue", "symbol", maintain_order=True)
+    return priced.agg(pl.col("close").last()).rows()
 
 
 async def load_champion(components: Components, config: Config, first_round: asyncio.Event) -> None:

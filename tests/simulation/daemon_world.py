@@ -253,7 +253,7 @@ class DaemonWorld:
         hung = self._device.hung_until_s > self._loop.time() - _FORECAST_WITHIN_S
         if not process.dead and not process.ended.done() and not hung:
             with self._checking():
-                self._checker.demand_forecast(bar)
+                self._checker.demand_forecast(bar, self._loop.time() - _FORECAST_WITHIN_S)
 
     def _forecast(self, process: DaemonProcess, issued: IssuedForecast, _payload: bytes) -> None:
         if process.dead:
@@ -301,7 +301,7 @@ class DaemonWorld:
 
         def take(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> Any:
             event = str(fields.pop("event", ""))
-            self._checker.logged(event, fields)
+            self._checker.logged(event, fields, self._loop.time())
             if event not in _UNTRACED:
                 self._note(f"{event} {fields}".replace(str(self._folder), "")[:_LONGEST_LINE])
             raise structlog.DropEvent

@@ -122,6 +122,28 @@ def test_without_a_price_nothing_is_issued() -> None:
         assert len(of(pipeline.events(), ForecastIssued)) == issued
 
 
+def test_bars_without_a_trade_refer_to_the_close_before_the_start() -> None:
+    """The history is loaded beside the first bars; one that closed without any trade waits for its price."""
+    pipeline = make_pipeline()
+    pipeline.start_sequence(BTC, SequenceStart([], None), from_time_us=START_US, now_us=START_US, wall_s=0.0)
+    pipeline.time_advanced(START_US + HOUR_US + TIMEOUTS.proof_wait_us, 3700.0)
+    pipeline.events()
+    pipeline.set_earlier_close(BTC, 99.0)
+    assert pipeline.forecasts_made(round_forecasts(1, "BTC-USDT"), now_us=START_US + HOUR_US) == []
+    (event,) = of(pipeline.events(), ForecastIssued)
+    assert isinstance(event, ForecastIssued)
+    assert event.issued.reference_price == 99.0
+
+
+def test_a_forecast_without_a_price_is_named() -> None:
+    """The caller logs why it is not issued."""
+    pipeline = make_pipeline()
+    pipeline.start_sequence(BTC, SequenceStart([], None), from_time_us=START_US, now_us=START_US, wall_s=0.0)
+    pipeline.time_advanced(START_US + HOUR_US + TIMEOUTS.proof_wait_us, 3700.0)
+    pipeline.events()
+    assert pipeline.forecasts_made(round_forecasts(1, "BTC-USDT"), now_us=START_US + HOUR_US) == [BTC]
+
+
 def test_forecasts_are_scored_when_their_bar_closes() -> None:
     """One hour later the issued forecast and its baselines are scored; the round does not wait for that."""
     pipeline = make_pipeline()
