@@ -52,8 +52,8 @@ class DaemonChecker:
             raise InvariantBroken(f"{bar.label} closes at {bar.close_time_us}, and now is {now_us}")
         self.compare(bar, end_known=False)
         closes = self._closed.setdefault(bar.instrument, deque(maxlen=_KEPT_CLOSES))
-        if closes and closes[-1][0] >= bar.close_time_us:
-            return False
+        if bar.revision or (closes and closes[-1][0] >= bar.close_time_us):
+            return False  # a revision, perhaps of a bar that an earlier process has closed
         closes.append((bar.close_time_us, now_s))
         self.bars += 1
         self.proven += bar.completeness in {Completeness.PROVEN, Completeness.EMPTY}
@@ -98,10 +98,14 @@ class DaemonChecker:
     def demand_forecast(self, bar: Bar, closed_s: float) -> None:
         """The forecast of a closed bar was issued, or the log says why not."""
         name = forecast_id(bar.venue, bar.symbol, bar.interval_us, bar.close_time_us)
-        close = iso(bar.close_time_us)
-        reasons = ((str(bar.instrument), close), (str(bar.instrument), ""), ("", close), ("", ""))
-        if name not in self._issued and not any(self._reasons.get(each, 0.0) >= closed_s for each in reasons):
+        if name not in self._issued and not self._excused(bar.instrument, bar.close_time_us, closed_s):
             raise InvariantBroken(f"{name} was not issued, and no line of the log says why")
+
+    def _excused(self, instrument: Instrument, close_us: int, closed_s: float) -> bool:
+        """Whether the log has said since the close why there is no forecast."""
+        name, close = str(instrument), iso(close_us)
+        reasons = ((name, close), (name, ""), ("", close), ("", ""))
+        return any(self._reasons.get(each, 0.0) >= closed_s for each in reasons)
 
     def message(self, topic: str, payload: bytes, now_us: int) -> None:
         """The broker took a message."""
@@ -135,7 +139,8 @@ class DaemonChecker:
                 continue
             confirmed_us = self._confirmed_us.get(instrument, 0)
             for close_us, closed_s in closes:
-                if close_us > confirmed_us and now_s - closed_s > allowed_s + _CONFIRMED_MARGIN_S:
+                overdue = close_us > confirmed_us and now_s - closed_s > allowed_s + _CONFIRMED_MARGIN_S
+                if overdue and not self._excused(instrument, close_us, closed_s):
                     raise InvariantBroken(
                         f"ready, and the forecast of {instrument} at {iso(close_us)} is not confirmed "
                         f"{now_s - closed_s:.0f} s after the close"
