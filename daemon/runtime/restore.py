@@ -125,11 +125,6 @@ def _is_stored(bar: Bar, stored: int) -> bool:
     return bar.trades == stored
 
 
-def restore_scoreboard(scoreboard: Scoreboard, ledger: Ledger, since_us: int) -> None:
-    """Loads pending forecasts, past scores and calibration states."""
-    ScoreboardRestoration(scoreboard, ledger, since_us).run()
-
-
 class ScoreboardRestoration:
     """Loads pending forecasts, past scores and calibration states, each once, however often the disk fails.
 

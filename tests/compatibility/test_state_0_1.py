@@ -24,7 +24,7 @@ from daemon.forecasting.scoreboard import Scoreboard
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.timeouts import Timeouts
 from daemon.publishing import payloads
-from daemon.runtime.restore import restore_pipeline, restore_scoreboard, unreconciled_bars
+from daemon.runtime.restore import ScoreboardRestoration, restore_pipeline, unreconciled_bars
 from daemon.serving.metrics import Metrics
 from daemon.store.ledger import LEDGER_NAME, Ledger
 from features.market import HOUR_US, Instrument
@@ -129,7 +129,7 @@ def test_a_daemon_goes_on_from_it(ledger: Ledger) -> None:
     assert last is not None
     now_us = last.close_time_us + 60_000_000
     restore_pipeline(pipeline, ledger, INSTRUMENTS, now_us)
-    restore_scoreboard(scoreboard, ledger, 0)
+    ScoreboardRestoration(scoreboard, ledger, 0).run()
     for instrument in INSTRUMENTS:
         resumed = pipeline.instruments[instrument]
         found = {

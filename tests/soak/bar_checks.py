@@ -20,7 +20,10 @@ _MOST_SHOWN = 12
 
 @dataclass
 class CheckResults:
-    """``problems`` are broken promises, at most ``_MOST_SHOWN`` of each kind; ``completeness`` counts bars by venue."""
+    """``problems`` are broken promises, at most ``_MOST_SHOWN`` of each kind; ``completeness`` counts bars by venue.
+
+    stalled: closes whose forecasts were not checked because the machine stalled around them.
+    """
 
     problems: list[str] = field(default_factory=list)
     completeness: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -28,6 +31,7 @@ class CheckResults:
     forecasts: int = 0
     bars: int = 0
     unproven_and_wrong: int = 0
+    stalled: int = 0
     counts: Counter[str] = field(default_factory=Counter)
 
     def broken(self, kind: str, problem: str) -> None:

@@ -22,11 +22,11 @@ from daemon.publishing.message_builder import MessageBuilder
 from daemon.publishing.settings import MqttSettings
 from daemon.publishing.topics import Topics
 from daemon.runtime.restore import (
+    ScoreboardRestoration,
     discard_future,
     published_state,
     republish,
     restore_pipeline,
-    restore_scoreboard,
     revisable,
     unreconciled_bars,
 )
@@ -191,7 +191,7 @@ def test_pending_forecasts_are_scored_after_a_restart(ledger: Ledger) -> None:
     ledger.save_scores(scores, settled=changes.settled, still_pending=changes.still_pending)
 
     after = Scoreboard(interval_us=HOUR_US, levels=LEVELS)
-    restore_scoreboard(after, ledger, 0)
+    ScoreboardRestoration(after, ledger, 0).run()
     assert after.skill("binance", "BTC-USDT", horizon_bars=1).scored == 1
     assert [score.horizon_bars for score in after.bar_closed(live(3))] == [2]
 
@@ -237,7 +237,7 @@ def test_calibration_is_the_same_after_a_restart(ledger: Ledger, tmp_path: Path)
         with Ledger(tmp_path / f"stopped-{stop}.sqlite") as other:
             published = live_on(other, calibrating(), range(1, stop))
             resumed = calibrating()
-            restore_scoreboard(resumed, other, 0)
+            ScoreboardRestoration(resumed, other, 0).run()
             published |= live_on(other, resumed, range(stop, 40))
             assert published == expected
             assert other.calibrations(HOUR_US) == ledger.calibrations(HOUR_US)
