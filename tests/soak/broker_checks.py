@@ -9,8 +9,9 @@ import msgspec
 
 from daemon.publishing.reason_codes import PACKET_TOO_LARGE, SESSION_TAKEN_OVER, reason
 from daemon.store.ledger import LEDGER_NAME, Ledger
+from tests.soak.bar_checks import CheckResults
 from tests.soak.broker_link import NOT_AUTHORIZED, QUOTA_EXCEEDED, SERVER_BUSY
-from tests.soak.checks import CheckResults, check_promises
+from tests.soak.checks import check_promises
 from tests.soak.environment import INTERVAL_US
 
 if TYPE_CHECKING:

@@ -24,9 +24,9 @@ import uvloop
 from daemon.simulator.exchange import Addresses
 from daemon.store.ledger import LEDGER_NAME
 from tests.daemon.publishing.brokers import free_port, subscribed
+from tests.soak.bar_checks import CheckResults
 from tests.soak.broker_checks import check
 from tests.soak.broker_link import NOT_AUTHORIZED, QUOTA_EXCEEDED, SERVER_BUSY, BrokerLink, linked
-from tests.soak.checks import CheckResults
 from tests.soak.environment import SoakEnvironment, finished
 
 KINDS = ("denied", "quota", "announced", "enforced", "takeover", "busy", "stalled", "store")

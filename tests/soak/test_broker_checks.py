@@ -10,9 +10,9 @@ from typing import cast
 
 import pytest
 
+from tests.soak.bar_checks import CheckResults
 from tests.soak.broker_checks import _check_deliveries, _check_reasons
 from tests.soak.broker_faults import BrokerFaults
-from tests.soak.checks import CheckResults
 
 FIGURES = {
     ("mqtt_published_total", ""): 2.0,
