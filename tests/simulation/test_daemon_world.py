@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from daemon.runtime.forecast_delivery import ForecastDelivery
-from tests.simulation.__main__ import silence
 from tests.simulation.daemon_faults import fault_names
 from tests.simulation.daemon_world import DaemonWorld
 from tests.simulation.invariants import InvariantBroken
+from tests.simulation.playing import silence
 
 BARS = 12
 NOTHING = frozenset(fault_names())

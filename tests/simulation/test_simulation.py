@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import structlog
 
+from tests.paths import ROOT
 from tests.simulation.faults import Faults
 from tests.simulation.world import World
 
@@ -62,3 +66,13 @@ def test_a_lie_about_the_time_closes_nothing_of_the_future(seed: int) -> None:
     world = World(seed)
     assert world.faults.time_lies_per_minute
     world.run(100)
+
+
+@pytest.mark.slow
+def test_the_command_plays_in_several_processes() -> None:
+    """Each process plays seeds of its own, and the result counts them all."""
+    command = [sys.executable, "-m", "tests.simulation", "--seeds", "2", "--first", "3", "--bars", "20"]
+    done = subprocess.run([*command, "--processes", "2"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "pipeline: 2 worlds from seed 3 on" in done.stdout
+    assert "in 2 processes, 0 failed" in done.stdout
