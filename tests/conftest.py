@@ -19,6 +19,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 register_profiles()
 
 
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Names bytes that are no text after their argument: compressed ones hold the time, and workers would differ."""
+    return argname if isinstance(val, bytes) and not val.isascii() else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Quick tests first; tests that run real processes or train a network last."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
