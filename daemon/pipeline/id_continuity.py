@@ -12,22 +12,32 @@ from features.market import Completeness, MissingTrades, Trade
 # rate of the busiest market; a gap that REST can page through is smaller.
 _MAX_JUMP = 50_000
 _MAX_IDS_PER_S = 2_000
+_KEPT_LOST = 64
 
 
 class IdContinuity:
     """Every id after the start is either received once or listed in ``missing``.
 
     ``last_id`` is the watermark; the sequence starts after the ``last_id`` of the given state. A trade may cover
-    several ids (``Trade.span``).
+    several ids (``Trade.span``). Gaps from before the venue counted its ids anew are lost: REST has them no more.
     """
 
-    __slots__ = ("_head_reached_at_us", "_last_requested_id", "covered_from_us", "last_id", "last_time_us", "missing")
+    __slots__ = (
+        "_head_reached_at_us",
+        "_last_requested_id",
+        "_lost",
+        "covered_from_us",
+        "last_id",
+        "last_time_us",
+        "missing",
+    )
 
     def __init__(self, state: SequenceState) -> None:
         self.last_id = state.last_id
         self.last_time_us = state.last_time_us
         self.covered_from_us = state.covered_from_us
         self.missing: list[MissingIds] = list(state.missing)
+        self._lost: list[MissingIds] = []
         self._head_reached_at_us = 0
         self._last_requested_id = -1
 
@@ -46,6 +56,9 @@ class IdContinuity:
 
     def restart_at(self, trade: Trade) -> None:
         """The venue counts its ids from ``trade`` on: the ids between are not missing, and its bar is not proven."""
+        if trade.trade_id <= self.last_id:
+            self._lost = [*self._lost, *self.missing][-_KEPT_LOST:]
+            self.missing, self._last_requested_id = [], -1
         self.last_id = trade.trade_id - trade.span
         self.covered_from_us = trade.time_us
 
@@ -109,7 +122,8 @@ class IdContinuity:
 
     def _missing_between(self, start_us: int, end_us: int) -> list[MissingIds]:
         """Gaps whose trades may have happened in ``[start_us, end_us)``."""
-        return [gap for gap in self.missing if gap.after_us < end_us and gap.before_us >= start_us]
+        gaps = (*self._lost, *self.missing)
+        return [gap for gap in gaps if gap.after_us < end_us and gap.before_us >= start_us]
 
     def _fill(self, trade: Trade, first_id: int) -> Admission:
         """Removes the ids of an old trade from the gap that holds all of them; else it is a duplicate."""

@@ -96,10 +96,11 @@ class RestAnswers:
         believed = state.sequencer.malformed == left_out
         if answer.head_reached:
             state.sequencer.head_reached()
-        continuity.record_answer(asked, head_reached=answer.head_reached, complete=complete, asked_at_us=asked_at_us)
-        if answer.head_reached:
+        head_reached = answer.head_reached and not state.sequencer.doubts_numbering
+        continuity.record_answer(asked, head_reached=head_reached, complete=complete, asked_at_us=asked_at_us)
+        if head_reached:
             state.catching_up = state.catching_up and not continuity.complete
-        proves_end = answer.head_reached and complete and believed
+        proves_end = head_reached and complete and believed
         helped = new > 0 or (proves_end and reason is not RepairReason.GAP)
         state.recovery.request_ended(helped=helped or (not was_complete and continuity.complete), wall_s=wall_s)
         if not state.contiguous_ids:

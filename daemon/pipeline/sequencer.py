@@ -126,6 +126,11 @@ class TradeSequencer:
             self._bars.add(trade)
         return self._admitted - before
 
+    @property
+    def doubts_numbering(self) -> bool:
+        """Whether the venue may count its ids anew, so that an answer by ids does not prove that nothing was traded."""
+        return self.ids is not None and self._jumps.doubts_numbering(self.ids)
+
     def head_reached(self) -> None:
         """REST has returned every trade after the watermark, and they have been admitted."""
         if self.ids is not None:

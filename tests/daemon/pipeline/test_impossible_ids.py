@@ -106,6 +106,65 @@ def test_a_venue_that_counts_from_elsewhere_is_followed() -> None:
         assert_true_bar(venue.bars()[open_us], venue)
 
 
+class RenumberingVenue(CountingVenue):
+    """Counts its ids anew from 5 on at ``renumbered_s``; REST then knows the new ids only."""
+
+    def __init__(self, old_s: list[float], new_s: list[float]) -> None:
+        super().__init__(trades_with_ids(old_s))
+        self.renumbered = [wrong(5 + number, time_s) for number, time_s in enumerate(new_s)]
+        self.old = self.history
+        self.trades += self.renumbered
+
+    def play(self, until_s: float, *, lost: frozenset[int] = frozenset()) -> None:
+        """Delivers every trade at its time, but those whose ids are ``lost``."""
+        for trade in self.trades:
+            self.tick((trade.time_us - START_US) / SECOND_US)
+            self.history = self.renumbered if trade in self.renumbered else self.old
+            if trade.trade_id not in lost:
+                self.deliver([trade])
+        self.tick(until_s)
+
+
+def test_a_venue_that_counts_anew_from_below_is_followed() -> None:
+    """Its trades are no duplicates: one bar is unproven, with every trade in it, and the next ones are proven."""
+    venue = RenumberingVenue([1, 30], [65, 70, 80, 115, 121, 150, 170, 181, 190])
+    venue.play(250)
+    verdicts = [bar.completeness for bar in venue.bars().values()]
+    assert verdicts == [Completeness.PROVEN, Completeness.UNPROVEN, Completeness.PROVEN, Completeness.PROVEN]
+    for bar in venue.bars().values():
+        assert_true_bar(bar, venue)
+    assert venue.pipeline.missing_trades == 0
+
+
+def test_a_gap_from_before_the_new_numbering_stays_one() -> None:
+    """The venue serves the lost trade no more; the new ids do not pass for it."""
+    venue = RenumberingVenue([1, 20, 30], [40, 50, 65, 70, 121])
+    venue.old = venue.history[:1]
+    venue.play(130, lost=frozenset({1001}))
+    first, second = venue.bars().values()
+    assert (first.completeness, first.missing_trades, first.trades) == (Completeness.GAP, 1, 4)
+    assert second.completeness is Completeness.PROVEN
+
+
+def test_one_trade_of_a_new_numbering_leaves_its_bar_unproven() -> None:
+    """REST has nothing after the old ids: that does not prove that nothing was traded."""
+    venue = RenumberingVenue([1, 30], [65])
+    venue.play(130)
+    assert [bar.completeness for bar in venue.bars().values()] == [Completeness.PROVEN, Completeness.UNPROVEN]
+
+
+def test_one_low_id_in_a_frame_changes_nothing() -> None:
+    """A trade whose id is wrong by being low is left out and counted; the bars around it are proven."""
+    venue = CountingVenue(trades_with_ids([1, 10, 20, 61, 70, 121, 125]))
+    for time_s, trades in ((25, venue.trades[:3]), (70, venue.trades[3:5]), (126, venue.trades[5:])):
+        venue.tick(time_s)
+        venue.deliver([wrong(7, time_s), *trades])
+    venue.tick(130)
+    assert [bar.completeness for bar in venue.bars().values()] == [Completeness.PROVEN] * 2
+    for bar in venue.bars().values():
+        assert_true_bar(bar, venue)
+
+
 def test_a_long_gap_is_believed_when_a_second_trade_follows() -> None:
     """REST is down after an outage at a busy venue: the gap is counted exactly, and the stream's trades are used."""
     venue = CountingVenue(trades_with_ids([1, *(2 + number / 1000 for number in range(40_000)), 50, 51, 52]))
