@@ -52,7 +52,9 @@ class FeatureBuffer:
             window=window,
             with_features=with_features,
         )
-        self._keys = dict(zip(SERIES_KEYS, map(pl.Series, zip(*self._arrays.series, strict=True)), strict=True))
+        self._keys = {
+            key: pl.Series([getattr(each, key) for each in self._arrays.series], dtype=pl.String) for key in SERIES_KEYS
+        }
         self._rows: dict[int, pl.DataFrame] = {}
         self._selections: dict[tuple[str, ...], list[int]] = {}
 

@@ -133,9 +133,9 @@ def test_a_state_directory_that_cannot_be_made_is_one_line(arguments: list[str],
     """A folder below a file is named, without a traceback."""
     (tmp_path / "file").write_text("")
     done = forecastd(*arguments, state_dir=tmp_path / "file" / "state")
-    assert done.returncode == 75, done.stderr
+    assert done.returncode == 78, done.stderr
     (line,) = done.stderr.strip().splitlines()
-    assert "file/state cannot be written: Not a directory" in line
+    assert "file/state: Not a directory; make it writable or choose another" in line
 
 
 def test_a_damaged_store_is_one_line(tmp_path: Path) -> None:

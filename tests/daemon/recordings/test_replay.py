@@ -147,9 +147,13 @@ def test_a_symbol_must_agree_with_the_file(symbol: str, tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
     """A text under a Parquet name, and bytes that are no capture, are refused in one line."""
-    for name in ("words.parquet", "words.jsonl", "words.gz"):
+    for name, reason in (
+        ("words.parquet", "cannot be read as"),
+        ("words.jsonl", "is no text in UTF-8"),
+        ("words.gz", "is no text in UTF-8"),
+    ):
         (tmp_path / name).write_bytes(b"\xff\xfe no trades")
-        with pytest.raises(RecordingRefused, match=f"{name}: cannot be read as"):
+        with pytest.raises(RecordingRefused, match=f"{name}: {reason}"):
             replay(tmp_path / name)
 
 

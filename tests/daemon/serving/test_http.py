@@ -85,7 +85,7 @@ async def test_metrics_are_those_of_the_registry(address: str, client: aiohttp.C
 
 async def test_readiness_names_its_problems(client: aiohttp.ClientSession) -> None:
     """503 with the reasons until the daemon forecasts, 200 then."""
-    health = Health(ManualClock(), [])
+    health = Health(ManualClock(), [BITCOIN])
     server = make_server(health=health)
     address = await server.start()
     async with client.get(f"{address}/readyz") as answer:
@@ -94,6 +94,7 @@ async def test_readiness_names_its_problems(client: aiohttp.ClientSession) -> No
         assert "no forecast yet" in body["problems"]
     for part in ("store", "control socket", "http"):
         health.component_up(part)
+    health.symbol_warm(BITCOIN)
     health.bar_closed(BITCOIN, 1)
     for step in ForecastStep:
         health.forecast_done(BITCOIN, 1, step)
