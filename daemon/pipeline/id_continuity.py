@@ -19,7 +19,7 @@ class IdContinuity:
     """Every id after the start is either received once or listed in ``missing``.
 
     ``last_id`` is the watermark; the sequence starts after the ``last_id`` of the given state. A trade may cover
-    several ids (``Trade.span``). Gaps from before the venue counted its ids anew are lost: REST has them no more.
+    several ids (``Trade.span``). Gaps from before the venue began its ids again are lost: REST has them no more.
     """
 
     __slots__ = (

@@ -60,7 +60,7 @@ class JumpFilter:
             yield trade
 
     def doubts_numbering(self, ids: IdContinuity) -> bool:
-        """Whether the venue may have begun to count its ids anew, so that REST answers by id prove nothing."""
+        """Whether the venue may have begun its ids again, so that REST answers by id prove nothing."""
         return self._suspect is not None and _is_renumbered(ids, self._suspect)
 
     def head_reached(self, ids: IdContinuity) -> None:
@@ -85,7 +85,7 @@ def _is_possible(ids: IdContinuity, trade: Trade) -> bool:
 
 
 def _follow_numbering(ids: IdContinuity, trade: Trade) -> None:
-    """Continues the sequence with ``trade``, from which on the venue counts anew where it cannot have counted on."""
+    """Continues the sequence with ``trade``, from which on the venue counts where it cannot have counted on."""
     if _is_renumbered(ids, trade) or not ids.is_plausible(trade):
         ids.restart_at(trade)
 

@@ -128,7 +128,7 @@ class TradeSequencer:
 
     @property
     def doubts_numbering(self) -> bool:
-        """Whether the venue may count its ids anew, so that an answer by ids does not prove that nothing was traded."""
+        """Whether the venue may have begun its ids again, so that an answer by ids proves no absence of trades."""
         return self.ids is not None and self._jumps.doubts_numbering(self.ids)
 
     def head_reached(self) -> None:

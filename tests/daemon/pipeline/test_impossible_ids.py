@@ -107,7 +107,7 @@ def test_a_venue_that_counts_from_elsewhere_is_followed() -> None:
 
 
 class RenumberingVenue(CountingVenue):
-    """Counts its ids anew from 5 on at ``renumbered_s``; REST then knows the new ids only."""
+    """Begins its ids again with 5 at ``renumbered_s``; REST then knows the new ids only."""
 
     def __init__(self, old_s: list[float], new_s: list[float]) -> None:
         super().__init__(trades_with_ids(old_s))
@@ -125,7 +125,7 @@ class RenumberingVenue(CountingVenue):
         self.tick(until_s)
 
 
-def test_a_venue_that_counts_anew_from_below_is_followed() -> None:
+def test_a_venue_that_begins_its_ids_again_is_followed() -> None:
     """Its trades are no duplicates: one bar is unproven, with every trade in it, and the next ones are proven."""
     venue = RenumberingVenue([1, 30], [65, 70, 80, 115, 121, 150, 170, 181, 190])
     venue.play(250)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from daemon.pipeline.pipeline import Pipeline
 from daemon.runtime.restore import restore_pipeline
 from daemon.store import backlog
 from daemon.store.backlog import Record
-from daemon.store.errors import StoreDamaged, StoreFull
+from daemon.store.errors import StoreDamaged
 from daemon.store.ledger import Ledger
 from features.market import HOUR_US, Bar, Completeness
 from tests.daemon.forecasting.forecast_builders import START_US
@@ -63,10 +64,12 @@ async def test_a_bar_whose_trades_were_lost_is_not_proven_after_a_restart(
             receive(at, 4, 4, 5)
             await stored(at)
         else:
-            disk.error = StoreFull("disk full")
+            busy = threading.Event()
+            at.store.submit(busy.wait)
             monkeypatch.setattr(backlog, "CAPACITY_BYTES", {Record.TRADES: 1})
             receive(at, 4, 4)
             receive(at, 5, 5)
+            busy.set()
         disk.error = None
         await stored(at)
         receive(at, 6, 6)
