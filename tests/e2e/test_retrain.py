@@ -191,10 +191,12 @@ async def test_a_finished_model_takes_over_between_two_bars(trained: Trained, tm
     """Without a champion a baseline forecasts and training starts at once; from one bar on the model does."""
     (tmp_path / "ledger.sqlite").write_bytes((trained.folder / "state" / "ledger.sqlite").read_bytes())
     artifact = trained.folder / "state" / "models" / "artifacts" / trained.champion
+    forecast = tmp_path / "forecast"
     program = f"""
 import shutil
 progress(0.5)
-time.sleep(2.0)
+while not os.path.exists({str(forecast)!r}):
+    time.sleep(0.05)
 folder = os.path.join(spec["output_dir"], {trained.champion!r})
 shutil.copytree({str(artifact)!r}, folder)
 say(type="finished", artifact=folder, scores={{}})
@@ -203,7 +205,9 @@ say(type="finished", artifact=folder, scores={{}})
         serving(trained, program, state=tmp_path) as daemon,
         subscribed(daemon.mqtt_port, "forecastd/v1/e2e/#", version="311") as subscriber,
     ):
-        await daemon.until(lambda: bool(daemon.forecasts) and daemon.forecasts[-1].source == "model")
+        await daemon.until(lambda: bool(daemon.forecasts))
+        forecast.touch()
+        await daemon.until(lambda: daemon.forecasts[-1].source == "model")
         await daemon.until(lambda: daemon.closed % len(demo_market.SYMBOLS) == 0)
         (model,) = await subscriber.until(1, topic="forecastd/v1/e2e/model")
         promoted, *_ = await subscriber.until(1, topic="forecastd/v1/e2e/event/model_promoted")
