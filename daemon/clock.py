@@ -7,6 +7,7 @@ On the system clock both run at the same speed. In the demo and in tests market 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
@@ -52,7 +53,32 @@ class Clock(Protocol):
         ...
 
 
-class SystemClock:
+class SteeredClock(ABC):
+    """Market time is base time plus a correction, which ``begin`` and ``steer`` set."""
+
+    def __init__(self) -> None:
+        self._steering = Steering()
+
+    @abstractmethod
+    def base_us(self) -> int:
+        """See ``Clock``."""
+
+    def market_us(self) -> int:
+        base_us = self.base_us()
+        return base_us + self._steering.correction_us(base_us)
+
+    @property
+    def correction_us(self) -> int:
+        return self._steering.correction_us(self.base_us())
+
+    def begin(self, correction_us: int) -> None:
+        self._steering.begin(correction_us, self.base_us())
+
+    def steer(self, correction_us: int, *, step: bool) -> None:
+        self._steering.steer(correction_us, self.base_us(), step=step)
+
+
+class SystemClock(SteeredClock):
     """Market time follows the venues, not the system's clock, which may jump or be wrong.
 
     Market time starts at the system's UTC time and advances with the boot-time clock, which does not jump and
@@ -67,30 +93,16 @@ class SystemClock:
         system_ns: Callable[[], int] = time.time_ns,
         boot_ns: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
     ) -> None:
+        super().__init__()
         self._system_ns = system_ns
         self._boot_ns = boot_ns
         self._start_us = (system_ns() - boot_ns()) // 1_000
-        self._steering = Steering()
-
-    def market_us(self) -> int:
-        base_us = self.base_us()
-        return base_us + self._steering.correction_us(base_us)
 
     def wall_s(self) -> float:
         return time.monotonic()
 
     def base_us(self) -> int:
         return self._boot_ns() // 1_000 + self._start_us
-
-    @property
-    def correction_us(self) -> int:
-        return self._steering.correction_us(self.base_us())
-
-    def begin(self, correction_us: int) -> None:
-        self._steering.begin(correction_us, self.base_us())
-
-    def steer(self, correction_us: int, *, step: bool) -> None:
-        self._steering.steer(correction_us, self.base_us(), step=step)
 
     def ahead_of_system_us(self) -> int:
         return self.market_us() - self._system_ns() // 1_000

@@ -20,12 +20,13 @@ class JumpFilter:
     left_out: trades left out so far. check_due: whether REST is to be asked for the trades after the watermark.
     """
 
-    __slots__ = ("_suspect", "check_due", "left_out")
+    __slots__ = ("_suspect", "_suspect_is_low", "check_due", "left_out")
 
     def __init__(self) -> None:
         self.left_out = 0
         self.check_due = False
         self._suspect: Trade | None = None
+        self._suspect_is_low = False  # whether its id was below the watermark, so that REST never returns it
 
     def from_stream(self, ids: IdContinuity, trades: Sequence[Trade]) -> Iterator[Trade]:
         """The trades to admit; each must be admitted before the next is taken."""
@@ -34,6 +35,7 @@ class JumpFilter:
                 yield trade
                 continue
             suspect, self._suspect = self._suspect, trade
+            self._suspect_is_low = trade.trade_id <= ids.last_id
             self.check_due = True
             if suspect is None:
                 continue
@@ -66,8 +68,8 @@ class JumpFilter:
     def head_reached(self, ids: IdContinuity) -> None:
         """REST has returned every trade after the watermark: what waits has been among them, or is wrong."""
         self.check_due = False
-        if not self.doubts_numbering(ids):
-            self.left_out += self._suspect is not None and self._suspect.trade_id > ids.last_id
+        if self._suspect is not None and not self.doubts_numbering(ids):
+            self.left_out += self._suspect_is_low or self._suspect.trade_id > ids.last_id
             self._suspect = None
 
 

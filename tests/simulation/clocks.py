@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from daemon.market_time.steering import Steering
+from daemon.clock import SteeredClock
 
 START_US = 1_767_225_600_000_000
 
@@ -38,33 +38,21 @@ class TrueClock:
         return 0
 
 
-class MachineClock(TrueClock):
+class MachineClock(SteeredClock):
     """The clock of one process of the daemon, on a machine whose clock is ``wrong_us`` ahead."""
 
+    speed = 1.0
+
     def __init__(self, true: TrueClock, *, wrong_us: int) -> None:
+        super().__init__()
         self._true = true
         self._wrong_us = wrong_us
-        self._steering = Steering()
-
-    def market_us(self) -> int:
-        base_us = self.base_us()
-        return base_us + self._steering.correction_us(base_us)
 
     def wall_s(self) -> float:
         return self._true.wall_s()
 
     def base_us(self) -> int:
         return self._true.market_us() + self._wrong_us
-
-    @property
-    def correction_us(self) -> int:  # type: ignore[override]
-        return self._steering.correction_us(self.base_us())
-
-    def begin(self, correction_us: int) -> None:
-        self._steering.begin(correction_us, self.base_us())
-
-    def steer(self, correction_us: int, *, step: bool) -> None:
-        self._steering.steer(correction_us, self.base_us(), step=step)
 
     def ahead_of_system_us(self) -> int:
         return self.correction_us

@@ -160,6 +160,7 @@ def test_one_low_id_in_a_frame_changes_nothing() -> None:
         venue.tick(time_s)
         venue.deliver([wrong(7, time_s), *trades])
     venue.tick(130)
+    assert venue.pipeline.malformed == 3
     assert [bar.completeness for bar in venue.bars().values()] == [Completeness.PROVEN] * 2
     for bar in venue.bars().values():
         assert_true_bar(bar, venue)

@@ -15,8 +15,8 @@ from daemon.runtime.restore import ScoreboardRestoration, restore_pipeline
 from daemon.store.errors import StoreUnavailable
 from daemon.store.ledger import Ledger
 from features.market import HOUR_US, Instrument
-from tests.daemon.forecasting.forecast_builders import LEVELS, START_US, forecast
-from tests.daemon.runtime.test_restore import BTC, ETH, MINUTE_US, live, make_pipeline, save_forecast, save_trades
+from tests.daemon.forecasting.forecast_builders import LEVELS, START_US
+from tests.daemon.runtime.test_restore import BTC, ETH, MINUTE_US, live, make_pipeline, save_first_score, save_trades
 
 
 class FailingOnce(Ledger):
@@ -64,12 +64,7 @@ def test_trades_are_added_once(ledger: FailingOnce) -> None:
 
 def test_scores_are_counted_once(ledger: FailingOnce) -> None:
     """Restoring continues behind the scores that were read before the disk failed."""
-    before = Scoreboard(interval_us=HOUR_US, levels=LEVELS)
-    save_forecast(ledger, forecast("har", 1), before)
-    scores = before.bar_closed(live(2))
-    changes = before.take_changes()
-    ledger.save_scores(scores, settled=changes.settled, still_pending=changes.still_pending)
-
+    save_first_score(ledger)
     after = Scoreboard(interval_us=HOUR_US, levels=LEVELS)
     restoring = ScoreboardRestoration(after, ledger, 0)
     ledger.failing = ("score_batches", "save_scores")

@@ -182,14 +182,18 @@ def save_issued(
     return payload
 
 
-def test_pending_forecasts_are_scored_after_a_restart(ledger: Ledger) -> None:
-    """Forecasts of before the stop are scored after it; earlier scores still count."""
+def save_first_score(ledger: Ledger) -> None:
+    """Stores a forecast and its score of the first horizon."""
     before = Scoreboard(interval_us=HOUR_US, levels=LEVELS)
     save_forecast(ledger, forecast("har", 1), before)
     scores = before.bar_closed(live(2))
     changes = before.take_changes()
     ledger.save_scores(scores, settled=changes.settled, still_pending=changes.still_pending)
 
+
+def test_pending_forecasts_are_scored_after_a_restart(ledger: Ledger) -> None:
+    """Forecasts of before the stop are scored after it; earlier scores still count."""
+    save_first_score(ledger)
     after = Scoreboard(interval_us=HOUR_US, levels=LEVELS)
     ScoreboardRestoration(after, ledger, 0).run()
     assert after.skill("binance", "BTC-USDT", horizon_bars=1).scored == 1
